@@ -1,0 +1,102 @@
+/**
+ * Capability flags, and which of them go where.
+ * https://dev.mysql.com/doc/dev/mysql-server/latest/group__group__cs__capabilities__flags.html
+ * https://mariadb.com/docs/server/reference/clientserver-protocol/1-connecting/connection (extended capabilities)
+ */
+
+/** Also CLIENT_MYSQL: MariaDB servers and clients leave it clear to say that their extended capabilities follow. */
+export const CLIENT_LONG_PASSWORD = 1 << 0
+export const CLIENT_FOUND_ROWS = 1 << 1
+export const CLIENT_LONG_FLAG = 1 << 2
+export const CLIENT_CONNECT_WITH_DB = 1 << 3
+export const CLIENT_NO_SCHEMA = 1 << 4
+export const CLIENT_COMPRESS = 1 << 5
+export const CLIENT_ODBC = 1 << 6
+export const CLIENT_LOCAL_FILES = 1 << 7
+export const CLIENT_IGNORE_SPACE = 1 << 8
+export const CLIENT_PROTOCOL_41 = 1 << 9
+export const CLIENT_INTERACTIVE = 1 << 10
+export const CLIENT_SSL = 1 << 11
+export const CLIENT_IGNORE_SIGPIPE = 1 << 12
+export const CLIENT_TRANSACTIONS = 1 << 13
+export const CLIENT_RESERVED = 1 << 14
+export const CLIENT_SECURE_CONNECTION = 1 << 15
+export const CLIENT_MULTI_STATEMENTS = 1 << 16
+export const CLIENT_MULTI_RESULTS = 1 << 17
+export const CLIENT_PS_MULTI_RESULTS = 1 << 18
+export const CLIENT_PLUGIN_AUTH = 1 << 19
+export const CLIENT_CONNECT_ATTRS = 1 << 20
+export const CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA = 1 << 21
+export const CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS = 1 << 22
+export const CLIENT_SESSION_TRACK = 1 << 23
+export const CLIENT_DEPRECATE_EOF = 1 << 24
+export const CLIENT_OPTIONAL_RESULTSET_METADATA = 1 << 25
+export const CLIENT_ZSTD_COMPRESSION_ALGORITHM = 1 << 26
+export const CLIENT_QUERY_ATTRIBUTES = 1 << 27
+export const CLIENT_SSL_VERIFY_SERVER_CERT = 1 << 30
+export const CLIENT_REMEMBER_OPTIONS = 1 << 31
+
+/** What changes the bytes or the meaning of the command phase: must be the same on both legs. */
+const COMMAND_PHASE =
+  CLIENT_LONG_PASSWORD |
+  CLIENT_FOUND_ROWS |
+  CLIENT_LONG_FLAG |
+  CLIENT_NO_SCHEMA |
+  CLIENT_COMPRESS |
+  CLIENT_ODBC |
+  CLIENT_LOCAL_FILES |
+  CLIENT_IGNORE_SPACE |
+  CLIENT_PROTOCOL_41 |
+  CLIENT_INTERACTIVE |
+  CLIENT_IGNORE_SIGPIPE |
+  CLIENT_TRANSACTIONS |
+  CLIENT_RESERVED |
+  CLIENT_MULTI_STATEMENTS |
+  CLIENT_MULTI_RESULTS |
+  CLIENT_PS_MULTI_RESULTS |
+  CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS |
+  CLIENT_SESSION_TRACK |
+  CLIENT_DEPRECATE_EOF |
+  CLIENT_OPTIONAL_RESULTSET_METADATA |
+  CLIENT_ZSTD_COMPRESSION_ALGORITHM |
+  CLIENT_QUERY_ATTRIBUTES |
+  CLIENT_SSL_VERIFY_SERVER_CERT |
+  CLIENT_REMEMBER_OPTIONS
+
+/** What the handshake itself uses, on each leg for itself, and this proxy speaks on both. */
+const HANDSHAKE =
+  CLIENT_PROTOCOL_41 | CLIENT_SECURE_CONNECTION | CLIENT_PLUGIN_AUTH | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+
+/** Whether all bits of `flag` are set in `capabilities`. */
+export function has(capabilities: number, flag: number): boolean {
+  return (capabilities & flag) === flag
+}
+
+/**
+ * The flags for our greeting: an allow-list, so that a flag of the future is never claimed without its payload.
+ * The server's own in the command phase; what this proxy speaks in the handshake.
+ */
+export function offeredToClient(server: number, localTls: boolean): number {
+  const handshake = HANDSHAKE | CLIENT_CONNECT_WITH_DB | (server & CLIENT_CONNECT_ATTRS)
+  return ((server & COMMAND_PHASE) | handshake | (localTls ? CLIENT_SSL : 0)) >>> 0
+}
+
+/**
+ * The flags for our SSLRequest and HandshakeResponse41.
+ * CLIENT_LONG_PASSWORD is the client's own even where a MariaDB server leaves it clear: there it says which kind of client it is.
+ */
+export function sentUpstream(
+  client: number,
+  server: number,
+  fields: { database: boolean; attributes: boolean },
+): number {
+  const commandPhase = client & COMMAND_PHASE & (server | CLIENT_LONG_PASSWORD)
+  return (
+    (commandPhase |
+      HANDSHAKE |
+      CLIENT_SSL |
+      (fields.database ? CLIENT_CONNECT_WITH_DB : 0) |
+      (fields.attributes ? CLIENT_CONNECT_ATTRS : 0)) >>>
+    0
+  )
+}
