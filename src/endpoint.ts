@@ -1,0 +1,73 @@
+/** The three names of a database: where it is dialled, whom its certificate names, for what its tokens are signed. */
+import { isIP } from 'node:net'
+import { ProxyError } from './errors.ts'
+
+export const DEFAULT_PORT = 3306
+
+export interface HostPort {
+  host: string
+  port: number
+}
+
+/** One database as a proxy serves it. */
+export interface Endpoint {
+  /** the RDS endpoint: the name on the certificate, and the host, port and region that tokens are signed for */
+  rds: HostPort & { region: string }
+  /** what is dialled: an NLB, or the RDS endpoint itself */
+  dial: HostPort
+  /** the database user; undefined: the user that the client names */
+  user: string | undefined
+  /** whether the token goes inside HandshakeResponse41, or in answer to an AuthSwitchRequest */
+  tokenInHandshake: 'auto' | 'always' | 'never'
+  /** milliseconds for the TCP connection */
+  connectTimeout: number
+  /** milliseconds from the greeting to the end of the login */
+  loginTimeout: number
+}
+
+/** `host`, `host:port`, `[ipv6]:port`. @throws ProxyError CONFIG_INVALID, naming `option` */
+export function parseHostPort(text: string, defaultPort: number, option: string): HostPort {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]\s/@]+))(?::(\d{1,5}))?$/.exec(text)
+  const host = (match?.[1] ?? match?.[2])?.toLowerCase().replace(/\.$/, '')
+  const port = match?.[3] === undefined ? defaultPort : Number(match[3])
+  if (!host || port > 65535) throw new ProxyError('CONFIG_INVALID', `${option}: "${text}" is not host or host:port`)
+  return { host, port }
+}
+
+/** `host:port` as it is written and signed; an IPv6 address in brackets. */
+export function formatHostPort({ host, port }: HostPort): string {
+  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+// database-1.abc.eu-west-1.rds.amazonaws.com, also cluster-, cluster-ro-, cluster-custom- and proxy- names;
+// database-1.abc.rds.cn-north-1.amazonaws.com.cn in China; c2s.ic.gov, sc2s.sgov.gov and others in isolated regions.
+const REGION = '[a-z]{2,}(?:-[a-z]+)+-\\d+'
+const RDS_NAMES = [
+  new RegExp(`\\.(${REGION})\\.rds\\.amazonaws\\.com(?:\\.cn)?$`),
+  new RegExp(
+    `\\.rds\\.(${REGION})\\.(?:amazonaws\\.com(?:\\.cn)?|c2s\\.ic\\.gov|sc2s\\.sgov\\.gov|csp\\.hci\\.ic\\.gov|cloud\\.adc-e\\.uk)$`,
+  ),
+]
+
+/**
+ * The AWS region in an RDS endpoint's name, of an instance, a cluster, a reader, a custom endpoint or an RDS Proxy, in any partition;
+ * undefined where the name has none (a CNAME, an Aurora global writer endpoint).
+ * https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Aurora.Overview.Endpoints.html
+ */
+export function regionOf(host: string): string | undefined {
+  for (const pattern of RDS_NAMES) {
+    const match = pattern.exec(host)
+    if (match) return match[1]
+  }
+  return undefined
+}
+
+/** The values that hints about this endpoint may name. */
+export function hintValues(endpoint: Endpoint, user: string | undefined): Record<string, string | undefined> {
+  return {
+    rds: formatHostPort(endpoint.rds),
+    dial: formatHostPort(endpoint.dial),
+    region: endpoint.rds.region,
+    user: user ?? endpoint.user,
+  }
+}

@@ -1,0 +1,192 @@
+/**
+ * Every option, once: flags, environment variables, --help and docs/reference.md are made from this table.
+ * Precedence: flag > environment > default.
+ */
+import { ProxyError } from './errors.ts'
+
+interface OptionSpec {
+  kind: 'text' | 'texts' | 'switch' | 'duration'
+  /** stands for the value in --help and in the reference */
+  placeholder?: string
+  /** as a person would write it */
+  default?: string
+  choices?: readonly string[]
+  describe: string
+}
+
+export const OPTIONS = {
+  'rds-endpoint': {
+    kind: 'text',
+    placeholder: 'HOST[:PORT]',
+    describe:
+      'The RDS, Aurora or RDS Proxy endpoint: the name on the certificate, and what tokens are signed for. Use its own name, not a CNAME',
+  },
+  connect: {
+    kind: 'text',
+    placeholder: 'HOST[:PORT]',
+    describe:
+      'The address to dial, for example a Network Load Balancer in front of the database (default: --rds-endpoint)',
+  },
+  listen: {
+    kind: 'text',
+    placeholder: 'HOST:PORT',
+    default: '127.0.0.1:3306',
+    describe: 'The loopback address on which clients connect; port 0 takes a free one',
+  },
+  user: {
+    kind: 'text',
+    placeholder: 'NAME',
+    describe: 'The database user to log in as (default: the user that the client names)',
+  },
+  region: {
+    kind: 'text',
+    placeholder: 'NAME',
+    describe: 'The AWS region of the database (default: read from the name of --rds-endpoint)',
+  },
+  profile: {
+    kind: 'text',
+    placeholder: 'NAME',
+    describe:
+      'The profile in ~/.aws/config whose credentials sign tokens (default: the whole credential chain of the AWS SDK)',
+  },
+  ca: {
+    kind: 'texts',
+    placeholder: 'FILE',
+    describe:
+      'A PEM file of certificate authorities to trust beside the RDS bundle and the public roots; may be given more than once',
+  },
+  'ca-only': { kind: 'switch', describe: 'Trust only what --ca names' },
+  'token-in-handshake': {
+    kind: 'text',
+    choices: ['auto', 'always', 'never'],
+    default: 'auto',
+    describe:
+      'Whether the token goes inside HandshakeResponse41, which saves a round trip, or waits for an AuthSwitchRequest; auto finds out',
+  },
+  'connect-timeout': {
+    kind: 'duration',
+    placeholder: 'DURATION',
+    default: '5s',
+    describe: 'Time for the TCP connection to the database',
+  },
+  'login-timeout': {
+    kind: 'duration',
+    placeholder: 'DURATION',
+    default: '8s',
+    describe: "Time for all of the login after that; keep it below the server's connect_timeout, 10 s by default",
+  },
+  'log-level': {
+    kind: 'text',
+    choices: ['error', 'warn', 'info', 'debug'],
+    default: 'info',
+    describe: 'How much to log',
+  },
+  'log-format': {
+    kind: 'text',
+    choices: ['auto', 'pretty', 'json'],
+    default: 'auto',
+    describe: 'auto: for people on a terminal, JSON lines otherwise',
+  },
+} as const satisfies Record<string, OptionSpec>
+
+export type OptionName = keyof typeof OPTIONS
+
+export const optionNames = Object.keys(OPTIONS) as OptionName[]
+
+/** The table with each row as an OptionSpec, for code that goes over all of them. */
+export const optionSpec = (name: OptionName): OptionSpec => OPTIONS[name]
+
+type ValueOf<Spec> = Spec extends { kind: 'switch' }
+  ? boolean
+  : Spec extends { kind: 'duration' }
+    ? number
+    : Spec extends { kind: 'texts' }
+      ? string[]
+      : Spec extends { choices: readonly (infer Choice)[] }
+        ? Choice
+        : Spec extends { default: string }
+          ? string
+          : string | undefined
+
+/** The options' values: durations in milliseconds. */
+export type Settings = { [Name in OptionName]: ValueOf<(typeof OPTIONS)[Name]> }
+
+const ENVIRONMENT_PREFIX = 'MYSQL_IAM_PROXY_'
+
+/** The environment variable of an option: MYSQL_IAM_PROXY_RDS_ENDPOINT for rds-endpoint. */
+export function environmentName(option: OptionName): string {
+  return ENVIRONMENT_PREFIX + option.toUpperCase().replaceAll('-', '_')
+}
+
+type Given = string | string[] | boolean | undefined
+
+/**
+ * The settings from the flags that were given and the environment.
+ * @throws ProxyError CONFIG_INVALID, naming each option that is wrong
+ */
+export function resolveSettings(flags: Readonly<Record<string, unknown>>, environment: NodeJS.ProcessEnv): Settings {
+  const mistakes: string[] = []
+  const settings: Record<string, unknown> = {}
+  for (const name of optionNames) {
+    const fromEnvironment = environment[environmentName(name)] || undefined
+    const given = (flags[name] as Given) ?? fromEnvironment ?? optionSpec(name).default
+    const source = flags[name] === undefined && fromEnvironment !== undefined ? environmentName(name) : `--${name}`
+    try {
+      settings[name] = parseValue(optionSpec(name), given)
+    } catch (error) {
+      mistakes.push(`${source}: ${(error as Error).message}`)
+    }
+  }
+  const known = new Set(optionNames.map(environmentName))
+  for (const variable of Object.keys(environment)) {
+    if (variable.startsWith(ENVIRONMENT_PREFIX) && !known.has(variable)) mistakes.push(`${variable}: no such option`)
+  }
+  if (mistakes.length > 0) throw new ProxyError('CONFIG_INVALID', mistakes.join('; '))
+  return settings as Settings
+}
+
+function parseValue(spec: OptionSpec, given: Given): unknown {
+  switch (spec.kind) {
+    case 'switch':
+      return parseSwitch(given)
+    case 'texts':
+      // In the environment, files are separated as in PATH.
+      return Array.isArray(given) ? given : typeof given === 'string' ? given.split(':') : []
+    case 'duration':
+      return parseDuration(last(given) ?? '')
+    case 'text':
+      return parseText(spec, last(given))
+  }
+}
+
+/** Of a flag that was given more than once, the last counts. */
+function last(given: Given): string | undefined {
+  const value = Array.isArray(given) ? given.at(-1) : given
+  return value === undefined ? undefined : String(value)
+}
+
+function parseText({ choices }: OptionSpec, value: string | undefined): string | undefined {
+  if (value === '') throw new Error('needs a value')
+  if (value !== undefined && choices && !choices.includes(value)) {
+    throw new Error(`"${value}" is not one of ${choices.join(', ')}`)
+  }
+  return value
+}
+
+function parseSwitch(given: Given): boolean {
+  if (given === undefined || typeof given === 'boolean') return given ?? false
+  const value = last(given)
+  if (value === 'true' || value === '1') return true
+  if (value === 'false' || value === '0') return false
+  throw new Error(`"${value}" is not true or false`)
+}
+
+const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const
+
+/** '500ms', '5s', '2m', '1h' in milliseconds. */
+function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text)
+  const value = match ? Number(match[1]) * UNITS[match[2] as keyof typeof UNITS] : 0
+  if (value < 1 || value > 24 * UNITS.h) throw new Error(`"${text}" is not a duration such as 500ms, 5s or 2m`)
+  return value
+}

@@ -1,0 +1,114 @@
+/** IAM authentication tokens: signed for the RDS endpoint, whatever was dialled. */
+import type { Endpoint } from './endpoint.ts'
+import { ProxyError } from './errors.ts'
+
+/** AWS credentials, in the shape of the AWS SDK's AwsCredentialIdentity. Secrets, but for `accessKeyId` and `expiration`. */
+export interface Credentials {
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+  readonly sessionToken?: string
+  readonly expiration?: Date
+}
+
+/** Gives credentials that are good now; any provider of the AWS SDK is one. */
+export type CredentialsProvider = () => Promise<Credentials>
+
+/** A fresh token for a database user. It is a secret: good for 15 minutes for whoever holds it. @throws ProxyError CREDENTIALS_… */
+export type TokenSource = (user: string) => Promise<string>
+
+/** Credentials this close to their end are renewed in the background, in milliseconds. */
+const RENEW_BEFORE = 5 * 60_000
+
+/**
+ * Tokens are signed anew for each login: signing is local and takes about 0.2 ms, and a token dies with the credentials
+ * it was signed with. The credentials are what is kept.
+ * https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
+ */
+export function createTokenSource(rds: Endpoint['rds'], credentials: CredentialsProvider): TokenSource {
+  return async user => {
+    const { Signer } = await import('@aws-sdk/rds-signer')
+    const signer = new Signer({
+      hostname: rds.host,
+      port: rds.port,
+      region: rds.region,
+      username: user,
+      credentials: await credentials(),
+    })
+    return signer.getAuthToken()
+  }
+}
+
+/**
+ * The credentials to sign with: of `profile` alone where one is named, else of the whole chain of the AWS SDK (environment,
+ * AWS_PROFILE, SSO, credential_process, web identity, ECS/EKS containers, instance metadata).
+ * https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
+ */
+export function createCredentials(region: string, profile: string | undefined): CredentialsProvider {
+  return keepUntilExpiry(async () => {
+    const { fromIni, fromNodeProviderChain } = await import('@aws-sdk/credential-providers')
+    // For the calls to STS that a role needs; SSO has the region of its profile.
+    const parentClientConfig = { region }
+    const named = profile ?? process.env.AWS_PROFILE
+    try {
+      const provider = profile
+        ? fromIni({ profile, parentClientConfig })
+        : fromNodeProviderChain({ parentClientConfig })
+      return await provider()
+    } catch (error) {
+      throw explainCredentialsError(profile ? error : await chainReason(error), named)
+    }
+  })
+}
+
+/** The chain only says that no link of it had credentials; a profile that is there but fails has more to say. */
+async function chainReason(error: unknown): Promise<unknown> {
+  const { fromIni } = await import('@aws-sdk/credential-providers')
+  return fromIni()().then(
+    () => error,
+    (reason: unknown) => (messageOf(reason).startsWith('Could not resolve credentials using profile') ? error : reason),
+  )
+}
+
+/** One look-up at a time, shared by all who wait; its result kept until it nears its expiry. */
+export function keepUntilExpiry(provider: CredentialsProvider): CredentialsProvider {
+  let kept: Credentials | undefined
+  let pending: Promise<Credentials> | undefined
+  const left = () => (kept ? (kept.expiration?.getTime() ?? Number.POSITIVE_INFINITY) - Date.now() : 0)
+  return async () => {
+    if (kept && left() > RENEW_BEFORE) return kept
+    pending ??= provider()
+      .then(credentials => {
+        kept = credentials
+        return credentials
+      })
+      .finally(() => {
+        pending = undefined
+      })
+    if (!kept || left() <= 0) return pending
+    // Still good for this login; should the renewal fail, the next login tries again, and the last one says so.
+    pending.catch(() => undefined)
+    return kept
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** What the AWS SDK threw, as one of ours. Only the first line: helpers may print more than is theirs to show. */
+export function explainCredentialsError(error: unknown, profile: string | undefined): ProxyError {
+  const message = messageOf(error).split('\n', 1)[0]!.slice(0, 200)
+  const ofProfile = profile ? ` (profile ${profile})` : ''
+  if (/sso/i.test(message) && /expired|invalid|refresh|not found|log ?in/i.test(message)) {
+    const ssoLogin = profile ? `aws sso login --profile ${profile}` : 'aws sso login'
+    const values = { ssoLogin }
+    return new ProxyError('CREDENTIALS_SSO_EXPIRED', `the AWS SSO session${ofProfile} has expired`, {
+      cause: error,
+      values,
+    })
+  }
+  if (/from any providers/.test(message)) {
+    return new ProxyError('CREDENTIALS_MISSING', `no AWS credentials found${ofProfile}`, { cause: error })
+  }
+  return new ProxyError('CREDENTIALS_FAILED', `AWS credentials${ofProfile}: ${message}`, { cause: error })
+}

@@ -1,0 +1,297 @@
+/** The leg to the database: dial → HandshakeV10; then TLS, token, OK_Packet or ERR_Packet. */
+import { once } from 'node:events'
+import { connect, isIP, type Socket } from 'node:net'
+import { connect as connectTls, TLSSocket } from 'node:tls'
+import { type Endpoint, formatHostPort } from './endpoint.ts'
+import { type ErrorCode, ProxyError, systemCode } from './errors.ts'
+import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from './protocol/auth.ts'
+import { MalformedPacket } from './protocol/bytes.ts'
+import { CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, CLIENT_SSL, has, sentUpstream } from './protocol/capabilities.ts'
+import {
+  AUTH_SWITCH_REQUEST,
+  ERR,
+  encodeHandshakeResponse41,
+  encodeSSLRequest,
+  type HandshakeResponse41,
+  type HandshakeV10,
+  OK,
+  parseAuthSwitchRequest,
+  parseERR_Packet,
+  parseHandshakeV10,
+} from './protocol/packets.ts'
+import type { TokenSource } from './token.ts'
+import type { Trust } from './trust.ts'
+import { closed, createWire, malformed, readPacket, switchSocket, timedOut, type Wire, writePacket } from './wire.ts'
+
+/** An endpoint with what its logins share. */
+export interface Target {
+  endpoint: Endpoint
+  trust: Trust
+  createToken: TokenSource
+  /** what the logins so far have shown: whether the server takes a token inside HandshakeResponse41 */
+  takesTokenInHandshake: boolean | undefined
+}
+
+/** A connection to the database that has been greeted. */
+export interface Upstream {
+  wire: Wire
+  greeting: HandshakeV10
+}
+
+/**
+ * Connects to the address that is dialled and reads the server's greeting.
+ * @throws ProxyError DIAL_…, UPSTREAM_…
+ */
+export async function dial(endpoint: Endpoint): Promise<Upstream> {
+  const socket = await connectTcp(endpoint)
+  const wire = createWire(socket, 'upstream', endpoint.loginTimeout)
+  try {
+    const payload = await readPacket(wire, `the greeting of ${formatHostPort(endpoint.dial)}`)
+    return { wire, greeting: parseGreeting(wire, payload) }
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
+}
+
+async function connectTcp(endpoint: Endpoint): Promise<Socket> {
+  const { host, port } = endpoint.dial
+  const socket = connect({
+    host,
+    port,
+    allowHalfOpen: true,
+    noDelay: true,
+    // An NLB has an address in each zone: time for the slow, and some left for the next.
+    autoSelectFamilyAttemptTimeout: Math.max(250, Math.floor(endpoint.connectTimeout / 3)),
+  })
+  const timer = setTimeout(
+    () => socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })),
+    endpoint.connectTimeout,
+  )
+  try {
+    await once(socket, 'connect')
+    return socket
+  } catch (error) {
+    throw dialError(endpoint, error)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function dialError(endpoint: Endpoint, cause: unknown): ProxyError {
+  const dial = formatHostPort(endpoint.dial)
+  const code = systemCode(cause) || 'unknown error'
+  const spoken: Record<string, [ErrorCode, string]> = {
+    ECONNREFUSED: ['DIAL_REFUSED', `connection to ${dial} refused`],
+    ETIMEDOUT: ['DIAL_TIMEOUT', `no answer from ${dial} within ${endpoint.connectTimeout} ms`],
+    ENOTFOUND: ['DIAL_DNS', `the name ${endpoint.dial.host} is unknown to DNS`],
+    EAI_AGAIN: ['DIAL_DNS', `no answer from DNS for the name ${endpoint.dial.host}`],
+  }
+  const [errorCode, message] = spoken[code] ?? ['DIAL_FAILED', `connection to ${dial} failed: ${code}`]
+  return new ProxyError(errorCode, message, { cause })
+}
+
+function parseGreeting(wire: Wire, payload: Buffer): HandshakeV10 {
+  if (payload[0] === ERR) {
+    const error = parseERR_Packet(payload)
+    throw new ProxyError('UPSTREAM_REFUSED_CONNECTION', error.message, { serverError: error })
+  }
+  try {
+    return parseHandshakeV10(payload)
+  } catch (error) {
+    if (error instanceof MalformedPacket) throw malformed(wire, `no MySQL greeting: ${error.message}`, error)
+    throw error
+  }
+}
+
+/** Milliseconds of the login's time that are kept for TLS and the server, when credentials are slow. */
+const TIME_FOR_LOGIN = 1_000
+
+/** A login that came to its end: the payload of the server's OK_Packet or ERR_Packet, and the connection that it came over. */
+export interface LoginResult {
+  upstream: Upstream
+  payload: Buffer
+}
+
+/**
+ * Logs in: SSLRequest, TLS verified as the RDS endpoint, HandshakeResponse41 with a token for `user`.
+ *
+ * The token rides in HandshakeResponse41, a round trip less than usual. Until that has worked once, a refusal is tried again
+ * in the usual way, over a connection of its own: no public word says that every RDS front accepts the short way.
+ * @param client the client's own answer, for its flags, charset, database and connection attributes
+ * @throws ProxyError DIAL_…, TLS_…, UPSTREAM_…, AUTH_PLUGIN_UNEXPECTED, CREDENTIALS_…
+ */
+export async function login(
+  upstream: Upstream,
+  target: Target,
+  client: HandshakeResponse41,
+  user: string,
+): Promise<LoginResult> {
+  const { tokenInHandshake: setting } = target.endpoint
+  const atOnce = setting === 'auto' ? (target.takesTokenInHandshake ?? true) : setting === 'always'
+  const payload = await loginOnce(upstream, target, client, user, atOnce)
+  if (payload[0] === OK && atOnce) target.takesTokenInHandshake = true
+  const undecided = setting === 'auto' && target.takesTokenInHandshake === undefined
+  if (!undecided || !isAccessDenied(payload)) return { upstream, payload }
+
+  upstream.wire.socket.destroy()
+  const second = await dial(target.endpoint)
+  const secondPayload = await loginOnce(second, target, client, user, false)
+  if (secondPayload[0] === OK) target.takesTokenInHandshake = false
+  return { upstream: second, payload: secondPayload }
+}
+
+const ER_ACCESS_DENIED_ERROR = 1045
+
+function isAccessDenied(payload: Buffer): boolean {
+  return payload[0] === ERR && parseERR_Packet(payload).errno === ER_ACCESS_DENIED_ERROR
+}
+
+async function loginOnce(
+  upstream: Upstream,
+  target: Target,
+  client: HandshakeResponse41,
+  user: string,
+  tokenInHandshake: boolean,
+): Promise<Buffer> {
+  const { endpoint, trust } = target
+  const { wire, greeting } = upstream
+  if (!has(greeting.capabilities, CLIENT_SSL)) {
+    throw new ProxyError('TLS_NOT_OFFERED', `the server at ${formatHostPort(endpoint.dial)} does not offer TLS`)
+  }
+  if (!has(greeting.capabilities, CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)) {
+    throw new ProxyError('UPSTREAM_TOO_OLD', `the server, version ${greeting.serverVersion}, cannot take a token`)
+  }
+  const token = await withDeadline(target.createToken(user), wire)
+
+  const capabilities = sentUpstream(client.capabilities, greeting.capabilities, {
+    database: client.database !== undefined,
+    attributes: client.attributes !== undefined,
+  })
+  writePacket(wire, encodeSSLRequest({ ...client, capabilities }))
+  await startTls(wire, endpoint, trust)
+
+  const response = {
+    ...client,
+    capabilities,
+    user: Buffer.from(user),
+    authResponse: tokenInHandshake ? clearPassword(token) : Buffer.alloc(0),
+    authPlugin: tokenInHandshake ? MYSQL_CLEAR_PASSWORD : pluginToBeSwitchedFrom(greeting),
+  }
+  sendSecret(wire, encodeHandshakeResponse41(response))
+
+  let result = await readPacket(wire, 'the result of the login')
+  if (result[0] === AUTH_SWITCH_REQUEST) {
+    const { authPlugin } = parseAuthSwitchRequest(result)
+    if (authPlugin !== MYSQL_CLEAR_PASSWORD) {
+      // With an empty answer the server refuses by itself: a connection that just ends counts towards max_connect_errors.
+      writePacket(wire, Buffer.alloc(0))
+      await readPacket(wire, 'the refusal of the login')
+      throw unexpectedPlugin(user, authPlugin)
+    }
+    sendSecret(wire, clearPassword(token))
+    result = await readPacket(wire, 'the result of the login')
+  }
+  if (result[0] !== OK && result[0] !== ERR) throw unexpectedPlugin(user, 'more data')
+  return result
+}
+
+async function withDeadline(token: Promise<string>, wire: Wire): Promise<string> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not come in time for this login')
+    timer = setTimeout(() => reject(error), wire.deadline - Date.now() - TIME_FOR_LOGIN)
+  })
+  try {
+    return await Promise.race([token, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Any plugin but mysql_clear_password, for which the empty answer would be the password. */
+function pluginToBeSwitchedFrom(greeting: HandshakeV10): string {
+  return greeting.authPlugin === CACHING_SHA2_PASSWORD ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
+}
+
+function unexpectedPlugin(user: string, asked: string): ProxyError {
+  return new ProxyError(
+    'AUTH_PLUGIN_UNEXPECTED',
+    `access denied for user '${user}': the server asks for ${asked}, not for an IAM token`,
+  )
+}
+
+/** The one place that a token leaves from. */
+function sendSecret(wire: Wire, payload: Buffer): void {
+  const { socket } = wire
+  if (!(socket instanceof TLSSocket) || !socket.authorized) throw new Error('a token outside verified TLS')
+  writePacket(wire, payload)
+}
+
+async function startTls(wire: Wire, endpoint: Endpoint, trust: Trust): Promise<void> {
+  // Bytes that came in clear behind the greeting would be taken for the server's own after TLS.
+  if (wire.socket.readableLength > 0) {
+    throw new ProxyError('TLS_PLAINTEXT_INJECTED', 'the server sent plaintext between its greeting and TLS')
+  }
+  const { host } = endpoint.rds
+  const session = trust.session()
+  const tls = connectTls({
+    socket: wire.socket,
+    host, // checked against the certificate
+    ...(isIP(host) ? {} : { servername: host }),
+    secureContext: trust.secureContext(),
+    ...(session ? { session } : {}),
+    rejectUnauthorized: true,
+  })
+  switchSocket(wire, tls)
+  const giveUp = new AbortController()
+  const timer = setTimeout(() => giveUp.abort(timedOut(wire, 'TLS')), wire.deadline - Date.now())
+  const onClose = () => giveUp.abort(closed(wire, 'TLS'))
+  tls.once('close', onClose)
+  try {
+    await once(tls, 'secureConnect', { signal: giveUp.signal })
+    trust.remember(tls)
+  } catch (error) {
+    throw tlsError(wire, endpoint, giveUp.signal.reason ?? error)
+  } finally {
+    clearTimeout(timer)
+    tls.off('close', onClose)
+  }
+}
+
+const TLS_CODES: Record<string, ErrorCode> = {
+  ERR_TLS_CERT_ALTNAME_INVALID: 'TLS_WRONG_NAME',
+  CERT_HAS_EXPIRED: 'TLS_EXPIRED',
+  CERT_NOT_YET_VALID: 'TLS_EXPIRED',
+  SELF_SIGNED_CERT_IN_CHAIN: 'TLS_UNKNOWN_CA',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'TLS_UNKNOWN_CA',
+  UNABLE_TO_GET_ISSUER_CERT: 'TLS_UNKNOWN_CA',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'TLS_UNKNOWN_CA',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'TLS_UNKNOWN_CA',
+}
+
+function tlsError(wire: Wire, endpoint: Endpoint, cause: unknown): ProxyError {
+  if (cause instanceof ProxyError) return cause
+  const code = systemCode(cause)
+  if (code === 'ECONNRESET' || code === 'EPIPE') return closed(wire, 'TLS')
+  const { host } = endpoint.rds
+  const dial = formatHostPort(endpoint.dial)
+  const errorCode = TLS_CODES[code] ?? 'TLS_FAILED'
+  const messages: Partial<Record<ErrorCode, string>> = {
+    TLS_WRONG_NAME: `the certificate of the server behind ${dial} does not name ${host}${namesOf(cause)}`,
+    TLS_EXPIRED: `the certificate of ${host} is out of date (${code})`,
+    TLS_UNKNOWN_CA: `the certificate of ${host} is not of a trusted CA (${code})`,
+  }
+  return new ProxyError(errorCode, messages[errorCode] ?? `TLS with ${dial} failed: ${reasonOf(cause)}`, { cause })
+}
+
+function namesOf(error: unknown): string {
+  const certificate =
+    error instanceof Error && 'cert' in error ? (error.cert as { subjectaltname?: string }) : undefined
+  return certificate?.subjectaltname ? `, it names ${certificate.subjectaltname.slice(0, 120)}` : ''
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return 'reason' in error && typeof error.reason === 'string' ? error.reason : systemCode(error) || error.message
+}

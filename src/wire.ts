@@ -1,0 +1,122 @@
+/**
+ * Packets over a socket: framing, sequence ids, a size cap and a deadline. Only for the connection phase; the relay moves bytes.
+ *
+ * Reads with a paused `socket.read(n)`: what was not asked for stays in the socket, so that a TLS upgrade or the relay
+ * takes it from there with no hand-over.
+ */
+import type { Socket } from 'node:net'
+import { type ErrorCode, ProxyError, systemCode } from './errors.ts'
+
+/** One connection in its handshake. `socket` changes when TLS starts. */
+export interface Wire {
+  readonly peer: 'client' | 'upstream'
+  socket: Socket
+  /** sequence id of the next packet, either way */
+  sequence: number
+  /** when the handshake must be over, as Date.now() counts */
+  deadline: number
+  /** what ended the socket, once something did */
+  failure: Error | undefined
+}
+
+const HEADER_LENGTH = 4
+
+/** Largest packet of a handshake, in bytes: connection attributes may have 64 KiB, a token about 1.5 KiB. */
+export const MAX_HANDSHAKE_PACKET = 128 * 1024
+
+const CODES = {
+  client: { closed: 'CLIENT_CLOSED', timeout: 'CLIENT_TIMEOUT', malformed: 'CLIENT_MALFORMED' },
+  upstream: { closed: 'UPSTREAM_CLOSED', timeout: 'UPSTREAM_TIMEOUT', malformed: 'UPSTREAM_NOT_MYSQL' },
+} as const satisfies Record<Wire['peer'], Record<string, ErrorCode>>
+
+/** @param timeout milliseconds until the handshake must be over */
+export function createWire(socket: Socket, peer: Wire['peer'], timeout: number): Wire {
+  const wire: Wire = { peer, socket, sequence: 0, deadline: Date.now() + timeout, failure: undefined }
+  watch(wire)
+  return wire
+}
+
+/** Goes on over `socket`, a TLS socket around the one before it. */
+export function switchSocket(wire: Wire, socket: Socket): void {
+  wire.socket = socket
+  watch(wire)
+}
+
+function watch(wire: Wire): void {
+  wire.socket.on('error', error => {
+    wire.failure ??= error
+  })
+}
+
+/**
+ * The next packet's payload; `step` names it for errors.
+ * @throws ProxyError CLIENT_… or UPSTREAM_…: CLOSED, TIMEOUT, or for the wrong sequence id and size MALFORMED / NOT_MYSQL
+ */
+export async function readPacket(wire: Wire, step: string): Promise<Buffer> {
+  const header = await readBytes(wire, HEADER_LENGTH, step)
+  const length = header.readUIntLE(0, 3)
+  const sequence = header[3]!
+  if (sequence !== wire.sequence) {
+    throw malformed(wire, `${step}: sequence id ${sequence}, expected ${wire.sequence}`)
+  }
+  if (length > MAX_HANDSHAKE_PACKET) throw malformed(wire, `${step}: a packet of ${length} bytes`)
+  wire.sequence = (sequence + 1) & 0xff
+  return length === 0 ? Buffer.alloc(0) : readBytes(wire, length, step)
+}
+
+/** Sends one packet with the next sequence id. */
+export function writePacket(wire: Wire, payload: Buffer): void {
+  wire.socket.write(framePacket(payload, wire.sequence))
+  wire.sequence = (wire.sequence + 1) & 0xff
+}
+
+/** `payload` behind its 4-byte header. */
+export function framePacket(payload: Buffer, sequence: number): Buffer {
+  const packet = Buffer.allocUnsafe(HEADER_LENGTH + payload.length)
+  packet.writeUIntLE(payload.length, 0, 3)
+  packet[3] = sequence
+  payload.copy(packet, HEADER_LENGTH)
+  return packet
+}
+
+/** The error for bytes from this peer that the protocol has no place for. */
+export function malformed(wire: Wire, message: string, cause?: unknown): ProxyError {
+  return new ProxyError(CODES[wire.peer].malformed, message, { cause })
+}
+
+async function readBytes(wire: Wire, length: number, step: string): Promise<Buffer> {
+  for (;;) {
+    const bytes: Buffer | null = wire.socket.read(length)
+    if (bytes?.length === length) return bytes
+    // A socket that has ended hands out what is left, even if it is less than asked for.
+    if (bytes || wire.socket.readableEnded || wire.socket.destroyed) throw closed(wire, step)
+    await readable(wire, step)
+  }
+}
+
+/** Resolves when the socket has more to read, or nothing any more; rejects at the deadline. */
+function readable(wire: Wire, step: string): Promise<void> {
+  const { socket } = wire
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => settle(timedOut(wire, step)), wire.deadline - Date.now())
+    const settle = (error?: ProxyError) => {
+      clearTimeout(timer)
+      socket.off('readable', onEvent).off('end', onEvent).off('close', onEvent)
+      if (error) reject(error)
+      else resolve()
+    }
+    const onEvent = () => settle()
+    socket.on('readable', onEvent).on('end', onEvent).on('close', onEvent)
+  })
+}
+
+export function timedOut(wire: Wire, step: string): ProxyError {
+  return new ProxyError(CODES[wire.peer].timeout, `timed out while waiting for ${step}`)
+}
+
+export function closed(wire: Wire, step: string): ProxyError {
+  const how = wire.failure ? ` (${systemCode(wire.failure) || wire.failure.message})` : ''
+  return new ProxyError(CODES[wire.peer].closed, `connection closed while waiting for ${step}${how}`, {
+    cause: wire.failure,
+  })
+}
