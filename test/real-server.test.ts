@@ -59,7 +59,7 @@ test('the stand-in for RDS', async t => {
       'wrong session token',
       sign(server, { credentials: { ...temporary, sessionToken: 'x' } }),
     ],
-    ['cut at 512 bytes', 'incomplete', sign(server, { credentials: temporary }).slice(0, 512)],
+    ['cut at 512 bytes', 'incomplete', cutAt(512, sign(server, { credentials: temporary }))],
     ['that is a password', 'malformed: no query', 'app-pw'],
     ['that is empty', 'empty', ''],
   ]
@@ -98,6 +98,11 @@ function sign(server: RealServer, options: Partial<SignTokenOptions> = {}): stri
 async function sdkToken(server: RealServer, credentials: Credentials): Promise<string> {
   const { rdsHost: hostname, rdsPort: port, region } = server
   return await new Signer({ hostname, port, region, username: 'iam_user', credentials }).getAuthToken()
+}
+
+/** As drivers with too small a buffer do, but never inside a %XX, whose place depends on the session token. */
+function cutAt(bytes: number, token: string): string {
+  return token.slice(0, bytes).replace(/%.?$/, '')
 }
 
 function changedHost(server: RealServer): string {

@@ -1,13 +1,18 @@
 /** Runs tap with one database server for all test files: node --import=tsx test/support/run.ts [tap's arguments] */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { serverVariable, startMariadb } from './mariadb.ts'
 
 const tap = fileURLToPath(new URL('../../node_modules/.bin/tap', import.meta.url))
 
 const { decisions: _decisions, query: _query, stop, ...description } = await startMariadb()
-const child = spawn(tap, process.argv.slice(2), {
+const scratch = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-run-'))
+const results = join(scratch, 'results.tap')
+const child = spawn(tap, [`--output-file=${results}`, ...process.argv.slice(2)], {
   stdio: 'inherit',
   env: { ...process.env, [serverVariable]: JSON.stringify(description) },
 })
@@ -17,4 +22,16 @@ process.on('SIGTERM', () => child.kill('SIGTERM'))
 
 const [code] = (await once(child, 'exit')) as [number | null]
 await stop()
-process.exit(code ?? 1)
+const { passed, failed } = await totals(results)
+await rm(scratch, { recursive: true })
+process.stdout.write(`\n${passed} passed, ${failed} failed\n`)
+// A run without a single assertion has shown nothing.
+process.exit(code || (passed > 0 && failed === 0 ? 0 : 1))
+
+/** Of tap's closing comment, `# { total: 31, pass: 30, fail: 1 }`. */
+async function totals(file: string): Promise<{ passed: number; failed: number }> {
+  const text = await readFile(file, 'utf8').catch(() => '')
+  const summary = text.match(/^# \{ total: .*\}$/gm)?.at(-1) ?? ''
+  const count = (name: string) => Number(new RegExp(`\\b${name}: (\\d+)`).exec(summary)?.[1] ?? 0)
+  return { passed: count('pass'), failed: count('fail') }
+}

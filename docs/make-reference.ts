@@ -1,0 +1,64 @@
+/** Prints docs/reference.md, made from the tables of options and errors: npm run docs */
+import { ERRORS } from '../src/errors.ts'
+import { environmentName, type OptionName, optionNames, optionSpec } from '../src/options.ts'
+
+/** The whole text of docs/reference.md. */
+export function reference(): string {
+  return `# Reference
+
+Made from the tables in \`src/options.ts\` and \`src/errors.ts\` by \`npm run docs\`; do not edit by hand.
+
+    mysql-iam-proxy --rds-endpoint HOST[:PORT] [options]
+    mysql-iam-proxy demo
+
+A flag wins over its environment variable, which wins over the default. A flag that is given more than once counts with its last value, but for \`--ca\`.
+
+## Options
+
+${optionNames.map(option).join('\n\n')}
+
+## Exit codes
+
+| exit code | errors that end the process |
+| --- | --- |
+| 0 | the command did its work |
+${exitCodes()}
+| 130, 143 | ended by SIGINT, SIGTERM |
+
+## Errors
+
+What a client is told is \`mysql-iam-proxy: WHAT HAPPENED. WHAT TO DO\`, with the values of the endpoint in place of \`{rds}\`, \`{dial}\`, \`{region}\` and \`{user}\`. Where the server itself refuses, its own error code and text reach the client, with a hint behind them where there is one. The log line of each has its code.
+
+| code | ERR | SQLSTATE | log level | what to do |
+| --- | --- | --- | --- | --- |
+${Object.entries(ERRORS)
+  .map(([code, e]) => `| ${code} | ${e.errno} | ${e.sqlState} | ${e.level} | ${cell(e.hint)} |`)
+  .join('\n')}
+`
+}
+
+function option(name: OptionName): string {
+  const { kind, placeholder, choices, default: standard, describe } = optionSpec(name)
+  const value = placeholder ?? choices?.join('|')
+  const lines = [`### \`--${name}${value ? ` ${value}` : ''}\``, '', `${describe}.`, '']
+  lines.push(`Environment: \`${environmentName(name)}\`${kind === 'texts' ? ', files separated by `:`' : ''}.`)
+  if (standard !== undefined) lines.push(`Default: \`${standard}\`.`)
+  return lines.join('\n')
+}
+
+function exitCodes(): string {
+  const codes = Object.entries(ERRORS)
+  return [...new Set(codes.map(([, { exitCode }]) => exitCode))]
+    .sort((left, right) => left - right)
+    .map(exitCode => {
+      const errors = codes.filter(([, e]) => e.exitCode === exitCode).map(([code]) => code)
+      return `| ${exitCode} | ${errors.join(', ')} |`
+    })
+    .join('\n')
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|')
+}
+
+if (import.meta.filename === process.argv[1]) process.stdout.write(reference())

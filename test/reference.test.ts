@@ -1,0 +1,7 @@
+import { readFile } from 'node:fs/promises'
+import { test } from 'tap'
+import { reference } from '../docs/make-reference.ts'
+
+test('docs/reference.md is what the tables say now (npm run docs)', async t => {
+  t.equal(await readFile(new URL('../docs/reference.md', import.meta.url), 'utf8'), reference())
+})
