@@ -1,0 +1,179 @@
+/** `mysql-iam-proxy demo`: the whole way of a login, on this machine, with a stand-in for RDS and without AWS. */
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { styleText } from 'node:util'
+import { createConnection, type QueryError, type RowDataPacket } from 'mysql2/promise'
+import { type BackendOptions, DEMO_DATABASE, DEMO_USER, startBackend } from '../demo/backend.ts'
+import { createAuthority } from '../demo/certificates.ts'
+import { type Decision, startFakeRds } from '../demo/fake-rds.ts'
+import type { AccessKey } from '../demo/verify-token.ts'
+import { formatHostPort, type HostPort } from '../endpoint.ts'
+import { ProxyError, systemCode } from '../errors.ts'
+import { createProxy, type ProxyOptions } from '../index.ts'
+
+export interface DemoOptions {
+  /** host:port for the proxy; another free port where it is taken */
+  listen: string
+  /** whether to stay up until `signal`; otherwise the demo ends after its last step */
+  keepUp: boolean
+  print: (line: string) => void
+  signal: AbortSignal
+  /** 'builtin': don't look for MariaDB or MySQL; 'auto' by default */
+  backend?: BackendOptions['kind']
+}
+
+const REGION = 'eu-west-1'
+const RDS: HostPort = { host: `demo-1.abcdefghijkl.${REGION}.rds.amazonaws.com`, port: 3306 }
+const STRANGER = 'nobody'
+const QUERY = 'SELECT CURRENT_USER(), CONNECTION_ID(), VERSION()'
+
+const WIDTH = 80
+const INDENT = '   '
+
+/**
+ * Runs the demo, step by step on `print`. Everything that it starts ends with it, and nothing of it stays on the disk.
+ * Rejects with what went wrong; an abort of `signal` is not an error.
+ */
+export async function runDemo(options: DemoOptions): Promise<void> {
+  const { print, signal } = options
+  const cleanup: (() => Promise<void>)[] = []
+  try {
+    await runSteps(options, cleanup)
+    if (options.keepUp && !signal.aborted) {
+      print('Ctrl-C ends the demo and removes everything that it made.')
+      await once(signal, 'abort')
+      print('')
+      print('The demo has ended.')
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error
+  } finally {
+    for (const stop of cleanup.reverse()) await stop()
+  }
+}
+
+async function runSteps(options: DemoOptions, cleanup: (() => Promise<void>)[]): Promise<void> {
+  const { print, signal } = options
+  const say = (text: string) => {
+    for (const line of wrap(text, WIDTH - INDENT.length)) print(INDENT + line)
+  }
+  const fields = (rows: Record<string, unknown>) => {
+    const width = Math.max(...Object.keys(rows).map(name => name.length)) + 2
+    for (const [name, value] of Object.entries(rows)) print(`${INDENT}${name.padEnd(width)}${value}`)
+  }
+  let steps = 0
+  const step = (text: string) => {
+    signal.throwIfAborted()
+    print('')
+    steps += 1
+    print(bold(`${steps}. ${text}`))
+  }
+  print('RDS with IAM authentication in miniature: all on this machine, nothing in AWS.')
+
+  step('A stand-in for RDS')
+  const backend = await startBackend({ kind: options.backend ?? 'auto', signal })
+  cleanup.push(() => backend.stop())
+  const authority = await createAuthority('mysql-iam-proxy demo')
+  const accessKey = createAccessKey()
+  const decisions: Decision[] = []
+  const fakeRds = await startFakeRds({
+    ...RDS,
+    ...(await authority.issue({ names: [RDS.host] })),
+    backend,
+    region: REGION,
+    accessKeys: [accessKey],
+    users: [DEMO_USER],
+    onDecision: decision => decisions.push(decision),
+  })
+  cleanup.push(() => fakeRds.close())
+  const dialled = { host: fakeRds.address.address, port: fakeRds.address.port }
+  say(`It listens on ${formatHostPort(dialled)}, and its certificate names an RDS endpoint.`)
+  say('It verifies every token: signature, host, port, region, user and time.')
+  say(`Behind it: ${backend.name}${backend.fallback === undefined ? '' : ` (${backend.fallback})`}.`)
+
+  step('mysql-iam-proxy in front of it')
+  const { proxy, address, taken } = await listen(options.listen, {
+    rdsEndpoint: formatHostPort(RDS),
+    connect: formatHostPort(dialled),
+    credentials: accessKey,
+    ca: [authority.certificate],
+    caOnly: true,
+  })
+  cleanup.push(() => proxy.close())
+  if (taken) say(`${options.listen} is taken by another program, so it took a free port.`)
+  say(`It listens on ${formatHostPort(address)}, and keeps three names apart:`)
+  fields({
+    dialled: `${formatHostPort(dialled)} (in real life often an NLB)`,
+    certificate: RDS.host,
+    'signed for': `${formatHostPort(RDS)}, ${REGION}`,
+  })
+
+  step(`${DEMO_USER} logs in, without a password`)
+  const row = await queryAs(DEMO_USER, address)
+  const accepted = decisions.at(-1)
+  say(`The stand-in verified a token of ${accepted?.tokenBytes} bytes for ${accepted?.user}, over ${accepted?.tls}.`)
+  say(`${QUERY}:`)
+  fields(row)
+
+  step(`${STRANGER} tries the same, and has no account there`)
+  const refusal = await queryAs(STRANGER, address).then(
+    () => undefined,
+    (error: QueryError & { sqlState?: string }) => `ERROR ${error.errno} (${error.sqlState}): ${error.message}`,
+  )
+  if (refusal === undefined) throw new ProxyError('INTERNAL', `the demo let ${STRANGER} in`)
+  say(`The stand-in refused the token: ${decisions.at(-1)?.refusal}. The client sees:`)
+  say(refusal)
+
+  step('Your turn')
+  const place = `-h ${address.host} -P ${address.port} -u ${DEMO_USER} ${DEMO_DATABASE}`
+  print(`${INDENT}mysql ${place}`)
+  print(`${INDENT}mariadb --skip-ssl ${place}`)
+  print('')
+}
+
+/** A proxy that listens where it was asked to, or on a free port of that host where another program does already. */
+async function listen(
+  wanted: string,
+  options: ProxyOptions,
+): Promise<{ proxy: ReturnType<typeof createProxy>; address: HostPort; taken: boolean }> {
+  const first = createProxy({ ...options, listen: wanted })
+  try {
+    return { proxy: first, address: await first.listen(), taken: false }
+  } catch (error) {
+    if (!(error instanceof ProxyError) || systemCode(error.cause) !== 'EADDRINUSE') throw error
+    const proxy = createProxy({ ...options, listen: wanted.replace(/(:\d+)?$/, ':0') })
+    return { proxy, address: await proxy.listen(), taken: true }
+  }
+}
+
+/** The one row of QUERY, by column. */
+async function queryAs(user: string, { host, port }: HostPort): Promise<Record<string, unknown>> {
+  const connection = await createConnection({ host, port, user, database: DEMO_DATABASE })
+  try {
+    const [rows] = await connection.query<RowDataPacket[]>(QUERY)
+    return { ...rows[0] }
+  } finally {
+    await connection.end()
+  }
+}
+
+/** Opens nothing but the stand-in, and only for as long as the demo runs. */
+function createAccessKey(): AccessKey {
+  const secretAccessKey = randomBytes(30).toString('base64')
+  return { accessKeyId: `AKIA${randomBytes(8).toString('hex').toUpperCase()}`, secretAccessKey }
+}
+
+function bold(text: string): string {
+  return process.stdout.isTTY && !process.env.NO_COLOR ? styleText('bold', text) : text
+}
+
+/** `text` in lines of at most `width` characters, where its words allow. */
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1)
+    if (line !== undefined && line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`
+    else lines.push(word)
+  }
+  return lines
+}
