@@ -7,7 +7,6 @@ import {
   MYSQL_CLEAR_PASSWORD,
   MYSQL_NATIVE_PASSWORD,
 } from './protocol/auth.ts'
-import { MalformedPacket } from './protocol/bytes.ts'
 import { CLIENT_LONG_PASSWORD, has, offeredToClient } from './protocol/capabilities.ts'
 import {
   type ERR_Packet,
@@ -20,14 +19,12 @@ import {
   type HandshakeV10,
   parseHandshakeResponse41,
 } from './protocol/packets.ts'
-import { malformed, readPacket, type Wire, writePacket } from './wire.ts'
+import { parsed, readPacket, type Wire, writePacket } from './wire.ts'
 
 /** A client that has answered the greeting. */
 export interface Client {
   wire: Wire
   response: HandshakeResponse41
-  /** the random data of the greeting, for scrambles */
-  salt: Buffer
   /** the method that our greeting named */
   offeredPlugin: string
   /** what the client waits for before its OK_Packet */
@@ -40,12 +37,12 @@ export interface Client {
  * @throws ProxyError CLIENT_…
  */
 export async function greet(wire: Wire, server: HandshakeV10): Promise<Client> {
-  const salt = createSalt()
   const offeredPlugin = pluginForClients(server)
   const capabilities = offeredToClient(server.capabilities, false)
-  writePacket(wire, encodeHandshakeV10({ ...server, salt, capabilities, authPlugin: offeredPlugin }))
+  writePacket(wire, encodeHandshakeV10({ ...server, salt: createSalt(), capabilities, authPlugin: offeredPlugin }))
   const payload = await readPacket(wire, 'HandshakeResponse41')
-  return { wire, response: parseResponse(wire, payload), salt, offeredPlugin, awaitsFastAuthSuccess: false }
+  const response = parsed(wire, 'HandshakeResponse41', () => parseHandshakeResponse41(payload))
+  return { wire, response, offeredPlugin, awaitsFastAuthSuccess: false }
 }
 
 /** A method that clients of this server know: old and MariaDB ones lack caching_sha2_password. */
@@ -53,42 +50,37 @@ function pluginForClients(server: HandshakeV10): string {
   return server.authPlugin === CACHING_SHA2_PASSWORD ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }
 
-function parseResponse(wire: Wire, payload: Buffer): HandshakeResponse41 {
-  try {
-    return parseHandshakeResponse41(payload)
-  } catch (error) {
-    if (error instanceof MalformedPacket) throw malformed(wire, `HandshakeResponse41: ${error.message}`, error)
-    throw error
-  }
-}
-
 /**
  * Takes the client's login: any password, or none. Clients still have to be led through the method of their choice:
  * those of MySQL 9 lack mysql_native_password, those of MariaDB caching_sha2_password.
  */
 export async function authenticateClient(client: Client): Promise<void> {
-  const { wire, response, offeredPlugin, salt } = client
-  let plugin = response.authPlugin ?? MYSQL_NATIVE_PASSWORD
-  let answer = response.authResponse
+  const { authPlugin, authResponse } = client.response
   // A client that names another method than the greeting's may have kept its answer back.
-  if (response.authPlugin !== undefined && plugin !== offeredPlugin && plugin !== MYSQL_CLEAR_PASSWORD) {
-    plugin = pluginToSwitchTo(client)
-    writePacket(wire, encodeAuthSwitchRequest({ authPlugin: plugin, data: salt }))
-    answer = await readPacket(wire, 'the answer to AuthSwitchRequest')
+  if (authPlugin !== undefined && authPlugin !== client.offeredPlugin && authPlugin !== MYSQL_CLEAR_PASSWORD) {
+    return await switchClient(client, authPlugin)
   }
-  client.awaitsFastAuthSuccess = plugin === CACHING_SHA2_PASSWORD && !isEmptyPassword(answer)
+  client.awaitsFastAuthSuccess = authPlugin === CACHING_SHA2_PASSWORD && !isEmptyPassword(authResponse)
 }
 
-function pluginToSwitchTo({ response }: Client): string {
-  const own = response.authPlugin
-  if (own === CACHING_SHA2_PASSWORD || own === MYSQL_NATIVE_PASSWORD) return own
+/** Leads the client through an AuthSwitchRequest, for the method that it named where that can be done. */
+export async function switchClient(client: Client, named: string): Promise<void> {
+  const { wire } = client
+  const authPlugin = pluginToSwitchTo(client, named)
+  writePacket(wire, encodeAuthSwitchRequest({ authPlugin, data: createSalt() }))
+  const answer = await readPacket(wire, 'the answer to AuthSwitchRequest')
+  client.awaitsFastAuthSuccess = authPlugin === CACHING_SHA2_PASSWORD && !isEmptyPassword(answer)
+}
+
+function pluginToSwitchTo({ response }: Client, named: string): string {
+  if (named === CACHING_SHA2_PASSWORD || named === MYSQL_NATIVE_PASSWORD) return named
   // MariaDB's clients leave the flag clear.
   return has(response.capabilities, CLIENT_LONG_PASSWORD) ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }
 
 /** The database user to log in as. @throws ProxyError CLIENT_NO_USER */
-export function databaseUser(client: Client, configured: string | undefined): string {
-  const user = configured ?? client.response.user.toString()
+export function databaseUser(named: Buffer, configured: string | undefined): string {
+  const user = configured ?? named.toString()
   if (user === '') throw new ProxyError('CLIENT_NO_USER', 'the client named no user')
   return user
 }

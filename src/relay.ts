@@ -1,58 +1,92 @@
 /** The hot path: bytes both ways between two sockets whose logins are done. */
+import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
+import { beginsCommand, createCommandScanner } from './protocol/commands.ts'
 
 /** Chunks this large are parts of a larger burst (a TLS record holds 16 KiB): worth gathering into one write. */
 const BURST = 16 * 1024
 
-/** What a session moved, and how it ended. */
-export interface RelayResult {
+/** Bytes that a session has moved so far. */
+export interface Traffic {
   bytesFromClient: number
   bytesFromUpstream: number
-  /** who ended it: a side that closed, or the error of one */
-  endedBy: 'client' | 'upstream'
-  error: Error | undefined
+}
+
+/** Why a relay stopped. */
+export interface RelayEnd {
+  /** the side that closed; or a command that is not ours to hand on, and waits in the client's socket */
+  by: 'client' | 'upstream' | 'COM_CHANGE_USER'
+  /** what broke the connection, where it did not just close */
+  error?: Error
 }
 
 /**
- * Relays until both directions have ended. An end (FIN) of one side is handed on as an end, so that what is still on its
- * way in the other direction arrives; a broken side (RST) ends the other after what had arrived from it was delivered.
- * Resolves, never rejects: what broke is in the result.
+ * Relays until both directions have ended, or the client sends a COM_CHANGE_USER. An end (FIN) of one side is handed on as
+ * an end, so that what is still on its way in the other direction arrives; a broken side (RST) ends the other after what
+ * had arrived from it was delivered. Resolves, never rejects.
  */
-export function relay(client: Socket, upstream: Socket): Promise<RelayResult> {
+export function relay(client: Socket, upstream: Socket, traffic: Traffic): Promise<RelayEnd> {
   return new Promise(resolve => {
-    const result: RelayResult = { bytesFromClient: 0, bytesFromUpstream: 0, endedBy: 'client', error: undefined }
-    let decided = false
+    let end: RelayEnd | undefined
     let open = 2
-    const ended = (endedBy: RelayResult['endedBy'], error: Error | undefined) => {
-      if (decided) return
-      decided = true
-      Object.assign(result, { endedBy, error })
+    const undo: (() => void)[] = []
+    const on = <Value>(socket: EventEmitter, event: string, listener: (value: Value) => void) => {
+      socket.on(event, listener)
+      undo.push(() => socket.off(event, listener))
     }
-    const watch = (socket: Socket, other: Socket, name: RelayResult['endedBy']) => {
-      socket.on('end', () => {
-        ended(name, undefined)
+
+    const watch = (by: 'client' | 'upstream', socket: Socket, other: Socket, last: () => void) => {
+      const onEnd = () => {
+        end ??= { by }
+        last()
         other.end()
-      })
-      socket.on('error', error => {
-        ended(name, error)
-        other.destroySoon()
-      })
-      const closed = () => {
-        ended(name, undefined)
-        other.destroySoon()
-        if (--open === 0) resolve(result)
       }
-      if (socket.closed) closed()
-      else socket.on('close', closed)
+      const onClose = () => {
+        end ??= { by }
+        other.destroySoon()
+        if (--open === 0) resolve(end)
+      }
+      on(socket, 'error', (error: Error) => {
+        end ??= { by, error }
+        other.destroySoon()
+      })
+      if (socket.readableEnded) onEnd()
+      else on(socket, 'end', onEnd)
+      if (socket.closed) onClose()
+      else on(socket, 'close', onClose)
     }
-    watch(client, upstream, 'client')
-    watch(upstream, client, 'upstream')
-    forward(client, upstream, bytes => {
-      result.bytesFromClient += bytes
+
+    const scan = createCommandScanner()
+    let held: Buffer | undefined
+    watch('client', client, upstream, () => held && upstream.write(held))
+    watch('upstream', upstream, client, () => undefined)
+
+    on(client, 'data', (data: Buffer) => {
+      const chunk = held ? Buffer.concat([held, data]) : data
+      const length = scan(chunk)
+      held = length < chunk.length ? chunk.subarray(length) : undefined
+      if (length > 0) {
+        traffic.bytesFromClient += length
+        forward(held ? chunk.subarray(0, length) : chunk, client, upstream)
+      }
+      if (held && beginsCommand(held)) stopBefore(held)
     })
-    forward(upstream, client, bytes => {
-      result.bytesFromUpstream += bytes
+    on(upstream, 'data', (chunk: Buffer) => {
+      traffic.bytesFromUpstream += chunk.length
+      forward(chunk, upstream, client)
     })
+    on(client, 'drain', () => upstream.resume())
+    on(upstream, 'drain', () => client.resume())
+    client.resume()
+    upstream.resume()
+
+    const stopBefore = (command: Buffer) => {
+      for (const off of undo) off()
+      client.pause()
+      upstream.pause()
+      client.unshift(command)
+      resolve({ by: 'COM_CHANGE_USER' })
+    }
   })
 }
 
@@ -60,15 +94,10 @@ export function relay(client: Socket, upstream: Socket): Promise<RelayResult> {
  * A lone small chunk is written at once: somebody waits for it. The chunks of a burst are gathered for the rest of the
  * event-loop turn and leave in one writev. A destination that is full pauses its source.
  */
-function forward(source: Socket, destination: Socket, count: (bytes: number) => void): void {
-  const flush = () => destination.uncork()
-  source.on('data', (chunk: Buffer) => {
-    count(chunk.length)
-    if (chunk.length >= BURST && destination.writableCorked === 0) {
-      destination.cork()
-      setImmediate(flush)
-    }
-    if (!destination.write(chunk)) source.pause()
-  })
-  destination.on('drain', () => source.resume())
+function forward(chunk: Buffer, source: Socket, destination: Socket): void {
+  if (chunk.length >= BURST && destination.writableCorked === 0) {
+    destination.cork()
+    setImmediate(() => destination.uncork())
+  }
+  if (!destination.write(chunk)) source.pause()
 }

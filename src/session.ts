@@ -1,12 +1,12 @@
 /** One connection, top to bottom, in the order in which it happens on the wire. */
 import type { Socket } from 'node:net'
+import { changeUser } from './change-user.ts'
 import { authenticateClient, databaseUser, greet, sendError, sendOK } from './client.ts'
 import { hintValues } from './endpoint.ts'
-import { asProxyError, ERRORS, hintFor, ProxyError, systemCode, toERR_Packet } from './errors.ts'
+import { asProxyError, ERRORS, hintFor, systemCode, toERR_Packet } from './errors.ts'
 import type { Logger } from './log.ts'
-import { ERR, parseERR_Packet } from './protocol/packets.ts'
-import { relay } from './relay.ts'
-import { dial, type LoginResult, login, type Target, type Upstream } from './upstream.ts'
+import { relay, type Traffic } from './relay.ts'
+import { dial, login, type Target, throwUnlessOK, type Upstream } from './upstream.ts'
 import { createWire, type Wire } from './wire.ts'
 
 /** Milliseconds that a socket gets to deliver its last bytes. */
@@ -23,30 +23,29 @@ export async function runSession(socket: Socket, target: Target, log: Logger): P
     upstream = await dial(endpoint) // HandshakeV10
     clientWire.deadline = upstream.wire.deadline
     const client = await greet(clientWire, upstream.greeting) // HandshakeResponse41
-    user = databaseUser(client, endpoint.user)
+    user = databaseUser(client.response.user, endpoint.user)
     await authenticateClient(client)
     const result = await login(upstream, target, client.response, user)
     upstream = result.upstream
-    throwUnlessOK(result)
-    const threadId = upstream.greeting.threadId
-    log.debug({ user, threadId, ms: Date.now() - started }, 'session started')
+    throwUnlessOK(upstream.wire, result.payload, user)
+    const fields = { user, threadId: upstream.greeting.threadId }
+    log.debug({ ...fields, ms: Date.now() - started }, 'session started')
     sendOK(client, result.payload)
-    const { endedBy, error, ...bytes } = await relay(clientWire.socket, upstream.wire.socket)
-    const broken = error ? systemCode(error) || error.message : undefined
-    log.debug({ user, threadId, endedBy, broken, ...bytes, ms: Date.now() - started }, 'session ended')
+
+    const traffic: Traffic = { bytesFromClient: 0, bytesFromUpstream: 0 }
+    let end = await relay(clientWire.socket, upstream.wire.socket, traffic)
+    while (end.by === 'COM_CHANGE_USER') {
+      await changeUser(client, upstream, target)
+      end = await relay(clientWire.socket, upstream.wire.socket, traffic)
+    }
+    const broken = end.error ? systemCode(end.error) || end.error.message : undefined
+    log.debug({ ...fields, endedBy: end.by, broken, ...traffic, ms: Date.now() - started }, 'session ended')
   } catch (thrown) {
     refuse(clientWire, target, user, thrown, log)
   } finally {
     upstream?.wire.socket.destroySoon()
     hangUp(clientWire)
   }
-}
-
-/** The server's refusal becomes our error, so that there is one way to tell a client. */
-function throwUnlessOK({ payload }: LoginResult): void {
-  if (payload[0] !== ERR) return
-  const serverError = parseERR_Packet(payload)
-  throw new ProxyError('UPSTREAM_REFUSED_LOGIN', serverError.message, { serverError })
 }
 
 function refuse(wire: Wire, target: Target, user: string | undefined, thrown: unknown, log: Logger): void {

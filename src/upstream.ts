@@ -5,7 +5,6 @@ import { connect as connectTls, TLSSocket } from 'node:tls'
 import { type Endpoint, formatHostPort } from './endpoint.ts'
 import { type ErrorCode, ProxyError, systemCode } from './errors.ts'
 import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from './protocol/auth.ts'
-import { MalformedPacket } from './protocol/bytes.ts'
 import { CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, CLIENT_SSL, has, sentUpstream } from './protocol/capabilities.ts'
 import {
   AUTH_SWITCH_REQUEST,
@@ -21,7 +20,7 @@ import {
 } from './protocol/packets.ts'
 import type { TokenSource } from './token.ts'
 import type { Trust } from './trust.ts'
-import { closed, createWire, malformed, readPacket, switchSocket, timedOut, type Wire, writePacket } from './wire.ts'
+import { closed, createWire, parsed, readPacket, switchSocket, timedOut, type Wire, writePacket } from './wire.ts'
 
 /** An endpoint with what its logins share. */
 export interface Target {
@@ -93,15 +92,10 @@ function dialError(endpoint: Endpoint, cause: unknown): ProxyError {
 
 function parseGreeting(wire: Wire, payload: Buffer): HandshakeV10 {
   if (payload[0] === ERR) {
-    const error = parseERR_Packet(payload)
-    throw new ProxyError('UPSTREAM_REFUSED_CONNECTION', error.message, { serverError: error })
+    const serverError = parsed(wire, 'ERR_Packet', () => parseERR_Packet(payload))
+    throw new ProxyError('UPSTREAM_REFUSED_CONNECTION', serverError.message, { serverError })
   }
-  try {
-    return parseHandshakeV10(payload)
-  } catch (error) {
-    if (error instanceof MalformedPacket) throw malformed(wire, `no MySQL greeting: ${error.message}`, error)
-    throw error
-  }
+  return parsed(wire, 'no MySQL greeting', () => parseHandshakeV10(payload))
 }
 
 /** Milliseconds of the login's time that are kept for TLS and the server, when credentials are slow. */
@@ -111,6 +105,13 @@ const TIME_FOR_LOGIN = 1_000
 export interface LoginResult {
   upstream: Upstream
   payload: Buffer
+}
+
+/** The server's refusal as our error, so that there is one way to tell a client. @throws ProxyError UPSTREAM_REFUSED_LOGIN */
+export function throwUnlessOK(wire: Wire, payload: Buffer, user: string): void {
+  if (payload[0] === OK) return
+  const serverError = parsed(wire, 'the result of the login', () => parseERR_Packet(payload))
+  throw new ProxyError('UPSTREAM_REFUSED_LOGIN', serverError.message, { serverError, values: { user } })
 }
 
 /**
@@ -144,7 +145,7 @@ export async function login(
 const ER_ACCESS_DENIED_ERROR = 1045
 
 function isAccessDenied(payload: Buffer): boolean {
-  return payload[0] === ERR && parseERR_Packet(payload).errno === ER_ACCESS_DENIED_ERROR
+  return payload[0] === ERR && payload.length >= 3 && payload.readUInt16LE(1) === ER_ACCESS_DENIED_ERROR
 }
 
 async function loginOnce(
@@ -162,7 +163,7 @@ async function loginOnce(
   if (!has(greeting.capabilities, CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)) {
     throw new ProxyError('UPSTREAM_TOO_OLD', `the server, version ${greeting.serverVersion}, cannot take a token`)
   }
-  const token = await withDeadline(target.createToken(user), wire)
+  const token = await createTokenInTime(target, user, wire)
 
   const capabilities = sentUpstream(client.capabilities, greeting.capabilities, {
     database: client.database !== undefined,
@@ -182,13 +183,9 @@ async function loginOnce(
 
   let result = await readPacket(wire, 'the result of the login')
   if (result[0] === AUTH_SWITCH_REQUEST) {
-    const { authPlugin } = parseAuthSwitchRequest(result)
-    if (authPlugin !== MYSQL_CLEAR_PASSWORD) {
-      // With an empty answer the server refuses by itself: a connection that just ends counts towards max_connect_errors.
-      writePacket(wire, Buffer.alloc(0))
-      await readPacket(wire, 'the refusal of the login')
-      throw unexpectedPlugin(user, authPlugin)
-    }
+    const question = result
+    const { authPlugin } = parsed(wire, 'AuthSwitchRequest', () => parseAuthSwitchRequest(question))
+    if (authPlugin !== MYSQL_CLEAR_PASSWORD) throw await refuseToSwitch(wire, user, authPlugin)
     sendSecret(wire, clearPassword(token))
     result = await readPacket(wire, 'the result of the login')
   }
@@ -196,14 +193,15 @@ async function loginOnce(
   return result
 }
 
-async function withDeadline(token: Promise<string>, wire: Wire): Promise<string> {
+/** A token that comes in time for this login. @throws ProxyError CREDENTIALS_… */
+export async function createTokenInTime(target: Target, user: string, wire: Wire): Promise<string> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
     const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not come in time for this login')
     timer = setTimeout(() => reject(error), wire.deadline - Date.now() - TIME_FOR_LOGIN)
   })
   try {
-    return await Promise.race([token, late])
+    return await Promise.race([target.createToken(user), late])
   } finally {
     clearTimeout(timer)
   }
@@ -214,15 +212,23 @@ function pluginToBeSwitchedFrom(greeting: HandshakeV10): string {
   return greeting.authPlugin === CACHING_SHA2_PASSWORD ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }
 
+/**
+ * The answer to an AuthSwitchRequest for another method: an empty one, on which the server refuses by itself.
+ * A connection that just ends would count towards max_connect_errors. Resolves with the error for the client.
+ */
+export async function refuseToSwitch(wire: Wire, user: string, asked: string): Promise<ProxyError> {
+  writePacket(wire, Buffer.alloc(0))
+  await readPacket(wire, 'the refusal of the login')
+  return unexpectedPlugin(user, asked)
+}
+
 function unexpectedPlugin(user: string, asked: string): ProxyError {
-  return new ProxyError(
-    'AUTH_PLUGIN_UNEXPECTED',
-    `access denied for user '${user}': the server asks for ${asked}, not for an IAM token`,
-  )
+  const message = `access denied for user '${user}': the server asks for ${asked}, not for an IAM token`
+  return new ProxyError('AUTH_PLUGIN_UNEXPECTED', message, { values: { user } })
 }
 
 /** The one place that a token leaves from. */
-function sendSecret(wire: Wire, payload: Buffer): void {
+export function sendSecret(wire: Wire, payload: Buffer): void {
   const { socket } = wire
   if (!(socket instanceof TLSSocket) || !socket.authorized) throw new Error('a token outside verified TLS')
   writePacket(wire, payload)

@@ -6,6 +6,7 @@
  */
 import type { Socket } from 'node:net'
 import { type ErrorCode, ProxyError, systemCode } from './errors.ts'
+import { MalformedPacket } from './protocol/bytes.ts'
 
 /** One connection in its handshake. `socket` changes when TLS starts. */
 export interface Wire {
@@ -80,34 +81,43 @@ export function framePacket(payload: Buffer, sequence: number): Buffer {
 }
 
 /** The error for bytes from this peer that the protocol has no place for. */
-export function malformed(wire: Wire, message: string, cause?: unknown): ProxyError {
+function malformed(wire: Wire, message: string, cause?: unknown): ProxyError {
   return new ProxyError(CODES[wire.peer].malformed, message, { cause })
 }
 
-async function readBytes(wire: Wire, length: number, step: string): Promise<Buffer> {
-  for (;;) {
-    const bytes: Buffer | null = wire.socket.read(length)
-    if (bytes?.length === length) return bytes
-    // A socket that has ended hands out what is left, even if it is less than asked for.
-    if (bytes || wire.socket.readableEnded || wire.socket.destroyed) throw closed(wire, step)
-    await readable(wire, step)
-  }
-}
-
-/** Resolves when the socket has more to read, or nothing any more; rejects at the deadline. */
-function readable(wire: Wire, step: string): Promise<void> {
+/**
+ * One set of listeners until all bytes are there: 'readable' listeners that come and go around each attempt make the
+ * stream announce the same part of a packet again and again, on which the event loop would spin.
+ */
+function readBytes(wire: Wire, length: number, step: string): Promise<Buffer> {
   const { socket } = wire
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => settle(timedOut(wire, step)), wire.deadline - Date.now())
-    const settle = (error?: ProxyError) => {
-      clearTimeout(timer)
-      socket.off('readable', onEvent).off('end', onEvent).off('close', onEvent)
-      if (error) reject(error)
-      else resolve()
+    const attempt = () => {
+      const bytes: Buffer | null = socket.read(length)
+      if (bytes?.length === length) settle(bytes)
+      // A socket that has ended hands out what is left, even if it is less than asked for.
+      else if (bytes || socket.readableEnded || socket.destroyed) settle(closed(wire, step))
     }
-    const onEvent = () => settle()
-    socket.on('readable', onEvent).on('end', onEvent).on('close', onEvent)
+    const settle = (result: Buffer | ProxyError) => {
+      clearTimeout(timer)
+      socket.off('readable', attempt).off('end', attempt).off('close', attempt)
+      if (result instanceof ProxyError) reject(result)
+      else resolve(result)
+    }
+    const timer = setTimeout(() => settle(timedOut(wire, step)), wire.deadline - Date.now())
+    socket.on('readable', attempt).on('end', attempt).on('close', attempt)
+    attempt()
   })
+}
+
+/** What `parse` makes of a packet; where it is malformed, the error of this peer. */
+export function parsed<Value>(wire: Wire, step: string, parse: () => Value): Value {
+  try {
+    return parse()
+  } catch (error) {
+    if (error instanceof MalformedPacket) throw malformed(wire, `${step}: ${error.message}`, error)
+    throw error
+  }
 }
 
 export function timedOut(wire: Wire, step: string): ProxyError {

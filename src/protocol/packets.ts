@@ -15,6 +15,7 @@ import {
   CLIENT_ZSTD_COMPRESSION_ALGORITHM,
   has,
 } from './capabilities.ts'
+import { COM_CHANGE_USER } from './commands.ts'
 
 /** First byte of a packet that says what it is. */
 export const OK = 0x00
@@ -213,6 +214,55 @@ export function encodeAuthSwitchRequest(request: AuthSwitchRequest): Buffer {
     nulBytes(Buffer.from(request.authPlugin, 'latin1')),
     nulBytes(request.data),
   ])
+}
+
+/**
+ * A client logs in anew over the connection that it has.
+ * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_change_user.html
+ */
+export interface ComChangeUser {
+  user: Buffer
+  /** at most 255 bytes */
+  authResponse: Buffer
+  database: Buffer
+  /** 2 bytes; undefined where the client stops before it, as the first of 4.1 did */
+  charset: number | undefined
+  /** undefined without CLIENT_PLUGIN_AUTH */
+  authPlugin: string | undefined
+  /** undefined without CLIENT_CONNECT_ATTRS */
+  attributes: Buffer | undefined
+}
+
+/** @param capabilities the flags of the client's HandshakeResponse41, which say which fields there are */
+export function parseComChangeUser(payload: Buffer, capabilities: number): ComChangeUser {
+  const reader = new Reader(payload)
+  if (reader.uint8('command') !== COM_CHANGE_USER) throw new MalformedPacket('not a COM_CHANGE_USER')
+  const user = reader.nulBytes('user name')
+  const authResponse = has(capabilities, CLIENT_SECURE_CONNECTION)
+    ? reader.bytes(reader.uint8('auth response'), 'auth response')
+    : reader.nulBytes('auth response')
+  const database = reader.nulOrEofBytes('database')
+  const charset = reader.remaining > 0 ? reader.uint16('character set') : undefined
+  const withPlugin = has(capabilities, CLIENT_PLUGIN_AUTH) && reader.remaining > 0
+  const authPlugin = withPlugin ? reader.nulOrEofBytes('auth plugin name').toString('latin1') : undefined
+  const withAttributes = has(capabilities, CLIENT_CONNECT_ATTRS) && reader.remaining > 0
+  const attributes = withAttributes ? reader.lenencBytes('connection attributes') : undefined
+  return { user, authResponse, database, charset, authPlugin, attributes }
+}
+
+/** With CLIENT_SECURE_CONNECTION, as this proxy always is upstream; later fields end with the first that is undefined. */
+export function encodeComChangeUser(command: ComChangeUser): Buffer {
+  const parts = [
+    uint8(COM_CHANGE_USER),
+    nulBytes(command.user),
+    uint8(command.authResponse.length),
+    command.authResponse,
+    nulBytes(command.database),
+  ]
+  if (command.charset !== undefined) parts.push(uint16(command.charset))
+  if (command.authPlugin !== undefined) parts.push(nulBytes(Buffer.from(command.authPlugin, 'latin1')))
+  if (command.attributes) parts.push(lenencBytes(command.attributes))
+  return Buffer.concat(parts)
 }
 
 /** https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_auth_more_data.html */
