@@ -17,6 +17,7 @@ import {
   FAST_AUTH_SUCCESS,
   type HandshakeResponse41,
   type HandshakeV10,
+  isSSLRequest,
   parseHandshakeResponse41,
 } from './protocol/packets.ts'
 import { parsed, readPacket, type Wire, writePacket } from './wire.ts'
@@ -41,6 +42,8 @@ export async function greet(wire: Wire, server: HandshakeV10): Promise<Client> {
   const capabilities = offeredToClient(server.capabilities, false)
   writePacket(wire, encodeHandshakeV10({ ...server, salt: createSalt(), capabilities, authPlugin: offeredPlugin }))
   const payload = await readPacket(wire, 'HandshakeResponse41')
+  if (isSSLRequest(payload))
+    throw new ProxyError('CLIENT_WANTS_TLS', 'the client insists on TLS, which is not offered here')
   const response = parsed(wire, 'HandshakeResponse41', () => parseHandshakeResponse41(payload))
   return { wire, response, offeredPlugin, awaitsFastAuthSuccess: false }
 }

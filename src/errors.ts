@@ -137,6 +137,10 @@ const specs = {
   CLIENT_CLOSED: { ...CLIENT, hint: 'The client left before it had logged in.' },
   CLIENT_TIMEOUT: { ...CLIENT, hint: 'The client did not finish its login in time.' },
   CLIENT_MALFORMED: { ...CLIENT, hint: 'Connect with a MySQL client that speaks protocol 4.1 (2004) or newer.' },
+  CLIENT_WANTS_TLS: {
+    ...CLIENT,
+    hint: 'Turn SSL off, or to preferred, in the client: TLS is between the proxy and the database.',
+  },
   CLIENT_NO_USER: {
     errno: 1045,
     sqlState: '28000',
@@ -156,7 +160,7 @@ export const ERRORS: Readonly<Record<ErrorCode, ErrorSpec>> = specs
  * https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html
  */
 export const SERVER_HINTS: Readonly<Record<number, string>> = {
-  1040: 'The database has no connection left: raise max_connections or close some.',
+  1040: 'The database behind {dial} has no connection left: raise max_connections or close some.',
   1045: "Check rds-db:connect in the IAM policy for user '{user}' (case matters), that IAM authentication is on, and region {region}.",
   1129: 'Run FLUSH HOSTS on the database, raise max_connect_errors, and see which health check or probe hits {dial}.',
   1130: 'Let the database user log in from this address (behind an NLB: the address of the NLB).',
@@ -199,20 +203,33 @@ export function hintFor(error: ProxyError, values: Readonly<Record<string, strin
   return fillHint(hint, { ...values, ...error.values })
 }
 
-/** The ERR_Packet that tells a client about `error`: what happened, then what to do. Clients cut it at 512 bytes. */
+/** Clients cut what is longer, in bytes (MYSQL_ERRMSG_SIZE, less its NUL). */
+const MAX_MESSAGE = 511
+
+function cut(text: string, bytes: number): string {
+  return Buffer.byteLength(text) <= bytes
+    ? text
+    : `${Buffer.from(text)
+        .subarray(0, bytes - 6)
+        .toString()}…`
+}
+
+/** The ERR_Packet that tells a client about `error`: what happened, then what to do. */
 export function toERR_Packet(error: ProxyError, values: Readonly<Record<string, string | undefined>>): ERR_Packet {
   const hint = hintFor(error, values)
   if (error.serverError) {
     const { errno, sqlState, message } = error.serverError
-    return { errno, sqlState, message: hint ? `${message} (mysql-iam-proxy: ${hint})` : message }
+    const tail = hint && ` (mysql-iam-proxy: ${hint})`
+    return { errno, sqlState, message: cut(message, MAX_MESSAGE - Buffer.byteLength(tail)) + tail }
   }
   const { errno, sqlState } = ERRORS[error.code]
-  return { errno, sqlState, message: `mysql-iam-proxy: ${error.message}. ${hint}` }
+  const what = cut(`mysql-iam-proxy: ${error.message}`, MAX_MESSAGE - Buffer.byteLength(hint) - 2)
+  return { errno, sqlState, message: `${what}. ${hint}` }
 }
 
-/** `hint` with its `{name}` placeholders filled from `values`; a name without a value stays as it is. */
+/** `hint` with its `{name}` placeholders filled from `values`; a name without a value stays, in round brackets. */
 function fillHint(hint: string, values: Readonly<Record<string, string | undefined>>): string {
-  return hint.replace(/\{(\w+)\}/g, (placeholder, name: string) => values[name] ?? placeholder)
+  return hint.replace(/\{(\w+)\}/g, (_placeholder, name: string) => values[name] ?? `(${name})`)
 }
 
 /** The code of a system or TLS error ('ECONNREFUSED', 'CERT_HAS_EXPIRED'…), '' where there is none. */

@@ -30,6 +30,7 @@ import {
   type CredentialsProvider,
   createCredentials,
   createTokenSource,
+  explainCredentialsError,
   keepUntilExpiry,
 } from './token.ts'
 import { createTrust } from './trust.ts'
@@ -125,5 +126,12 @@ function toEndpoint(options: ProxyOptions): Endpoint {
 
 function toProvider({ credentials, profile }: ProxyOptions, endpoint: Endpoint): CredentialsProvider {
   if (credentials === undefined) return createCredentials(endpoint.rds.region, profile)
-  return typeof credentials === 'function' ? keepUntilExpiry(credentials) : async () => credentials
+  if (typeof credentials !== 'function') return async () => credentials
+  return keepUntilExpiry(async () => {
+    try {
+      return await credentials()
+    } catch (error) {
+      throw explainCredentialsError(error, undefined)
+    }
+  })
 }

@@ -1,5 +1,5 @@
 /** The listener of one endpoint. */
-import { once } from 'node:events'
+import { once, setMaxListeners } from 'node:events'
 import { type AddressInfo, createServer, isIP, type Socket } from 'node:net'
 import { formatHostPort, type HostPort } from './endpoint.ts'
 import { ProxyError, systemCode } from './errors.ts'
@@ -24,8 +24,10 @@ export async function startServer(listen: HostPort, target: Target, log: Logger)
     throw new ProxyError('CONFIG_INVALID', message)
   }
   const sessions = new Map<Socket, Promise<void>>()
+  const stop = new AbortController()
+  setMaxListeners(0, stop.signal) // one of each session
   const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => {
-    const session = runSession(socket, target, log).finally(() => sessions.delete(socket))
+    const session = runSession(socket, target, log, stop.signal).finally(() => sessions.delete(socket))
     sessions.set(socket, session)
   })
   server.listen({ host: listen.host, port: listen.port })
@@ -43,6 +45,7 @@ export async function startServer(listen: HostPort, target: Target, log: Logger)
     address: { host: address, port },
     async close() {
       server.close()
+      stop.abort()
       for (const socket of sessions.keys()) socket.destroy()
       await Promise.all(sessions.values())
     },

@@ -12,20 +12,23 @@ import { createWire, type Wire } from './wire.ts'
 /** Milliseconds that a socket gets to deliver its last bytes. */
 const LINGER = 1_000
 
-/** Serves one client from accept to close. Never rejects: what goes wrong is told to the client and logged once. */
-export async function runSession(socket: Socket, target: Target, log: Logger): Promise<void> {
+/**
+ * Serves one client from accept to close. Never rejects: what goes wrong is told to the client and logged once.
+ * @param stop ends the upstream connection, and with it the session
+ */
+export async function runSession(socket: Socket, target: Target, log: Logger, stop: AbortSignal): Promise<void> {
   const { endpoint } = target
   const clientWire = createWire(socket, 'client', endpoint.connectTimeout + endpoint.loginTimeout)
   let upstream: Upstream | undefined
   let user: string | undefined
   const started = Date.now()
   try {
-    upstream = await dial(endpoint) // HandshakeV10
+    upstream = await dial(endpoint, stop) // HandshakeV10
     clientWire.deadline = upstream.wire.deadline
     const client = await greet(clientWire, upstream.greeting) // HandshakeResponse41
     user = databaseUser(client.response.user, endpoint.user)
     await authenticateClient(client)
-    const result = await login(upstream, target, client.response, user)
+    const result = await login(upstream, target, client.response, user, stop)
     upstream = result.upstream
     throwUnlessOK(upstream.wire, result.payload, user)
     const fields = { user, threadId: upstream.greeting.threadId }

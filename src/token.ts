@@ -19,6 +19,9 @@ export type TokenSource = (user: string) => Promise<string>
 /** Credentials this close to their end are renewed in the background, in milliseconds. */
 const RENEW_BEFORE = 5 * 60_000
 
+/** A look-up that takes longer than this is not waited for by later logins, in milliseconds. */
+const LOOK_UP_TIMEOUT = 60_000
+
 /**
  * Tokens are signed anew for each login: signing is local and takes about 0.2 ms, and a token dies with the credentials
  * it was signed with. The credentials are what is kept.
@@ -34,7 +37,11 @@ export function createTokenSource(rds: Endpoint['rds'], credentials: Credentials
       username: user,
       credentials: await credentials(),
     })
-    return signer.getAuthToken()
+    try {
+      return await signer.getAuthToken()
+    } catch (error) {
+      throw explainCredentialsError(error, undefined)
+    }
   }
 }
 
@@ -74,16 +81,22 @@ export function keepUntilExpiry(provider: CredentialsProvider): CredentialsProvi
   let kept: Credentials | undefined
   let pending: Promise<Credentials> | undefined
   const left = () => (kept ? (kept.expiration?.getTime() ?? Number.POSITIVE_INFINITY) - Date.now() : 0)
+  const lookUp = async () => {
+    // A helper that hangs must not take all later logins with it.
+    const giveUp = setTimeout(() => {
+      pending = undefined
+    }, LOOK_UP_TIMEOUT).unref()
+    try {
+      kept = await provider()
+      return kept
+    } finally {
+      clearTimeout(giveUp)
+      pending = undefined
+    }
+  }
   return async () => {
     if (kept && left() > RENEW_BEFORE) return kept
-    pending ??= provider()
-      .then(credentials => {
-        kept = credentials
-        return credentials
-      })
-      .finally(() => {
-        pending = undefined
-      })
+    pending ??= lookUp()
     if (!kept || left() <= 0) return pending
     // Still good for this login; should the renewal fail, the next login tries again, and the last one says so.
     pending.catch(() => undefined)
@@ -97,6 +110,7 @@ function messageOf(error: unknown): string {
 
 /** What the AWS SDK threw, as one of ours. Only the first line: helpers may print more than is theirs to show. */
 export function explainCredentialsError(error: unknown, profile: string | undefined): ProxyError {
+  if (error instanceof ProxyError) return error
   const message = messageOf(error).split('\n', 1)[0]!.slice(0, 200)
   const ofProfile = profile ? ` (profile ${profile})` : ''
   if (/sso/i.test(message) && /expired|invalid|refresh|not found|log ?in/i.test(message)) {

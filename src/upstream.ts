@@ -7,6 +7,7 @@ import { type ErrorCode, ProxyError, systemCode } from './errors.ts'
 import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from './protocol/auth.ts'
 import { CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, CLIENT_SSL, has, sentUpstream } from './protocol/capabilities.ts'
 import {
+  AUTH_MORE_DATA,
   AUTH_SWITCH_REQUEST,
   ERR,
   encodeHandshakeResponse41,
@@ -20,7 +21,17 @@ import {
 } from './protocol/packets.ts'
 import type { TokenSource } from './token.ts'
 import type { Trust } from './trust.ts'
-import { closed, createWire, parsed, readPacket, switchSocket, timedOut, type Wire, writePacket } from './wire.ts'
+import {
+  closed,
+  createWire,
+  malformed,
+  parsed,
+  readPacket,
+  switchSocket,
+  timedOut,
+  type Wire,
+  writePacket,
+} from './wire.ts'
 
 /** An endpoint with what its logins share. */
 export interface Target {
@@ -39,11 +50,15 @@ export interface Upstream {
 
 /**
  * Connects to the address that is dialled and reads the server's greeting.
+ * @param stop destroys the connection, now or later
  * @throws ProxyError DIAL_…, UPSTREAM_…
  */
-export async function dial(endpoint: Endpoint): Promise<Upstream> {
-  const socket = await connectTcp(endpoint)
+export async function dial(endpoint: Endpoint, stop: AbortSignal): Promise<Upstream> {
+  const socket = await connectTcp(endpoint, stop)
   const wire = createWire(socket, 'upstream', endpoint.loginTimeout)
+  const onStop = () => wire.socket.destroy()
+  stop.addEventListener('abort', onStop)
+  socket.on('close', () => stop.removeEventListener('abort', onStop))
   try {
     const payload = await readPacket(wire, `the greeting of ${formatHostPort(endpoint.dial)}`)
     return { wire, greeting: parseGreeting(wire, payload) }
@@ -53,7 +68,7 @@ export async function dial(endpoint: Endpoint): Promise<Upstream> {
   }
 }
 
-async function connectTcp(endpoint: Endpoint): Promise<Socket> {
+async function connectTcp(endpoint: Endpoint, stop: AbortSignal): Promise<Socket> {
   const { host, port } = endpoint.dial
   const socket = connect({
     host,
@@ -68,9 +83,10 @@ async function connectTcp(endpoint: Endpoint): Promise<Socket> {
     endpoint.connectTimeout,
   )
   try {
-    await once(socket, 'connect')
+    await once(socket, 'connect', { signal: stop })
     return socket
   } catch (error) {
+    socket.destroy()
     throw dialError(endpoint, error)
   } finally {
     clearTimeout(timer)
@@ -84,6 +100,7 @@ function dialError(endpoint: Endpoint, cause: unknown): ProxyError {
     ECONNREFUSED: ['DIAL_REFUSED', `connection to ${dial} refused`],
     ETIMEDOUT: ['DIAL_TIMEOUT', `no answer from ${dial} within ${endpoint.connectTimeout} ms`],
     ENOTFOUND: ['DIAL_DNS', `the name ${endpoint.dial.host} is unknown to DNS`],
+    ECONNRESET: ['UPSTREAM_CLOSED', `connection to ${dial} reset at once`],
     EAI_AGAIN: ['DIAL_DNS', `no answer from DNS for the name ${endpoint.dial.host}`],
   }
   const [errorCode, message] = spoken[code] ?? ['DIAL_FAILED', `connection to ${dial} failed: ${code}`]
@@ -127,6 +144,7 @@ export async function login(
   target: Target,
   client: HandshakeResponse41,
   user: string,
+  stop: AbortSignal,
 ): Promise<LoginResult> {
   const { tokenInHandshake: setting } = target.endpoint
   const atOnce = setting === 'auto' ? (target.takesTokenInHandshake ?? true) : setting === 'always'
@@ -136,10 +154,15 @@ export async function login(
   if (!undecided || !isAccessDenied(payload)) return { upstream, payload }
 
   upstream.wire.socket.destroy()
-  const second = await dial(target.endpoint)
-  const secondPayload = await loginOnce(second, target, client, user, false)
-  if (secondPayload[0] === OK) target.takesTokenInHandshake = false
-  return { upstream: second, payload: secondPayload }
+  const second = await dial(target.endpoint, stop)
+  try {
+    const secondPayload = await loginOnce(second, target, client, user, false)
+    if (secondPayload[0] === OK) target.takesTokenInHandshake = false
+    return { upstream: second, payload: secondPayload }
+  } catch (error) {
+    second.wire.socket.destroy()
+    throw error
+  }
 }
 
 const ER_ACCESS_DENIED_ERROR = 1045
@@ -161,7 +184,10 @@ async function loginOnce(
     throw new ProxyError('TLS_NOT_OFFERED', `the server at ${formatHostPort(endpoint.dial)} does not offer TLS`)
   }
   if (!has(greeting.capabilities, CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)) {
-    throw new ProxyError('UPSTREAM_TOO_OLD', `the server, version ${greeting.serverVersion}, cannot take a token`)
+    throw new ProxyError(
+      'UPSTREAM_TOO_OLD',
+      `the server at ${formatHostPort(endpoint.dial)}, version ${greeting.serverVersion}, cannot take a token`,
+    )
   }
   const token = await createTokenInTime(target, user, wire)
 
@@ -189,8 +215,9 @@ async function loginOnce(
     sendSecret(wire, clearPassword(token))
     result = await readPacket(wire, 'the result of the login')
   }
-  if (result[0] !== OK && result[0] !== ERR) throw unexpectedPlugin(user, 'more data')
-  return result
+  if (result[0] === OK || result[0] === ERR) return result
+  if (result[0] === AUTH_MORE_DATA || result[0] === AUTH_SWITCH_REQUEST) throw unexpectedPlugin(user, 'more data')
+  throw malformed(wire, 'the result of the login: neither OK_Packet nor ERR_Packet')
 }
 
 /** A token that comes in time for this login. @throws ProxyError CREDENTIALS_… */
@@ -198,7 +225,8 @@ export async function createTokenInTime(target: Target, user: string, wire: Wire
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
     const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not come in time for this login')
-    timer = setTimeout(() => reject(error), wire.deadline - Date.now() - TIME_FOR_LOGIN)
+    const left = wire.deadline - Date.now()
+    timer = setTimeout(() => reject(error), Math.max(left - TIME_FOR_LOGIN, left / 2))
   })
   try {
     return await Promise.race([target.createToken(user), late])
@@ -218,7 +246,7 @@ function pluginToBeSwitchedFrom(greeting: HandshakeV10): string {
  */
 export async function refuseToSwitch(wire: Wire, user: string, asked: string): Promise<ProxyError> {
   writePacket(wire, Buffer.alloc(0))
-  await readPacket(wire, 'the refusal of the login')
+  await readPacket(wire, 'the refusal of the login').catch(() => undefined)
   return unexpectedPlugin(user, asked)
 }
 
@@ -239,6 +267,7 @@ async function startTls(wire: Wire, endpoint: Endpoint, trust: Trust): Promise<v
   if (wire.socket.readableLength > 0) {
     throw new ProxyError('TLS_PLAINTEXT_INJECTED', 'the server sent plaintext between its greeting and TLS')
   }
+  if (wire.socket.readableEnded || wire.socket.destroyed) throw closed(wire, 'TLS')
   const { host } = endpoint.rds
   const session = trust.session()
   const tls = connectTls({

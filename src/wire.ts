@@ -81,7 +81,7 @@ export function framePacket(payload: Buffer, sequence: number): Buffer {
 }
 
 /** The error for bytes from this peer that the protocol has no place for. */
-function malformed(wire: Wire, message: string, cause?: unknown): ProxyError {
+export function malformed(wire: Wire, message: string, cause?: unknown): ProxyError {
   return new ProxyError(CODES[wire.peer].malformed, message, { cause })
 }
 

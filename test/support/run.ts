@@ -12,8 +12,11 @@ const tap = fileURLToPath(new URL('../../node_modules/.bin/tap', import.meta.url
 const { decisions: _decisions, query: _query, stop, ...description } = await startMariadb()
 const scratch = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-run-'))
 const results = join(scratch, 'results.tap')
-const child = spawn(tap, [`--output-file=${results}`, ...process.argv.slice(2)], {
-  stdio: 'inherit',
+// Into a file or a pipe, a line per test file and what failed: tap's animations fill CI's logs.
+const forPeople = process.stdout.isTTY
+const reporter = forPeople ? 'base' : 'tap'
+const child = spawn(tap, [`--reporter=${reporter}`, `--output-file=${results}`, ...process.argv.slice(2)], {
+  stdio: ['inherit', forPeople ? 'inherit' : 'ignore', 'inherit'],
   env: { ...process.env, [serverVariable]: JSON.stringify(description) },
 })
 // A terminal's Ctrl-C reaches tap by itself. Either way, tap decides when it's over.
@@ -22,11 +25,23 @@ process.on('SIGTERM', () => child.kill('SIGTERM'))
 
 const [code] = (await once(child, 'exit')) as [number | null]
 await stop()
+if (!forPeople) await printShort(results)
 const { passed, failed } = await totals(results)
 await rm(scratch, { recursive: true })
 process.stdout.write(`\n${passed} passed, ${failed} failed\n`)
 // A run without a single assertion has shown nothing.
 process.exit(code || (passed > 0 && failed === 0 ? 0 : 1))
+
+/** The outcome of each test file, and each failure with its diagnostics (a YAML block behind it). */
+async function printShort(file: string): Promise<void> {
+  let diagnosing = false
+  for (const line of (await readFile(file, 'utf8').catch(() => '')).split('\n')) {
+    const isResult = /^\s*(not )?ok \d+/.test(line)
+    if (isResult) diagnosing = /^\s*not ok/.test(line) && !/# (SKIP|TODO)/i.test(line)
+    if (/^(not )?ok /.test(line) || diagnosing) process.stdout.write(`${line}\n`)
+    if (/^\s*\.\.\.$/.test(line)) diagnosing = false
+  }
+}
 
 /** Of tap's closing comment, `# { total: 31, pass: 30, fail: 1 }`. */
 async function totals(file: string): Promise<{ passed: number; failed: number }> {
