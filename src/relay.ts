@@ -1,7 +1,7 @@
 /** The hot path: bytes both ways between two sockets whose logins are done. */
 import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
-import { beginsCommand, createCommandScanner } from './protocol/commands.ts'
+import { beginsCommand, type CommandScanner, createCommandScanner } from './protocol/commands.ts'
 
 /** Chunks this large are parts of a larger burst (a TLS record holds 16 KiB): worth gathering into one write. */
 const BURST = 16 * 1024
@@ -24,8 +24,9 @@ export interface RelayEnd {
  * Relays until both directions have ended, or the client sends a COM_CHANGE_USER. An end (FIN) of one side is handed on as
  * an end, so that what is still on its way in the other direction arrives; a broken side (RST) ends the other after what
  * had arrived from it was delivered. Resolves, never rejects.
+ * @param compressed whether packets are inside compressed ones, so that commands cannot be looked for
  */
-export function relay(client: Socket, upstream: Socket, traffic: Traffic): Promise<RelayEnd> {
+export function relay(client: Socket, upstream: Socket, traffic: Traffic, compressed: boolean): Promise<RelayEnd> {
   return new Promise(resolve => {
     let end: RelayEnd | undefined
     let open = 2
@@ -56,7 +57,7 @@ export function relay(client: Socket, upstream: Socket, traffic: Traffic): Promi
       else on(socket, 'close', onClose)
     }
 
-    const scan = createCommandScanner()
+    const scan: CommandScanner = compressed ? chunk => chunk.length : createCommandScanner()
     let held: Buffer | undefined
     watch('client', client, upstream, () => held && upstream.write(held))
     watch('upstream', upstream, client, () => undefined)

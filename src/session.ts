@@ -5,6 +5,7 @@ import { authenticateClient, databaseUser, greet, sendError, sendOK } from './cl
 import { hintValues } from './endpoint.ts'
 import { asProxyError, ERRORS, hintFor, systemCode, toERR_Packet } from './errors.ts'
 import type { Logger } from './log.ts'
+import { isCompressed } from './protocol/capabilities.ts'
 import { relay, type Traffic } from './relay.ts'
 import { dial, login, type Target, throwUnlessOK, type Upstream } from './upstream.ts'
 import { createWire, type Wire } from './wire.ts'
@@ -36,10 +37,11 @@ export async function runSession(socket: Socket, target: Target, log: Logger, st
     sendOK(client, result.payload)
 
     const traffic: Traffic = { bytesFromClient: 0, bytesFromUpstream: 0 }
-    let end = await relay(clientWire.socket, upstream.wire.socket, traffic)
+    const compressed = isCompressed(client.response.capabilities & upstream.greeting.capabilities)
+    let end = await relay(clientWire.socket, upstream.wire.socket, traffic, compressed)
     while (end.by === 'COM_CHANGE_USER') {
       await changeUser(client, upstream, target)
-      end = await relay(clientWire.socket, upstream.wire.socket, traffic)
+      end = await relay(clientWire.socket, upstream.wire.socket, traffic, compressed)
     }
     const broken = end.error ? systemCode(end.error) || end.error.message : undefined
     log.debug({ ...fields, endedBy: end.by, broken, ...traffic, ms: Date.now() - started }, 'session ended')

@@ -72,6 +72,11 @@ export function has(capabilities: number, flag: number): boolean {
   return (capabilities & flag) === flag
 }
 
+/** Whether packets travel inside compressed ones after the login: then commands cannot be told apart without inflating. */
+export function isCompressed(capabilities: number): boolean {
+  return (capabilities & (CLIENT_COMPRESS | CLIENT_ZSTD_COMPRESSION_ALGORITHM)) !== 0
+}
+
 /**
  * The flags for our greeting: an allow-list, so that a flag of the future is never claimed without its payload.
  * The server's own in the command phase; what this proxy speaks in the handshake.

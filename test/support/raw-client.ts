@@ -1,0 +1,235 @@
+/** What the session tests share: a proxy before the real server, and a client that sends and reads single packets. */
+import { once } from 'node:events'
+import { connect as connectTcp, type Socket } from 'node:net'
+import mysql from 'mysql2/promise'
+import { createProxy, type HostPort, type Logger, type ProxyOptions } from '../../src/index.ts'
+import {
+  CLIENT_LONG_PASSWORD,
+  CLIENT_MULTI_RESULTS,
+  CLIENT_PLUGIN_AUTH,
+  CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
+  CLIENT_PROTOCOL_41,
+  CLIENT_SECURE_CONNECTION,
+  CLIENT_TRANSACTIONS,
+} from '../../src/protocol/capabilities.ts'
+import {
+  ERR,
+  encodeHandshakeResponse41,
+  type HandshakeV10,
+  OK,
+  parseERR_Packet,
+  parseHandshakeV10,
+} from '../../src/protocol/packets.ts'
+import type { RealServer } from './mariadb.ts'
+
+export interface LogLine {
+  level: keyof Logger
+  message: string
+  fields: Record<string, unknown>
+}
+
+/** A proxy that listens, before a real server. */
+export interface TestProxy extends HostPort {
+  close(): Promise<void>
+  /** all that it has logged */
+  log: LogLine[]
+}
+
+/** It is closed when the test ends. */
+export async function startProxy(
+  t: { teardown(stop: () => Promise<void>): unknown },
+  server: RealServer,
+  options: Partial<ProxyOptions> = {},
+): Promise<TestProxy> {
+  const log: LogLine[] = []
+  const say = (level: LogLine['level']) => (fields: object, message: string) => {
+    log.push({ level, message, fields: { ...fields } })
+  }
+  const proxy = createProxy({
+    rdsEndpoint: `${server.rdsHost}:${server.rdsPort}`,
+    connect: `${server.host}:${server.port}`,
+    listen: '127.0.0.1:0',
+    credentials: server.keys.longTerm,
+    ca: [server.ca],
+    logger: { error: say('error'), warn: say('warn'), info: say('info'), debug: say('debug') },
+    ...options,
+  })
+  const address = await proxy.listen()
+  t.teardown(() => proxy.close())
+  return { ...address, close: () => proxy.close(), log }
+}
+
+/** mysql2 through the proxy, as iam_user without a password unless `options` say otherwise. */
+export function connect(
+  { host, port }: HostPort,
+  options: Partial<mysql.ConnectionOptions> = {},
+): Promise<mysql.Connection> {
+  return mysql.createConnection({ host, port, user: 'iam_user', ...options })
+}
+
+/** mysql2 past the proxy, as the account with a password: for what the server itself says. */
+export function connectDirectly(
+  { host, port }: RealServer,
+  options: Partial<mysql.ConnectionOptions> = {},
+): Promise<mysql.Connection> {
+  return mysql.createConnection({ host, port, user: 'app', password: 'app-pw', ...options })
+}
+
+/** The first column of the first row. */
+export async function value(connection: mysql.Connection, sql: string, values: unknown[] = []): Promise<unknown> {
+  const [rows] = await connection.query<mysql.RowDataPacket[]>({ sql, values })
+  return Object.values(rows[0]!)[0]
+}
+
+/** Waits until `condition` holds; throws when it still does not after `timeout` milliseconds. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>, timeout = 5_000): Promise<void> {
+  const deadline = Date.now() + timeout
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`still not after ${timeout} ms: ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+}
+
+// ---- packet by packet ----
+
+export const COM_INIT_DB = 0x02
+export const COM_QUERY = 0x03
+export const COM_PING = 0x0e
+export const COM_RESET_CONNECTION = 0x1f
+
+const EOF = 0xfe
+const HEADER_LENGTH = 4
+
+/** A socket that is read only when asked to: without a reader, it takes little and then nothing. */
+export interface RawClient {
+  socket: Socket
+  greeting: HandshakeV10
+}
+
+/** Connects and reads the greeting. */
+export async function connectRaw({ host, port }: HostPort): Promise<RawClient> {
+  const socket = connectTcp({ host, port, allowHalfOpen: true, noDelay: true })
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  return { socket, greeting: parseHandshakeV10(await readPacket(socket)) }
+}
+
+/** Connects and logs in as iam_user without a password. */
+export async function logInRaw(address: HostPort): Promise<RawClient> {
+  const client = await connectRaw(address)
+  client.socket.write(loginPacket(client))
+  expectOK(await readPacket(client.socket))
+  return client
+}
+
+/** A HandshakeResponse41 as iam_user without a password. Result sets have their EOF_Packets. */
+export function loginPacket({ greeting }: RawClient): Buffer {
+  const capabilities =
+    CLIENT_LONG_PASSWORD |
+    CLIENT_PROTOCOL_41 |
+    CLIENT_TRANSACTIONS |
+    CLIENT_SECURE_CONNECTION |
+    CLIENT_MULTI_RESULTS |
+    CLIENT_PLUGIN_AUTH |
+    CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+  const response = encodeHandshakeResponse41({
+    capabilities,
+    maxPacketSize: 1 << 30,
+    charset: 45, // utf8mb4_general_ci
+    reserved: Buffer.alloc(23),
+    user: Buffer.from('iam_user'),
+    authResponse: Buffer.alloc(0),
+    database: undefined,
+    authPlugin: greeting.authPlugin,
+    attributes: undefined,
+    zstdLevel: undefined,
+  })
+  return framePacket(response, 1)
+}
+
+export function sendPacket(socket: Socket, payload: Buffer, sequence: number): void {
+  socket.write(framePacket(payload, sequence))
+}
+
+function framePacket(payload: Buffer, sequence: number): Buffer {
+  const header = Buffer.alloc(HEADER_LENGTH)
+  header.writeUIntLE(payload.length, 0, 3)
+  header[3] = sequence
+  return Buffer.concat([header, payload])
+}
+
+export function sendCommand({ socket }: RawClient, command: number, argument = ''): void {
+  sendPacket(socket, Buffer.concat([Buffer.of(command), Buffer.from(argument)]), 0)
+}
+
+/** For commands that are answered with a single packet. @throws what an ERR_Packet says */
+export async function runCommand(client: RawClient, command: number, argument = ''): Promise<void> {
+  sendCommand(client, command, argument)
+  expectOK(await readPacket(client.socket))
+}
+
+/**
+ * Sends a query whose rows have one column, and reads them one by one.
+ * @throws what an ERR_Packet says
+ */
+export async function* queryRaw(client: RawClient, sql: string): AsyncGenerator<Buffer, void> {
+  sendCommand(client, COM_QUERY, sql)
+  yield* readRows(client)
+}
+
+/** The answer to a query that has been sent, up to its last packet. */
+export async function* readRows({ socket }: RawClient): AsyncGenerator<Buffer, void> {
+  const columns = expectNoError(await readPacket(socket))
+  if (columns.length !== 1 || columns[0] !== 1) throw new Error('not a result set of one column')
+  await readPacket(socket)
+  if (!isEOF(await readPacket(socket))) throw new Error('no EOF_Packet after the columns')
+  for (;;) {
+    const packet = expectNoError(await readPacket(socket))
+    if (isEOF(packet)) return
+    yield textOf(packet)
+  }
+}
+
+/** A packet's payload. @throws when the connection ends before or in it */
+export async function readPacket(socket: Socket): Promise<Buffer> {
+  const header = await readBytes(socket, HEADER_LENGTH)
+  const length = header.readUIntLE(0, 3)
+  return length === 0 ? Buffer.alloc(0) : await readBytes(socket, length)
+}
+
+// One listener until all is there: each new one would be told at once of what it cannot use yet.
+function readBytes(socket: Socket, length: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const attempt = () => {
+      const bytes: Buffer | null = socket.read(length)
+      const isOver = bytes !== null || socket.readableEnded || socket.destroyed
+      if (!isOver) return
+      socket.off('readable', attempt).off('end', attempt).off('close', attempt)
+      if (bytes?.length === length) resolve(bytes)
+      else reject(new Error(`the connection ended ${length - (bytes?.length ?? 0)} bytes short of what was to be read`))
+    }
+    socket.on('readable', attempt).on('end', attempt).on('close', attempt)
+    attempt()
+  })
+}
+
+/** @throws what an ERR_Packet says */
+export function expectOK(packet: Buffer): void {
+  if (expectNoError(packet)[0] !== OK) throw new Error(`neither OK_Packet nor ERR_Packet: ${packet[0]}`)
+}
+
+function expectNoError(packet: Buffer): Buffer {
+  if (packet[0] !== ERR) return packet
+  const { errno, sqlState, message } = parseERR_Packet(packet)
+  throw Object.assign(new Error(message), { errno, sqlState })
+}
+
+function isEOF(packet: Buffer): boolean {
+  return packet[0] === EOF && packet.length < 9
+}
+
+/** The only value of a row of the text protocol. */
+function textOf(row: Buffer): Buffer {
+  const lengthBytes = { 252: 2, 253: 3, 254: 8 }[row[0]!] ?? 0
+  return row.subarray(1 + lengthBytes)
+}
