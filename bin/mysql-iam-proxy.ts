@@ -1,4 +1,5 @@
 #!/usr/bin/env node
 import { main } from '../src/main.ts'
 
-process.exitCode = await main(process.argv.slice(2))
+// Whatever still waits, for example for credentials, must not hold up the end.
+process.exit(await main(process.argv.slice(2)))

@@ -28,9 +28,12 @@ export interface Endpoint {
 /** `host`, `host:port`, `[ipv6]:port`. @throws ProxyError CONFIG_INVALID, naming `option` */
 export function parseHostPort(text: string, defaultPort: number, option: string): HostPort {
   const match = /^(?:\[([^\]]+)\]|([^:[\]\s/@]+))(?::(\d{1,5}))?$/.exec(text)
-  const host = (match?.[1] ?? match?.[2])?.toLowerCase().replace(/\.$/, '')
+  const inBrackets = match?.[1]
+  const host = (inBrackets ?? match?.[2])?.toLowerCase().replace(/\.$/, '')
   const port = match?.[3] === undefined ? defaultPort : Number(match[3])
-  if (!host || port > 65535) throw new ProxyError('CONFIG_INVALID', `${option}: "${text}" is not host or host:port`)
+  const isAddress = inBrackets === undefined || isIP(inBrackets) === 6
+  if (!host || !isAddress || port > 65535)
+    throw new ProxyError('CONFIG_INVALID', `${option}: "${text}" is not host or host:port`)
   return { host, port }
 }
 

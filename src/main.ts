@@ -17,7 +17,7 @@ export async function main(args: readonly string[]): Promise<number> {
   }
   const parser = yargs([...args])
     .scriptName('mysql-iam-proxy')
-    .parserConfiguration({ 'camel-case-expansion': false, 'parse-numbers': false })
+    .parserConfiguration({ 'camel-case-expansion': false, 'dot-notation': false, 'parse-numbers': false })
     .command('$0', 'Serve a database to MySQL clients on this machine', {}, async flags => {
       const settings = resolveSettings(flags, process.env)
       const { run } = await import('./commands/run.ts')
@@ -32,12 +32,14 @@ export async function main(args: readonly string[]): Promise<number> {
     })
     .options(Object.fromEntries(optionNames.map(name => [name, toYargs(name)])))
     .strict()
+    .locale('en')
     .version(packageVersion())
     .epilogue('Each option is also an environment variable, for example MYSQL_IAM_PROXY_RDS_ENDPOINT.')
     .wrap(Math.min(100, process.stdout.columns ?? 80))
     .exitProcess(false)
     .fail((message, error) => {
-      throw error ?? new ProxyError('CONFIG_INVALID', message)
+      // yargs hands over its own complaints with the message, what a command threw without.
+      throw message ? new ProxyError('CONFIG_INVALID', message) : error
     })
   try {
     await parser.parseAsync()

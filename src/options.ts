@@ -2,6 +2,7 @@
  * Every option, once: flags, environment variables, --help and docs/reference.md are made from this table.
  * Precedence: flag > environment > default.
  */
+import { delimiter } from 'node:path'
 import { ProxyError } from './errors.ts'
 
 interface OptionSpec {
@@ -118,6 +119,9 @@ export function environmentName(option: OptionName): string {
   return ENVIRONMENT_PREFIX + option.toUpperCase().replaceAll('-', '_')
 }
 
+/** Kubernetes sets such in every pod beside a Service that is named mysql-iam-proxy. */
+const OF_A_KUBERNETES_SERVICE = /_SERVICE_(HOST|PORT)|_PORT(_|$)/
+
 type Given = string | string[] | boolean | undefined
 
 /**
@@ -139,7 +143,8 @@ export function resolveSettings(flags: Readonly<Record<string, unknown>>, enviro
   }
   const known = new Set(optionNames.map(environmentName))
   for (const variable of Object.keys(environment)) {
-    if (variable.startsWith(ENVIRONMENT_PREFIX) && !known.has(variable)) mistakes.push(`${variable}: no such option`)
+    if (!variable.startsWith(ENVIRONMENT_PREFIX) || known.has(variable)) continue
+    if (!OF_A_KUBERNETES_SERVICE.test(variable)) mistakes.push(`${variable}: no such option`)
   }
   if (mistakes.length > 0) throw new ProxyError('CONFIG_INVALID', mistakes.join('; '))
   return settings as Settings
@@ -150,8 +155,7 @@ function parseValue(spec: OptionSpec, given: Given): unknown {
     case 'switch':
       return parseSwitch(given)
     case 'texts':
-      // In the environment, files are separated as in PATH.
-      return Array.isArray(given) ? given : typeof given === 'string' ? given.split(':') : []
+      return parseTexts(given)
     case 'duration':
       return parseDuration(last(given) ?? '')
     case 'text':
@@ -171,6 +175,15 @@ function parseText({ choices }: OptionSpec, value: string | undefined): string |
     throw new Error(`"${value}" is not one of ${choices.join(', ')}`)
   }
   return value
+}
+
+function parseTexts(given: Given): string[] {
+  if (Array.isArray(given)) {
+    if (given.includes('')) throw new Error('needs a value')
+    return given
+  }
+  // In the environment, files are separated as in PATH.
+  return typeof given === 'string' ? given.split(delimiter).filter(Boolean) : []
 }
 
 function parseSwitch(given: Given): boolean {

@@ -19,6 +19,9 @@ export type TokenSource = (user: string) => Promise<string>
 /** Credentials this close to their end are renewed in the background, in milliseconds. */
 const RENEW_BEFORE = 5 * 60_000
 
+/** How long credentials without an expiry are kept, in milliseconds: other programs write new ones into ~/.aws/credentials. */
+const KEEP_WITHOUT_EXPIRY = 60_000
+
 /** A look-up that takes longer than this is not waited for by later logins, in milliseconds. */
 const LOOK_UP_TIMEOUT = 60_000
 
@@ -53,13 +56,15 @@ export function createTokenSource(rds: Endpoint['rds'], credentials: Credentials
 export function createCredentials(region: string, profile: string | undefined): CredentialsProvider {
   return keepUntilExpiry(async () => {
     const { fromIni, fromNodeProviderChain } = await import('@aws-sdk/credential-providers')
-    // For the calls to STS that a role needs; SSO has the region of its profile.
-    const parentClientConfig = { region }
+    const options = {
+      // For the calls to STS that a role needs; SSO has the region of its profile.
+      parentClientConfig: { region },
+      // The files in ~/.aws change while the proxy runs.
+      ignoreCache: true,
+    }
     const named = profile ?? process.env.AWS_PROFILE
     try {
-      const provider = profile
-        ? fromIni({ profile, parentClientConfig })
-        : fromNodeProviderChain({ parentClientConfig })
+      const provider = profile ? fromIni({ profile, ...options }) : fromNodeProviderChain(options)
       return await provider()
     } catch (error) {
       throw explainCredentialsError(profile ? error : await chainReason(error), named)
@@ -70,7 +75,7 @@ export function createCredentials(region: string, profile: string | undefined): 
 /** The chain only says that no link of it had credentials; a profile that is there but fails has more to say. */
 async function chainReason(error: unknown): Promise<unknown> {
   const { fromIni } = await import('@aws-sdk/credential-providers')
-  return fromIni()().then(
+  return fromIni({ ignoreCache: true })().then(
     () => error,
     (reason: unknown) => (messageOf(reason).startsWith('Could not resolve credentials using profile') ? error : reason),
   )
@@ -78,29 +83,43 @@ async function chainReason(error: unknown): Promise<unknown> {
 
 /** One look-up at a time, shared by all who wait; its result kept until it nears its expiry. */
 export function keepUntilExpiry(provider: CredentialsProvider): CredentialsProvider {
-  let kept: Credentials | undefined
+  let kept: { credentials: Credentials; until: number } | undefined
   let pending: Promise<Credentials> | undefined
-  const left = () => (kept ? (kept.expiration?.getTime() ?? Number.POSITIVE_INFINITY) - Date.now() : 0)
-  const lookUp = async () => {
-    // A helper that hangs must not take all later logins with it.
-    const giveUp = setTimeout(() => {
-      pending = undefined
-    }, LOOK_UP_TIMEOUT).unref()
-    try {
-      kept = await provider()
-      return kept
-    } finally {
-      clearTimeout(giveUp)
-      pending = undefined
+  /** which look-up `pending` is: one that was given up may still come to its end */
+  let current: symbol | undefined
+
+  function lookUp(): Promise<Credentials> {
+    const mine = Symbol('look-up')
+    current = mine
+    const forget = () => {
+      if (current === mine) current = pending = undefined
     }
+    // Also when a helper hangs: it must not take all later logins with it.
+    const giveUp = setTimeout(forget, LOOK_UP_TIMEOUT).unref()
+    const result = (async () => {
+      try {
+        const credentials = await provider()
+        const until = credentials.expiration?.getTime() ?? Date.now() + KEEP_WITHOUT_EXPIRY + RENEW_BEFORE
+        if (current === mine) kept = { credentials, until }
+        return credentials
+      } finally {
+        clearTimeout(giveUp)
+        forget()
+      }
+    })()
+    // Unless it is over already: a provider may throw at once.
+    if (current === mine) pending = result
+    return result
   }
+
   return async () => {
-    if (kept && left() > RENEW_BEFORE) return kept
-    pending ??= lookUp()
-    if (!kept || left() <= 0) return pending
+    const left = kept ? kept.until - Date.now() : 0
+    if (kept && left > RENEW_BEFORE) return kept.credentials
+    const result = pending ?? lookUp()
+    if (!kept || left <= 0) return await result
     // Still good for this login; should the renewal fail, the next login tries again, and the last one says so.
-    pending.catch(() => undefined)
-    return kept
+    result.catch(() => undefined)
+    return kept.credentials
   }
 }
 
@@ -108,21 +127,23 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
+/** What the SDK's SSO provider says of a session that is over; the service itself says it of one that was revoked. */
+const SSO_IS_OVER = /\bSSO session\b|aws sso login|UnauthorizedException: Session token not found/
+
 /** What the AWS SDK threw, as one of ours. Only the first line: helpers may print more than is theirs to show. */
 export function explainCredentialsError(error: unknown, profile: string | undefined): ProxyError {
   if (error instanceof ProxyError) return error
   const message = messageOf(error).split('\n', 1)[0]!.slice(0, 200)
   const ofProfile = profile ? ` (profile ${profile})` : ''
-  if (/sso/i.test(message) && /expired|invalid|refresh|not found|log ?in/i.test(message)) {
-    const ssoLogin = profile ? `aws sso login --profile ${profile}` : 'aws sso login'
-    const values = { ssoLogin }
-    return new ProxyError('CREDENTIALS_SSO_EXPIRED', `the AWS SSO session${ofProfile} has expired`, {
-      cause: error,
-      values,
-    })
+  if (SSO_IS_OVER.test(message)) {
+    const values = { ssoLogin: profile ? `aws sso login --profile ${profile}` : 'aws sso login' }
+    const what = `the AWS SSO session${ofProfile} has expired`
+    return new ProxyError('CREDENTIALS_SSO_EXPIRED', what, { cause: error, values })
   }
   if (/from any providers/.test(message)) {
     return new ProxyError('CREDENTIALS_MISSING', `no AWS credentials found${ofProfile}`, { cause: error })
   }
-  return new ProxyError('CREDENTIALS_FAILED', `AWS credentials${ofProfile}: ${message}`, { cause: error })
+  // Behind this stands the whole command line, which may hold a password.
+  const why = message.startsWith('Command failed:') ? 'credential_process failed' : message
+  return new ProxyError('CREDENTIALS_FAILED', `AWS credentials${ofProfile}: ${why}`, { cause: error })
 }

@@ -1,4 +1,5 @@
 /** Whom the upstream TLS connection trusts. */
+import { X509Certificate } from 'node:crypto'
 import {
   createSecureContext,
   type PeerCertificate,
@@ -24,11 +25,7 @@ export interface Trust {
  * @throws ProxyError CONFIG_INVALID where `ca` holds no certificate
  */
 export function createTrust(ca: readonly string[], caOnly: boolean): Trust {
-  for (const pem of ca) {
-    if (!pem.includes('-----BEGIN CERTIFICATE-----')) {
-      throw new ProxyError('CONFIG_INVALID', '--ca: no PEM certificate in the file')
-    }
-  }
+  for (const pem of ca) checkPem(pem)
   if (caOnly && ca.length === 0) throw new ProxyError('CONFIG_INVALID', '--ca-only: needs at least one --ca')
 
   let context: SecureContext | undefined
@@ -46,12 +43,25 @@ export function createTrust(ca: readonly string[], caOnly: boolean): Trust {
       return resumable && Date.now() < resumable.until ? resumable.session : undefined
     },
     remember(socket) {
+      if (!socket.authorized) return
       // A resumed handshake shows no certificate, so a session must not outlive the one that it was made with.
       const until = socket.isSessionReused() ? resumable?.until : expiry(socket.getPeerCertificate())
-      socket.on('session', session => {
-        if (until !== undefined) resumable = { session, until }
-      })
+      const keep = (session: Buffer | undefined) => {
+        if (session && until !== undefined) resumable = { session, until }
+      }
+      // TLS 1.3 hands out its sessions after the handshake, TLS 1.2 within.
+      if (socket.getProtocol() === 'TLSv1.2') keep(socket.getSession())
+      socket.on('session', keep)
     },
+  }
+}
+
+/** Throws CONFIG_INVALID: Node.js passes over what it can't read, and the server's certificate would be called unknown. */
+export function checkPem(pem: string, name = '--ca'): void {
+  try {
+    new X509Certificate(pem)
+  } catch (error) {
+    throw new ProxyError('CONFIG_INVALID', `${name}: no certificate in PEM form`, { cause: error })
   }
 }
 

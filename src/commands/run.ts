@@ -5,6 +5,7 @@ import { ProxyError, systemCode } from '../errors.ts'
 import { createProxy } from '../index.ts'
 import { createLogger } from '../log.ts'
 import type { Settings } from '../options.ts'
+import { checkPem } from '../trust.ts'
 
 /** Resolves when the proxy has stopped. @throws ProxyError CONFIG_INVALID, LISTEN_FAILED */
 export async function run(settings: Settings, stop: AbortSignal): Promise<void> {
@@ -37,9 +38,9 @@ export async function run(settings: Settings, stop: AbortSignal): Promise<void> 
 }
 
 async function readCa(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8')
-  } catch (error) {
+  const pem = await readFile(file, 'utf8').catch((error: unknown) => {
     throw new ProxyError('CONFIG_INVALID', `--ca ${file}: ${systemCode(error)}`, { cause: error })
-  }
+  })
+  checkPem(pem, `--ca ${file}`)
+  return pem
 }

@@ -252,6 +252,7 @@ export function parseComChangeUser(payload: Buffer, capabilities: number): ComCh
 
 /** With CLIENT_SECURE_CONNECTION, as this proxy always is upstream; later fields end with the first that is undefined. */
 export function encodeComChangeUser(command: ComChangeUser): Buffer {
+  if (command.authResponse.length > 255) throw new MalformedPacket('an auth response of more than 255 bytes')
   const parts = [
     uint8(COM_CHANGE_USER),
     nulBytes(command.user),

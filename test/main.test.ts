@@ -1,0 +1,266 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { type Test, test } from 'tap'
+import { environmentName, optionNames } from '../src/options.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const program = fileURLToPath(new URL('../bin/mysql-iam-proxy.ts', import.meta.url))
+const ENDPOINT = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, milliseconds))
+}
+
+interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+/** Starts the command line with nothing of this machine's own settings. */
+function start(t: Test, args: string[], environment: Record<string, string> = {}): ChildProcess {
+  const home = `${root}/no-such-home`
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|MYSQL_IAM_PROXY_|TAP|LANG|LC_)/.test(name))
+  const child = spawn(process.execPath, ['--import=tsx', program, ...args], {
+    cwd: root,
+    env: {
+      ...Object.fromEntries(inherited),
+      HOME: home,
+      AWS_CONFIG_FILE: `${home}/config`,
+      AWS_SHARED_CREDENTIALS_FILE: `${home}/credentials`,
+      AWS_EC2_METADATA_DISABLED: 'true',
+      NODE_NO_WARNINGS: '1',
+      ...environment,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  return child
+}
+
+/** Runs the command line to its end. */
+async function run(t: Test, args: string[], environment: Record<string, string> = {}): Promise<Ended> {
+  const child = start(t, args, environment)
+  let stdout = ''
+  let stderr = ''
+  child.stdout!.on('data', chunk => {
+    stdout += chunk
+  })
+  child.stderr!.on('data', chunk => {
+    stderr += chunk
+  })
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { code, stdout, stderr }
+}
+
+/** That `args` are refused as a mistake in the configuration, on stderr, in words. */
+async function refused(t: Test, args: string[], message: RegExp, environment: Record<string, string> = {}) {
+  const { code, stdout, stderr } = await run(t, args, environment)
+  t.equal(code, 2, `exit code of ${args.join(' ')}`)
+  t.equal(stdout, '')
+  t.match(stderr, /^mysql-iam-proxy: /)
+  t.match(stderr, message)
+  t.match(stderr, /--help/, 'says where to look')
+  t.notMatch(stderr, /^\s+at |node:internal/m, 'no stack')
+  t.ok(stderr.trimEnd().split('\n').length <= 2, 'two lines at most')
+}
+
+interface LogLine {
+  level: number | string
+  time: string
+  msg: string
+  [field: string]: unknown
+}
+
+/** Starts a proxy on a free port, up to its line that says where it listens. */
+async function startProxy(t: Test, args: string[] = [], environment: Record<string, string> = {}) {
+  const child = start(t, ['--rds-endpoint', ENDPOINT, '--listen', '127.0.0.1:0', ...args], environment)
+  const lines: string[] = []
+  let stderr = ''
+  child.stderr!.on('data', chunk => {
+    stderr += chunk
+  })
+  const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>
+  const closed = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>
+  const listening = new Promise<string>((resolve, reject) => {
+    createInterface(child.stdout!).on('line', line => {
+      lines.push(line)
+      if (line.includes('listening on ')) resolve(line)
+    })
+    closed.then(([code]) => reject(new Error(`ended with ${code} before it listened: ${stderr}`)))
+  })
+  const line = await listening
+  const port = Number(/listening on 127\.0\.0\.1:(\d+)/.exec(line)?.[1])
+  return { child, port, line, lines, exited, closed, stderr: () => stderr }
+}
+
+test('--help', async t => {
+  const { code, stdout, stderr } = await run(t, ['--help'])
+  t.equal(code, 0)
+  t.equal(stderr, '')
+  for (const name of optionNames) t.match(stdout, `--${name}`)
+  t.match(stdout, environmentName('rds-endpoint'), 'the environment is told of')
+  t.match(stdout, 'mysql-iam-proxy demo')
+  const widest = Math.max(...stdout.split('\n').map(line => line.length))
+  t.ok(widest <= 80, `${widest} columns`)
+})
+
+test('--version', async t => {
+  const { version } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'))
+  t.same(await run(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
+})
+
+test('without --rds-endpoint', async t => {
+  await refused(t, [], /--rds-endpoint/)
+  await refused(t, ['--rds-endpoint', ''], /--rds-endpoint/)
+})
+
+test('an unknown flag, an unknown command', async t => {
+  await refused(t, ['--rds-endpiont', ENDPOINT], /rds-endpiont/)
+  await refused(t, ['serve', '--rds-endpoint', ENDPOINT], /serve/)
+})
+
+test('a flag without its value', async t => {
+  await refused(t, ['--rds-endpoint', ENDPOINT, '--listen'], /listen/)
+  await refused(t, ['--listen', '--rds-endpoint', ENDPOINT], /listen/)
+})
+
+test('a flag with a dot is unknown', async t => {
+  await refused(t, ['--rds-endpoint', ENDPOINT, '--listen', '127.0.0.1:0', '--user.name=x', '--ca-only'], /user\.name/)
+})
+
+test('bad values, all at once', async t => {
+  const args = ['--rds-endpoint', ENDPOINT, '--login-timeout', '5', '--log-level', 'loud']
+  await refused(t, args, /--login-timeout.*--log-level/)
+})
+
+test('bad hosts', async t => {
+  await refused(t, ['--rds-endpoint', `mysql://${ENDPOINT}`], /--rds-endpoint/)
+  await refused(t, ['--rds-endpoint', ENDPOINT, '--connect', 'nlb:port'], /--connect/)
+  await refused(t, ['--rds-endpoint', 'db.example.com'], /region/)
+})
+
+test('files of --ca', async t => {
+  await refused(t, ['--rds-endpoint', ENDPOINT, '--ca', '/nowhere.pem'], /--ca.*\/nowhere\.pem/)
+  const dir = t.testdir({ 'a.pem': 'hunter2' })
+  await refused(t, ['--rds-endpoint', ENDPOINT, '--ca', `${dir}/a.pem`], /^(?!.*hunter2).*--ca/)
+  await refused(t, ['--rds-endpoint', ENDPOINT, '--ca-only'], /--ca-only/)
+})
+
+test('a file of --ca without a certificate is named', async t => {
+  const dir = t.testdir({ 'a.pem': 'no certificate' })
+  await refused(t, ['--rds-endpoint', ENDPOINT, '--ca', `${dir}/a.pem`], /a\.pem/)
+})
+
+test('a variable that is no option', async t => {
+  const environment = { MYSQL_IAM_PROXY_RDS_ENDPIONT: ENDPOINT }
+  await refused(t, ['--rds-endpoint', ENDPOINT], /MYSQL_IAM_PROXY_RDS_ENDPIONT/, environment)
+})
+
+test('an address that others can reach is refused', async t => {
+  for (const address of ['0.0.0.0:0', '[::]:0', '192.0.2.1:0']) {
+    await refused(t, ['--rds-endpoint', ENDPOINT, '--listen', address], /--listen.*loopback/)
+  }
+})
+
+test('messages are English, as is --help, whatever the locale', async t => {
+  const german = { LANG: 'de_DE.UTF-8', LC_ALL: 'de_DE.UTF-8' }
+  await refused(t, ['--wat'], /[Uu]nknown.*wat/, german)
+  t.match((await run(t, ['--help'], german)).stdout, /Options:/)
+})
+
+test('a port that is taken', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  const { code, stderr } = await run(t, ['--rds-endpoint', ENDPOINT, '--listen', address])
+  t.equal(code, 6)
+  t.match(stderr, address)
+  t.match(stderr, /taken/)
+  t.match(stderr, /--listen/)
+})
+
+test('serves, logs JSON lines, ends with SIGTERM', async t => {
+  const proxy = await startProxy(t)
+  while (!proxy.lines.some(line => line.includes('CREDENTIALS_MISSING'))) await pause(10)
+  proxy.child.kill('SIGTERM')
+  const [code] = await proxy.closed
+  t.equal(code, 143)
+  t.equal(proxy.stderr(), '')
+  const lines = proxy.lines.map(line => JSON.parse(line) as LogLine)
+  t.match(lines[0], { msg: /^listening on 127\.0\.0\.1:\d+/, rds: `${ENDPOINT}:3306`, region: 'eu-west-1' })
+  for (const line of lines) {
+    t.type(line.msg, 'string')
+    t.notOk(Number.isNaN(Date.parse(line.time)), 'a time')
+    t.ok(line.level !== undefined)
+  }
+  t.match(lines[1], { code: 'CREDENTIALS_MISSING', hint: /AWS_PROFILE/ }, 'told at the start, not at the first login')
+  t.match(lines.at(-1)?.msg, /stopping/)
+})
+
+test('ends with SIGINT', async t => {
+  const proxy = await startProxy(t)
+  proxy.child.kill('SIGINT')
+  const [code] = await proxy.closed
+  t.equal(code, 130)
+})
+
+test('ends with SIGTERM while a client is there', async t => {
+  const proxy = await startProxy(t, ['--connect', '127.0.0.1:1'])
+  const socket = connect(proxy.port, '127.0.0.1')
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  proxy.child.kill('SIGTERM')
+  const [code] = await proxy.closed
+  t.equal(code, 143)
+  socket.destroy()
+})
+
+test('ends at once, though credentials are still being looked up', async t => {
+  const home = t.testdir({
+    'slow.mjs': 'setTimeout(process.exit, 20_000); process.stdin.on("end", process.exit).resume()',
+    config: '',
+  })
+  const command = `"${process.execPath}" "${home}/slow.mjs"`
+  writeFileSync(`${home}/config`, `[profile slow]\ncredential_process = ${command}\n`)
+  const proxy = await startProxy(t, ['--profile', 'slow'], { AWS_CONFIG_FILE: `${home}/config` })
+  await pause(500)
+  const asked = Date.now()
+  proxy.child.kill('SIGTERM')
+  const [code] = await proxy.exited
+  t.equal(code, 143)
+  const took = Date.now() - asked
+  t.ok(took < 5_000, `${took} ms`)
+})
+
+test('the environment alone', async t => {
+  const environment = {
+    MYSQL_IAM_PROXY_RDS_ENDPOINT: ENDPOINT,
+    MYSQL_IAM_PROXY_LISTEN: '127.0.0.1:0',
+    MYSQL_IAM_PROXY_LOG_LEVEL: 'debug',
+  }
+  const child = start(t, [], environment)
+  const [line] = (await once(createInterface(child.stdout!), 'line')) as [string]
+  t.match(JSON.parse(line), { msg: /^listening on /, rds: `${ENDPOINT}:3306` })
+  child.kill('SIGTERM')
+  const [code] = (await once(child, 'close')) as [number | null]
+  t.equal(code, 143)
+})
+
+test('--log-level and --log-format', async t => {
+  const pretty = await startProxy(t, ['--log-format', 'pretty'])
+  t.notMatch(pretty.line, /^\{/)
+  t.match(pretty.line, /INFO.*listening on/)
+  pretty.child.kill('SIGTERM')
+  await pretty.closed
+  const quiet = start(t, ['--rds-endpoint', ENDPOINT, '--listen', '127.0.0.1:0', '--log-level', 'warn'])
+  const [line] = (await once(createInterface(quiet.stdout!), 'line')) as [string]
+  t.notMatch(line, /listening/)
+  t.equal((JSON.parse(line) as LogLine).code, 'CREDENTIALS_MISSING')
+  quiet.kill('SIGTERM')
+})
