@@ -67,15 +67,14 @@ export function createCredentials(region: string, profile: string | undefined): 
       const provider = profile ? fromIni({ profile, ...options }) : fromNodeProviderChain(options)
       return await provider()
     } catch (error) {
-      throw explainCredentialsError(profile ? error : await chainReason(error), named)
+      throw explainCredentialsError(profile ? error : await chainReason(error, fromIni(options)), named)
     }
   })
 }
 
 /** The chain only says that no link of it had credentials; a profile that is there but fails has more to say. */
-async function chainReason(error: unknown): Promise<unknown> {
-  const { fromIni } = await import('@aws-sdk/credential-providers')
-  return fromIni({ ignoreCache: true })().then(
+async function chainReason(error: unknown, ofProfile: CredentialsProvider): Promise<unknown> {
+  return ofProfile().then(
     () => error,
     (reason: unknown) => (messageOf(reason).startsWith('Could not resolve credentials using profile') ? error : reason),
   )
