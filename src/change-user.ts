@@ -18,10 +18,17 @@ import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { type Client, databaseUser, sendOK, switchClient } from './client.ts'
 import { clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from './protocol/auth.ts'
-import { encodeComChangeUser, parseAuthSwitchRequest, parseComChangeUser } from './protocol/packets.ts'
+import { COMPRESSED_HEADER_LENGTH } from './protocol/commands.ts'
+import {
+  type ERR_Packet,
+  encodeComChangeUser,
+  encodeERR_Packet,
+  parseAuthSwitchRequest,
+  parseComChangeUser,
+} from './protocol/packets.ts'
 import { authSwitchRequestAt, endsWithERR_Packet } from './protocol/tail.ts'
 import { createTokenInTime, refuseToSwitch, sendSecret, type Target, throwUnlessOK, type Upstream } from './upstream.ts'
-import { parsed, readPacket, writePacket } from './wire.ts'
+import { framePacket, parsed, readBytes, readPacket, type Wire, writePacket } from './wire.ts'
 
 /** Milliseconds after an ERR_Packet in which an AuthSwitchRequest may still come, where the client has pipelined more. */
 const AFTER_ERROR = 1_000
@@ -92,4 +99,15 @@ function forwardUntilAsked(upstream: Socket, client: Socket): Promise<boolean> {
     client.on('close', onEnd)
     upstream.resume()
   })
+}
+
+/**
+ * Takes the COM_CHANGE_USER of a compressed session off the wire and answers it with `error`, in a compressed packet
+ * that is not compressed. Whoever compresses is far away, and changes users seldom: it is not carried out.
+ */
+export async function answerCompressed(wire: Wire, error: ERR_Packet): Promise<void> {
+  const header = await readBytes(wire, COMPRESSED_HEADER_LENGTH, 'COM_CHANGE_USER')
+  await readBytes(wire, header.readUIntLE(0, 3), 'COM_CHANGE_USER')
+  const packet = framePacket(encodeERR_Packet(error), 1)
+  wire.socket.write(Buffer.concat([framePacket(packet, 1).subarray(0, 4), Buffer.alloc(3), packet]))
 }

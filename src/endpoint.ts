@@ -23,6 +23,8 @@ export interface Endpoint {
   connectTimeout: number
   /** milliseconds from the greeting to the end of the login */
   loginTimeout: number
+  /** milliseconds of idleness after which TCP keepalive probes begin, on both legs */
+  keepalive: number
 }
 
 /** `host`, `host:port`, `[ipv6]:port`. @throws ProxyError CONFIG_INVALID, naming `option` */

@@ -141,6 +141,13 @@ const specs = {
     ...CLIENT,
     hint: 'Turn SSL off, or to preferred, in the client: TLS is between the proxy and the database.',
   },
+  CHANGE_USER_COMPRESSED: {
+    errno: 1235,
+    sqlState: '42000',
+    level: 'warn',
+    exitCode: 1,
+    hint: 'Turn compression off in the client, or let it open a new connection in place of changing the user.',
+  },
   CLIENT_NO_USER: {
     errno: 1045,
     sqlState: '28000',

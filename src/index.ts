@@ -66,6 +66,8 @@ export interface ProxyOptions {
   connectTimeout?: number | undefined
   /** milliseconds for the login after that; default 8,000 */
   loginTimeout?: number | undefined
+  /** milliseconds of idleness after which TCP keepalive probes begin, on both legs; default 60,000 */
+  keepalive?: number | undefined
   /** default: says nothing */
   logger?: Logger | undefined
 }
@@ -121,6 +123,7 @@ function toEndpoint(options: ProxyOptions): Endpoint {
     tokenInHandshake: options.tokenInHandshake ?? 'auto',
     connectTimeout: options.connectTimeout ?? 5_000,
     loginTimeout: options.loginTimeout ?? 8_000,
+    keepalive: options.keepalive ?? 60_000,
   }
 }
 

@@ -76,6 +76,13 @@ export const OPTIONS = {
     default: '8s',
     describe: "Time for all of the login after that; keep it below the server's connect_timeout, 10 s by default",
   },
+  keepalive: {
+    kind: 'duration',
+    placeholder: 'DURATION',
+    default: '60s',
+    describe:
+      'Idle time after which TCP keepalive probes begin, on both legs; must be below the idle timeout of an NLB, 350 s by default',
+  },
   'log-level': {
     kind: 'text',
     choices: ['error', 'warn', 'info', 'debug'],

@@ -1,7 +1,7 @@
 /** The hot path: bytes both ways between two sockets whose logins are done. */
 import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
-import { beginsCommand, type CommandScanner, createCommandScanner } from './protocol/commands.ts'
+import { createCommandScanner, createCompressedCommandScanner } from './protocol/commands.ts'
 
 /** Chunks this large are parts of a larger burst (a TLS record holds 16 KiB): worth gathering into one write. */
 const BURST = 16 * 1024
@@ -24,7 +24,7 @@ export interface RelayEnd {
  * Relays until both directions have ended, or the client sends a COM_CHANGE_USER. An end (FIN) of one side is handed on as
  * an end, so that what is still on its way in the other direction arrives; a broken side (RST) ends the other after what
  * had arrived from it was delivered. Resolves, never rejects.
- * @param compressed whether packets are inside compressed ones, so that commands cannot be looked for
+ * @param compressed whether the client's packets are inside compressed ones
  */
 export function relay(client: Socket, upstream: Socket, traffic: Traffic, compressed: boolean): Promise<RelayEnd> {
   return new Promise(resolve => {
@@ -57,20 +57,20 @@ export function relay(client: Socket, upstream: Socket, traffic: Traffic, compre
       else on(socket, 'close', onClose)
     }
 
-    const scan: CommandScanner = compressed ? chunk => chunk.length : createCommandScanner()
+    const scanner = compressed ? createCompressedCommandScanner() : createCommandScanner()
     let held: Buffer | undefined
     watch('client', client, upstream, () => held && upstream.write(held))
     watch('upstream', upstream, client, () => undefined)
 
     on(client, 'data', (data: Buffer) => {
       const chunk = held ? Buffer.concat([held, data]) : data
-      const length = scan(chunk)
+      const length = scanner.scan(chunk)
       held = length < chunk.length ? chunk.subarray(length) : undefined
       if (length > 0) {
         traffic.bytesFromClient += length
         forward(held ? chunk.subarray(0, length) : chunk, client, upstream)
       }
-      if (held && beginsCommand(held)) stopBefore(held)
+      if (held && scanner.found) stopBefore(held)
     })
     on(upstream, 'data', (chunk: Buffer) => {
       traffic.bytesFromUpstream += chunk.length

@@ -26,7 +26,13 @@ export async function startServer(listen: HostPort, target: Target, log: Logger)
   const sessions = new Map<Socket, Promise<void>>()
   const stop = new AbortController()
   setMaxListeners(0, stop.signal) // one of each session
-  const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => {
+  const options = {
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: target.endpoint.keepalive,
+  }
+  const server = createServer(options, socket => {
     const session = runSession(socket, target, log, stop.signal).finally(() => sessions.delete(socket))
     sessions.set(socket, session)
   })

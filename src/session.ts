@@ -1,9 +1,9 @@
 /** One connection, top to bottom, in the order in which it happens on the wire. */
 import type { Socket } from 'node:net'
-import { changeUser } from './change-user.ts'
-import { authenticateClient, databaseUser, greet, sendError, sendOK } from './client.ts'
+import { answerCompressed, changeUser } from './change-user.ts'
+import { authenticateClient, type Client, databaseUser, greet, sendError, sendOK } from './client.ts'
 import { hintValues } from './endpoint.ts'
-import { asProxyError, ERRORS, hintFor, systemCode, toERR_Packet } from './errors.ts'
+import { asProxyError, ERRORS, hintFor, ProxyError, systemCode, toERR_Packet } from './errors.ts'
 import type { Logger } from './log.ts'
 import { isCompressed } from './protocol/capabilities.ts'
 import { relay, type Traffic } from './relay.ts'
@@ -40,7 +40,8 @@ export async function runSession(socket: Socket, target: Target, log: Logger, st
     const compressed = isCompressed(client.response.capabilities & upstream.greeting.capabilities)
     let end = await relay(clientWire.socket, upstream.wire.socket, traffic, compressed)
     while (end.by === 'COM_CHANGE_USER') {
-      await changeUser(client, upstream, target)
+      if (compressed) await refuseChangeUser(client, target, log)
+      else await changeUser(client, upstream, target)
       end = await relay(clientWire.socket, upstream.wire.socket, traffic, compressed)
     }
     const broken = end.error ? systemCode(end.error) || end.error.message : undefined
@@ -53,8 +54,20 @@ export async function runSession(socket: Socket, target: Target, log: Logger, st
   }
 }
 
+/** The session lives on: the client may do without the change. */
+async function refuseChangeUser(client: Client, target: Target, log: Logger): Promise<void> {
+  const error = new ProxyError('CHANGE_USER_COMPRESSED', 'a compressed session cannot change its user')
+  logRefusal(client.wire, target, undefined, error, log)
+  await answerCompressed(client.wire, toERR_Packet(error, {}))
+}
+
 function refuse(wire: Wire, target: Target, user: string | undefined, thrown: unknown, log: Logger): void {
   const error = asProxyError(thrown)
+  logRefusal(wire, target, user, error, log)
+  if (!wire.socket.destroyed) sendError(wire, toERR_Packet(error, hintValues(target.endpoint, user)))
+}
+
+function logRefusal(wire: Wire, target: Target, user: string | undefined, error: ProxyError, log: Logger): void {
   const values = hintValues(target.endpoint, user)
   const { level } = ERRORS[error.code]
   log[level](
@@ -68,7 +81,6 @@ function refuse(wire: Wire, target: Target, user: string | undefined, thrown: un
     },
     error.message,
   )
-  if (!wire.socket.destroyed) sendError(wire, toERR_Packet(error, values))
 }
 
 /** Ends the client's socket so that its last packet arrives: unread bytes at close would turn the end into a reset. */

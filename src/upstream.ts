@@ -75,6 +75,8 @@ async function connectTcp(endpoint: Endpoint, stop: AbortSignal): Promise<Socket
     port,
     allowHalfOpen: true,
     noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: endpoint.keepalive,
     // An NLB has an address in each zone: time for the slow, and some left for the next.
     autoSelectFamilyAttemptTimeout: Math.max(250, Math.floor(endpoint.connectTimeout / 3)),
   })

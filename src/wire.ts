@@ -89,7 +89,7 @@ export function malformed(wire: Wire, message: string, cause?: unknown): ProxyEr
  * One set of listeners until all bytes are there: 'readable' listeners that come and go around each attempt make the
  * stream announce the same part of a packet again and again, on which the event loop would spin.
  */
-function readBytes(wire: Wire, length: number, step: string): Promise<Buffer> {
+export function readBytes(wire: Wire, length: number, step: string): Promise<Buffer> {
   const { socket } = wire
   return new Promise((resolve, reject) => {
     const attempt = () => {

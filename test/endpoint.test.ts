@@ -131,6 +131,7 @@ test('hintValues', async t => {
     tokenInHandshake: 'auto',
     connectTimeout: 1,
     loginTimeout: 1,
+    keepalive: 1,
   }
   t.same(hintValues(endpoint, 'named'), {
     rds: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com:3306',

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'tap'
 import { type RealServer, realServer } from './support/mariadb.ts'
@@ -23,6 +24,24 @@ const ROW = 1_000_000
 
 test('how sessions end', async t => {
   const server = await realServer(t)
+
+  await t.test('TCP keepalive probes on both legs', async t => {
+    for (const keepalive of [30_000, 200_000]) {
+      const proxy = await startProxy(t, server, { keepalive })
+      const connection = await connect(proxy)
+      const ours = async () =>
+        (await keepaliveTimers()).filter(
+          ({ localPort, remotePort }) => localPort === proxy.port || remotePort === server.port,
+        )
+      // Until the last packet is acknowledged, another timer runs.
+      await until('both legs have the timer', async () => (await ours()).length === 2)
+      const timers = await ours()
+      for (const { seconds } of timers)
+        t.ok(seconds > keepalive / 2000 && seconds <= keepalive / 1000 + 1, `${seconds} s`)
+      await connection.end()
+      await proxy.close()
+    }
+  })
 
   await t.test('KILL QUERY by the thread id of the greeting', async t => {
     const proxy = await startProxy(t, server)
@@ -198,6 +217,18 @@ async function expectBigResult(client: RawClient): Promise<number> {
     if (!row.equals(Buffer.alloc(ROW, md5))) throw new Error(`row ${rows} of ${row.length} bytes is not as sent`)
   }
   return rows
+}
+
+/** Linux's table of connections: those whose next timer is the one for keepalive, and when it goes off. */
+async function keepaliveTimers(): Promise<{ localPort: number; remotePort: number; seconds: number }[]> {
+  const [, ...lines] = (await readFile('/proc/net/tcp', 'utf8')).trim().split('\n')
+  const connections = lines.map(line => {
+    const [, local = '', remote = '', state, , timer = ''] = line.trim().split(/\s+/)
+    const [kind, ticks = '0'] = timer.split(':')
+    const port = (address: string) => Number.parseInt(address.split(':')[1] ?? '', 16)
+    return { localPort: port(local), remotePort: port(remote), state, kind, seconds: Number.parseInt(ticks, 16) / 100 }
+  })
+  return connections.filter(({ state, kind }) => state === '01' && kind === '02')
 }
 
 /** What a thread of the server does ('' for nothing); undefined if there is no such thread. */

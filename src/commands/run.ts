@@ -24,6 +24,7 @@ export async function run(settings: Settings, stop: AbortSignal): Promise<void> 
     tokenInHandshake: settings['token-in-handshake'],
     connectTimeout: settings['connect-timeout'],
     loginTimeout: settings['login-timeout'],
+    keepalive: settings.keepalive,
     logger: log,
   })
   const { rds, dial } = proxy.endpoint

@@ -1,5 +1,6 @@
+import { deflateSync } from 'node:zlib'
 import { test } from 'tap'
-import { beginsCommand, createCommandScanner } from '../../src/protocol/commands.ts'
+import { createCommandScanner, createCompressedCommandScanner } from '../../src/protocol/commands.ts'
 
 const MAX = 0xffffff
 
@@ -14,17 +15,16 @@ const query = packet(0, Buffer.from('\x03SELECT 1'))
 const changeUser = packet(0, Buffer.from('\x11iam_user\0\0\0'))
 
 /** Feeds `stream` in chunks of `size` bytes as the relay does; where the COM_CHANGE_USER was found, or undefined. */
-function find(stream: Buffer, size: number): number | undefined {
-  const scan = createCommandScanner()
+function find(stream: Buffer, size: number, scanner = createCommandScanner(), longest = 4): number | undefined {
   let held = Buffer.alloc(0)
   let handedOn = 0
   for (let at = 0; at < stream.length; at += size) {
     const chunk = Buffer.concat([held, stream.subarray(at, at + size)])
-    const length = scan(chunk)
+    const length = scanner.scan(chunk)
     handedOn += length
     held = chunk.subarray(length)
-    if (beginsCommand(held)) return handedOn
-    if (held.length > 4) throw new Error('more held back than a header')
+    if (scanner.found) return handedOn
+    if (held.length > longest) throw new Error('more held back than a header')
   }
   return undefined
 }
@@ -74,4 +74,35 @@ test('a payload that is split at 16 MiB - 1', async t => {
     t.equal(find(long, size), undefined, `in chunks of ${size}`)
     t.equal(find(Buffer.concat([long, changeUser]), size), long.length, `and one behind it, in chunks of ${size}`)
   }
+})
+
+function compressed(sequence: number, packets: Buffer, deflate = false): Buffer {
+  const payload = deflate ? deflateSync(packets) : packets
+  const header = Buffer.alloc(7)
+  header.writeUIntLE(payload.length, 0, 3)
+  header[3] = sequence
+  header.writeUIntLE(deflate ? packets.length : 0, 4, 3)
+  return Buffer.concat([header, payload])
+}
+
+test('in a compressed session', async t => {
+  const before: [name: string, stream: Buffer][] = [
+    ['first', Buffer.alloc(0)],
+    ['behind a query', compressed(0, query)],
+    ['behind a deflated query', compressed(0, packet(0, Buffer.from(`\x03SELECT '${'x'.repeat(200)}'`)), true)],
+    ['behind a long one', compressed(0, packet(0, Buffer.alloc(300_000, 3)), true)],
+    ['behind a long one as it is', compressed(0, packet(0, Buffer.alloc(300_000, 3)))],
+    ['behind what is not zlib', Buffer.from([3, 0, 0, 0, 9, 0, 0, 1, 2, 3])],
+  ]
+  for (const [name, stream] of before) {
+    for (const deflate of [false, true]) {
+      const whole = Buffer.concat([stream, compressed(0, changeUser, deflate), compressed(0, query)])
+      for (const size of [1, 2, 3, 7, 8, 11, 12, 13, 64, 1000, whole.length]) {
+        const found = find(whole, size, createCompressedCommandScanner(), 1000)
+        t.equal(found, stream.length, `${name}, ${deflate ? 'deflated' : 'as it is'}, in chunks of ${size}`)
+      }
+    }
+  }
+  const looksLike = Buffer.concat([compressed(255, query), compressed(0, changeUser), compressed(1, changeUser)])
+  t.equal(find(looksLike, 5, createCompressedCommandScanner(), 1000), undefined, 'ids that have wrapped')
 })
