@@ -34,6 +34,7 @@ import {
   keepUntilExpiry,
 } from './token.ts'
 import { createTrust } from './trust.ts'
+import { hasProcessorsToSpare, setBusyPoll } from './turn.ts'
 import type { Target } from './upstream.ts'
 
 export type { HostPort } from './endpoint.ts'
@@ -68,6 +69,8 @@ export interface ProxyOptions {
   loginTimeout?: number | undefined
   /** milliseconds of idleness after which TCP keepalive probes begin, on both legs; default 60,000 */
   keepalive?: number | undefined
+  /** milliseconds to look for more input before the process sleeps, for all proxies of a process; default 0.1 where there are processors to spare, 1 at most */
+  busyPoll?: number | undefined
   /** default: says nothing */
   logger?: Logger | undefined
 }
@@ -94,6 +97,7 @@ export function createProxy(options: ProxyOptions): Proxy {
   return {
     endpoint,
     async listen() {
+      setBusyPoll(hasProcessorsToSpare() ? Math.min(options.busyPoll ?? 0.1, 1) : 0)
       server = await startServer(listenAddress, target, log)
       // What the first login would wait for; should credentials be missing, better said now than at the first login.
       setImmediate(() => trust.secureContext())

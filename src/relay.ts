@@ -2,9 +2,10 @@
 import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { createCommandScanner, createCompressedCommandScanner } from './protocol/commands.ts'
+import { send } from './turn.ts'
 
-/** Chunks this large are parts of a larger burst (a TLS record holds 16 KiB): worth gathering into one write. */
-const BURST = 16 * 1024
+/** Bytes that may wait for one socket. Stopping and starting a source for every chunk costs more than they do. */
+const ENOUGH = 1024 * 1024
 
 /** Bytes that a session has moved so far. */
 export interface Traffic {
@@ -91,14 +92,8 @@ export function relay(client: Socket, upstream: Socket, traffic: Traffic, compre
   })
 }
 
-/**
- * A lone small chunk is written at once: somebody waits for it. The chunks of a burst are gathered for the rest of the
- * event-loop turn and leave in one writev. A destination that is full pauses its source.
- */
+/** Hands `chunk` on; a destination that has enough to write pauses its source until it has written all. */
 function forward(chunk: Buffer, source: Socket, destination: Socket): void {
-  if (chunk.length >= BURST && destination.writableCorked === 0) {
-    destination.cork()
-    setImmediate(() => destination.uncork())
-  }
-  if (!destination.write(chunk)) source.pause()
+  send(destination, chunk)
+  if (destination.writableLength > ENOUGH) source.pause()
 }

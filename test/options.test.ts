@@ -31,6 +31,8 @@ test('defaults', async t => {
     'token-in-handshake': 'auto',
     'connect-timeout': 5_000,
     'login-timeout': 8_000,
+    keepalive: 60_000,
+    'busy-poll': 0.1,
     'log-level': 'info',
     'log-format': 'auto',
   })
@@ -47,6 +49,8 @@ test('flag > environment > default, for each option', async t => {
     'token-in-handshake': ['never', 'always'],
     'connect-timeout': ['1s', '2s'],
     'login-timeout': ['1s', '2s'],
+    keepalive: ['1s', '2s'],
+    'busy-poll': ['0s', '50us'],
     'log-level': ['debug', 'warn'],
     'log-format': ['json', 'pretty'],
     'ca-only': ['true', 'false'],

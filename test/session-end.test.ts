@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile, readlink } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'tap'
 import { type RealServer, realServer } from './support/mariadb.ts'
@@ -219,16 +219,19 @@ async function expectBigResult(client: RawClient): Promise<number> {
   return rows
 }
 
-/** Linux's table of connections: those whose next timer is the one for keepalive, and when it goes off. */
+/** Linux's table of connections: those of this process whose next timer is the one for keepalive, and when it goes off. */
 async function keepaliveTimers(): Promise<{ localPort: number; remotePort: number; seconds: number }[]> {
+  const links = (await readdir('/proc/self/fd')).map(fd => readlink(`/proc/self/fd/${fd}`).catch(() => ''))
+  const ours = new Set((await Promise.all(links)).map(link => /^socket:\[(\d+)\]$/.exec(link)?.[1]))
   const [, ...lines] = (await readFile('/proc/net/tcp', 'utf8')).trim().split('\n')
   const connections = lines.map(line => {
-    const [, local = '', remote = '', state, , timer = ''] = line.trim().split(/\s+/)
+    const [, local = '', remote = '', state, , timer = '', , , , inode] = line.trim().split(/\s+/)
     const [kind, ticks = '0'] = timer.split(':')
     const port = (address: string) => Number.parseInt(address.split(':')[1] ?? '', 16)
-    return { localPort: port(local), remotePort: port(remote), state, kind, seconds: Number.parseInt(ticks, 16) / 100 }
+    const seconds = Number.parseInt(ticks, 16) / 100
+    return { localPort: port(local), remotePort: port(remote), state, kind, inode, seconds }
   })
-  return connections.filter(({ state, kind }) => state === '01' && kind === '02')
+  return connections.filter(({ state, kind, inode }) => state === '01' && kind === '02' && ours.has(inode))
 }
 
 /** What a thread of the server does ('' for nothing); undefined if there is no such thread. */

@@ -25,6 +25,7 @@ export async function run(settings: Settings, stop: AbortSignal): Promise<void> 
     connectTimeout: settings['connect-timeout'],
     loginTimeout: settings['login-timeout'],
     keepalive: settings.keepalive,
+    busyPoll: settings['busy-poll'],
     logger: log,
   })
   const { rds, dial } = proxy.endpoint
