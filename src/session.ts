@@ -7,7 +7,7 @@ import { asProxyError, ERRORS, hintFor, ProxyError, systemCode, toERR_Packet } f
 import type { Logger } from './log.ts'
 import { isCompressed } from './protocol/capabilities.ts'
 import { relay, type Traffic } from './relay.ts'
-import { dial, login, type Target, throwUnlessOK, type Upstream } from './upstream.ts'
+import { dial, leave, login, type Target, throwUnlessOK, type Upstream } from './upstream.ts'
 import { createWire, type Wire } from './wire.ts'
 
 /** Milliseconds that a socket gets to deliver its last bytes. */
@@ -48,6 +48,7 @@ export async function runSession(socket: Socket, target: Target, log: Logger, st
     log.debug({ ...fields, endedBy: end.by, broken, ...traffic, ms: Date.now() - started }, 'session ended')
   } catch (thrown) {
     refuse(clientWire, target, user, thrown, log)
+    if (upstream) await leave(upstream)
   } finally {
     upstream?.wire.socket.destroySoon()
     hangUp(clientWire)

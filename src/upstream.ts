@@ -6,6 +6,7 @@ import { type Endpoint, formatHostPort } from './endpoint.ts'
 import { type ErrorCode, ProxyError, systemCode } from './errors.ts'
 import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from './protocol/auth.ts'
 import { CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, CLIENT_SSL, has, sentUpstream } from './protocol/capabilities.ts'
+import { COM_QUIT } from './protocol/commands.ts'
 import {
   AUTH_MORE_DATA,
   AUTH_SWITCH_REQUEST,
@@ -124,6 +125,52 @@ const TIME_FOR_LOGIN = 1_000
 export interface LoginResult {
   upstream: Upstream
   payload: Buffer
+}
+
+/** Milliseconds that a server gets to refuse a login that is not meant. */
+const TIME_TO_LEAVE = 2_000
+
+/**
+ * Leaves a server that has greeted us and has not been answered, with a login that it refuses. A connection that just ends
+ * counts towards max_connect_errors, at which the server locks out everybody behind our address (ERROR 1129); a refused
+ * login does not count. Never rejects.
+ */
+export async function leave({ wire, greeting }: Upstream): Promise<void> {
+  const isUnanswered = wire.sequence === 1
+  if (!isUnanswered || wire.socket.destroyed) return
+  wire.deadline = Date.now() + TIME_TO_LEAVE
+  try {
+    writePacket(wire, encodeHandshakeResponse41(loginToBeRefused(greeting)))
+    for (;;) {
+      const packet = await readPacket(wire, 'the refusal of the login')
+      if (packet[0] === OK) return writeCommand(wire, COM_QUIT) // a server without passwords
+      if (packet[0] === ERR) return
+      writePacket(wire, Buffer.alloc(0))
+    }
+  } catch {
+    // Gone already, or it says nothing: no more can be done.
+  }
+}
+
+/** Names nobody, and holds no secret: it goes in clear. */
+function loginToBeRefused(greeting: HandshakeV10): HandshakeResponse41 {
+  return {
+    capabilities: sentUpstream(0, greeting.capabilities, { database: false, attributes: false }) & ~CLIENT_SSL,
+    maxPacketSize: 0,
+    charset: greeting.charset,
+    reserved: Buffer.alloc(23),
+    user: Buffer.from('mysql-iam-proxy'),
+    authResponse: Buffer.alloc(0),
+    database: undefined,
+    authPlugin: pluginToBeSwitchedFrom(greeting),
+    attributes: undefined,
+    zstdLevel: undefined,
+  }
+}
+
+function writeCommand(wire: Wire, command: number): void {
+  wire.sequence = 0
+  writePacket(wire, Buffer.of(command))
 }
 
 /** The server's refusal as our error, so that there is one way to tell a client. @throws ProxyError UPSTREAM_REFUSED_LOGIN */

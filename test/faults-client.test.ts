@@ -1,6 +1,6 @@
-import { test } from 'tap'
+import { type Test, test } from 'tap'
 import type { Credentials, ErrorCode, ProxyOptions } from '../src/index.ts'
-import { encodeSSLRequest } from '../src/protocol/packets.ts'
+import { encodeSSLRequest, parseHandshakeResponse41 } from '../src/protocol/packets.ts'
 import {
   checkEnded,
   checkGoodLogin,
@@ -23,6 +23,7 @@ import {
   OK,
   packet,
   type Script,
+  type ScriptedUpstream,
   serveCommands,
   startScriptedUpstream,
   untilResponse,
@@ -147,6 +148,7 @@ for (const [name, { send, options, ...failure }] of Object.entries(misbehaviours
     checkOutcome(t, await client.outcome(), failure)
     checkLog(t, log, failure.code)
     await checkEnded(t, upstream)
+    checkLeftWithALogin(t, upstream)
     t.notOk(upstream.connections.some(hasToken), 'no token was sent')
     const { address: next } = options ? await startProxy(t, { connect: upstream.address }) : { address }
     await checkGoodLogin(t, next)
@@ -225,10 +227,19 @@ for (const [when, { script = goodLogin, until: reach, code }] of Object.entries(
       t.ok(await until(() => log.some(({ level }) => level !== 'debug')), 'the log says so')
       await checkEnded(t, upstream)
       checkLog(t, log, code)
-      if (code === 'CLIENT_CLOSED') t.notOk(upstream.connections.some(hasToken), 'no token was sent')
+      if (code === 'CLIENT_CLOSED') {
+        t.notOk(upstream.connections.some(hasToken), 'no token was sent')
+        checkLeftWithALogin(t, upstream)
+      }
       await checkGoodLogin(t, address)
     })
   }
+}
+
+/** A connection that breaks off before its login counts towards max_connect_errors; one that is refused does not. */
+function checkLeftWithALogin(t: Test, { connections }: ScriptedUpstream): void {
+  const login = parseHandshakeResponse41(connections[0]!.clear.subarray(4))
+  t.match(login, { user: Buffer.from('mysql-iam-proxy'), authResponse: Buffer.alloc(0) }, 'for the server to refuse')
 }
 
 function leave({ socket }: RawClient, way: 'FIN' | 'RST'): void {
@@ -378,7 +389,7 @@ function rejects(name: string, message: string): () => Promise<Credentials> {
 for (const [name, { provider, ...failure }] of Object.entries(providers)) {
   test(`a credentials provider ${name}`, async t => {
     let works = false
-    const upstream = await startScriptedUpstream(t, [async peer => peer.send(greeting()), goodLogin])
+    const upstream = await startScriptedUpstream(t, [async peer => void (await untilResponse(peer)), goodLogin])
     const credentials = () => (works ? Promise.resolve(KEYS) : provider())
     const { address, log } = await startProxy(t, { connect: upstream.address, credentials })
     // It is also tried, and complained about, when the proxy starts.
@@ -396,7 +407,7 @@ for (const [name, { provider, ...failure }] of Object.entries(providers)) {
 
 test('a credentials provider never answers', async t => {
   let calls = 0
-  const upstream = await startScriptedUpstream(t, [async peer => peer.send(greeting())])
+  const upstream = await startScriptedUpstream(t, [async peer => void (await untilResponse(peer))])
   const { address, log } = await startProxy(t, {
     connect: upstream.address,
     loginTimeout: 1_300,
@@ -420,7 +431,7 @@ test('a credentials provider never answers', async t => {
 })
 
 test('credentials that come late serve the next login', async t => {
-  const upstream = await startScriptedUpstream(t, [async peer => peer.send(greeting()), goodLogin])
+  const upstream = await startScriptedUpstream(t, [async peer => void (await untilResponse(peer)), goodLogin])
   const { address } = await startProxy(t, {
     connect: upstream.address,
     loginTimeout: 1_500,

@@ -12,6 +12,7 @@ import {
   encodeOK_Packet,
   type HandshakeResponse41,
   type HandshakeV10,
+  isSSLRequest,
   parseHandshakeResponse41,
 } from '../../src/protocol/packets.ts'
 
@@ -241,9 +242,17 @@ export async function untilResponse(
   certificate?: Certificate,
 ): Promise<HandshakeResponse41> {
   peer.send(greeting(changes))
-  await peer.expect()
+  const request = await peer.expect()
+  if (!isSSLRequest(request)) return refuseInClear(peer)
   await peer.startTls(certificate ?? (await testCertificates()).certificate)
   return parseHandshakeResponse41(await peer.expect())
+}
+
+/** As servers treat a login without TLS where they demand it, or of nobody they know; and it counts as a refusal. */
+function refuseInClear(peer: Peer): never {
+  peer.send(ACCESS_DENIED)
+  peer.close()
+  throw new PeerLeft()
 }
 
 /** Lets a login in whichever way its token comes, and answers every command with OK. */
