@@ -18,6 +18,9 @@ let endIsDue = false
 /** Milliseconds to go on looking for input after the last chunk, before the process sleeps. */
 let busyPoll = 0
 let awakeUntil = 0
+/** Milliseconds for which a turn with several chunks says that several sessions are busy. */
+const CROWDED = 1
+let crowdedUntil = 0
 
 /**
  * Writes `chunk`: at once where it is small and alone, for somebody waits for it; else with all other chunks of this turn
@@ -40,7 +43,7 @@ export function send(destination: Socket, chunk: Buffer): void {
 
 function endTurn(): void {
   if (chunksOfThisTurn > 0) {
-    if (busyPoll > 0) awakeUntil = performance.now() + busyPoll
+    if (busyPoll > 0) planSleep()
     chunksOfLastTurn = chunksOfThisTurn
     chunksOfThisTurn = 0
     const sockets = gathered
@@ -50,6 +53,13 @@ function endTurn(): void {
   // An immediate that is due keeps the event loop from sleeping.
   endIsDue = busyPoll > 0 && performance.now() < awakeUntil
   if (endIsDue) setImmediate(endTurn)
+}
+
+/** Where several sessions are busy, input comes by itself, and others need the processor. */
+function planSleep(): void {
+  const now = performance.now()
+  if (chunksOfThisTurn > 1) crowdedUntil = now + CROWDED
+  awakeUntil = now < crowdedUntil ? 0 : now + busyPoll
 }
 
 /**
