@@ -7,6 +7,9 @@ import { send } from './turn.ts'
 /** Bytes that may wait for one socket. Stopping and starting a source for every chunk costs more than they do. */
 const ENOUGH = 1024 * 1024
 
+/** Milliseconds that a client has to close after its server has. */
+const LINGER = 5_000
+
 /** Bytes that a session has moved so far. */
 export interface Traffic {
   bytesFromClient: number
@@ -46,7 +49,9 @@ export function relay(client: Socket, upstream: Socket, traffic: Traffic, compre
       const onClose = () => {
         end ??= { by }
         other.destroySoon()
-        if (--open === 0) resolve(end)
+        if (--open > 0) return
+        clearTimeout(linger)
+        resolve(end)
       }
       on(socket, 'error', (error: Error) => {
         end ??= { by, error }
@@ -61,7 +66,12 @@ export function relay(client: Socket, upstream: Socket, traffic: Traffic, compre
     const scanner = compressed ? createCompressedCommandScanner() : createCommandScanner()
     let held: Buffer | undefined
     watch('client', client, upstream, () => held && upstream.write(held))
-    watch('upstream', upstream, client, () => undefined)
+    // MySQL servers end both directions at once; a client that does not close its own, as an idle one in a pool, must not keep us.
+    let linger: NodeJS.Timeout | undefined
+    undo.push(() => clearTimeout(linger))
+    watch('upstream', upstream, client, () => {
+      linger = setTimeout(() => upstream.destroySoon(), LINGER)
+    })
 
     on(client, 'data', (data: Buffer) => {
       const chunk = held ? Buffer.concat([held, data]) : data

@@ -43,6 +43,17 @@ test('how sessions end', async t => {
     }
   })
 
+  await t.test('a client that does not close after its server has keeps nothing open', async t => {
+    const proxy = await startProxy(t, server)
+    const client = await logInRaw(proxy)
+    client.socket.resume()
+    await server.query(`KILL CONNECTION ${client.greeting.threadId}`)
+    await once(client.socket, 'end')
+    await until('the session has ended', () => sessionsEnded(proxy).length === 1, 7_000)
+    t.match(sessionsEnded(proxy), [{ endedBy: 'upstream' }])
+    client.socket.destroy()
+  })
+
   await t.test('KILL QUERY by the thread id of the greeting', async t => {
     const proxy = await startProxy(t, server)
     const [running, killer] = await Promise.all([connect(proxy), connect(proxy)])
