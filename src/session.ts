@@ -22,6 +22,7 @@ export async function runSession(socket: Socket, target: Target, log: Logger, st
   const clientWire = createWire(socket, 'client', endpoint.connectTimeout + endpoint.loginTimeout)
   let upstream: Upstream | undefined
   let user: string | undefined
+  let loggedIn = false
   const started = Date.now()
   try {
     upstream = await dial(endpoint, stop) // HandshakeV10
@@ -32,6 +33,7 @@ export async function runSession(socket: Socket, target: Target, log: Logger, st
     const result = await login(upstream, target, client.response, user, stop)
     upstream = result.upstream
     throwUnlessOK(upstream.wire, result.payload, user)
+    loggedIn = true
     const fields = { user, threadId: upstream.greeting.threadId }
     log.debug({ ...fields, ms: Date.now() - started }, 'session started')
     sendOK(client, result.payload)
@@ -48,7 +50,7 @@ export async function runSession(socket: Socket, target: Target, log: Logger, st
     log.debug({ ...fields, endedBy: end.by, broken, ...traffic, ms: Date.now() - started }, 'session ended')
   } catch (thrown) {
     refuse(clientWire, target, user, thrown, log)
-    if (upstream) await leave(upstream)
+    if (upstream && !loggedIn) await leave(upstream)
   } finally {
     upstream?.wire.socket.destroySoon()
     hangUp(clientWire)

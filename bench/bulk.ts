@@ -1,0 +1,58 @@
+/** Many small rows to a client that only counts bytes. */
+import { inChild } from './child.ts'
+import { compare } from './compare.ts'
+import type { PeerSettings } from './peers.ts'
+import { DATABASE, type Server } from './server.ts'
+import type { TransferResult, TransferTask } from './transfer.ts'
+
+const LINES = 20_000
+const TIMES = 350
+/** a row of one column has 5 bytes before it: 100 on the wire */
+const LINE_LENGTH = 95
+
+export const transferProgram = new URL('transfer.ts', import.meta.url)
+
+export async function bulk(settings: PeerSettings, runs: number): Promise<string> {
+  await makeTables(settings.server)
+  const bytes = LINES * TIMES * (LINE_LENGTH + 5)
+  const sql = `SELECT text FROM ${DATABASE}.times STRAIGHT_JOIN ${DATABASE}.line WHERE n <= ${TIMES}`
+  return await compare(
+    {
+      title: `bulk: ${bytes / 1e6} MB of rows of 100 bytes to one client`,
+      columns: [
+        {
+          head: 'MB/s (CPU s)',
+          async measure({ route }) {
+            const task: TransferTask = { route: route!, kind: 'read', sql, bytes }
+            return { value: megabytesPerSecond(await inChild(transferProgram, task)) }
+          },
+        },
+      ],
+      cell: withCpuSeconds,
+      runs,
+    },
+    settings,
+  )
+}
+
+export function megabytesPerSecond({ bytes, seconds }: TransferResult): number {
+  return bytes / 1e6 / seconds
+}
+
+export function withCpuSeconds(value: string, { cpuSeconds }: Record<string, number>): string {
+  return Number.isNaN(cpuSeconds) ? value : `${value} (${cpuSeconds!.toFixed(2)})`
+}
+
+/** Rows to be multiplied by a join: the server's own work on each is small. */
+async function makeTables(server: Server): Promise<void> {
+  await server.query(`CREATE TABLE IF NOT EXISTS ${DATABASE}.line (text VARCHAR(200) CHARACTER SET latin1 NOT NULL)`)
+  await server.query(`CREATE TABLE IF NOT EXISTS ${DATABASE}.times (n INT NOT NULL PRIMARY KEY)`)
+  const lines = Array.from({ length: LINES }, (_, index) => [`${index} `.padEnd(LINE_LENGTH, 'small row ')])
+  const times = Array.from({ length: TIMES }, (_, index) => [index + 1])
+  for (const [name, rows] of Object.entries({ line: lines, times })) {
+    const [found] = await server.query<{ count: number }>(`SELECT COUNT(*) AS count FROM ${DATABASE}.${name}`)
+    if (found!.count === rows.length) continue
+    await server.query(`DELETE FROM ${DATABASE}.${name}`)
+    await server.query(`INSERT INTO ${DATABASE}.${name} VALUES ?`, [rows])
+  }
+}

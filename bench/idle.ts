@@ -1,0 +1,108 @@
+/** Memory of sessions that do nothing, and of a process that has none; how fast it starts. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Client, logIn } from './client.ts'
+import { median, number, progress, table } from './compare.ts'
+import {
+  HAPROXY,
+  type Peer,
+  type PeerSettings,
+  PROXY,
+  ROUTER,
+  startHaproxy,
+  startProxy,
+  startRouter,
+  usageOf,
+} from './peers.ts'
+import { withConnections } from './server.ts'
+
+const SESSIONS = 5_000
+const AT_A_TIME = 16
+const STARTS = 5
+/** ms after which a process has come to rest */
+const SETTLED = 2_000
+
+const starts: Record<string, (settings: PeerSettings) => Promise<Peer>> = {
+  [PROXY]: startProxy,
+  [ROUTER]: startRouter,
+  [HAPROXY]: startHaproxy,
+}
+
+export async function idle(settings: PeerSettings): Promise<string> {
+  return await withConnections(settings.server, SESSIONS + 50, async () => {
+    const rows: string[][] = []
+    for (const start of Object.values(starts)) {
+      const peer = await start(settings)
+      progress(`idle: ${peer.name}`)
+      // One that was running before has memory left from other sessions.
+      const name = peer.route && peer.startedIn === undefined ? `${peer.name} (running before)` : peer.name
+      rows.push([name, ...(await memoryOfSessions(peer))])
+      await peer.stop()
+    }
+    const head = ['', 'sessions', 'logins per second', 'MB with none', 'MB with all', 'KB each']
+    return table(`idle: resident memory with ${SESSIONS.toLocaleString('en')} sessions that do nothing`, head, rows)
+  })
+}
+
+async function memoryOfSessions(peer: Peer): Promise<string[]> {
+  if (!peer.route) return [`not run: ${peer.missing}`]
+  if (!peer.pid)
+    return ['not run: not a process of this machine']
+    // The first login loads code that all others use.
+  ;(await logIn(peer.route)).socket.destroy()
+  await sleep(SETTLED)
+  const before = usageOf(peer.pid).residentMB
+  const started = performance.now()
+  const { clients, failure } = await logInMany(peer, SESSIONS)
+  const seconds = (performance.now() - started) / 1000
+  await sleep(SETTLED)
+  const after = usageOf(peer.pid).residentMB
+  for (const { socket } of clients) socket.destroy()
+  // The server too has to see them go, before the next ones come.
+  await sleep(SETTLED)
+  return [
+    clients.length.toLocaleString('en') + (failure ? `, then: ${failure}` : ''),
+    number(clients.length / seconds),
+    number(before),
+    number(after),
+    number(((after - before) * 1000) / clients.length),
+  ]
+}
+
+async function logInMany(peer: Peer, count: number): Promise<{ clients: Client[]; failure: string | undefined }> {
+  const clients: Client[] = []
+  let left = count
+  let failure: string | undefined
+  const logInRepeatedly = async () => {
+    while (left-- > 0 && failure === undefined) {
+      try {
+        clients.push(await logIn(peer.route!))
+      } catch (error) {
+        failure ??= (error as Error).message
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: AT_A_TIME }, logInRepeatedly))
+  return { clients, failure }
+}
+
+export async function start(settings: PeerSettings): Promise<string> {
+  const rows: string[][] = []
+  for (const [name, startPeer] of Object.entries(starts)) {
+    const times: number[] = []
+    let resident = Number.NaN
+    let missing: string | undefined
+    for (let round = 0; round < STARTS && !missing; round++) {
+      const peer = await startPeer(settings)
+      missing = peer.missing ?? (peer.startedIn === undefined ? 'it was running already' : undefined)
+      times.push(peer.startedIn ?? Number.NaN)
+      progress(`start: ${name}: ${missing ?? number(times.at(-1)!)}`)
+      if (!missing && round === STARTS - 1) {
+        await sleep(SETTLED)
+        resident = usageOf(peer.pid!).residentMB
+      }
+      await peer.stop()
+    }
+    rows.push(missing ? [name, `not run: ${missing}`] : [name, number(median(times)), number(resident)])
+  }
+  return table(`start: from spawn to listening, median of ${STARTS}`, ['', 'ms', 'MB when idle'], rows)
+}

@@ -1,0 +1,178 @@
+/** Measures the proxy beside its peers; prints markdown. Options: --help. */
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { DEFAULT_PORT, type HostPort, parseHostPort } from '../src/endpoint.ts'
+import { bulk } from './bulk.ts'
+import { logIn } from './client.ts'
+import { progress } from './compare.ts'
+import { idle, start } from './idle.ts'
+import { login, loginWithDelay } from './login.ts'
+import { buildIfStale, versionOf } from './peers.ts'
+import { type SysbenchSettings, scale, select } from './select.ts'
+import { type Server, startServer, useServer } from './server.ts'
+import { upload } from './upload.ts'
+
+const HELP = `npm run bench -- [options]
+
+Without --server, a MariaDB server is started for the time being.
+
+  --server HOST:PORT         a running server, and with it:
+    --ca FILE                the authority of its certificate
+    --rds-name NAME          the name on its certificate, which tokens are signed for
+    --rds-port PORT          the port that tokens are signed for (default: 3306)
+    --account USER:PASSWORD  an ordinary account: may create the database sbtest_bench
+    --iam-user NAME          an account that logs in with tokens: may read sbtest_bench
+    --access-key-id ID, --secret-access-key KEY
+                             to sign with (default: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN)
+    --sysbench-tls DIR       with cacert.pem, client-cert.pem and client-key.pem, which sysbench wants for direct TLS
+  --router HOST:PORT         a running MySQL Router in front of the same server: client plain, server TLS
+                             (default: one is started where mysqlrouter is installed)
+  --only LIST                of bulk,upload,select,login,idle,start,scale (default: all)
+  --delay MS                 also logins to a server that is MS milliseconds away, there and back
+  --runs N                   of each, after one to warm up (default: 5)
+  --seconds N                of each run of sysbench (default: 5)
+  --write                    also put the tables into docs/performance.md
+`
+
+const { values: options } = parseArgs({
+  options: {
+    help: { type: 'boolean' },
+    server: { type: 'string' },
+    ca: { type: 'string' },
+    'rds-name': { type: 'string' },
+    'rds-port': { type: 'string' },
+    account: { type: 'string' },
+    'iam-user': { type: 'string' },
+    'access-key-id': { type: 'string' },
+    'secret-access-key': { type: 'string' },
+    router: { type: 'string' },
+    'sysbench-tls': { type: 'string' },
+    only: { type: 'string' },
+    delay: { type: 'string' },
+    runs: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '5' },
+    write: { type: 'boolean' },
+  },
+})
+
+const page = fileURLToPath(new URL('../docs/performance.md', import.meta.url))
+const BEGIN = '<!-- bench -->'
+const END = '<!-- /bench -->'
+
+if (options.help) process.stdout.write(HELP)
+else await main()
+
+async function main(): Promise<void> {
+  process.on('SIGINT', () => process.exit(130))
+  process.on('SIGTERM', () => process.exit(143))
+  const measures = chosenMeasures()
+  buildIfStale()
+  const scratch = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-bench-'))
+  await chmod(scratch, 0o711) // a server of another user reads its authority there
+  let server: Server | undefined
+  try {
+    server = options.server ? await useServer(givenServer(options.server)) : await startServer(scratch)
+    const router = options.router ? parseHostPort(options.router, DEFAULT_PORT, '--router') : undefined
+    const texts = [await describeMachine(server, router)]
+    process.stdout.write(`${texts[0]}\n`)
+    const settings = {
+      server,
+      scratch,
+      router,
+      runs: count('runs'),
+      seconds: count('seconds'),
+    }
+    for (const measure of measures) {
+      const text = await measure(settings)
+      process.stdout.write(`\n${text}\n`)
+      texts.push(text)
+    }
+    if (options.write) await writeInto(page, texts.join('\n\n'))
+  } finally {
+    await server?.stop()
+    await rm(scratch, { recursive: true })
+  }
+}
+
+type Measure = (settings: SysbenchSettings) => Promise<string>
+
+function chosenMeasures(): Measure[] {
+  const measures: Record<string, Measure> = {
+    bulk: settings => bulk(settings, settings.runs),
+    upload: settings => upload(settings, settings.runs),
+    select,
+    login: settings => login(settings, settings.runs),
+    scale,
+    idle,
+    start,
+  }
+  const chosen = (options.only?.split(',') ?? Object.keys(measures)).map(name => {
+    const measure = measures[name]
+    if (!measure) throw new Error(`--only ${name}: no such measure`)
+    return measure
+  })
+  if (options.delay) chosen.push(settings => loginWithDelay(settings, count('delay')))
+  return chosen
+}
+
+function givenServer(server: string) {
+  const [user, ...password] = required('account').split(':')
+  const sessionToken = process.env.AWS_SESSION_TOKEN
+  const ownKeys = options['access-key-id'] === undefined
+  return {
+    ...parseHostPort(server, DEFAULT_PORT, '--server'),
+    rds: { host: required('rds-name'), port: Number(options['rds-port'] ?? DEFAULT_PORT) },
+    caFile: required('ca'),
+    clientTls: options['sysbench-tls'],
+    account: { user: user!, password: password.join(':') },
+    iamUser: required('iam-user'),
+    credentials: {
+      accessKeyId: options['access-key-id'] ?? process.env.AWS_ACCESS_KEY_ID ?? required('access-key-id'),
+      secretAccessKey:
+        options['secret-access-key'] ?? process.env.AWS_SECRET_ACCESS_KEY ?? required('secret-access-key'),
+      ...(ownKeys && sessionToken ? { sessionToken } : {}),
+    },
+  }
+}
+
+function required(name: Exclude<keyof typeof options, 'help' | 'write'>): string {
+  const value = options[name]
+  if (value === undefined) throw new Error(`--server needs --${name} too`)
+  return value
+}
+
+function count(name: 'runs' | 'seconds' | 'delay'): number {
+  const value = Number(options[name])
+  if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} ${options[name]}: not a whole number from 1`)
+  return value
+}
+
+async function describeMachine(server: Server, router: HostPort | undefined): Promise<string> {
+  const processors = cpus()
+  return [
+    `${processors.length} × ${processors[0]?.model.trim()}`,
+    `Node.js ${process.versions.node}`,
+    `server ${server.version}`,
+    `MySQL Router ${(router ? await versionOfRouter(router, server) : versionOf('mysqlrouter')) ?? '(not installed)'}`,
+    `HAProxy ${versionOf('haproxy') ?? '(not installed)'}`,
+    `sysbench ${versionOf('sysbench') ?? '(not installed)'}`,
+  ].join(', ')
+}
+
+/** It greets with a version of its own. */
+async function versionOfRouter(router: HostPort, server: Server): Promise<string> {
+  const client = await logIn({ name: 'router', ...router, ...server.account })
+  client.socket.destroy()
+  return client.serverVersion.replace(/-router$/, '')
+}
+
+async function writeInto(file: string, text: string): Promise<void> {
+  const before = await readFile(file, 'utf8')
+  const [begin, end] = [before.indexOf(BEGIN), before.indexOf(END)]
+  if (begin < 0 || end < begin) throw new Error(`${file} has no ${BEGIN} and ${END}`)
+  await writeFile(file, `${before.slice(0, begin)}${BEGIN}\n\n${text}\n\n${before.slice(end)}`)
+  progress(`written into ${file}`)
+}

@@ -1,0 +1,110 @@
+/** The server that everything is measured against: one that is given, or a MariaDB of our own. */
+import { webcrypto } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import mysql from 'mysql2/promise'
+import type { HostPort } from '../src/endpoint.ts'
+import type { Credentials } from '../src/token.ts'
+import { startMariadb } from '../test/support/mariadb.ts'
+
+export interface Server extends HostPort {
+  /** the name on its certificate, and what tokens are signed for */
+  rds: HostPort
+  caFile: string
+  tls: { ca: string; servername: string }
+  /** a directory with cacert.pem, client-cert.pem and client-key.pem, without which sysbench does no TLS */
+  clientTls?: string | undefined
+  /** an ordinary account, with a password */
+  account: { user: string; password: string }
+  iamUser: string
+  credentials: Credentials
+  version: string
+  /** The first result of a statement, as the ordinary account over TLS. */
+  query<Row = unknown>(sql: string, values?: unknown[]): Promise<Row[]>
+  stop(): Promise<void>
+}
+
+export type GivenServer = HostPort &
+  Pick<Server, 'rds' | 'caFile' | 'clientTls' | 'account' | 'iamUser' | 'credentials'>
+
+/** The database that holds the tables of the measures. */
+export const DATABASE = 'sbtest_bench'
+
+export async function useServer(given: GivenServer): Promise<Server> {
+  const tls = { ca: await readFile(given.caFile, 'utf8'), servername: given.rds.host }
+  // Over TLS: after that, MySQL knows the password's hash and takes it without TLS too.
+  const connection = await mysql.createConnection({
+    stream: () => connect(given.port, given.host),
+    host: given.rds.host,
+    ...given.account,
+    ssl: { ca: tls.ca, verifyIdentity: true },
+  })
+  async function query<Row>(sql: string, values: unknown[] = []): Promise<Row[]> {
+    const [rows] = await connection.query({ sql, values })
+    return rows as Row[]
+  }
+  const [row] = await query<{ version: string }>('SELECT VERSION() AS version')
+  await query(`CREATE DATABASE IF NOT EXISTS ${DATABASE}`)
+  return { ...given, tls, version: row!.version, query, stop: () => connection.end() }
+}
+
+export async function startServer(scratch: string): Promise<Server> {
+  const clientCertificate = await writeClientCertificate(scratch)
+  const own = await startMariadb({
+    extraConfig: `max_connections=6000\nthread_stack=256K\nssl-ca=${clientCertificate}`,
+  })
+  const caFile = join(scratch, 'cacert.pem')
+  await writeFile(caFile, own.ca)
+  const server = await useServer({
+    host: own.host,
+    port: own.port,
+    rds: { host: own.rdsHost, port: own.rdsPort },
+    caFile,
+    clientTls: scratch,
+    account: { user: 'app', password: 'app-pw' },
+    iamUser: 'iam_user',
+    credentials: own.keys.longTerm,
+  })
+  return {
+    ...server,
+    async stop() {
+      await server.stop()
+      await own.stop()
+    },
+  }
+}
+
+/** sysbench does no TLS without a certificate of its own, and the server takes none that it does not trust: one that signs itself. */
+async function writeClientCertificate(directory: string): Promise<string> {
+  await import('reflect-metadata')
+  const { PemConverter, X509CertificateGenerator } = await import('@peculiar/x509')
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    name: 'CN=sysbench',
+    keys,
+    signingAlgorithm: algorithm,
+  })
+  const key = PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY')
+  const file = join(directory, 'client-cert.pem')
+  await writeFile(file, certificate.toString('pem'))
+  await writeFile(join(directory, 'client-key.pem'), key, { mode: 0o600 })
+  return file
+}
+
+/** Raises max_connections while `work` runs, where the account may; else what cannot connect says so itself. */
+export async function withConnections<Result>(
+  server: Server,
+  count: number,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const [before] = await server.query<{ value: number }>('SELECT @@GLOBAL.max_connections AS value')
+  const set = (value: number) => server.query(`SET GLOBAL max_connections = ${value}`).catch(() => undefined)
+  if (before!.value < count) await set(count)
+  try {
+    return await work()
+  } finally {
+    if (before!.value < count) await set(before!.value)
+  }
+}

@@ -1,0 +1,39 @@
+/** Many bytes from one client: a file, and large values. */
+import { megabytesPerSecond, transferProgram, withCpuSeconds } from './bulk.ts'
+import { inChild } from './child.ts'
+import { type Column, compare } from './compare.ts'
+import type { PeerSettings } from './peers.ts'
+import { DATABASE } from './server.ts'
+import type { TransferTask } from './transfer.ts'
+
+const BYTES = 300e6
+
+// The server is to take the bytes and do next to nothing with them, or it would be the server that is measured. It refuses
+// the first row (no IGNORE and no LOCAL turns this error into a warning) and then reads the rest of the file only to throw
+// it away; the values are parameters of a statement that is reset before it is executed.
+const FILE = `LOAD DATA LOCAL INFILE 'bench' INTO TABLE ${DATABASE}.upload CHARACTER SET binary (@line)
+  SET length = LENGTH(@line) * 9223372036854775807`
+const VALUES = 'SELECT ? IS NULL'
+
+export async function upload(settings: PeerSettings, runs: number): Promise<string> {
+  await settings.server.query(`CREATE TABLE IF NOT EXISTS ${DATABASE}.upload (length BIGINT)`)
+  const column = (head: string, kind: TransferTask['kind'], sql: string): Column => ({
+    head,
+    async measure({ route }) {
+      const task: TransferTask = { route: route!, kind, sql, bytes: BYTES }
+      return { value: megabytesPerSecond(await inChild(transferProgram, task)) }
+    },
+  })
+  return await compare(
+    {
+      title: `upload: ${BYTES / 1e6} MB from one client`,
+      columns: [
+        column('LOAD DATA LOCAL: MB/s (CPU s)', 'load', FILE),
+        column('values of 16 MB: MB/s (CPU s)', 'values', VALUES),
+      ],
+      cell: withCpuSeconds,
+      runs,
+    },
+    settings,
+  )
+}
