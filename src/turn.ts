@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
+import { TLSSocket } from 'node:tls'
 
 /** Chunks this large are parts of a larger burst (a TLS record holds 16 KiB): worth gathering into one write. */
 const BURST = 16 * 1024
@@ -29,8 +30,11 @@ let crowdedUntil = 0
  */
 export function send(destination: Socket, chunk: Buffer): void {
   chunksOfThisTurn++
-  const alone = chunksOfThisTurn === 1 && chunksOfLastTurn <= 1 && chunk.length < BURST
-  if (!alone && destination.writableCorked === 0) {
+  const isLarge = chunk.length >= BURST
+  const alone = chunksOfThisTurn === 1 && chunksOfLastTurn <= 1 && !isLarge
+  // TLS would copy gathered chunks into one; a large one fills records of its own.
+  const fillsRecords = isLarge && destination instanceof TLSSocket
+  if (!alone && !fillsRecords && destination.writableCorked === 0) {
     destination.cork()
     gathered.push(destination)
   }
