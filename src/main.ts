@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import yargs, { type Options } from 'yargs'
 import { asProxyError, ERRORS, hintFor, ProxyError } from './errors.ts'
-import { type OptionName, optionNames, optionSpec, resolveSettings } from './options.ts'
+import { type Command, type OptionName, optionSpec, optionsOf, resolveSettings } from './options.ts'
 
 /** Runs the command that `args` names; resolves with the exit code of the process. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -18,19 +18,18 @@ export async function main(args: readonly string[]): Promise<number> {
   const parser = yargs([...args])
     .scriptName('mysql-iam-proxy')
     .parserConfiguration({ 'camel-case-expansion': false, 'dot-notation': false, 'parse-numbers': false })
-    .command('$0', 'Serve a database to MySQL clients on this machine', {}, async flags => {
+    .command('$0', 'Serve a database to MySQL clients on this machine', toYargsOptions('run'), async flags => {
       const settings = resolveSettings(flags, process.env)
       const { run } = await import('./commands/run.ts')
       await run(settings, stop.signal)
     })
-    .command('demo', 'Try it without an AWS account, on a stand-in for RDS', {}, async flags => {
+    .command('demo', 'Try it without an AWS account, on a stand-in for RDS', toYargsOptions('demo'), async flags => {
       const settings = resolveSettings(flags, process.env)
       const { runDemo } = await import('./commands/demo.ts')
       // biome-ignore lint/suspicious/noConsole: what the demo prints is its purpose
       await runDemo({ listen: settings.listen, keepUp: true, print: line => console.log(line), signal: stop.signal })
       signal = undefined // Ctrl-C is how a demo ends
     })
-    .options(Object.fromEntries(optionNames.map(name => [name, toYargs(name)])))
     .strict()
     .locale('en')
     .version(packageVersion())
@@ -54,6 +53,10 @@ export async function main(args: readonly string[]): Promise<number> {
 /** As shells number it: 128 + the signal's number. */
 function exitCodeOf(signal: 'SIGINT' | 'SIGTERM' | NodeJS.Signals): number {
   return signal === 'SIGINT' ? 130 : 143
+}
+
+function toYargsOptions(command: Command): Record<string, Options> {
+  return Object.fromEntries(optionsOf(command).map(name => [name, toYargs(name)]))
 }
 
 function toYargs(name: OptionName): Options {

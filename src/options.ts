@@ -14,8 +14,16 @@ interface OptionSpec {
   choices?: readonly string[]
   /** a duration that may be 0 */
   zero?: boolean
+  /** the commands that take it; default: all that work on a served database */
+  commands?: readonly Command[]
   describe: string
 }
+
+/** The commands of the command line; `run` is what a line without a command does. */
+export type Command = 'run' | 'demo' | 'check' | 'sync-targets' | 'exec' | 'wait'
+
+/** The commands that work on a database as it is served. */
+const SERVING: readonly Command[] = ['run', 'demo', 'check', 'exec']
 
 export const OPTIONS = {
   'rds-endpoint': {
@@ -110,6 +118,11 @@ export const OPTIONS = {
 export type OptionName = keyof typeof OPTIONS
 
 export const optionNames = Object.keys(OPTIONS) as OptionName[]
+
+/** The options that `command` takes, in the table's order. */
+export function optionsOf(command: Command): OptionName[] {
+  return optionNames.filter(name => (optionSpec(name).commands ?? SERVING).includes(command))
+}
 
 /** The table with each row as an OptionSpec, for code that goes over all of them. */
 export const optionSpec = (name: OptionName): OptionSpec => OPTIONS[name]

@@ -1,0 +1,69 @@
+/** What goes on at an endpoint, in plain numbers: kept by the sessions, read by metrics, status page and drain. */
+import type { Endpoint } from './endpoint.ts'
+import type { ErrorCode } from './errors.ts'
+import type { Traffic } from './relay.ts'
+
+/** A step of a login, in the order in which they happen. */
+export const PHASES = ['dial', 'client', 'queue', 'token', 'tls', 'login'] as const
+export type Phase = (typeof PHASES)[number]
+
+/** One client, from accept to close. */
+export interface LiveSession {
+  /** counts from 1 in each process */
+  id: number
+  /** Date.now() at accept */
+  since: number
+  phase: 'logging in' | 'open'
+  /** the client's address, or 'unix' */
+  client: string
+  /** the database user; undefined before the client has named it */
+  user: string | undefined
+  /** the database that was named at login */
+  database: string | undefined
+  /** `program_name` of the connection attributes, or `_client_name` */
+  program: string | undefined
+  /** the server's thread id; undefined before its greeting */
+  threadId: number | undefined
+  traffic: Traffic
+  /** ends the session; the client gets an ERR_Packet where that can be */
+  close(): void
+}
+
+export interface RecentError {
+  /** Date.now() */
+  at: number
+  code: ErrorCode
+  message: string
+  hint: string
+  user: string | undefined
+  client: string
+}
+
+export interface EndpointState {
+  /** as the configuration calls it; by default the RDS endpoint */
+  name: string
+  endpoint: Endpoint
+  /** the address that clients connect to; '' before it listens */
+  address: string
+  sessions: Set<LiveSession>
+  /** 0: as many as come */
+  maxConnections: number
+  /** bytes of sessions that are over */
+  ended: Traffic
+  /** how logins came out, since the start */
+  outcomes: Map<'OK' | ErrorCode, number>
+  /** the newest last, at most 50 */
+  recentErrors: RecentError[]
+  /** logins that wait for their turn */
+  waiting: number
+  /** Date.now() at which the credentials end; undefined where unknown or never */
+  credentialsExpire: number | undefined
+  /** whether the last look-up of credentials failed */
+  credentialsFailed: boolean
+  /** Date.now() at which the server's certificate ends; undefined before the first login */
+  certificateExpires: number | undefined
+  /** the same of the certificate shown to clients */
+  localCertificateExpires: number | undefined
+  /** set by whoever wants to know how long the steps of logins take, in milliseconds; 'total' is from accept to OK_Packet */
+  onPhase: ((phase: Phase | 'total', milliseconds: number) => void) | undefined
+}
