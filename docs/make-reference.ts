@@ -38,10 +38,15 @@ ${Object.entries(ERRORS)
 }
 
 function option(name: OptionName): string {
-  const { kind, placeholder, choices, default: standard, describe } = optionSpec(name)
+  const { kind, placeholder, choices, separator, default: standard, environmentOnly, describe } = optionSpec(name)
   const value = placeholder ?? choices?.join('|')
-  const lines = [`### \`--${name}${value ? ` ${value}` : ''}\``, '', `${describe}.`, '']
-  lines.push(`Environment: \`${environmentName(name)}\`${kind === 'texts' ? ', files separated by `:`' : ''}.`)
+  const title = environmentOnly ? environmentName(name) : `--${name}${value ? ` ${value}` : ''}`
+  const lines = [`### \`${title}\``, '', `${describe}.`, '']
+  if (environmentOnly) lines.push('Environment alone: others see the command line.')
+  else
+    lines.push(
+      `Environment: \`${environmentName(name)}\`${kind === 'texts' ? `, several separated by \`${separator ?? ':'}\`` : ''}.`,
+    )
   if (standard !== undefined) lines.push(`Default: \`${standard}\`.`)
   return lines.join('\n')
 }

@@ -16,7 +16,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { type Client, databaseUser, sendOK, switchClient } from './client.ts'
+import { authenticateClient, type Client, databaseUser, sendOK } from './client.ts'
 import { clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from './protocol/auth.ts'
 import { COMPRESSED_HEADER_LENGTH } from './protocol/commands.ts'
 import {
@@ -28,17 +28,18 @@ import {
 } from './protocol/packets.ts'
 import { authSwitchRequestAt, endsWithERR_Packet } from './protocol/tail.ts'
 import { createTokenInTime, refuseToSwitch, sendSecret, type Target, throwUnlessOK, type Upstream } from './upstream.ts'
-import { framePacket, parsed, readBytes, readPacket, type Wire, writePacket } from './wire.ts'
+import { framePacket, frameUncompressed, parsed, readBytes, readPacket, type Wire, writePacket } from './wire.ts'
 
 /** Milliseconds after an ERR_Packet in which an AuthSwitchRequest may still come, where the client has pipelined more. */
 const AFTER_ERROR = 1_000
 
 /**
  * Takes the COM_CHANGE_USER that is next on the client's wire through to its result.
- * Resolves when the relay may go on: after the server's OK_Packet, or where it refused without asking for a token.
+ * Resolves when the relay may go on: after the server's OK_Packet with the new database user, or with undefined where it
+ * refused without asking for a token.
  * @throws ProxyError whatever a login may end with: the session is over then, as it is directly
  */
-export async function changeUser(client: Client, upstream: Upstream, target: Target): Promise<void> {
+export async function changeUser(client: Client, upstream: Upstream, target: Target): Promise<string | undefined> {
   const deadline = Date.now() + target.endpoint.loginTimeout
   Object.assign(client.wire, { sequence: 0, deadline })
   Object.assign(upstream.wire, { sequence: 0, deadline })
@@ -46,24 +47,32 @@ export async function changeUser(client: Client, upstream: Upstream, target: Tar
   const command = parsed(client.wire, 'COM_CHANGE_USER', () =>
     parseComChangeUser(payload, client.response.capabilities),
   )
-  const user = databaseUser(command.user, target.endpoint.user)
+  const user = databaseUser(command.user, target.endpoint.user, target.access)
 
   const madeUp = { user: Buffer.from(user), authResponse: randomBytes(20), authPlugin: MYSQL_NATIVE_PASSWORD }
   const charset = command.charset ?? client.response.charset
   writePacket(upstream.wire, encodeComChangeUser({ ...command, ...madeUp, charset }))
-  if (!(await forwardUntilAsked(upstream.wire.socket, client.wire.socket))) return
+  if (!(await forwardUntilAsked(upstream.wire.socket, client.wire.socket))) return undefined
 
   upstream.wire.deadline = client.wire.deadline = Date.now() + target.endpoint.loginTimeout
   const question = await readPacket(upstream.wire, 'AuthSwitchRequest')
   const { authPlugin } = parsed(upstream.wire, 'AuthSwitchRequest', () => parseAuthSwitchRequest(question))
   if (authPlugin !== MYSQL_CLEAR_PASSWORD) throw await refuseToSwitch(upstream.wire, user, authPlugin)
 
-  // As servers do it; without plugins, what the client sent is its whole login.
-  if (command.authPlugin !== undefined) await switchClient(client, command.authPlugin)
+  try {
+    // As servers do it, with an AuthSwitchRequest; without plugins, what the client sent is its whole login.
+    const switchFirst = command.authPlugin !== undefined
+    await authenticateClient(client, { ...command, switchFirst }, target.access)
+    await target.queue.turn(upstream.wire.deadline, target.state)
+  } catch (error) {
+    await refuseToSwitch(upstream.wire, user, '')
+    throw error
+  }
   sendSecret(upstream.wire, clearPassword(await createTokenInTime(target, user, upstream.wire)))
   const result = await readPacket(upstream.wire, 'the result of COM_CHANGE_USER')
   throwUnlessOK(upstream.wire, result, user)
   sendOK(client, result)
+  return user
 }
 
 /**
@@ -108,6 +117,5 @@ function forwardUntilAsked(upstream: Socket, client: Socket): Promise<boolean> {
 export async function answerCompressed(wire: Wire, error: ERR_Packet): Promise<void> {
   const header = await readBytes(wire, COMPRESSED_HEADER_LENGTH, 'COM_CHANGE_USER')
   await readBytes(wire, header.readUIntLE(0, 3), 'COM_CHANGE_USER')
-  const packet = framePacket(encodeERR_Packet(error), 1)
-  wire.socket.write(Buffer.concat([framePacket(packet, 1).subarray(0, 4), Buffer.alloc(3), packet]))
+  wire.socket.write(frameUncompressed(framePacket(encodeERR_Packet(error), 1), 1))
 }

@@ -1,11 +1,21 @@
-/** The leg to the client: greet → HandshakeResponse41; local login; result. */
+/** The leg to the client: greet → [TLS] → HandshakeResponse41; local login; result. */
+import { constants, generateKeyPair, type KeyObject, privateDecrypt } from 'node:crypto'
+import { TLSSocket } from 'node:tls'
+import { promisify } from 'node:util'
+import type { Access } from './access.ts'
+import { startClientTls } from './client-tls.ts'
 import { ProxyError } from './errors.ts'
+import { checkPassword, type LocalUser } from './local-users.ts'
 import {
   CACHING_SHA2_PASSWORD,
+  checkNative,
+  checkSha2,
+  clearText,
   createSalt,
   isEmptyPassword,
   MYSQL_CLEAR_PASSWORD,
   MYSQL_NATIVE_PASSWORD,
+  unmaskPassword,
 } from './protocol/auth.ts'
 import { CLIENT_LONG_PASSWORD, has, offeredToClient } from './protocol/capabilities.ts'
 import {
@@ -18,7 +28,9 @@ import {
   type HandshakeResponse41,
   type HandshakeV10,
   isSSLRequest,
+  PERFORM_FULL_AUTHENTICATION,
   parseHandshakeResponse41,
+  REQUEST_PUBLIC_KEY,
 } from './protocol/packets.ts'
 import { parsed, readPacket, type Wire, writePacket } from './wire.ts'
 
@@ -28,24 +40,32 @@ export interface Client {
   response: HandshakeResponse41
   /** the method that our greeting named */
   offeredPlugin: string
+  /** the salt of our greeting */
+  salt: Buffer
   /** what the client waits for before its OK_Packet */
   awaitsFastAuthSuccess: boolean
 }
 
 /**
  * Greets a client as the server greeted us: version, thread id, charset, status and MariaDB's extensions are the server's;
- * capabilities are those that both legs can keep; the salt is our own.
+ * capabilities are those that both legs can keep; the salt is our own, and so is TLS.
  * @throws ProxyError CLIENT_…
  */
-export async function greet(wire: Wire, server: HandshakeV10): Promise<Client> {
+export async function greet(wire: Wire, server: HandshakeV10, access: Access): Promise<Client> {
   const offeredPlugin = pluginForClients(server)
-  const capabilities = offeredToClient(server.capabilities, false)
-  writePacket(wire, encodeHandshakeV10({ ...server, salt: createSalt(), capabilities, authPlugin: offeredPlugin }))
-  const payload = await readPacket(wire, 'HandshakeResponse41')
-  if (isSSLRequest(payload))
-    throw new ProxyError('CLIENT_WANTS_TLS', 'the client insists on TLS, which is not offered here')
+  const capabilities = offeredToClient(server.capabilities, access.tls !== undefined)
+  const salt = createSalt()
+  writePacket(wire, encodeHandshakeV10({ ...server, salt, capabilities, authPlugin: offeredPlugin }))
+  let payload = await readPacket(wire, 'HandshakeResponse41')
+  if (isSSLRequest(payload)) {
+    if (!access.tls) throw new ProxyError('CLIENT_WANTS_TLS', 'the client insists on TLS, which is not offered here')
+    await startClientTls(wire, access.tls)
+    payload = await readPacket(wire, 'HandshakeResponse41')
+  } else if (access.requireTls && !access.overUnixSocket) {
+    throw new ProxyError('CLIENT_TLS_REQUIRED', 'this address takes TLS connections only')
+  }
   const response = parsed(wire, 'HandshakeResponse41', () => parseHandshakeResponse41(payload))
-  return { wire, response, offeredPlugin, awaitsFastAuthSuccess: false }
+  return { wire, response, offeredPlugin, salt, awaitsFastAuthSuccess: false }
 }
 
 /** A method that clients of this server know: old and MariaDB ones lack caching_sha2_password. */
@@ -53,28 +73,123 @@ function pluginForClients(server: HandshakeV10): string {
   return server.authPlugin === CACHING_SHA2_PASSWORD ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }
 
+/** What a client says of itself, at its login or with COM_CHANGE_USER. */
+export interface LocalLogin {
+  user: Buffer
+  /** undefined of a client that knows of no methods: mysql_native_password */
+  authPlugin: string | undefined
+  authResponse: Buffer
+  /** whether `authResponse` counts for nothing, and an AuthSwitchRequest is to come first */
+  switchFirst: boolean
+}
+
+/** A client's answer to a salt of ours, by the method it was made with. */
+interface Answer {
+  plugin: string
+  salt: Buffer
+  bytes: Buffer
+}
+
 /**
- * Takes the client's login: any password, or none. Clients still have to be led through the method of their choice:
- * those of MySQL 9 lack mysql_native_password, those of MariaDB caching_sha2_password.
+ * Takes the client's login: with local users, theirs alone; without, any password or none. Clients still have to be led
+ * through the method of their choice: those of MySQL 9 lack mysql_native_password, those of MariaDB caching_sha2_password.
+ * @throws ProxyError CLIENT_ACCESS_DENIED, CLIENT_…
  */
-export async function authenticateClient(client: Client): Promise<void> {
-  const { authPlugin, authResponse } = client.response
+export async function authenticateClient(client: Client, login: LocalLogin, access: Access): Promise<void> {
+  client.awaitsFastAuthSuccess = false
+  if (!access.users) return await takeAnyPassword(client, login)
+  const user = access.users.find(login.user.toString())
+  const answer = await usableAnswer(client, login, user, access)
+  const isRight = await checkAnswer(client, user, answer, access)
+  if (isRight && !user.unknown) return
+  const using = isEmptyPassword(answer.bytes) ? 'NO' : 'YES'
+  const message = `access denied for local user '${user.name}' (using password: ${using})`
+  throw new ProxyError('CLIENT_ACCESS_DENIED', message)
+}
+
+async function takeAnyPassword(client: Client, login: LocalLogin): Promise<void> {
+  const { authPlugin, authResponse, switchFirst } = login
   // A client that names another method than the greeting's may have kept its answer back.
-  if (authPlugin !== undefined && authPlugin !== client.offeredPlugin && authPlugin !== MYSQL_CLEAR_PASSWORD) {
-    return await switchClient(client, authPlugin)
+  const isOther = authPlugin !== undefined && authPlugin !== client.offeredPlugin && authPlugin !== MYSQL_CLEAR_PASSWORD
+  const mustSwitch = isOther || (switchFirst && authPlugin !== undefined)
+  const answer = mustSwitch
+    ? await switchClient(client, pluginToSwitchTo(client, authPlugin))
+    : { plugin: authPlugin, bytes: authResponse }
+  client.awaitsFastAuthSuccess = answer.plugin === CACHING_SHA2_PASSWORD && !isEmptyPassword(answer.bytes)
+}
+
+/** The client's answer, if it can be checked against what is known of the user; or what it answers to an AuthSwitchRequest. */
+async function usableAnswer(client: Client, login: LocalLogin, user: LocalUser, access: Access): Promise<Answer> {
+  const { authPlugin, authResponse, switchFirst } = login
+  const given = { plugin: authPlugin ?? MYSQL_NATIVE_PASSWORD, salt: client.salt, bytes: authResponse }
+  if (authPlugin === undefined) return given
+  const isSecure = isSecureFrom(client.wire, access)
+  // A password of which only the hash is known must be sent whole once, which without TLS few clients do.
+  const canUseSha2 = user.sha2 !== undefined || isSecure || !user.native
+  const isOfGreeting = authPlugin === client.offeredPlugin && !switchFirst
+  if (authPlugin === MYSQL_CLEAR_PASSWORD && isSecure && !switchFirst) return given
+  if (authPlugin === CACHING_SHA2_PASSWORD && isOfGreeting && canUseSha2) return given
+  if (authPlugin === MYSQL_NATIVE_PASSWORD && isOfGreeting && user.native) return given
+
+  const wanted = pluginToSwitchTo(client, authPlugin)
+  const isPossible = wanted === CACHING_SHA2_PASSWORD ? canUseSha2 : user.native !== undefined
+  const other = wanted === CACHING_SHA2_PASSWORD ? MYSQL_NATIVE_PASSWORD : CACHING_SHA2_PASSWORD
+  return await switchClient(client, isPossible ? wanted : other)
+}
+
+async function checkAnswer(client: Client, user: LocalUser, answer: Answer, access: Access): Promise<boolean> {
+  const { plugin, salt, bytes } = answer
+  if (plugin === MYSQL_CLEAR_PASSWORD) return checkPassword(user, clearText(bytes))
+  if (plugin === MYSQL_NATIVE_PASSWORD) return user.native !== undefined && checkNative(bytes, salt, user.native)
+  if (isEmptyPassword(bytes)) return false
+  if (!user.sha2) return checkPassword(user, await wholePassword(client, salt, access))
+  client.awaitsFastAuthSuccess = checkSha2(bytes, salt, user.sha2)
+  return client.awaitsFastAuthSuccess
+}
+
+/** The full authentication of caching_sha2_password: the password itself, inside TLS or encrypted for our key. */
+async function wholePassword({ wire }: Client, salt: Buffer, access: Access): Promise<string> {
+  writePacket(wire, encodeAuthMoreData(PERFORM_FULL_AUTHENTICATION))
+  const packet = await readPacket(wire, 'the password')
+  if (isSecureFrom(wire, access)) return clearText(packet)
+  if (!packet.equals(REQUEST_PUBLIC_KEY)) return ''
+  const { publicKey, privateKey } = await rsaKeys()
+  writePacket(wire, encodeAuthMoreData(Buffer.from(publicKey)))
+  const encrypted = await readPacket(wire, 'the encrypted password')
+  try {
+    return unmaskPassword(
+      privateDecrypt({ key: privateKey, padding: constants.RSA_PKCS1_OAEP_PADDING }, encrypted),
+      salt,
+    )
+  } catch {
+    return ''
   }
-  client.awaitsFastAuthSuccess = authPlugin === CACHING_SHA2_PASSWORD && !isEmptyPassword(authResponse)
 }
 
-/** Leads the client through an AuthSwitchRequest, for the method that it named where that can be done. */
-export async function switchClient(client: Client, named: string): Promise<void> {
-  const { wire } = client
-  const authPlugin = pluginToSwitchTo(client, named)
-  writePacket(wire, encodeAuthSwitchRequest({ authPlugin, data: createSalt() }))
-  const answer = await readPacket(wire, 'the answer to AuthSwitchRequest')
-  client.awaitsFastAuthSuccess = authPlugin === CACHING_SHA2_PASSWORD && !isEmptyPassword(answer)
+let keys: Promise<{ publicKey: string; privateKey: KeyObject }> | undefined
+
+/** A key pair for this process, made when a client first asks. */
+function rsaKeys(): Promise<{ publicKey: string; privateKey: KeyObject }> {
+  keys ??= promisify(generateKeyPair)('rsa', { modulusLength: 2048 }).then(({ publicKey, privateKey }) => ({
+    publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    privateKey,
+  }))
+  return keys
 }
 
+function isSecureFrom({ socket }: Wire, access: Access): boolean {
+  return socket instanceof TLSSocket || access.overUnixSocket
+}
+
+/** Leads the client through an AuthSwitchRequest. */
+async function switchClient({ wire }: Client, authPlugin: string): Promise<Answer> {
+  const salt = createSalt()
+  writePacket(wire, encodeAuthSwitchRequest({ authPlugin, data: salt }))
+  const bytes = await readPacket(wire, 'the answer to AuthSwitchRequest')
+  return { plugin: authPlugin, salt, bytes }
+}
+
+/** The method that the client named where that can be done. */
 function pluginToSwitchTo({ response }: Client, named: string): string {
   if (named === CACHING_SHA2_PASSWORD || named === MYSQL_NATIVE_PASSWORD) return named
   // MariaDB's clients leave the flag clear.
@@ -82,8 +197,9 @@ function pluginToSwitchTo({ response }: Client, named: string): string {
 }
 
 /** The database user to log in as. @throws ProxyError CLIENT_NO_USER */
-export function databaseUser(named: Buffer, configured: string | undefined): string {
-  const user = configured ?? named.toString()
+export function databaseUser(named: Buffer, configured: string | undefined, access: Access): string {
+  const name = named.toString()
+  const user = access.users?.find(name).databaseUser ?? configured ?? name
   if (user === '') throw new ProxyError('CLIENT_NO_USER', 'the client named no user')
   return user
 }

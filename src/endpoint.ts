@@ -9,8 +9,13 @@ export interface HostPort {
   port: number
 }
 
+/** Where clients connect: a TCP address, or the path of a unix socket. */
+export type Listen = HostPort | { path: string }
+
 /** One database as a proxy serves it. */
 export interface Endpoint {
+  /** what logs, metrics and the status page call it */
+  name: string
   /** the RDS endpoint: the name on the certificate, and the host, port and region that tokens are signed for */
   rds: HostPort & { region: string }
   /** what is dialled: an NLB, or the RDS endpoint itself */
@@ -25,6 +30,23 @@ export interface Endpoint {
   loginTimeout: number
   /** milliseconds of idleness after which TCP keepalive probes begin, on both legs */
   keepalive: number
+  /** refuse a server that is read-only */
+  requireWriter: boolean
+}
+
+/** `host:port` or `unix:/path`. @throws ProxyError CONFIG_INVALID */
+export function parseListen(text: string): Listen {
+  if (!text.startsWith('unix:')) return parseHostPort(text, DEFAULT_PORT, '--listen')
+  const path = text.slice('unix:'.length)
+  // sun_path of macOS; Linux has 108.
+  if (!path.startsWith('/') || Buffer.byteLength(path) > 103)
+    throw new ProxyError('CONFIG_INVALID', `--listen: "${text}" is not unix: and an absolute path of 103 bytes at most`)
+  return { path }
+}
+
+/** As `parseListen` reads it. */
+export function formatListen(listen: Listen): string {
+  return 'path' in listen ? `unix:${listen.path}` : formatHostPort(listen)
 }
 
 /** `host`, `host:port`, `[ipv6]:port`. @throws ProxyError CONFIG_INVALID, naming `option` */

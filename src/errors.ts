@@ -148,6 +148,80 @@ const specs = {
     exitCode: 1,
     hint: 'Turn compression off in the client, or let it open a new connection in place of changing the user.',
   },
+  CLIENT_TLS_FAILED: {
+    ...CLIENT,
+    hint: 'Check that the client speaks TLS 1.2 or newer and trusts the certificate of --tls-cert.',
+  },
+  CLIENT_TLS_REQUIRED: {
+    errno: 3159,
+    sqlState: 'HY000',
+    level: 'warn',
+    exitCode: 1,
+    hint: 'Turn SSL on in the client (ssl-mode REQUIRED, useSSL=true).',
+  },
+  CLIENT_ACCESS_DENIED: {
+    errno: 1045,
+    sqlState: '28000',
+    level: 'warn',
+    exitCode: 7,
+    hint: 'User and password are those of --local-user, or of local-users in the configuration file, not those of the database.',
+  },
+  CLIENT_SLOWED_DOWN: {
+    errno: 1045,
+    sqlState: '28000',
+    level: 'warn',
+    exitCode: 7,
+    hint: 'Mend the password in the client, then wait for its last attempts to end.',
+  },
+  CLIENT_NOT_ALLOWED: {
+    errno: 1130,
+    sqlState: 'HY000',
+    level: 'warn',
+    exitCode: 7,
+    hint: 'Add the address of the client to --allow-from.',
+  },
+  TOO_MANY_CONNECTIONS: {
+    errno: 1040,
+    sqlState: '08004',
+    level: 'warn',
+    exitCode: 1,
+    hint: 'Close connections that are not in use, or raise --max-connections.',
+  },
+  OUT_OF_FILES: {
+    errno: 1040,
+    sqlState: '08004',
+    level: 'error',
+    exitCode: 1,
+    hint: 'Raise the limit of open files (ulimit -n, LimitNOFILE), two for each session, or lower --max-connections.',
+  },
+  LOGIN_QUEUE_FULL: {
+    errno: 1203,
+    sqlState: '42000',
+    level: 'warn',
+    exitCode: 1,
+    hint: 'Let clients pool their connections and come back one after the other, or raise --max-logins-per-second (AWS advises fewer than 200).',
+  },
+  PROXY_STOPPING: {
+    errno: 1053,
+    sqlState: '08S01',
+    level: 'info',
+    exitCode: 1,
+    hint: 'Connect again, once it has been started again or to another one.',
+  },
+  SESSION_CLOSED: {
+    errno: 1053,
+    sqlState: '08S01',
+    level: 'info',
+    exitCode: 1,
+    hint: 'Connect again; who closed it is in the log of mysql-iam-proxy.',
+  },
+  NOT_WRITER: {
+    errno: 1290,
+    sqlState: 'HY000',
+    level: 'error',
+    exitCode: 7,
+    hint: 'After a failover: connect again once the NLB targets behind {dial} follow {rds}; or leave out --require-writer.',
+  },
   CLIENT_NO_USER: {
     errno: 1045,
     sqlState: '28000',
@@ -183,12 +257,15 @@ export class ProxyError extends Error {
   readonly values: Readonly<Record<string, string>>
   /** where the server itself refused, its own words: they reach the client as they are, with a hint behind them */
   readonly serverError: ERR_Packet | undefined
+  /** whether this login was not tried, because those before it failed so */
+  readonly paused: boolean
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, { cause: details.cause })
     this.code = code
     this.values = details.values ?? {}
     this.serverError = details.serverError
+    this.paused = details.paused ?? false
   }
 }
 
@@ -196,6 +273,7 @@ export interface ErrorDetails {
   cause?: unknown
   values?: Record<string, string>
   serverError?: ERR_Packet
+  paused?: boolean
 }
 
 /** Any thrown value as a ProxyError; what is not one already is a bug, and is called INTERNAL. */

@@ -13,6 +13,8 @@
  * // … connect any MySQL client to host:port …
  * await proxy.close()
  */
+import { type Access, checkExposure, createAllowList, isPrivate } from './access.ts'
+import { createLocalTls } from './client-tls.ts'
 import {
   DEFAULT_PORT,
   type Endpoint,
@@ -20,11 +22,16 @@ import {
   type HostPort,
   hintValues,
   parseHostPort,
+  parseListen,
   regionOf,
 } from './endpoint.ts'
 import { asProxyError, hintFor, ProxyError } from './errors.ts'
+import { createLocalUsers, type LocalUserOptions } from './local-users.ts'
 import { type Logger, silent } from './log.ts'
+import { createLoginQueue } from './login-queue.ts'
 import { type ProxyServer, startServer } from './server.ts'
+import { createSlowDown } from './slow-down.ts'
+import { createState, type EndpointState } from './state.ts'
 import {
   type Credentials,
   type CredentialsProvider,
@@ -39,7 +46,9 @@ import type { Target } from './upstream.ts'
 
 export type { HostPort } from './endpoint.ts'
 export { ERRORS, type ErrorCode, ProxyError } from './errors.ts'
+export type { LocalUserOptions } from './local-users.ts'
 export type { Logger } from './log.ts'
+export type { EndpointState, LiveSession } from './state.ts'
 export type { Credentials, CredentialsProvider } from './token.ts'
 
 export interface ProxyOptions {
@@ -47,8 +56,10 @@ export interface ProxyOptions {
   rdsEndpoint: string
   /** host[:port] to dial, for example of a Network Load Balancer; default: `rdsEndpoint` */
   connect?: string | undefined
-  /** loopback host:port to listen on; default 127.0.0.1:3306, port 0 takes a free one */
+  /** host:port to listen on, or unix:/path; default 127.0.0.1:3306, port 0 takes a free one */
   listen?: string | undefined
+  /** what logs, metrics and the status page call it; default: `rdsEndpoint` */
+  name?: string | undefined
   /** the database user; default: the one that the client names */
   user?: string | undefined
   /** default: read from the name of `rdsEndpoint` */
@@ -69,47 +80,111 @@ export interface ProxyOptions {
   loginTimeout?: number | undefined
   /** milliseconds of idleness after which TCP keepalive probes begin, on both legs; default 60,000 */
   keepalive?: number | undefined
+  /** who may log in here; default: everybody who reaches the address, with any password or none */
+  localUsers?: readonly LocalUserOptions[] | undefined
+  /** PEM files for TLS to clients, read again when they change */
+  tls?: { certFile: string; keyFile: string } | undefined
+  /** refuse clients without TLS; default: where `listen` is an address that others can reach, unless `trustNetwork` */
+  requireTls?: boolean | undefined
+  /** networks (CIDR) or addresses that clients may come from; default: any */
+  allowFrom?: readonly string[] | undefined
+  /** listen on addresses that others can reach without local users and TLS */
+  trustNetwork?: boolean | undefined
+  /** open connections of clients, beyond which they get ERR 1040; default 10,000, 0 for no limit */
+  maxConnections?: number | undefined
+  /** logins to the database a second; others wait; default 150, 0 for no limit */
+  maxLoginsPerSecond?: number | undefined
+  /** refuse a server that is read-only, as a demoted writer behind a stale NLB target is */
+  requireWriter?: boolean | undefined
   /** milliseconds to look for more input before the process sleeps, for all proxies of a process; default 0.1 where there are processors to spare, 1 at most */
   busyPoll?: number | undefined
   /** default: says nothing */
   logger?: Logger | undefined
 }
 
+/** What clients connect to: `path` is that of a unix socket, for which `host` is '' and `port` 0. */
+export interface Address extends HostPort {
+  path?: string
+}
+
 export interface Proxy {
   /** the endpoint as it is served: the three names, and the region */
   readonly endpoint: Readonly<Endpoint>
+  /** what goes on, kept up to date */
+  readonly state: EndpointState
   /** starts to listen; resolves with the address that clients connect to. @throws ProxyError CONFIG_INVALID, LISTEN_FAILED */
-  listen(): Promise<HostPort>
-  /** stops listening and ends every session */
-  close(): Promise<void>
+  listen(): Promise<Address>
+  /**
+   * Stops listening and ends every session; clients are told (ERR 1053).
+   * @param delay milliseconds that sessions get to come to the end of their transactions; default 0
+   */
+  close(delay?: number): Promise<void>
 }
 
 /** A proxy for one endpoint; it does nothing until `listen()`. @throws ProxyError CONFIG_INVALID */
 export function createProxy(options: ProxyOptions): Proxy {
   const endpoint = toEndpoint(options)
-  const listenAddress = parseHostPort(options.listen ?? '127.0.0.1:3306', DEFAULT_PORT, '--listen')
+  const listen = parseListen(options.listen ?? '127.0.0.1:3306')
   const log = options.logger ?? silent
-  const credentials = toProvider(options, endpoint)
+  const state = createState(endpoint, options.maxConnections ?? 10_000)
+  const credentials = observed(toProvider(options, endpoint), state)
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
-  const createToken = createTokenSource(endpoint.rds, credentials)
-  const target: Target = { endpoint, trust, createToken, takesTokenInHandshake: undefined }
+  const access: Access = {
+    users: options.localUsers?.length ? createLocalUsers(options.localUsers) : undefined,
+    slowDown: createSlowDown(),
+    tls: undefined,
+    requireTls: options.requireTls ?? (!isPrivate(listen) && !options.trustNetwork),
+    overUnixSocket: 'path' in listen,
+    allows: createAllowList(options.allowFrom ?? []),
+  }
+  const target: Target = {
+    endpoint,
+    access,
+    state,
+    trust,
+    queue: createLoginQueue(options.maxLoginsPerSecond ?? 150),
+    createToken: createTokenSource(endpoint.rds, credentials),
+    takesTokenInHandshake: undefined,
+  }
   let server: ProxyServer | undefined
   return {
     endpoint,
+    state,
     async listen() {
       setBusyPoll(hasProcessorsToSpare() ? Math.min(options.busyPoll ?? 0.1, 1) : 0)
-      server = await startServer(listenAddress, target, log)
+      if (options.tls) access.tls = await createLocalTls(options.tls.certFile, options.tls.keyFile, log)
+      checkExposure(listen, access, options.trustNetwork ?? false)
+      if (access.requireTls && !access.tls && !access.overUnixSocket) {
+        throw new ProxyError('CONFIG_INVALID', '--require-tls: needs --tls-cert and --tls-key')
+      }
+      server = await startServer(listen, target, log)
       // What the first login would wait for; should credentials be missing, better said now than at the first login.
       setImmediate(() => trust.secureContext())
       credentials().catch(thrown => {
         const error = asProxyError(thrown)
         log.warn({ code: error.code, hint: hintFor(error, hintValues(endpoint, undefined)) }, error.message)
       })
-      return server.address
+      const { address } = server
+      return 'path' in address ? { host: '', port: 0, path: address.path } : address
     },
-    async close() {
-      await server?.close()
+    async close(delay = 0) {
+      await server?.close(delay)
     },
+  }
+}
+
+/** Notes in `state` how look-ups of credentials come out. */
+function observed(credentials: CredentialsProvider, state: EndpointState): CredentialsProvider {
+  return async () => {
+    try {
+      const found = await credentials()
+      state.credentialsExpire = found.expiration?.getTime()
+      state.credentialsFailed = false
+      return found
+    } catch (error) {
+      state.credentialsFailed = true
+      throw error
+    }
   }
 }
 
@@ -121,6 +196,7 @@ function toEndpoint(options: ProxyOptions): Endpoint {
     throw new ProxyError('CONFIG_INVALID', message)
   }
   return {
+    name: options.name ?? formatHostPort(rds),
     rds: { ...rds, region },
     dial: options.connect ? parseHostPort(options.connect, rds.port, '--connect') : rds,
     user: options.user,
@@ -128,6 +204,7 @@ function toEndpoint(options: ProxyOptions): Endpoint {
     connectTimeout: options.connectTimeout ?? 5_000,
     loginTimeout: options.loginTimeout ?? 8_000,
     keepalive: options.keepalive ?? 60_000,
+    requireWriter: options.requireWriter ?? false,
   }
 }
 

@@ -2,18 +2,21 @@
  * Every option, once: flags, environment variables, --help and docs/reference.md are made from this table.
  * Precedence: flag > environment > default.
  */
-import { delimiter } from 'node:path'
 import { ProxyError } from './errors.ts'
 
 interface OptionSpec {
-  kind: 'text' | 'texts' | 'switch' | 'duration'
+  kind: 'text' | 'texts' | 'switch' | 'duration' | 'count'
   /** stands for the value in --help and in the reference */
   placeholder?: string
   /** as a person would write it */
   default?: string
   choices?: readonly string[]
+  /** between several values in one environment variable; default: ':' as in PATH */
+  separator?: string
   /** a duration that may be 0 */
   zero?: boolean
+  /** it has no flag, for what others can see on a command line */
+  environmentOnly?: boolean
   /** the commands that take it; default: all that work on a served database */
   commands?: readonly Command[]
   describe: string
@@ -40,9 +43,10 @@ export const OPTIONS = {
   },
   listen: {
     kind: 'text',
-    placeholder: 'HOST:PORT',
+    placeholder: 'HOST:PORT|unix:/PATH',
     default: '127.0.0.1:3306',
-    describe: 'The loopback address on which clients connect; port 0 takes a free one',
+    describe:
+      'The address on which clients connect; port 0 takes a free one. A unix socket is for the user alone who runs the proxy (mode 0600). Addresses that others can reach need --local-user and --tls-cert, or --trust-network',
   },
   user: {
     kind: 'text',
@@ -73,6 +77,63 @@ export const OPTIONS = {
     default: 'auto',
     describe:
       'Whether the token goes inside HandshakeResponse41, which saves a round trip, or waits for an AuthSwitchRequest; auto finds out',
+  },
+  'require-writer': {
+    kind: 'switch',
+    describe:
+      'After each login, ask the server whether it takes writes (innodb_read_only, read_only), and refuse one that does not: a demoted writer behind a stale NLB target',
+  },
+  'local-user': {
+    kind: 'text',
+    placeholder: 'NAME',
+    describe:
+      'The one user that clients log in as here, with a password of its own, checked before a token is made; the database user is --user, or else the same name. For several, use local-users in the configuration file',
+  },
+  'local-password-file': {
+    kind: 'text',
+    placeholder: 'FILE',
+    describe: "The password of --local-user, or the hash that MySQL stores of it ('*…', '$A$005$…'), on one line",
+  },
+  'local-password': {
+    kind: 'text',
+    environmentOnly: true,
+    describe: 'In place of --local-password-file',
+  },
+  'tls-cert': {
+    kind: 'text',
+    placeholder: 'FILE',
+    describe:
+      'The certificate (PEM, with its chain) to offer TLS to clients with; read again when it changes, as --tls-key is',
+  },
+  'tls-key': { kind: 'text', placeholder: 'FILE', describe: 'The key of --tls-cert (PEM)' },
+  'require-tls': {
+    kind: 'switch',
+    describe: 'Refuse clients without TLS; always so on an address that others can reach, unless --trust-network',
+  },
+  'allow-from': {
+    kind: 'texts',
+    placeholder: 'CIDR',
+    separator: ',',
+    describe:
+      'A network that clients may come from, for example 10.0.0.0/8; may be given more than once (default: any)',
+  },
+  'trust-network': {
+    kind: 'switch',
+    describe:
+      'Listen on an address that others can reach without local users and TLS, where the network itself keeps strangers out, as that of a pod does. Whoever reaches it is in the database',
+  },
+  'max-connections': {
+    kind: 'count',
+    placeholder: 'N',
+    default: '10000',
+    describe: 'Open connections of clients, beyond which they are refused (ERR 1040); 0 for no limit',
+  },
+  'max-logins-per-second': {
+    kind: 'count',
+    placeholder: 'N',
+    default: '150',
+    describe:
+      'Logins to the database a second; those beyond wait their turn, or are refused when it would come too late. AWS advises fewer than 200; 0 for no limit',
   },
   'connect-timeout': {
     kind: 'duration',
@@ -121,7 +182,10 @@ export const optionNames = Object.keys(OPTIONS) as OptionName[]
 
 /** The options that `command` takes, in the table's order. */
 export function optionsOf(command: Command): OptionName[] {
-  return optionNames.filter(name => (optionSpec(name).commands ?? SERVING).includes(command))
+  return optionNames.filter(name => {
+    const { commands, environmentOnly } = optionSpec(name)
+    return !environmentOnly && (commands ?? SERVING).includes(command)
+  })
 }
 
 /** The table with each row as an OptionSpec, for code that goes over all of them. */
@@ -129,7 +193,7 @@ export const optionSpec = (name: OptionName): OptionSpec => OPTIONS[name]
 
 type ValueOf<Spec> = Spec extends { kind: 'switch' }
   ? boolean
-  : Spec extends { kind: 'duration' }
+  : Spec extends { kind: 'duration' | 'count' }
     ? number
     : Spec extends { kind: 'texts' }
       ? string[]
@@ -185,9 +249,11 @@ function parseValue(spec: OptionSpec, given: Given): unknown {
     case 'switch':
       return parseSwitch(given)
     case 'texts':
-      return parseTexts(given)
+      return parseTexts(given, spec.separator ?? ':')
     case 'duration':
       return parseDuration(last(given) ?? '', spec.zero ? 0 : 1)
+    case 'count':
+      return parseCount(last(given) ?? '')
     case 'text':
       return parseText(spec, last(given))
   }
@@ -207,13 +273,12 @@ function parseText({ choices }: OptionSpec, value: string | undefined): string |
   return value
 }
 
-function parseTexts(given: Given): string[] {
+function parseTexts(given: Given, separator: string): string[] {
   if (Array.isArray(given)) {
     if (given.includes('')) throw new Error('needs a value')
     return given
   }
-  // In the environment, files are separated as in PATH.
-  return typeof given === 'string' ? given.split(delimiter).filter(Boolean) : []
+  return typeof given === 'string' ? given.split(separator).filter(Boolean) : []
 }
 
 function parseSwitch(given: Given): boolean {
@@ -222,6 +287,11 @@ function parseSwitch(given: Given): boolean {
   if (value === 'true' || value === '1') return true
   if (value === 'false' || value === '0') return false
   throw new Error(`"${value}" is not true or false`)
+}
+
+function parseCount(text: string): number {
+  if (!/^\d{1,7}$/.test(text)) throw new Error(`"${text}" is not a number such as 100`)
+  return Number(text)
 }
 
 const UNITS = { us: 0.001, ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const

@@ -16,6 +16,21 @@ export interface Traffic {
   bytesFromUpstream: number
 }
 
+/** What a session moves, and where it stands. */
+export interface Flow extends Traffic {
+  /** whether the client spoke last: an answer is due */
+  clientSpokeLast: boolean
+  /** the last bytes from the server, as many as an OK_Packet may have; empty before the first */
+  tail: Buffer
+}
+
+/** Bytes of the tail that are kept of a longer chunk. */
+const TAIL = 256
+
+export function createFlow(): Flow {
+  return { bytesFromClient: 0, bytesFromUpstream: 0, clientSpokeLast: false, tail: Buffer.alloc(0) }
+}
+
 /** Why a relay stopped. */
 export interface RelayEnd {
   /** the side that closed; or a command that is not ours to hand on, and waits in the client's socket */
@@ -30,7 +45,7 @@ export interface RelayEnd {
  * had arrived from it was delivered. Resolves, never rejects.
  * @param compressed whether the client's packets are inside compressed ones
  */
-export function relay(client: Socket, upstream: Socket, traffic: Traffic, compressed: boolean): Promise<RelayEnd> {
+export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: boolean): Promise<RelayEnd> {
   return new Promise(resolve => {
     let end: RelayEnd | undefined
     let open = 2
@@ -78,13 +93,16 @@ export function relay(client: Socket, upstream: Socket, traffic: Traffic, compre
       const length = scanner.scan(chunk)
       held = length < chunk.length ? chunk.subarray(length) : undefined
       if (length > 0) {
-        traffic.bytesFromClient += length
+        flow.bytesFromClient += length
+        flow.clientSpokeLast = true
         forward(held ? chunk.subarray(0, length) : chunk, client, upstream)
       }
       if (held && scanner.found) stopBefore(held)
     })
     on(upstream, 'data', (chunk: Buffer) => {
-      traffic.bytesFromUpstream += chunk.length
+      flow.bytesFromUpstream += chunk.length
+      flow.clientSpokeLast = false
+      flow.tail = chunk.length <= TAIL ? chunk : copyOfEnd(chunk, flow.tail)
       forward(chunk, upstream, client)
     })
     on(client, 'drain', () => upstream.resume())
@@ -100,6 +118,13 @@ export function relay(client: Socket, upstream: Socket, traffic: Traffic, compre
       resolve({ by: 'COM_CHANGE_USER' })
     }
   })
+}
+
+/** The end of `chunk`, without keeping all of it in memory; in `last` again where that has the room. */
+function copyOfEnd(chunk: Buffer, last: Buffer): Buffer {
+  const end = last.length === TAIL && last.byteLength === last.buffer.byteLength ? last : Buffer.allocUnsafeSlow(TAIL)
+  chunk.copy(end, 0, chunk.length - TAIL)
+  return end
 }
 
 /** Hands `chunk` on; a destination that has enough to write pauses its source until it has written all. */

@@ -1,31 +1,46 @@
-/** The listener of one endpoint. */
-import { once, setMaxListeners } from 'node:events'
-import { type AddressInfo, createServer, isIP, type Socket } from 'node:net'
-import { formatHostPort, type HostPort } from './endpoint.ts'
-import { ProxyError, systemCode } from './errors.ts'
+/** The listener of one endpoint: who may come in, how many, and how all of them leave. */
+import { setMaxListeners } from 'node:events'
+import { createServer, type Socket } from 'node:net'
+import { formatListen, type Listen } from './endpoint.ts'
+import { ERRORS, type ErrorCode, hintFor, ProxyError, systemCode, toERR_Packet } from './errors.ts'
+import { listenOn } from './listen.ts'
 import type { Logger } from './log.ts'
+import { encodeERR_Packet } from './protocol/packets.ts'
 import { runSession } from './session.ts'
+import { countOutcome, type LiveSession } from './state.ts'
 import type { Target } from './upstream.ts'
+import { framePacket } from './wire.ts'
 
 export interface ProxyServer {
   /** the address that it listens on; its port is the real one where 0 was asked for */
-  address: HostPort
-  /** stops listening, ends every session, and resolves when all are gone */
-  close(): Promise<void>
+  address: Listen
+  /**
+   * Stops listening and ends every session: at once where it is between transactions, the others as they get there, and
+   * what is left after `delay` milliseconds all the same. Resolves when all are gone.
+   */
+  close(delay: number): Promise<void>
 }
 
-/**
- * Starts to listen.
- * @throws ProxyError CONFIG_INVALID for an address that others can reach, LISTEN_FAILED
- */
-export async function startServer(listen: HostPort, target: Target, log: Logger): Promise<ProxyServer> {
-  if (!isLoopback(listen.host)) {
-    const message = `--listen ${formatHostPort(listen)}: only loopback addresses, for whoever reaches the port is in the database`
-    throw new ProxyError('CONFIG_INVALID', message)
-  }
-  const sessions = new Map<Socket, Promise<void>>()
+/** Milliseconds between two looks at sessions that are not to be broken off. */
+const LOOK_AGAIN_AFTER = 20
+
+/** Milliseconds for the client of a refused connection to take its ERR_Packet. */
+const LINGER = 1_000
+
+/** Clients that are told why they are refused, at a time; those beyond are just closed. */
+const MOST_REFUSALS = 100
+
+let sessionCount = 0
+
+/** Starts to listen. @throws ProxyError LISTEN_FAILED, CONFIG_INVALID */
+export async function startServer(listen: Listen, target: Target, log: Logger): Promise<ProxyServer> {
+  const { access, state } = target
+  const sessions = new Map<LiveSession, Promise<void>>()
   const stop = new AbortController()
   setMaxListeners(0, stop.signal) // one of each session
+  const complain = complainSeldom(log)
+  let refusals = 0
+
   const options = {
     allowHalfOpen: true,
     noDelay: true,
@@ -33,31 +48,121 @@ export async function startServer(listen: HostPort, target: Target, log: Logger)
     keepAliveInitialDelay: target.endpoint.keepalive,
   }
   const server = createServer(options, socket => {
-    const session = runSession(socket, target, log, stop.signal).finally(() => sessions.delete(socket))
-    sessions.set(socket, session)
+    const client = addressOf(socket)
+    const error = reasonToRefuse(target, client)
+    if (!error) {
+      const live = createLive(socket, client)
+      state.sessions.add(live)
+      sessions.set(
+        live,
+        runSession(socket, live, target, log, stop.signal).finally(() => forget(live)),
+      )
+      return
+    }
+    countOutcome(state, error.code)
+    complain(error, { client })
+    if (refusals >= MOST_REFUSALS) {
+      socket.destroy()
+      return
+    }
+    refusals++
+    refuse(socket, error, () => refusals--)
   })
-  server.listen({ host: listen.host, port: listen.port })
-  try {
-    await once(server, 'listening')
-  } catch (error) {
-    const code = systemCode(error)
-    const why = code === 'EADDRINUSE' ? 'the port is taken' : code
-    throw new ProxyError('LISTEN_FAILED', `cannot listen on ${formatHostPort(listen)}: ${why}`, { cause: error })
+
+  const forget = (live: LiveSession) => {
+    sessions.delete(live)
+    state.sessions.delete(live)
+    state.ended.bytesFromClient += live.traffic.bytesFromClient
+    state.ended.bytesFromUpstream += live.traffic.bytesFromUpstream
   }
-  // A failed accept (out of file descriptors) concerns that one client.
-  server.on('error', error => log.error({ code: systemCode(error) }, `accept failed: ${error.message}`))
-  const { address, port } = server.address() as AddressInfo
+
+  const address = await listenOn(server, listen)
+  state.address = formatListen(address)
+  state.localCertificateExpires = access.tls?.expires()
+  // A failed accept (out of file descriptors) concerns that one client: the others go on.
+  server.on('error', error => {
+    complain(new ProxyError('OUT_OF_FILES', `a client could not be accepted (${systemCode(error)})`), {})
+  })
+
   return {
-    address: { host: address, port },
-    async close() {
+    address,
+    async close(delay) {
       server.close()
+      const deadline = Date.now() + delay
+      for (;;) {
+        for (const live of sessions.keys()) if (!live.endedBy && live.isAtRest()) live.close('PROXY_STOPPING')
+        if (sessions.size === 0 || Date.now() >= deadline) break
+        await new Promise(resolve => setTimeout(resolve, LOOK_AGAIN_AFTER))
+      }
+      for (const live of sessions.keys()) if (!live.endedBy) live.close('PROXY_STOPPING')
+      const gone = Promise.all(sessions.values())
+      const patience = setTimeout(() => stop.abort(), LINGER)
+      await gone
+      clearTimeout(patience)
       stop.abort()
-      for (const socket of sessions.keys()) socket.destroy()
-      await Promise.all(sessions.values())
     },
   }
 }
 
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+/** Why a client may not even be greeted. */
+function reasonToRefuse({ access, state }: Target, client: string): ProxyError | undefined {
+  if (!access.allows(access.overUnixSocket ? undefined : client)) {
+    return new ProxyError('CLIENT_NOT_ALLOWED', `clients from ${client} are not allowed`)
+  }
+  if (state.maxConnections > 0 && state.sessions.size >= state.maxConnections) {
+    return new ProxyError('TOO_MANY_CONNECTIONS', `too many connections: ${state.maxConnections} are open`)
+  }
+  return undefined
+}
+
+/** Tells a client in the place of a greeting. */
+function refuse(socket: Socket, error: ProxyError, done: () => void): void {
+  socket.on('error', () => undefined)
+  socket.once('close', done)
+  socket.end(framePacket(encodeERR_Packet({ ...toERR_Packet(error, {}), sqlState: undefined }), 0))
+  socket.resume()
+  const timer = setTimeout(() => socket.destroy(), LINGER)
+  socket.once('end', () => socket.destroySoon())
+  socket.once('close', () => clearTimeout(timer))
+}
+
+/** Floods come with a line a second for each reason, not with one for each client. */
+function complainSeldom(log: Logger): (error: ProxyError, fields: object) => void {
+  const last = new Map<ErrorCode, { at: number; unsaid: number }>()
+  return (error, fields) => {
+    const before = last.get(error.code)
+    if (before && Date.now() - before.at < 1_000) {
+      before.unsaid++
+      return
+    }
+    const { level } = ERRORS[error.code]
+    const more = before?.unsaid ? { moreBefore: before.unsaid } : {}
+    log[level]({ code: error.code, ...fields, ...more, hint: hintFor(error, {}) }, error.message)
+    last.set(error.code, { at: Date.now(), unsaid: 0 })
+  }
+}
+
+function createLive(socket: Socket, client: string): LiveSession {
+  return {
+    id: ++sessionCount,
+    since: Date.now(),
+    phase: 'logging in',
+    client,
+    user: undefined,
+    database: undefined,
+    program: undefined,
+    threadId: undefined,
+    traffic: { bytesFromClient: 0, bytesFromUpstream: 0 },
+    endedBy: undefined,
+    isAtRest: () => false,
+    close(why) {
+      this.endedBy = why
+      socket.destroy()
+    },
+  }
+}
+
+/** As it is logged and allowed: an IPv4 address as such, also where it came to an IPv6 listener. */
+function addressOf({ remoteAddress }: Socket): string {
+  return remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '') ?? 'unix'
 }

@@ -1,6 +1,6 @@
 /** What goes on at an endpoint, in plain numbers: kept by the sessions, read by metrics, status page and drain. */
 import type { Endpoint } from './endpoint.ts'
-import type { ErrorCode } from './errors.ts'
+import { type ErrorCode, hintFor, type ProxyError } from './errors.ts'
 import type { Traffic } from './relay.ts'
 
 /** A step of a login, in the order in which they happen. */
@@ -25,8 +25,12 @@ export interface LiveSession {
   /** the server's thread id; undefined before its greeting */
   threadId: number | undefined
   traffic: Traffic
+  /** why it was ended from outside, once it was */
+  endedBy: ErrorCode | undefined
+  /** whether it could end now and break off nothing: no answer is due, no transaction is open */
+  isAtRest(): boolean
   /** ends the session; the client gets an ERR_Packet where that can be */
-  close(): void
+  close(why: ErrorCode): void
 }
 
 export interface RecentError {
@@ -66,4 +70,51 @@ export interface EndpointState {
   localCertificateExpires: number | undefined
   /** set by whoever wants to know how long the steps of logins take, in milliseconds; 'total' is from accept to OK_Packet */
   onPhase: ((phase: Phase | 'total', milliseconds: number) => void) | undefined
+}
+
+const MOST_RECENT_ERRORS = 50
+
+export function createState(endpoint: Endpoint, maxConnections: number): EndpointState {
+  return {
+    name: endpoint.name,
+    endpoint,
+    address: '',
+    sessions: new Set(),
+    maxConnections,
+    ended: { bytesFromClient: 0, bytesFromUpstream: 0 },
+    outcomes: new Map(),
+    recentErrors: [],
+    waiting: 0,
+    credentialsExpire: undefined,
+    credentialsFailed: false,
+    certificateExpires: undefined,
+    localCertificateExpires: undefined,
+    onPhase: undefined,
+  }
+}
+
+/** Tells how long `work` took as a phase of a login. */
+export async function timed<Value>(state: EndpointState, phase: Phase, work: Promise<Value>): Promise<Value> {
+  if (!state.onPhase) return await work
+  const started = performance.now()
+  const result = await work
+  state.onPhase(phase, performance.now() - started)
+  return result
+}
+
+/** Counts how a login came out. */
+export function countOutcome({ outcomes }: EndpointState, code: 'OK' | ErrorCode): void {
+  outcomes.set(code, (outcomes.get(code) ?? 0) + 1)
+}
+
+/** Keeps an error for the status page. */
+export function keepError(
+  { recentErrors }: EndpointState,
+  error: ProxyError,
+  values: Readonly<Record<string, string | undefined>>,
+  client: string,
+): void {
+  const { code, message } = error
+  recentErrors.push({ at: Date.now(), code, message, hint: hintFor(error, values), user: values['user'], client })
+  if (recentErrors.length > MOST_RECENT_ERRORS) recentErrors.shift()
 }

@@ -17,6 +17,8 @@ export interface Trust {
   session(): Buffer | undefined
   /** keeps the sessions that the server hands out on a verified connection */
   remember(socket: TLSSocket): void
+  /** Date.now() at which the certificate that was last verified ends; undefined before the first */
+  certificateExpires(): number | undefined
 }
 
 /**
@@ -30,6 +32,7 @@ export function createTrust(ca: readonly string[], caOnly: boolean): Trust {
 
   let context: SecureContext | undefined
   let resumable: { session: Buffer; until: number } | undefined
+  let certificateExpires: number | undefined
   return {
     // Once, and not before it is needed: parsing some 250 certificates takes tens of milliseconds.
     secureContext() {
@@ -46,6 +49,7 @@ export function createTrust(ca: readonly string[], caOnly: boolean): Trust {
       if (!socket.authorized) return
       // A resumed handshake shows no certificate, so a session must not outlive the one that it was made with.
       const until = socket.isSessionReused() ? resumable?.until : expiry(socket.getPeerCertificate())
+      certificateExpires = until ?? certificateExpires
       const keep = (session: Buffer | undefined) => {
         if (session && until !== undefined) resumable = { session, until }
       }
@@ -53,6 +57,7 @@ export function createTrust(ca: readonly string[], caOnly: boolean): Trust {
       if (socket.getProtocol() === 'TLSv1.2') keep(socket.getSession())
       socket.on('session', keep)
     },
+    certificateExpires: () => certificateExpires,
   }
 }
 

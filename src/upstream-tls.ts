@@ -1,7 +1,7 @@
 /** TLS to the database: whom it is with is the RDS endpoint, wherever it was dialled. */
 import { once } from 'node:events'
 import { isIP } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { type Endpoint, formatHostPort } from './endpoint.ts'
 import { type ErrorCode, ProxyError, systemCode } from './errors.ts'
 import type { Trust } from './trust.ts'
@@ -25,7 +25,9 @@ export async function startTls(wire: Wire, endpoint: Endpoint, trust: Trust): Pr
     ...(isIP(host) ? {} : { servername: host }),
     secureContext: trust.secureContext(),
     ...(session ? { session } : {}),
-    rejectUnauthorized: true,
+    // Whom it is with is checked as soon as the handshake is over, before anything is said: to break off in it would
+    // count as a connection error, at so many of which a server locks out everybody behind our address (ERROR 1129).
+    rejectUnauthorized: false,
   })
   switchSocket(wire, tls)
   const giveUp = new AbortController()
@@ -34,6 +36,7 @@ export async function startTls(wire: Wire, endpoint: Endpoint, trust: Trust): Pr
   tls.once('close', onClose)
   try {
     await once(tls, 'secureConnect', { signal: giveUp.signal })
+    if (!tls.authorized) throw refusedCertificate(tls)
     trust.remember(tls)
   } catch (error) {
     throw tlsError(wire, endpoint, giveUp.signal.reason ?? error)
@@ -41,6 +44,12 @@ export async function startTls(wire: Wire, endpoint: Endpoint, trust: Trust): Pr
     clearTimeout(timer)
     tls.off('close', onClose)
   }
+}
+
+/** Why Node.js does not call the connection authorized; `code` is OpenSSL's or its own. */
+function refusedCertificate(tls: TLSSocket): Error {
+  const code = String(tls.authorizationError)
+  return Object.assign(new Error(code), { code, cert: tls.getPeerCertificate() })
 }
 
 const TLS_CODES: Record<string, ErrorCode> = {

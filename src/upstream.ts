@@ -2,8 +2,10 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import type { Access } from './access.ts'
 import { type Endpoint, formatHostPort } from './endpoint.ts'
 import { type ErrorCode, ProxyError, systemCode } from './errors.ts'
+import type { LoginQueue } from './login-queue.ts'
 import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from './protocol/auth.ts'
 import { CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, CLIENT_SSL, has, sentUpstream } from './protocol/capabilities.ts'
 import { COM_QUIT } from './protocol/commands.ts'
@@ -20,6 +22,7 @@ import {
   parseERR_Packet,
   parseHandshakeV10,
 } from './protocol/packets.ts'
+import { type EndpointState, timed } from './state.ts'
 import type { TokenSource } from './token.ts'
 import type { Trust } from './trust.ts'
 import { startTls } from './upstream-tls.ts'
@@ -28,6 +31,9 @@ import { createWire, malformed, parsed, readPacket, type Wire, writePacket } fro
 /** An endpoint with what its logins share. */
 export interface Target {
   endpoint: Endpoint
+  access: Access
+  queue: LoginQueue
+  state: EndpointState
   trust: Trust
   createToken: TokenSource
   /** what the logins so far have shown: whether the server takes a token inside HandshakeResponse41 */
@@ -95,6 +101,8 @@ function dialError(endpoint: Endpoint, cause: unknown): ProxyError {
     ETIMEDOUT: ['DIAL_TIMEOUT', `no answer from ${dial} within ${endpoint.connectTimeout} ms`],
     ENOTFOUND: ['DIAL_DNS', `the name ${endpoint.dial.host} is unknown to DNS`],
     ECONNRESET: ['UPSTREAM_CLOSED', `connection to ${dial} reset at once`],
+    EMFILE: ['OUT_OF_FILES', 'this process has no file descriptor left'],
+    ENFILE: ['OUT_OF_FILES', 'this machine has no file descriptor left'],
     EAI_AGAIN: ['DIAL_DNS', `no answer from DNS for the name ${endpoint.dial.host}`],
   }
   const [errorCode, message] = spoken[code] ?? ['DIAL_FAILED', `connection to ${dial} failed: ${code}`]
@@ -122,16 +130,18 @@ export interface LoginResult {
 const TIME_TO_LEAVE = 2_000
 
 /**
- * Leaves a server that has greeted us and has not been answered, with a login that it refuses. A connection that just ends
+ * Leaves a server that has greeted us and has not had a login, with one that it refuses. A connection that just ends
  * counts towards max_connect_errors, at which the server locks out everybody behind our address (ERROR 1129); a refused
  * login does not count. Never rejects.
  */
 export async function leave({ wire, greeting }: Upstream): Promise<void> {
-  const isUnanswered = wire.sequence === 1
-  if (!isUnanswered || wire.socket.destroyed) return
+  const isGreeted = wire.sequence === 1
+  const isUnverified =
+    wire.sequence === 2 && wire.socket instanceof TLSSocket && Boolean(wire.socket.authorizationError)
+  if (!(isGreeted || isUnverified) || wire.socket.destroyed) return
   wire.deadline = Date.now() + TIME_TO_LEAVE
   try {
-    writePacket(wire, encodeHandshakeResponse41(loginToBeRefused(greeting)))
+    writePacket(wire, encodeHandshakeResponse41(loginToBeRefused(greeting, isUnverified)))
     for (;;) {
       const packet = await readPacket(wire, 'the refusal of the login')
       if (packet[0] === OK) return writeCommand(wire, COM_QUIT) // a server without passwords
@@ -143,10 +153,11 @@ export async function leave({ wire, greeting }: Upstream): Promise<void> {
   }
 }
 
-/** Names nobody, and holds no secret: it goes in clear. */
-function loginToBeRefused(greeting: HandshakeV10): HandshakeResponse41 {
+/** Names nobody, and holds no secret: it goes in clear, or to a server of which nobody knows who it is. */
+function loginToBeRefused(greeting: HandshakeV10, insideTls: boolean): HandshakeResponse41 {
+  const capabilities = sentUpstream(0, greeting.capabilities, { database: false, attributes: false })
   return {
-    capabilities: sentUpstream(0, greeting.capabilities, { database: false, attributes: false }) & ~CLIENT_SSL,
+    capabilities: insideTls ? capabilities : capabilities & ~CLIENT_SSL,
     maxPacketSize: 0,
     charset: greeting.charset,
     reserved: Buffer.alloc(23),
@@ -229,14 +240,16 @@ async function loginOnce(
       `the server at ${formatHostPort(endpoint.dial)}, version ${greeting.serverVersion}, cannot take a token`,
     )
   }
-  const token = await createTokenInTime(target, user, wire)
+  await target.queue.turn(timeForToken(wire), target.state)
+  const token = await timed(target.state, 'token', createTokenInTime(target, user, wire))
 
   const capabilities = sentUpstream(client.capabilities, greeting.capabilities, {
     database: client.database !== undefined,
     attributes: client.attributes !== undefined,
   })
   writePacket(wire, encodeSSLRequest({ ...client, capabilities }))
-  await startTls(wire, endpoint, trust)
+  await timed(target.state, 'tls', startTls(wire, endpoint, trust))
+  target.state.certificateExpires = trust.certificateExpires()
 
   const response = {
     ...client,
@@ -246,7 +259,11 @@ async function loginOnce(
     authPlugin: tokenInHandshake ? MYSQL_CLEAR_PASSWORD : pluginToBeSwitchedFrom(greeting),
   }
   sendSecret(wire, encodeHandshakeResponse41(response))
+  return await timed(target.state, 'login', resultOfLogin(wire, user, token))
+}
 
+/** The server's OK_Packet or ERR_Packet, after the AuthSwitchRequest that may come before. */
+async function resultOfLogin(wire: Wire, user: string, token: string): Promise<Buffer> {
   let result = await readPacket(wire, 'the result of the login')
   if (result[0] === AUTH_SWITCH_REQUEST) {
     const question = result
@@ -265,14 +282,19 @@ export async function createTokenInTime(target: Target, user: string, wire: Wire
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
     const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not come in time for this login')
-    const left = wire.deadline - Date.now()
-    timer = setTimeout(() => reject(error), Math.max(left - TIME_FOR_LOGIN, left / 2))
+    timer = setTimeout(() => reject(error), timeForToken(wire) - Date.now())
   })
   try {
     return await Promise.race([target.createToken(user), late])
   } finally {
     clearTimeout(timer)
   }
+}
+
+/** Until when a token may take, as Date.now() counts. */
+function timeForToken({ deadline }: Wire): number {
+  const left = deadline - Date.now()
+  return Date.now() + Math.max(left - TIME_FOR_LOGIN, left / 2)
 }
 
 /** Any plugin but mysql_clear_password, for which the empty answer would be the password. */

@@ -80,6 +80,11 @@ export function framePacket(payload: Buffer, sequence: number): Buffer {
   return packet
 }
 
+/** `packet` as the payload of a compressed packet that is not compressed, which it need not be. */
+export function frameUncompressed(packet: Buffer, sequence: number): Buffer {
+  return Buffer.concat([framePacket(packet, sequence).subarray(0, HEADER_LENGTH), Buffer.alloc(3), packet])
+}
+
 /** The error for bytes from this peer that the protocol has no place for. */
 export function malformed(wire: Wire, message: string, cause?: unknown): ProxyError {
   return new ProxyError(CODES[wire.peer].malformed, message, { cause })

@@ -125,6 +125,7 @@ test('regionOf: names without a region, or of another service', async t => {
 
 test('hintValues', async t => {
   const endpoint: Endpoint = {
+    name: 'test',
     rds: { host: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com', port: 3306, region: 'eu-west-1' },
     dial: { host: '::1', port: 13306 },
     user: 'configured',
@@ -132,6 +133,7 @@ test('hintValues', async t => {
     connectTimeout: 1,
     loginTimeout: 1,
     keepalive: 1,
+    requireWriter: false,
   }
   t.same(hintValues(endpoint, 'named'), {
     rds: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com:3306',

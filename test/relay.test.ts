@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'tap'
 import { COM_CHANGE_USER } from '../src/protocol/commands.ts'
-import { type RelayEnd, relay, type Traffic } from '../src/relay.ts'
+import { createFlow, type RelayEnd, relay, type Traffic } from '../src/relay.ts'
 
 interface Sockets {
   client: Socket
@@ -22,9 +22,9 @@ async function setUp(
 }
 
 async function startRelay(client: Socket, upstream: Socket): Promise<RelayEnd & Traffic> {
-  const traffic: Traffic = { bytesFromClient: 0, bytesFromUpstream: 0 }
-  const end = await relay(client, upstream, traffic, false)
-  return { ...end, ...traffic }
+  const flow = createFlow()
+  const end = await relay(client, upstream, flow, false)
+  return { ...end, ...flow }
 }
 
 /** Half-open, as the proxy's own sockets are. */

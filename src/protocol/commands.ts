@@ -6,6 +6,7 @@
 import zlib from 'node:zlib'
 
 export const COM_QUIT = 0x01
+export const COM_QUERY = 0x03
 export const COM_CHANGE_USER = 0x11
 
 /** Length (3), sequence id (1) */

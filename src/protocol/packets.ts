@@ -26,6 +26,11 @@ export const ERR = 0xff
 /** AuthMoreData of caching_sha2_password: the scramble was right, an OK_Packet follows. */
 export const FAST_AUTH_SUCCESS = uint8(3)
 
+/** AuthMoreData of caching_sha2_password: the password itself is asked for. */
+export const PERFORM_FULL_AUTHENTICATION = uint8(4)
+/** What a client without TLS answers to that, before it sends the password encrypted. */
+export const REQUEST_PUBLIC_KEY = uint8(2)
+
 /** Length of the random data that scrambles are made with. */
 export const SALT_LENGTH = 20
 
@@ -264,6 +269,24 @@ export function encodeComChangeUser(command: ComChangeUser): Buffer {
   if (command.authPlugin !== undefined) parts.push(nulBytes(Buffer.from(command.authPlugin, 'latin1')))
   if (command.attributes) parts.push(lenencBytes(command.attributes))
   return Buffer.concat(parts)
+}
+
+/** Longest program name that is handed on, in characters: clients name what they like. */
+const LONGEST_NAME = 64
+
+/** The client's own name among its connection attributes, of those that clients send; undefined where there is none. */
+export function programName(attributes: Buffer | undefined): string | undefined {
+  if (!attributes) return undefined
+  const reader = new Reader(attributes)
+  const found = new Map<string, string>()
+  try {
+    while (reader.offset < attributes.length) {
+      found.set(reader.lenencBytes('key').toString(), reader.lenencBytes('value').toString())
+    }
+  } catch {
+    // What was read before it goes wrong will do.
+  }
+  return (found.get('program_name') ?? found.get('_client_name'))?.slice(0, LONGEST_NAME)
 }
 
 /** https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_auth_more_data.html */
