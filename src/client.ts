@@ -200,7 +200,7 @@ function pluginToSwitchTo({ response }: Client, named: string): string {
 export function databaseUser(named: Buffer, configured: string | undefined, access: Access): string {
   const name = named.toString()
   const user = access.users?.find(name).databaseUser ?? configured ?? name
-  if (user === '') throw new ProxyError('CLIENT_NO_USER', 'the client named no user')
+  if (user === '' && !access.users) throw new ProxyError('CLIENT_NO_USER', 'the client named no user')
   return user
 }
 

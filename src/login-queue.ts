@@ -82,6 +82,7 @@ export function createLoginQueue(perSecond: number): LoginQueue {
 
   return {
     async turn(deadline, state) {
+      if (interval === 0) return
       const now = Date.now()
       const mine = Math.max(next, now - burst)
       if (mine > deadline) {

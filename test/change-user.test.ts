@@ -117,7 +117,8 @@ test('COM_CHANGE_USER', async t => {
       t.match(error, expected)
       await t.rejects(connection.query('SELECT 1'))
       await until('the server has ended it', async () => (await openConnections(server)) === before)
-      t.match(proxy.log.at(-1), { level: 'warn', fields: { user: 'iam_user' } })
+      t.match(proxy.log.at(-2), { level: 'warn', fields: { user: 'iam_user' } })
+      t.match(proxy.log.at(-1), { message: 'session ended' })
       t.notMatch(JSON.stringify(proxy.log), /X-Amz-Signature/)
     })
   }

@@ -5,7 +5,7 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
-import { environmentName, optionNames } from '../src/options.ts'
+import { environmentName, optionsOf } from '../src/options.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const program = fileURLToPath(new URL('../bin/mysql-iam-proxy.ts', import.meta.url))
@@ -102,7 +102,7 @@ test('--help', async t => {
   const { code, stdout, stderr } = await run(t, ['--help'])
   t.equal(code, 0)
   t.equal(stderr, '')
-  for (const name of optionNames) t.match(stdout, `--${name}`)
+  for (const name of optionsOf('run')) t.match(stdout, `--${name}`)
   t.match(stdout, environmentName('rds-endpoint'), 'the environment is told of')
   t.match(stdout, 'mysql-iam-proxy demo')
   const widest = Math.max(...stdout.split('\n').map(line => line.length))
@@ -163,7 +163,7 @@ test('a variable that is no option', async t => {
 
 test('an address that others can reach is refused', async t => {
   for (const address of ['0.0.0.0:0', '[::]:0', '192.0.2.1:0']) {
-    await refused(t, ['--rds-endpoint', ENDPOINT, '--listen', address], /--listen.*loopback/)
+    await refused(t, ['--rds-endpoint', ENDPOINT, '--listen', address], /--listen.*--local-user.*--tls-cert/)
   }
 })
 

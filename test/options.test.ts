@@ -29,6 +29,17 @@ test('defaults', async t => {
     ca: [],
     'ca-only': false,
     'token-in-handshake': 'auto',
+    'require-writer': false,
+    'local-user': undefined,
+    'local-password-file': undefined,
+    'local-password': undefined,
+    'tls-cert': undefined,
+    'tls-key': undefined,
+    'require-tls': false,
+    'allow-from': [],
+    'trust-network': false,
+    'max-connections': 10_000,
+    'max-logins-per-second': 150,
     'connect-timeout': 5_000,
     'login-timeout': 8_000,
     keepalive: 60_000,
@@ -53,16 +64,18 @@ test('flag > environment > default, for each option', async t => {
     'busy-poll': ['0s', '50us'],
     'log-level': ['debug', 'warn'],
     'log-format': ['json', 'pretty'],
-    'ca-only': ['true', 'false'],
   }
   for (const name of optionNames) {
-    const [flag, inEnvironment] = values[name] ?? ['from-flag', 'from-environment']
+    const { kind } = optionSpec(name)
+    const usual =
+      kind === 'switch' ? ['true', 'false'] : kind === 'count' ? ['1', '2'] : ['from-flag', 'from-environment']
+    const [flag, inEnvironment] = values[name] ?? (usual as [string, string])
     const environment = { [environmentName(name)]: inEnvironment }
     const ofEnvironment = resolveSettings({}, environment)[name]
     const ofFlag = resolveSettings({ [name]: flag }, {})[name]
     t.notSame(ofFlag, ofEnvironment, name)
     t.same(resolveSettings({ [name]: flag }, environment)[name], ofFlag, `${name}: the flag comes first`)
-    if (name !== 'ca-only') t.notSame(ofEnvironment, resolveSettings({}, {})[name], `${name}: then the environment`)
+    if (kind !== 'switch') t.notSame(ofEnvironment, resolveSettings({}, {})[name], `${name}: then the environment`)
   }
 })
 

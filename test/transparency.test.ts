@@ -446,7 +446,7 @@ test('a server that is killed in the middle of results', async t => {
   }
 
   for (const index of [0, 1, 2]) {
-    t.ok(rows[index]!.length > 50, `${rows[index]!.length} rows`)
+    t.ok(rows[index]!.length > 5, `${rows[index]!.length} rows`)
     rows[index]!.forEach((row, i) => {
       const md5 = createHash('md5')
         .update(String(i + 1))

@@ -225,9 +225,14 @@ export function checkOutcome(t: Test, { ok, error, ended }: Outcome, expected: F
   t.ok(ended, 'the connection ends in good order')
 }
 
+/** The lines that tell of something that went wrong: sessions that start and end do not. */
+export function problems(log: LogLine[]): LogLine[] {
+  return log.filter(({ level, message }) => level !== 'debug' && !/^session (started|ended)$/.test(message))
+}
+
 /** One line says what happened. */
 export function checkLog(t: Test, log: LogLine[], code: ErrorCode): void {
-  const lines = log.filter(({ level }) => level !== 'debug')
+  const lines = problems(log)
   t.equal(lines.length, 1, 'one line in the log', { lines })
   t.match(lines[0], { level: ERRORS[code].level, fields: { code } })
   checkNoSecrets(t, log)
