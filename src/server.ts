@@ -89,10 +89,10 @@ export async function startServer(listen: Listen, target: Target, log: Logger): 
     async close(delay) {
       server.close()
       const deadline = Date.now() + delay
-      for (;;) {
-        for (const live of sessions.keys()) if (!live.endedBy && live.isAtRest()) live.close('PROXY_STOPPING')
-        if (sessions.size === 0 || Date.now() >= deadline) break
+      while (sessions.size > 0 && Date.now() < deadline) {
+        // First wait: what a client has just sent is to be seen.
         await new Promise(resolve => setTimeout(resolve, LOOK_AGAIN_AFTER))
+        for (const live of sessions.keys()) if (!live.endedBy && live.isAtRest()) live.close('PROXY_STOPPING')
       }
       for (const live of sessions.keys()) if (!live.endedBy) live.close('PROXY_STOPPING')
       const gone = Promise.all(sessions.values())

@@ -30,7 +30,7 @@ export interface LogLine {
 
 /** A proxy that listens, before a real server. */
 export interface TestProxy extends HostPort {
-  close(): Promise<void>
+  close(delay?: number): Promise<void>
   /** all that it has logged */
   log: LogLine[]
 }
@@ -56,7 +56,7 @@ export async function startProxy(
   })
   const address = await proxy.listen()
   t.teardown(() => proxy.close())
-  return { ...address, close: () => proxy.close(), log }
+  return { ...address, close: delay => proxy.close(delay), log }
 }
 
 /** mysql2 through the proxy, as iam_user without a password unless `options` say otherwise. */
