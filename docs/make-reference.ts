@@ -9,9 +9,11 @@ export function reference(): string {
 Made from the tables in \`src/options.ts\` and \`src/errors.ts\` by \`npm run docs\`; do not edit by hand.
 
     mysql-iam-proxy --rds-endpoint HOST[:PORT] [options]
-    mysql-iam-proxy demo
+    mysql-iam-proxy HOST[:PORT][?OPTION=VALUE&…] …
+    mysql-iam-proxy --config FILE
+    mysql-iam-proxy COMMAND --help
 
-A flag wins over its environment variable, which wins over the default. A flag that is given more than once counts with its last value, but for \`--ca\`.
+A flag wins over its environment variable, which wins over the configuration file, which wins over the default. A flag that is given more than once counts with its last value, but for \`--ca\`.
 
 ## Options
 
@@ -38,7 +40,16 @@ ${Object.entries(ERRORS)
 }
 
 function option(name: OptionName): string {
-  const { kind, placeholder, choices, separator, default: standard, environmentOnly, describe } = optionSpec(name)
+  const {
+    kind,
+    placeholder,
+    choices,
+    separator,
+    default: standard,
+    environmentOnly,
+    commands,
+    describe,
+  } = optionSpec(name)
   const value = placeholder ?? choices?.join('|')
   const title = environmentOnly ? environmentName(name) : `--${name}${value ? ` ${value}` : ''}`
   const lines = [`### \`${title}\``, '', `${describe}.`, '']
@@ -47,6 +58,7 @@ function option(name: OptionName): string {
     lines.push(
       `Environment: \`${environmentName(name)}\`${kind === 'texts' ? `, several separated by \`${separator ?? ':'}\`` : ''}.`,
     )
+  if (commands && !commands.includes('run')) lines.push(`Of: \`${commands.join('`, `')}\`.`)
   if (standard !== undefined) lines.push(`Default: \`${standard}\`.`)
   return lines.join('\n')
 }

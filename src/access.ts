@@ -31,9 +31,9 @@ export function checkExposure(listen: Listen, access: Pick<Access, 'users' | 'tl
   throw new ProxyError('CONFIG_INVALID', message)
 }
 
-/** Whether only this machine, pod or task reaches the address. */
+/** Whether only this machine, pod or task reaches the address; of a socket that systemd hands over, that is asked again later. */
 export function isPrivate(listen: Listen): boolean {
-  if ('path' in listen) return true
+  if (!('host' in listen)) return true
   const { host } = listen
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }

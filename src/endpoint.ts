@@ -9,8 +9,8 @@ export interface HostPort {
   port: number
 }
 
-/** Where clients connect: a TCP address, or the path of a unix socket. */
-export type Listen = HostPort | { path: string }
+/** Where clients connect: a TCP address, the path of a unix socket, or a socket of either kind that systemd hands over. */
+export type Listen = HostPort | { path: string } | { systemd: string }
 
 /** One database as a proxy serves it. */
 export interface Endpoint {
@@ -34,8 +34,10 @@ export interface Endpoint {
   requireWriter: boolean
 }
 
-/** `host:port` or `unix:/path`. @throws ProxyError CONFIG_INVALID */
+/** `host:port`, `unix:/path`, or `systemd:NAME` (FileDescriptorName= of a socket unit). @throws ProxyError CONFIG_INVALID */
 export function parseListen(text: string): Listen {
+  const systemd = /^systemd(?::(.+))?$/.exec(text)
+  if (systemd) return { systemd: systemd[1] ?? '' }
   if (!text.startsWith('unix:')) return parseHostPort(text, DEFAULT_PORT, '--listen')
   const path = text.slice('unix:'.length)
   // sun_path of macOS; Linux has 108.
@@ -46,6 +48,7 @@ export function parseListen(text: string): Listen {
 
 /** As `parseListen` reads it. */
 export function formatListen(listen: Listen): string {
+  if ('systemd' in listen) return listen.systemd ? `systemd:${listen.systemd}` : 'systemd'
   return 'path' in listen ? `unix:${listen.path}` : formatHostPort(listen)
 }
 

@@ -201,6 +201,10 @@ const specs = {
     exitCode: 1,
     hint: 'Let clients pool their connections and come back one after the other, or raise --max-logins-per-second (AWS advises fewer than 200).',
   },
+  WAIT_TIMEOUT: {
+    ...CONNECT,
+    hint: 'Look at the log of the proxy, and whether --admin-listen or --listen are the same as there.',
+  },
   PROXY_STOPPING: {
     errno: 1053,
     sqlState: '08S01',

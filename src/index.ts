@@ -19,8 +19,10 @@ import {
   DEFAULT_PORT,
   type Endpoint,
   formatHostPort,
+  formatListen,
   type HostPort,
   hintValues,
+  type Listen,
   parseHostPort,
   parseListen,
   regionOf,
@@ -114,6 +116,8 @@ export interface Proxy {
   readonly state: EndpointState
   /** starts to listen; resolves with the address that clients connect to. @throws ProxyError CONFIG_INVALID, LISTEN_FAILED */
   listen(): Promise<Address>
+  /** stops listening; sessions go on */
+  stopListening(): void
   /**
    * Stops listening and ends every session; clients are told (ERR 1053).
    * @param delay milliseconds that sessions get to come to the end of their transactions; default 0
@@ -153,11 +157,12 @@ export function createProxy(options: ProxyOptions): Proxy {
     async listen() {
       setBusyPoll(hasProcessorsToSpare() ? Math.min(options.busyPoll ?? 0.1, 1) : 0)
       if (options.tls) access.tls = await createLocalTls(options.tls.certFile, options.tls.keyFile, log)
-      checkExposure(listen, access, options.trustNetwork ?? false)
+      const check = (address: Listen) => checkExposure(address, access, options.trustNetwork ?? false)
+      check(listen)
       if (access.requireTls && !access.tls && !access.overUnixSocket) {
         throw new ProxyError('CONFIG_INVALID', '--require-tls: needs --tls-cert and --tls-key')
       }
-      server = await startServer(listen, target, log)
+      server = await startServer(listen, target, log, check)
       // What the first login would wait for; should credentials be missing, better said now than at the first login.
       setImmediate(() => trust.secureContext())
       credentials().catch(thrown => {
@@ -165,7 +170,12 @@ export function createProxy(options: ProxyOptions): Proxy {
         log.warn({ code: error.code, hint: hintFor(error, hintValues(endpoint, undefined)) }, error.message)
       })
       const { address } = server
-      return 'path' in address ? { host: '', port: 0, path: address.path } : address
+      return 'port' in address
+        ? address
+        : { host: '', port: 0, path: 'path' in address ? address.path : formatListen(address) }
+    },
+    stopListening() {
+      server?.stopListening()
     },
     async close(delay = 0) {
       await server?.close(delay)

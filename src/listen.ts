@@ -9,7 +9,8 @@ import { ProxyError, systemCode } from './errors.ts'
 /** Starts to listen; resolves with the address, in which a port 0 has become the real one. @throws ProxyError LISTEN_FAILED, CONFIG_INVALID */
 export async function listenOn(server: Server, listen: Listen): Promise<Listen> {
   try {
-    if ('path' in listen) {
+    if ('systemd' in listen) server.listen({ fd: descriptorOf(listen.systemd) })
+    else if ('path' in listen) {
       await makeRoom(listen.path)
       bindPrivately(server, listen.path)
     } else server.listen({ host: listen.host, port: listen.port })
@@ -21,9 +22,24 @@ export async function listenOn(server: Server, listen: Listen): Promise<Listen> 
     const why = code === 'EADDRINUSE' ? taken : code
     throw new ProxyError('LISTEN_FAILED', `cannot listen on ${formatListen(listen)}: ${why}`, { cause: error })
   }
-  if ('path' in listen) return listen
-  const { address, port } = server.address() as AddressInfo
-  return { host: address, port }
+  const address = server.address() as AddressInfo | string
+  return typeof address === 'string' ? { path: address } : { host: address.address, port: address.port }
+}
+
+/** The first descriptor that systemd hands over. https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html */
+const FIRST_DESCRIPTOR = 3
+
+/** @param name FileDescriptorName= of the socket unit; '' for the only one */
+function descriptorOf(name: string): number {
+  const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES = '' } = process.env
+  const names = LISTEN_FDNAMES.split(':')
+  const count = LISTEN_PID === String(process.pid) ? Number(LISTEN_FDS) : 0
+  const index = name === '' && count === 1 ? 0 : names.indexOf(name)
+  if (index < 0 || index >= count) {
+    const message = `--listen systemd: ${count} sockets were handed over${count > 0 ? `, named ${names.join(', ')}` : ''}`
+    throw new ProxyError('CONFIG_INVALID', message)
+  }
+  return FIRST_DESCRIPTOR + index
 }
 
 /** Mode 0600 from its first moment. */

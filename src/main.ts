@@ -1,6 +1,6 @@
 /** The command line: which command, with which settings, and the exit code. */
 import { readFileSync } from 'node:fs'
-import yargs, { type Options } from 'yargs'
+import yargs, { type Argv, type Options } from 'yargs'
 import { asProxyError, ERRORS, hintFor, ProxyError } from './errors.ts'
 import { type Command, type OptionName, optionSpec, optionsOf, resolveSettings } from './options.ts'
 
@@ -15,21 +15,60 @@ export async function main(args: readonly string[]): Promise<number> {
       stop.abort()
     })
   }
+  const given = (flags: Record<string, unknown>) => ((flags['endpoint'] ?? []) as string[]).map(String)
+  let exitCode: number | undefined
   const parser = yargs([...args])
     .scriptName('mysql-iam-proxy')
-    .parserConfiguration({ 'camel-case-expansion': false, 'dot-notation': false, 'parse-numbers': false })
-    .command('$0', 'Serve a database to MySQL clients on this machine', toYargsOptions('run'), async flags => {
-      const settings = resolveSettings(flags, process.env)
-      const { run } = await import('./commands/run.ts')
-      await run(settings, stop.signal)
+    .parserConfiguration({
+      'camel-case-expansion': false,
+      'dot-notation': false,
+      'parse-numbers': false,
+      'populate--': true,
     })
-    .command('demo', 'Try it without an AWS account, on a stand-in for RDS', toYargsOptions('demo'), async flags => {
+    .command(
+      '$0 [endpoint..]',
+      'Serve databases to MySQL clients on this machine',
+      takes('run', endpointArgument),
+      async flags => {
+        const { run } = await import('./commands/run.ts')
+        const { settings } = await run(flags, given(flags), stop.signal)
+        if (signal === 'SIGTERM' && settings['exit-zero-on-sigterm']) signal = undefined
+      },
+    )
+    .command(
+      'exec [endpoint..]',
+      'Run a command that reaches the database by MYSQL_HOST and MYSQL_PORT, after --',
+      takes('exec', endpointArgument),
+      async flags => {
+        const { exec } = await import('./commands/exec.ts')
+        exitCode = await exec(flags, given(flags), (flags['--'] ?? []) as string[], stop.signal)
+        signal = undefined
+      },
+    )
+    .command('wait', 'Wait until a proxy is ready', takes('wait'), async flags => {
+      const { waitUntilReady } = await import('./commands/wait.ts')
+      await waitUntilReady(resolveSettings(flags, process.env), stop.signal)
+    })
+    .command(
+      'config <check|show|schema>',
+      'Check the configuration, show what comes of it, or print the JSON schema of its file',
+      takes('config', y => y.positional('check', { choices: ['check', 'show', 'schema'], type: 'string' })),
+      async flags => {
+        const { configCommand } = await import('./commands/config.ts')
+        print(await configCommand(String(flags['check']), flags, process.env))
+      },
+    )
+    .command('hash-password', 'Hash a password from standard input, for local-users', {}, async () => {
+      const { hashPassword } = await import('./commands/hash-password.ts')
+      print(await hashPassword(process.stdin))
+    })
+    .command('demo', 'Try it without an AWS account, on a stand-in for RDS', takes('demo'), async flags => {
       const settings = resolveSettings(flags, process.env)
       const { runDemo } = await import('./commands/demo.ts')
-      // biome-ignore lint/suspicious/noConsole: what the demo prints is its purpose
-      await runDemo({ listen: settings.listen, keepUp: true, print: line => console.log(line), signal: stop.signal })
+      await runDemo({ listen: settings.listen, keepUp: true, print, signal: stop.signal })
       signal = undefined // Ctrl-C is how a demo ends
     })
+    .completion('completion', 'Print the completion script of your shell (bash, zsh)')
     .strict()
     .locale('en')
     .version(packageVersion())
@@ -42,7 +81,7 @@ export async function main(args: readonly string[]): Promise<number> {
     })
   try {
     await parser.parseAsync()
-    return signal ? exitCodeOf(signal) : 0
+    return exitCode ?? (signal ? exitCodeOf(signal) : 0)
   } catch (thrown) {
     const error = asProxyError(thrown)
     process.stderr.write(`mysql-iam-proxy: ${error.message}\n${hintFor(error, {})}\n`)
@@ -55,8 +94,19 @@ function exitCodeOf(signal: 'SIGINT' | 'SIGTERM' | NodeJS.Signals): number {
   return signal === 'SIGINT' ? 130 : 143
 }
 
-function toYargsOptions(command: Command): Record<string, Options> {
-  return Object.fromEntries(optionsOf(command).map(name => [name, toYargs(name)]))
+/** The options of `command`, and what it takes beside them. */
+function takes(command: Command, more: (parser: Argv) => Argv = parser => parser): (parser: Argv) => Argv {
+  const options = Object.fromEntries(optionsOf(command).map(name => [name, toYargs(name)]))
+  return parser => more(parser.options(options))
+}
+
+function endpointArgument(parser: Argv): Argv {
+  const describe = 'HOST[:PORT][?port=3307&…]: an RDS endpoint with its own options; several may be given'
+  return parser.positional('endpoint', { type: 'string', array: true, describe })
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`)
 }
 
 function toYargs(name: OptionName): Options {

@@ -1,8 +1,14 @@
 /**
  * Every option, once: flags, environment variables, --help and docs/reference.md are made from this table.
- * Precedence: flag > environment > default.
+ * Precedence: flag > environment > configuration file > default.
  */
 import { ProxyError } from './errors.ts'
+
+/** The commands of the command line; `run` is what a line without a command does. */
+export type Command = 'run' | 'demo' | 'check' | 'sync-targets' | 'exec' | 'wait' | 'config'
+
+/** The commands that work on a database as it is served. */
+const SERVING: readonly Command[] = ['run', 'demo', 'check', 'exec', 'config']
 
 interface OptionSpec {
   kind: 'text' | 'texts' | 'switch' | 'duration' | 'count'
@@ -11,6 +17,8 @@ interface OptionSpec {
   /** as a person would write it */
   default?: string
   choices?: readonly string[]
+  /** one for the whole process, however many endpoints it serves */
+  perProcess?: boolean
   /** between several values in one environment variable; default: ':' as in PATH */
   separator?: string
   /** a duration that may be 0 */
@@ -21,12 +29,6 @@ interface OptionSpec {
   commands?: readonly Command[]
   describe: string
 }
-
-/** The commands of the command line; `run` is what a line without a command does. */
-export type Command = 'run' | 'demo' | 'check' | 'sync-targets' | 'exec' | 'wait'
-
-/** The commands that work on a database as it is served. */
-const SERVING: readonly Command[] = ['run', 'demo', 'check', 'exec']
 
 export const OPTIONS = {
   'rds-endpoint': {
@@ -43,10 +45,11 @@ export const OPTIONS = {
   },
   listen: {
     kind: 'text',
-    placeholder: 'HOST:PORT|unix:/PATH',
+    placeholder: 'HOST:PORT|unix:/PATH|systemd[:NAME]',
+    commands: [...SERVING, 'wait'],
     default: '127.0.0.1:3306',
     describe:
-      'The address on which clients connect; port 0 takes a free one. A unix socket is for the user alone who runs the proxy (mode 0600). Addresses that others can reach need --local-user and --tls-cert, or --trust-network',
+      'The address on which clients connect; port 0 takes a free one. A unix socket is for the user alone who runs the proxy (mode 0600); systemd is a socket that a socket unit hands over. Addresses that others can reach need --local-user and --tls-cert, or --trust-network',
   },
   user: {
     kind: 'text',
@@ -154,8 +157,62 @@ export const OPTIONS = {
     describe:
       'Idle time after which TCP keepalive probes begin, on both legs; must be below the idle timeout of an NLB, 350 s by default',
   },
+  config: {
+    kind: 'text',
+    placeholder: 'FILE',
+    perProcess: true,
+    commands: ['run', 'check', 'exec', 'config'],
+    describe:
+      'A YAML or JSON file with the options of several endpoints, named as here; flags and environment come before it. Read again at SIGHUP. See docs/configuration.md',
+  },
+  'max-sigterm-delay': {
+    kind: 'duration',
+    placeholder: 'DURATION',
+    default: '10s',
+    zero: true,
+    perProcess: true,
+    commands: ['run', 'exec'],
+    describe:
+      'How long sessions get to end their transactions after SIGTERM or SIGINT; those outside of one end at once (ERR 1053), as do all that are left then. A second signal ends the process at once',
+  },
+  'admin-listen': {
+    kind: 'text',
+    placeholder: 'HOST:PORT',
+    perProcess: true,
+    commands: ['run', 'wait'],
+    describe:
+      'Where to serve the status page, /startup, /readiness, /liveness and /metrics (default: nowhere). Beyond loopback the status page needs --admin-token-file',
+  },
+  'admin-token-file': {
+    kind: 'text',
+    placeholder: 'FILE',
+    perProcess: true,
+    commands: ['run'],
+    describe: 'A secret that the status page asks for, on one line',
+  },
+  quitquitquit: {
+    kind: 'switch',
+    perProcess: true,
+    commands: ['run'],
+    describe: 'Let POST /quitquitquit on the admin listener stop the proxy, as SIGTERM does; for Jobs',
+  },
+  max: {
+    kind: 'duration',
+    placeholder: 'DURATION',
+    default: '30s',
+    perProcess: true,
+    commands: ['wait'],
+    describe: 'How long to wait',
+  },
+  'exit-zero-on-sigterm': {
+    kind: 'switch',
+    perProcess: true,
+    commands: ['run'],
+    describe: 'Exit with 0 after SIGTERM, not with 143',
+  },
   'busy-poll': {
     kind: 'duration',
+    perProcess: true,
     placeholder: 'DURATION',
     default: '100us',
     zero: true,
@@ -164,12 +221,14 @@ export const OPTIONS = {
   },
   'log-level': {
     kind: 'text',
+    perProcess: true,
     choices: ['error', 'warn', 'info', 'debug'],
     default: 'info',
     describe: 'How much to log',
   },
   'log-format': {
     kind: 'text',
+    perProcess: true,
     choices: ['auto', 'pretty', 'json'],
     default: 'auto',
     describe: 'auto: for people on a terminal, JSON lines otherwise',
@@ -216,7 +275,48 @@ export function environmentName(option: OptionName): string {
 /** Kubernetes sets such in every pod beside a Service that is named mysql-iam-proxy. */
 const OF_A_KUBERNETES_SERVICE = /_SERVICE_(HOST|PORT)|_PORT(_|$)/
 
-type Given = string | string[] | boolean | undefined
+/** What was given for an option, before it is checked. */
+export type Given = string | string[] | boolean | undefined
+
+/** One place that options are given in: the flags, the environment, a mapping of the configuration file. */
+export interface Source {
+  /** undefined where the place does not name the option */
+  value(option: OptionName): Given
+  /** what a mistake in it is called by */
+  place(option: OptionName): string
+}
+
+export function flagSource(flags: Readonly<Record<string, unknown>>): Source {
+  return { value: option => flags[option] as Given, place: option => `--${option}` }
+}
+
+export function environmentSource(environment: NodeJS.ProcessEnv): Source {
+  return { value: option => environment[environmentName(option)] || undefined, place: environmentName }
+}
+
+/** The settings of the first source, in this order, that gives each; or else the defaults. Adds what is wrong to `mistakes`. */
+export function settle(sources: readonly Source[], mistakes: string[]): Settings {
+  const settings: Record<string, unknown> = {}
+  for (const name of optionNames) {
+    const spec = optionSpec(name)
+    const source = sources.find(({ value }) => value(name) !== undefined)
+    try {
+      settings[name] = parseValue(spec, source ? source.value(name) : spec.default)
+    } catch (error) {
+      const mistake = `${source?.place(name) ?? `--${name}`}: ${(error as Error).message}`
+      if (!mistakes.includes(mistake)) mistakes.push(mistake)
+    }
+  }
+  return settings as Settings
+}
+
+/** The variables that are named like ours and are none. */
+export function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
+  const known = new Set(optionNames.map(environmentName))
+  return Object.keys(environment)
+    .filter(name => name.startsWith(ENVIRONMENT_PREFIX) && !known.has(name) && !OF_A_KUBERNETES_SERVICE.test(name))
+    .map(name => `${name}: no such option`)
+}
 
 /**
  * The settings from the flags that were given and the environment.
@@ -224,24 +324,10 @@ type Given = string | string[] | boolean | undefined
  */
 export function resolveSettings(flags: Readonly<Record<string, unknown>>, environment: NodeJS.ProcessEnv): Settings {
   const mistakes: string[] = []
-  const settings: Record<string, unknown> = {}
-  for (const name of optionNames) {
-    const fromEnvironment = environment[environmentName(name)] || undefined
-    const given = (flags[name] as Given) ?? fromEnvironment ?? optionSpec(name).default
-    const source = flags[name] === undefined && fromEnvironment !== undefined ? environmentName(name) : `--${name}`
-    try {
-      settings[name] = parseValue(optionSpec(name), given)
-    } catch (error) {
-      mistakes.push(`${source}: ${(error as Error).message}`)
-    }
-  }
-  const known = new Set(optionNames.map(environmentName))
-  for (const variable of Object.keys(environment)) {
-    if (!variable.startsWith(ENVIRONMENT_PREFIX) || known.has(variable)) continue
-    if (!OF_A_KUBERNETES_SERVICE.test(variable)) mistakes.push(`${variable}: no such option`)
-  }
+  const settings = settle([flagSource(flags), environmentSource(environment)], mistakes)
+  mistakes.push(...unknownVariables(environment))
   if (mistakes.length > 0) throw new ProxyError('CONFIG_INVALID', mistakes.join('; '))
-  return settings as Settings
+  return settings
 }
 
 function parseValue(spec: OptionSpec, given: Given): unknown {

@@ -14,6 +14,8 @@ import { framePacket } from './wire.ts'
 export interface ProxyServer {
   /** the address that it listens on; its port is the real one where 0 was asked for */
   address: Listen
+  /** stops listening; sessions go on */
+  stopListening(): void
   /**
    * Stops listening and ends every session: at once where it is between transactions, the others as they get there, and
    * what is left after `delay` milliseconds all the same. Resolves when all are gone.
@@ -32,8 +34,17 @@ const MOST_REFUSALS = 100
 
 let sessionCount = 0
 
-/** Starts to listen. @throws ProxyError LISTEN_FAILED, CONFIG_INVALID */
-export async function startServer(listen: Listen, target: Target, log: Logger): Promise<ProxyServer> {
+/**
+ * Starts to listen.
+ * @param check throws for an address that is not to be listened on, which of one handed over is not known before
+ * @throws ProxyError LISTEN_FAILED, CONFIG_INVALID
+ */
+export async function startServer(
+  listen: Listen,
+  target: Target,
+  log: Logger,
+  check: (address: Listen) => void,
+): Promise<ProxyServer> {
   const { access, state } = target
   const sessions = new Map<LiveSession, Promise<void>>()
   const stop = new AbortController()
@@ -77,6 +88,13 @@ export async function startServer(listen: Listen, target: Target, log: Logger): 
   }
 
   const address = await listenOn(server, listen)
+  try {
+    check(address)
+  } catch (error) {
+    server.close()
+    throw error
+  }
+  access.overUnixSocket = 'path' in address
   state.address = formatListen(address)
   state.localCertificateExpires = access.tls?.expires()
   // A failed accept (out of file descriptors) concerns that one client: the others go on.
@@ -86,6 +104,9 @@ export async function startServer(listen: Listen, target: Target, log: Logger): 
 
   return {
     address,
+    stopListening() {
+      server.close()
+    },
     async close(delay) {
       server.close()
       const deadline = Date.now() + delay

@@ -1,0 +1,56 @@
+/** `mysql-iam-proxy config check|show|schema` */
+import { stringify } from 'yaml'
+import { type EndpointConfig, loadConfig, mayBeInFile } from '../config.ts'
+import { configSchema } from '../config-schema.ts'
+import { createProxy } from '../index.ts'
+import { silent } from '../log.ts'
+import { type OptionName, optionNames, optionSpec, type Settings } from '../options.ts'
+import { toProxyOptions } from '../serve.ts'
+
+/** What the command prints. @throws ProxyError CONFIG_INVALID */
+export async function configCommand(
+  what: string,
+  flags: Readonly<Record<string, unknown>>,
+  environment: NodeJS.ProcessEnv,
+): Promise<string> {
+  if (what === 'schema') return JSON.stringify(configSchema(), null, 2)
+  const config = await loadConfig(flags, [], environment)
+  for (const endpoint of config.endpoints) createProxy(await toProxyOptions(endpoint, silent))
+  const count = config.endpoints.length
+  if (what === 'check') return `The configuration is good: ${count} ${count === 1 ? 'endpoint' : 'endpoints'}.`
+  return stringify({
+    ...valuesOf(config.settings, name => optionSpec(name).perProcess === true),
+    endpoints: config.endpoints.map(shown),
+  }).trimEnd()
+}
+
+/** As a file would say it, without secrets. */
+function shown({ name, settings, localUsers }: EndpointConfig): object {
+  const users = localUsers.map(({ passwordHash, ...user }) => ({
+    name: user.name,
+    ...(user.user ? { user: user.user } : {}),
+    ...(user.passwordFile ? { 'password-file': user.passwordFile } : {}),
+    ...(user.passwordEnv ? { 'password-env': user.passwordEnv } : {}),
+    ...(passwordHash ? { 'password-hash': '(hidden)' } : {}),
+  }))
+  return {
+    ...(name ? { name } : {}),
+    ...valuesOf(settings, name => !optionSpec(name).perProcess),
+    ...(users.length > 0 ? { 'local-users': users } : {}),
+  }
+}
+
+function valuesOf(settings: Settings, isWanted: (name: OptionName) => boolean): Record<string, unknown> {
+  const names = optionNames.filter(name => mayBeInFile(name) && isWanted(name))
+  const isSet = (value: unknown) => value !== undefined && !(Array.isArray(value) && value.length === 0)
+  return Object.fromEntries(
+    names.filter(name => isSet(settings[name])).map(name => [name, written(name, settings[name])]),
+  )
+}
+
+function written(name: OptionName, value: unknown): unknown {
+  if (optionSpec(name).kind !== 'duration') return value
+  const milliseconds = value as number
+  if (milliseconds > 0 && milliseconds < 1) return `${milliseconds * 1_000}us`
+  return milliseconds % 1_000 === 0 ? `${milliseconds / 1_000}s` : `${milliseconds}ms`
+}

@@ -1,0 +1,64 @@
+/** `mysql-iam-proxy exec -- COMMAND`: a proxy for as long as one command runs. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { constants, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { loadConfig } from '../config.ts'
+import { ProxyError, systemCode } from '../errors.ts'
+import { createProxy } from '../index.ts'
+import { createLogger } from '../log.ts'
+import { toProxyOptions } from '../serve.ts'
+
+/**
+ * Runs `command` with MYSQL_HOST, MYSQL_PORT and MYSQL_SOCKET in its environment, and with MYSQL_TCP_PORT and MYSQL_UNIX_PORT,
+ * which libmysqlclient reads by itself. Listens on a free port where none is named.
+ * @returns the exit code of the command; 128 + the signal's number where one ended it
+ * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED
+ */
+export async function exec(
+  flags: Readonly<Record<string, unknown>>,
+  endpoints: readonly string[],
+  command: readonly string[],
+  stop: AbortSignal,
+): Promise<number> {
+  const [program, ...args] = command
+  if (!program) throw new ProxyError('CONFIG_INVALID', 'exec: needs a command behind --')
+  const config = await loadConfig({ listen: '127.0.0.1:0', ...defined(flags) }, endpoints, process.env)
+  const [endpoint, ...others] = config.endpoints
+  if (!endpoint || others.length > 0) throw new ProxyError('CONFIG_INVALID', 'exec: needs exactly one endpoint')
+  const { settings } = config
+  // What the command says is not to be mixed with what we say.
+  const log = createLogger(settings['log-level'], settings['log-format'], 2)
+  const options = await toProxyOptions(endpoint, log)
+
+  const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-'))
+  const path = join(directory, 'mysql.sock')
+  const overTcp = createProxy(options)
+  const overSocket = createProxy({ ...options, listen: `unix:${path}` })
+  try {
+    const { host, port } = await overTcp.listen()
+    await overSocket.listen()
+    const address = { MYSQL_HOST: host, MYSQL_PORT: String(port), MYSQL_SOCKET: path }
+    const child = spawn(program, args, {
+      stdio: 'inherit',
+      env: { ...process.env, ...address, MYSQL_TCP_PORT: String(port), MYSQL_UNIX_PORT: path },
+    })
+    // Ctrl-C reaches the command by itself; it decides when it is over.
+    const onStop = () => child.kill('SIGTERM')
+    stop.addEventListener('abort', onStop)
+    const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
+    stop.removeEventListener('abort', onStop)
+    return code ?? 128 + constants.signals[signal!]
+  } catch (error) {
+    if (error instanceof ProxyError) throw error
+    throw new ProxyError('CONFIG_INVALID', `exec: ${program}: ${systemCode(error)}`, { cause: error })
+  } finally {
+    await Promise.all([overTcp.close(), overSocket.close()])
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+function defined(flags: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined))
+}

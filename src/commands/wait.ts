@@ -1,0 +1,48 @@
+/** `mysql-iam-proxy wait`: returns when another process of ours is ready, for start-up order. */
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { parseListen } from '../endpoint.ts'
+import { ProxyError } from '../errors.ts'
+import type { Settings } from '../options.ts'
+
+const LOOK_AGAIN_AFTER = 100
+
+/**
+ * Asks /startup where --admin-listen names the admin listener, else whether --listen takes connections.
+ * @throws ProxyError WAIT_TIMEOUT
+ */
+export async function waitUntilReady(settings: Settings, stop: AbortSignal): Promise<void> {
+  const admin = settings['admin-listen']
+  const isReady = admin ? () => answersStartup(admin) : () => takesConnections(settings.listen)
+  const deadline = Date.now() + settings.max
+  while (!(await isReady())) {
+    if (stop.aborted) return
+    if (Date.now() >= deadline) {
+      throw new ProxyError(
+        'WAIT_TIMEOUT',
+        `no proxy was ready at ${admin ?? settings.listen} within ${settings.max} ms`,
+      )
+    }
+    await new Promise(resolve => setTimeout(resolve, LOOK_AGAIN_AFTER))
+  }
+}
+
+async function answersStartup(admin: string): Promise<boolean> {
+  const response = await fetch(`http://${admin}/startup`, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined)
+  await response?.body?.cancel()
+  return response?.ok ?? false
+}
+
+async function takesConnections(listen: string): Promise<boolean> {
+  const address = parseListen(listen)
+  if ('systemd' in address) return true // the socket was there before the proxy
+  const socket = connect(address)
+  try {
+    await once(socket, 'connect', { signal: AbortSignal.timeout(2_000) })
+    return true
+  } catch {
+    return false
+  } finally {
+    socket.destroy()
+  }
+}

@@ -1,0 +1,213 @@
+/** The endpoints of a process: starting them together, reading the configuration again, stopping. */
+import { readFile } from 'node:fs/promises'
+import type { Config, EndpointConfig, LocalUserConfig } from './config.ts'
+import { formatHostPort } from './endpoint.ts'
+import { asProxyError, hintFor, ProxyError, systemCode } from './errors.ts'
+import {
+  createProxy,
+  type EndpointState,
+  type LocalUserOptions,
+  type ProxyOptions,
+  type Proxy as ServedProxy,
+} from './index.ts'
+import { isPasswordHash } from './local-users.ts'
+import type { Logger } from './log.ts'
+import type { Settings } from './options.ts'
+import { checkPem } from './trust.ts'
+
+export interface Service {
+  /** of the endpoints as they are now, and of those before them that still have sessions */
+  states(): EndpointState[]
+  /**
+   * Goes over to another configuration: endpoints that are the same stay, the others come and go; sessions live on.
+   * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED; what was there before is there still
+   */
+  reload(config: Config): Promise<void>
+  /** @param delay milliseconds for sessions to end their transactions */
+  stop(delay: number): Promise<void>
+}
+
+interface Served {
+  proxy: ServedProxy
+  options: ProxyOptions
+  /** its options as one text: another text is another endpoint */
+  identity: string
+}
+
+/** Starts every endpoint, or none. @throws ProxyError CONFIG_INVALID, LISTEN_FAILED */
+export async function startService(config: Config, log: Logger): Promise<Service> {
+  let served = await prepare(config, log)
+  await listenAll(served, log)
+  const retired = new Set<ServedProxy>()
+
+  return {
+    states() {
+      for (const proxy of retired) if (proxy.state.sessions.size === 0) retired.delete(proxy)
+      return [...served.map(({ proxy }) => proxy), ...retired].map(({ state }) => state)
+    },
+    async reload(config) {
+      const next = await prepare(config, log)
+      const kept = (one: Served, others: Served[]) => others.find(({ identity }) => identity === one.identity)
+      const come = next.filter(one => !kept(one, served))
+      const go = served.filter(one => !kept(one, next))
+      for (const { proxy } of go) proxy.stopListening()
+      try {
+        await listenAll(come, log)
+      } catch (error) {
+        const again = await Promise.all(go.map(({ options }) => serve(options)))
+        await listenAll(again, log)
+        served = [...served.filter(one => !go.includes(one)), ...again]
+        for (const { proxy } of go) retired.add(proxy)
+        throw error
+      }
+      for (const { proxy } of go) {
+        retired.add(proxy)
+        log.info({ endpoint: proxy.state.name, sessions: proxy.state.sessions.size }, 'no longer listening')
+      }
+      served = next.map(one => kept(one, served) ?? one)
+    },
+    async stop(delay) {
+      const proxies = [...served.map(({ proxy }) => proxy), ...retired]
+      await Promise.all(proxies.map(proxy => proxy.close(delay)))
+    },
+  }
+}
+
+async function prepare({ settings, endpoints }: Config, log: Logger): Promise<Served[]> {
+  const all: Served[] = []
+  for (const endpoint of endpoints) {
+    const options = await toProxyOptions(endpoint, log)
+    all.push(serve({ ...options, busyPoll: settings['busy-poll'] }))
+  }
+  return all
+}
+
+function serve(options: ProxyOptions): Served {
+  const { logger: _logger, ...rest } = options
+  return { proxy: createProxy(options), options, identity: JSON.stringify(rest) }
+}
+
+/** @throws ProxyError of the first that can't, after those that could have stopped again */
+async function listenAll(served: readonly Served[], log: Logger): Promise<void> {
+  const listening: ServedProxy[] = []
+  try {
+    for (const { proxy, options } of served) {
+      await proxy.listen()
+      listening.push(proxy)
+      const { endpoint, state } = proxy
+      const names = {
+        endpoint: endpoint.name,
+        rds: formatHostPort(endpoint.rds),
+        dial: formatHostPort(endpoint.dial),
+        region: endpoint.rds.region,
+      }
+      log.info(names, `listening on ${state.address}; ${whoMayComeIn(options)}`)
+    }
+  } catch (error) {
+    await Promise.all(listening.map(proxy => proxy.close()))
+    throw error
+  }
+}
+
+/** What listening there means. */
+function whoMayComeIn({ localUsers = [], listen = '', trustNetwork }: ProxyOptions): string {
+  if (localUsers.length > 0) return `clients log in as ${localUsers.map(({ name }) => `'${name}'`).join(', ')}`
+  if (listen.startsWith('unix:')) return 'no password is asked for: every program of this user is in the database'
+  const who = trustNetwork ? 'everybody who' : 'every program on this machine that'
+  return `no password is asked for: ${who} reaches it is in the database`
+}
+
+/** What a library would be given, with the files read. @throws ProxyError CONFIG_INVALID */
+export async function toProxyOptions(config: EndpointConfig, log: Logger): Promise<ProxyOptions> {
+  const { settings } = config
+  const rdsEndpoint = settings['rds-endpoint']
+  if (!rdsEndpoint) throw new ProxyError('CONFIG_INVALID', '--rds-endpoint is missing')
+  return {
+    rdsEndpoint,
+    name: config.name,
+    connect: settings.connect,
+    listen: settings.listen,
+    user: settings.user,
+    region: settings.region,
+    profile: settings.profile,
+    ca: await Promise.all(settings.ca.map(readCa)),
+    caOnly: settings['ca-only'],
+    tokenInHandshake: settings['token-in-handshake'],
+    requireWriter: settings['require-writer'],
+    localUsers: await localUsers(config),
+    tls: tlsFiles(settings),
+    requireTls: settings['require-tls'] || undefined,
+    allowFrom: settings['allow-from'],
+    trustNetwork: settings['trust-network'],
+    maxConnections: settings['max-connections'],
+    maxLoginsPerSecond: settings['max-logins-per-second'],
+    connectTimeout: settings['connect-timeout'],
+    loginTimeout: settings['login-timeout'],
+    keepalive: settings.keepalive,
+    logger: log,
+  }
+}
+
+async function localUsers({ settings, localUsers }: EndpointConfig): Promise<LocalUserOptions[]> {
+  const { 'local-user': name, 'local-password-file': passwordFile, 'local-password': password } = settings
+  const hasPassword = passwordFile !== undefined || password !== undefined
+  if (name === undefined && hasPassword) throw invalid('a local password: needs --local-user')
+  if (name !== undefined && !hasPassword) throw invalid('--local-user: needs --local-password-file')
+  if (passwordFile !== undefined && password !== undefined) {
+    throw invalid('--local-password-file: the environment has a password as well')
+  }
+  const users = await Promise.all(localUsers.map(toLocalUser))
+  if (name === undefined) return users
+  const secret = password ?? (await readPassword(passwordFile!))
+  return [{ name, ...asSecret(secret) }, ...users]
+}
+
+async function toLocalUser(user: LocalUserConfig): Promise<LocalUserOptions> {
+  const { name, passwordFile, passwordEnv, passwordHash } = user
+  const named = { name, user: user.user }
+  if (passwordHash !== undefined) return { ...named, passwordHash }
+  if (passwordFile !== undefined) return { ...named, ...asSecret(await readPassword(passwordFile)) }
+  const secret = process.env[passwordEnv!]
+  if (!secret) throw invalid(`local user '${name}': the environment has no ${passwordEnv}`)
+  return { ...named, ...asSecret(secret) }
+}
+
+function asSecret(text: string): Pick<LocalUserOptions, 'password' | 'passwordHash'> {
+  return isPasswordHash(text) ? { passwordHash: text } : { password: text }
+}
+
+/** The first line of a file. */
+async function readPassword(file: string): Promise<string> {
+  const text = await read('local password file', file)
+  const password = text.split(/\r?\n/, 1)[0]!
+  if (password === '') throw invalid(`local password file ${file}: its first line is empty`)
+  return password
+}
+
+function tlsFiles(settings: Settings): { certFile: string; keyFile: string } | undefined {
+  const { 'tls-cert': certFile, 'tls-key': keyFile } = settings
+  if (!certFile !== !keyFile) throw invalid('--tls-cert and --tls-key: need one another')
+  return certFile && keyFile ? { certFile, keyFile } : undefined
+}
+
+async function readCa(file: string): Promise<string> {
+  const pem = await read('--ca', file)
+  checkPem(pem, `--ca ${file}`)
+  return pem
+}
+
+function read(what: string, file: string): Promise<string> {
+  return readFile(file, 'utf8').catch((error: unknown) => {
+    throw new ProxyError('CONFIG_INVALID', `${what} ${file}: ${systemCode(error)}`, { cause: error })
+  })
+}
+
+function invalid(message: string): ProxyError {
+  return new ProxyError('CONFIG_INVALID', message)
+}
+
+/** Tells the log of a reload that was not possible. */
+export function logReloadFailure(thrown: unknown, log: Logger): void {
+  const error = asProxyError(thrown)
+  log.error({ code: error.code, hint: hintFor(error, {}) }, `${error.message}; going on as before`)
+}
