@@ -54,7 +54,7 @@ export async function startService(config: Config, log: Logger): Promise<Service
       try {
         await listenAll(come, log)
       } catch (error) {
-        const again = await Promise.all(go.map(({ options }) => serve(options)))
+        const again = go.map(asBefore)
         await listenAll(again, log)
         served = [...served.filter(one => !go.includes(one)), ...again]
         for (const { proxy } of go) retired.add(proxy)
@@ -80,6 +80,11 @@ async function prepare({ settings, endpoints }: Config, log: Logger): Promise<Se
     all.push(serve({ ...options, busyPoll: settings['busy-poll'] }))
   }
   return all
+}
+
+/** The same endpoint anew, on the very address. */
+function asBefore({ proxy, options, identity }: Served): Served {
+  return { ...serve({ ...options, listen: proxy.state.address }), identity }
 }
 
 function serve(options: ProxyOptions): Served {

@@ -62,10 +62,10 @@ test('flag > environment > default, for each option', async t => {
     duration: ['1s', '2s'],
   }
   for (const name of optionNames) {
-    const { kind, choices } = optionSpec(name)
+    const { kind, choices, default: standard } = optionSpec(name)
+    const others = choices?.filter(choice => choice !== standard)
     const usual = values[kind] ?? ['from-flag', 'from-environment']
-    // The default is none of these.
-    const [flag, inEnvironment] = choices ? [choices[1]!, choices[2] ?? choices[0]!] : usual
+    const [flag, inEnvironment] = (others ?? usual) as [string, string]
     const environment = { [environmentName(name)]: inEnvironment }
     const ofEnvironment = resolveSettings({}, environment)[name]
     const ofFlag = resolveSettings({ [name]: flag }, {})[name]
