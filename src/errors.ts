@@ -16,7 +16,26 @@ interface ErrorSpec {
   exitCode: number
   /** what a person does about it; one sentence */
   hint: string
+  /** what it means, in a sentence or two */
+  means?: string
+  /** where more is written: a URL, or a page of this project */
+  docs?: string
 }
+
+/** A refusal that the server itself speaks. */
+interface ServerErrorSpec {
+  /** the server's symbol */
+  name: string
+  /** what a person does about it, added to the server's message; one sentence */
+  hint: string
+  means: string
+  docs: string
+}
+
+const RDS = 'https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide'
+const NLB = 'https://docs.aws.amazon.com/elasticloadbalancing/latest/network'
+const SDK = 'https://docs.aws.amazon.com/sdkref/latest/guide'
+const MYSQL = 'https://dev.mysql.com/doc/refman/8.4/en'
 
 const CONNECT = { errno: 2003, sqlState: 'HY000', level: 'error', exitCode: 4 } as const
 const TLS = { errno: 2026, sqlState: 'HY000', level: 'error', exitCode: 5 } as const
@@ -30,6 +49,8 @@ const specs = {
     level: 'error',
     exitCode: 2,
     hint: 'Run mysql-iam-proxy --help for the options.',
+    means: 'An option is missing, unknown or has a value that cannot be.',
+    docs: 'docs/reference.md#options',
   },
   LISTEN_FAILED: {
     errno: 1105,
@@ -37,6 +58,8 @@ const specs = {
     level: 'error',
     exitCode: 6,
     hint: 'Choose another address with --listen, for example --listen 127.0.0.1:3307.',
+    means: 'The address of --listen cannot be had: another program has the port, or the machine has no such address.',
+    docs: 'docs/reference.md#options',
   },
   INTERNAL: {
     errno: 1105,
@@ -44,43 +67,76 @@ const specs = {
     level: 'error',
     exitCode: 70,
     hint: 'This is a bug in mysql-iam-proxy: please report it with the log line.',
+    means: 'The program did something that its author did not foresee.',
+    docs: 'README.md',
   },
 
-  DIAL_DNS: { ...CONNECT, errno: 2005, hint: 'Check the spelling of {dial} and that this machine resolves it.' },
+  DIAL_DNS: {
+    ...CONNECT,
+    errno: 2005,
+    hint: 'Check the spelling of {dial} and that this machine resolves it.',
+    means:
+      'DNS does not know the name that is dialled, or gives no answer. Names of internal load balancers and of private zones are often known only inside the VPC.',
+    docs: `${RDS}/CHAP_Troubleshooting.html`,
+  },
   DIAL_REFUSED: {
     ...CONNECT,
     hint: 'Check the port, the NLB listener and that its target group has the present address of {rds}.',
+    means:
+      'Something answered at the address and said that nobody listens on that port; an NLB says so where it has no listener or no target to use.',
+    docs: `${NLB}/load-balancer-troubleshooting.html`,
   },
   DIAL_TIMEOUT: {
     ...CONNECT,
     hint: 'Check security groups, routes and the NLB: its targets must have the present address of {rds}.',
+    means:
+      'No packet came back in time: a security group, network ACL, route or firewall drops them, or an NLB sends them to an address that nobody has any longer.',
+    docs: `${RDS}/CHAP_Troubleshooting.html`,
   },
-  DIAL_FAILED: { ...CONNECT, hint: 'Check the network path from this machine to {dial}.' },
+  DIAL_FAILED: {
+    ...CONNECT,
+    hint: 'Check the network path from this machine to {dial}.',
+    means: 'The TCP connection could not be made, for a reason of this machine or the network that the message names.',
+    docs: `${RDS}/CHAP_Troubleshooting.html`,
+  },
 
   UPSTREAM_TIMEOUT: {
     ...CONNECT,
     errno: 2013,
     hint: 'Check that {dial} leads to a MySQL port whose server is not overloaded.',
+    means:
+      'The TCP connection stands but the server did not say in time what the login waits for: it is overloaded, or it is not MySQL.',
+    docs: `${MYSQL}/error-lost-connection.html`,
   },
   UPSTREAM_CLOSED: {
     ...CONNECT,
     errno: 2013,
     hint: 'Check the health of the NLB targets behind {dial} and the server log of {rds}.',
+    means:
+      'The connection ended before the login was over: an NLB whose targets are unhealthy, a server that restarts or fails over, or a firewall between.',
+    docs: `${MYSQL}/error-lost-connection.html`,
   },
   UPSTREAM_NOT_MYSQL: {
     ...CONNECT,
     errno: 2007,
     hint: 'Check that {dial} leads to the MySQL port of {rds} and not to another service.',
+    means:
+      'What came over the connection is not the MySQL protocol: another service listens there, or the NLB has a TLS listener where it needs a TCP one.',
+    docs: 'README.md#what-aws-needs',
   },
   UPSTREAM_TOO_OLD: {
     ...CONNECT,
     errno: 2007,
     hint: 'IAM authentication needs RDS for MySQL 5.7 or newer, MariaDB 10.6 or newer, or Aurora MySQL 2 or newer.',
+    means: "The server's protocol has no room for a token of more than 255 bytes.",
+    docs: `${RDS}/UsingWithRDS.IAMDBAuth.html`,
   },
   UPSTREAM_REFUSED_CONNECTION: {
     ...CONNECT,
     errno: 1130,
     hint: 'The server refused before login: look at its error log and its limits.',
+    means: 'The server sent an error in the place of its greeting, before anybody logged in.',
+    docs: `${MYSQL}/problems-connecting.html`,
   },
   UPSTREAM_REFUSED_LOGIN: {
     errno: 1045,
@@ -88,29 +144,49 @@ const specs = {
     level: 'warn',
     exitCode: 7,
     hint: 'The server refused the login: see its message.',
+    means: 'The server heard the login and said no; its own error code says why.',
+    docs: `${RDS}/UsingWithRDS.IAMDBAuth.Troubleshooting.html`,
   },
 
   TLS_NOT_OFFERED: {
     ...TLS,
     hint: 'No token was sent. Check that {dial} leads to {rds} and that the server has TLS on.',
+    means: "The server's greeting has no TLS, and a token leaves only inside TLS.",
+    docs: `${RDS}/UsingWithRDS.SSL.html`,
   },
   TLS_PLAINTEXT_INJECTED: {
     ...TLS,
     hint: 'No token was sent. Somebody on the path to {dial} may be tampering with the connection.',
+    means:
+      "Bytes came in clear behind the greeting, where a server waits: whoever sent them wants them taken for the server's own once TLS is on.",
+    docs: 'docs/architecture.md',
   },
   TLS_WRONG_NAME: {
     ...TLS,
     hint: 'No token was sent. The NLB may have a stale target, or --rds-endpoint is not this database.',
+    means:
+      'The certificate is good but of another server: an NLB target that now is another database, an --rds-endpoint that is not the database behind --connect, or a CNAME in its place.',
+    docs: `${NLB}/load-balancer-target-groups.html`,
   },
   TLS_UNKNOWN_CA: {
     ...TLS,
     hint: 'No token was sent. If the server really has a CA of its own, name its certificate with --ca.',
+    means:
+      "The certificate's authority is neither in the RDS bundle nor a public root nor named with --ca: this is not RDS, or something on the path puts its own certificate there.",
+    docs: `${RDS}/UsingWithRDS.SSL.html`,
   },
   TLS_EXPIRED: {
     ...TLS,
     hint: 'No token was sent. Renew the server certificate in RDS, and check the clock of this machine.',
+    means: "The server's certificate is past its end or before its beginning, or this machine's clock is wrong.",
+    docs: `${RDS}/UsingWithRDS.SSL-certificate-rotation.html`,
   },
-  TLS_FAILED: { ...TLS, hint: 'No token was sent. Check that the server speaks TLS 1.2 or newer.' },
+  TLS_FAILED: {
+    ...TLS,
+    hint: 'No token was sent. Check that the server speaks TLS 1.2 or newer.',
+    means: 'TLS could not be agreed on, for a reason that the message names.',
+    docs: `${RDS}/UsingWithRDS.SSL.html`,
+  },
 
   AUTH_PLUGIN_UNEXPECTED: {
     errno: 1045,
@@ -118,28 +194,61 @@ const specs = {
     level: 'warn',
     exitCode: 7,
     hint: "The user is missing or was not made for IAM: CREATE USER '{user}' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS'.",
+    means:
+      "The server asks for a method that is not IAM's. MySQL does so also for users that do not exist, to give nothing away.",
+    docs: `${RDS}/UsingWithRDS.IAMDBAuth.DBAccounts.html`,
   },
 
   CREDENTIALS_MISSING: {
     ...CREDENTIALS,
     hint: 'Set AWS_PROFILE or --profile, run aws configure, or give this machine, task or pod an IAM role.',
+    means:
+      'No link of the credential chain had AWS credentials: no environment variables, no profile, no role of a task, pod or machine.',
+    docs: `${SDK}/standardized-credentials.html`,
   },
-  CREDENTIALS_SSO_EXPIRED: { ...CREDENTIALS, hint: 'Run: {ssoLogin}' },
+  CREDENTIALS_SSO_EXPIRED: {
+    ...CREDENTIALS,
+    hint: 'Run: {ssoLogin}',
+    means: 'The profile signs in with IAM Identity Center, and that sign-in has ended.',
+    docs: `${SDK}/feature-sso-credentials.html`,
+  },
   CREDENTIALS_FAILED: {
     ...CREDENTIALS,
     hint: 'Check the profile in ~/.aws/config, with: aws sts get-caller-identity.',
+    means: 'Credentials are configured, but getting them failed as the message says.',
+    docs: `${SDK}/standardized-credentials.html`,
   },
   CREDENTIALS_TIMEOUT: {
     ...CREDENTIALS,
     hint: 'Check the network path to AWS (SSO, STS, metadata) and how long credential_process takes.',
+    means: 'Credentials took longer than the time for the login.',
+    docs: `${SDK}/standardized-credentials.html`,
   },
 
-  CLIENT_CLOSED: { ...CLIENT, hint: 'The client left before it had logged in.' },
-  CLIENT_TIMEOUT: { ...CLIENT, hint: 'The client did not finish its login in time.' },
-  CLIENT_MALFORMED: { ...CLIENT, hint: 'Connect with a MySQL client that speaks protocol 4.1 (2004) or newer.' },
+  CLIENT_CLOSED: {
+    ...CLIENT,
+    hint: 'The client left before it had logged in.',
+    means:
+      'The client ended the connection in the middle of the login; probes and port scans do so, and clients that do not like what they were offered.',
+    docs: 'README.md#when-it-doesnt-work',
+  },
+  CLIENT_TIMEOUT: {
+    ...CLIENT,
+    hint: 'The client did not finish its login in time.',
+    means: 'The client was silent in the middle of the login.',
+    docs: 'docs/reference.md#options',
+  },
+  CLIENT_MALFORMED: {
+    ...CLIENT,
+    hint: 'Connect with a MySQL client that speaks protocol 4.1 (2004) or newer.',
+    means: "What the client sent is not a login of MySQL's protocol 4.1.",
+    docs: 'README.md#use-it',
+  },
   CLIENT_WANTS_TLS: {
     ...CLIENT,
     hint: 'Turn SSL off, or to preferred, in the client: TLS is between the proxy and the database.',
+    means: "The client refuses to go on without TLS, and the proxy's own port has none.",
+    docs: 'README.md#use-it',
   },
   CHANGE_USER_COMPRESSED: {
     errno: 1235,
@@ -147,6 +256,9 @@ const specs = {
     level: 'warn',
     exitCode: 1,
     hint: 'Turn compression off in the client, or let it open a new connection in place of changing the user.',
+    means:
+      'The client asked to log in anew (COM_CHANGE_USER) inside a compressed session, where its answer cannot be exchanged for a token.',
+    docs: 'docs/architecture.md#decisions',
   },
   CLIENT_TLS_FAILED: {
     ...CLIENT,
@@ -232,6 +344,8 @@ const specs = {
     level: 'warn',
     exitCode: 7,
     hint: 'Name the database user in the client, or start mysql-iam-proxy with --user.',
+    means: 'The client logged in without a user name, and no --user is set.',
+    docs: 'README.md#use-it',
   },
 } satisfies Record<string, ErrorSpec>
 
@@ -242,15 +356,81 @@ export const ERRORS: Readonly<Record<ErrorCode, ErrorSpec>> = specs
 
 /**
  * What to do about refusals that the server itself speaks, by their ERR_Packet error code: added to the server's message.
- * https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html
+ * https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
  */
-export const SERVER_HINTS: Readonly<Record<number, string>> = {
-  1040: 'The database behind {dial} has no connection left: raise max_connections or close some.',
-  1045: "Check rds-db:connect in the IAM policy for user '{user}' (case matters), that IAM authentication is on, and region {region}.",
-  1129: 'Run FLUSH HOSTS on the database, raise max_connect_errors, and see which health check or probe hits {dial}.',
-  1130: 'Let the database user log in from this address (behind an NLB: the address of the NLB).',
-  1524: 'The server lacks the plugin of this user: IAM authentication is off, or this is not an RDS server.',
-  3118: 'Unlock the account: ALTER USER ... ACCOUNT UNLOCK.',
+export const SERVER_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
+  1040: {
+    name: 'ER_CON_COUNT_ERROR',
+    hint: 'The database behind {dial} has no connection left: raise max_connections or close some.',
+    means:
+      'As many clients are connected as max_connections allows; on RDS it follows from the memory of the instance.',
+    docs: `${MYSQL}/too-many-connections.html`,
+  },
+  1044: {
+    name: 'ER_DBACCESS_DENIED_ERROR',
+    hint: "The login itself was right; give the user the database: GRANT SELECT ON the_database.* TO '{user}'@'%'.",
+    means: 'The token was accepted, but the user has no privilege on the database that the client named.',
+    docs: `${MYSQL}/grant.html`,
+  },
+  1045: {
+    name: 'ER_ACCESS_DENIED_ERROR',
+    hint: "Check rds-db:connect in the IAM policy for user '{user}' (case matters), that IAM authentication is on, and region {region}; mysql-iam-proxy check prints the policy.",
+    means:
+      'The server refused the token and does not say why: the IAM policy lacks rds-db:connect for this user and database, IAM authentication is off, the token was signed for another host or region, or the user is not there.',
+    docs: `${RDS}/UsingWithRDS.IAMDBAuth.Troubleshooting.html`,
+  },
+  1049: {
+    name: 'ER_BAD_DB_ERROR',
+    hint: 'The login itself was right; correct the name of the database in the client, upper and lower case included.',
+    means: 'The token was accepted, but there is no database of the name that the client gave.',
+    docs: `${MYSQL}/identifier-case-sensitivity.html`,
+  },
+  1129: {
+    name: 'ER_HOST_IS_BLOCKED',
+    hint: 'Run FLUSH HOSTS on the database (from 8.4 on TRUNCATE TABLE performance_schema.host_cache), raise max_connect_errors, and see which health check or probe hits {dial}.',
+    means:
+      'Connections from this address broke off before their login max_connect_errors times in a row, so the server locks the address out. Behind an NLB that is everybody; its health checks of the database port alone can do it.',
+    docs: `${MYSQL}/blocked-host.html`,
+  },
+  1130: {
+    name: 'ER_HOST_NOT_PRIVILEGED',
+    hint: 'Let the database user log in from this address (behind an NLB: the address of the NLB).',
+    means:
+      "No user of the server may come from this address; users that IAM lets in are best made for any, as 'name'@'%'.",
+    docs: `${RDS}/UsingWithRDS.IAMDBAuth.DBAccounts.html`,
+  },
+  1203: {
+    name: 'ER_TOO_MANY_USER_CONNECTIONS',
+    hint: "Close some connections of '{user}', or raise max_user_connections.",
+    means: 'The user has as many connections open as max_user_connections allows each user.',
+    docs: `${MYSQL}/user-resources.html`,
+  },
+  1226: {
+    name: 'ER_USER_LIMIT_REACHED',
+    hint: "Close some connections of '{user}', or raise the limit: ALTER USER '{user}' WITH MAX_USER_CONNECTIONS 0.",
+    means: 'The user has reached a limit of its own account, such as MAX_USER_CONNECTIONS.',
+    docs: `${MYSQL}/user-resources.html`,
+  },
+  1524: {
+    name: 'ER_PLUGIN_IS_NOT_LOADED',
+    hint: 'The server lacks the plugin of this user: IAM authentication is off, or this is not an RDS server.',
+    means:
+      'The user was made with AWSAuthenticationPlugin, which the server has only while IAM authentication is on for the instance or cluster.',
+    docs: `${RDS}/UsingWithRDS.IAMDBAuth.Enabling.html`,
+  },
+  3118: {
+    name: 'ER_ACCOUNT_HAS_BEEN_LOCKED',
+    hint: "Unlock the account: ALTER USER '{user}'@'%' ACCOUNT UNLOCK.",
+    means: 'The user is there and locked; nobody can log in as it.',
+    docs: `${MYSQL}/account-locking.html`,
+  },
+  3159: {
+    name: 'ER_SECURE_TRANSPORT_REQUIRED',
+    hint: 'Dial the database or a TCP listener of the NLB: something between {dial} and the server ends the TLS.',
+    means:
+      'The server takes only TLS connections (require_secure_transport) and saw this one without. The proxy never logs in without TLS, so what stands between has taken it off.',
+    docs: `${MYSQL}/using-encrypted-connections.html`,
+  },
 }
 
 /** The one error type of this project: a stable code, and a message that says what happened with the names involved; never a secret. */
@@ -288,7 +468,7 @@ export function asProxyError(thrown: unknown): ProxyError {
 
 /** What a person does about `error`; `values` are those of the endpoint. '' where the server said it all. */
 export function hintFor(error: ProxyError, values: Readonly<Record<string, string | undefined>>): string {
-  const hint = error.serverError ? (SERVER_HINTS[error.serverError.errno] ?? '') : ERRORS[error.code].hint
+  const hint = error.serverError ? (SERVER_ERRORS[error.serverError.errno]?.hint ?? '') : ERRORS[error.code].hint
   return fillHint(hint, { ...values, ...error.values })
 }
 
