@@ -29,7 +29,7 @@ ${exitCodes()}
 
 ## Errors
 
-What a client is told is \`mysql-iam-proxy: WHAT HAPPENED. WHAT TO DO\`, with the values of the endpoint in place of \`{rds}\`, \`{dial}\`, \`{region}\` and \`{user}\`. Where the server itself refuses, its own error code and text reach the client, with a hint behind them where there is one. The log line of each has its code.
+What a client is told is \`mysql-iam-proxy: WHAT HAPPENED. WHAT TO DO\`, with the values of the endpoint in place of \`{rds}\`, \`{dial}\`, \`{region}\` and \`{user}\`. Where the server itself refuses, its own error code and text reach the client, with a hint behind them where there is one. The log line of each has its code. What each means, and where more is written: [errors.md](errors.md).
 
 | code | ERR | SQLSTATE | log level | what to do |
 | --- | --- | --- | --- | --- |

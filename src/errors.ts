@@ -17,16 +17,16 @@ interface ErrorSpec {
   /** what a person does about it; one sentence */
   hint: string
   /** what it means, in a sentence or two */
-  means?: string
+  means: string
   /** where more is written: a URL, or a page of this project */
-  docs?: string
+  docs: string
 }
 
 /** A refusal that the server itself speaks. */
 interface ServerErrorSpec {
   /** the server's symbol */
   name: string
-  /** what a person does about it, added to the server's message; one sentence */
+  /** what a person does about it, added to the server's message; '' where that says it all */
   hint: string
   means: string
   docs: string
@@ -40,6 +40,8 @@ const MYSQL = 'https://dev.mysql.com/doc/refman/8.4/en'
 const CONNECT = { errno: 2003, sqlState: 'HY000', level: 'error', exitCode: 4 } as const
 const TLS = { errno: 2026, sqlState: 'HY000', level: 'error', exitCode: 5 } as const
 const CREDENTIALS = { errno: 2061, sqlState: 'HY000', level: 'error', exitCode: 3 } as const
+const REFUSED = { errno: 1045, sqlState: '28000', level: 'warn', exitCode: 7 } as const
+const FINDING = { errno: 1105, sqlState: 'HY000', level: 'warn', exitCode: 1 } as const
 const CLIENT = { errno: 1043, sqlState: '08S01', level: 'info', exitCode: 1 } as const
 
 const specs = {
@@ -224,6 +226,126 @@ const specs = {
     means: 'Credentials took longer than the time for the login.',
     docs: `${SDK}/standardized-credentials.html`,
   },
+  CREDENTIALS_PROGRAM_MISSING: {
+    ...CREDENTIALS,
+    hint: 'Install the program that credential_process names in ~/.aws/config, or correct its path there.',
+    means:
+      'The profile gets its credentials from a program, such as aws_signing_helper of IAM Roles Anywhere, and that program is not there.',
+    docs: `${SDK}/feature-process-credentials.html`,
+  },
+  CREDENTIALS_REJECTED: {
+    ...CREDENTIALS,
+    hint: 'Get new credentials: these are expired, deleted or mistyped; see them with aws configure list.',
+    means:
+      'Credentials were found, but AWS itself does not accept them, so no database will accept a token signed with them.',
+    docs: `${SDK}/standardized-credentials.html`,
+  },
+  CLOCK_SKEW: {
+    ...CREDENTIALS,
+    hint: 'Set the clock of this machine by NTP: a token carries its time of signing.',
+    means:
+      'The clock of this machine is minutes away from that of AWS. A token from the future, or older than 15 minutes, is refused.',
+    docs: 'https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html',
+  },
+
+  // What only check finds out, before, beside or after a login.
+  IAM_AUTHENTICATION_OFF: {
+    ...REFUSED,
+    hint: 'Turn on IAM authentication of {rds}: aws rds modify-db-instance or modify-db-cluster --enable-iam-database-authentication.',
+    means:
+      'The database takes no tokens from anybody: IAM authentication is a setting of the instance or cluster, off by default.',
+    docs: `${RDS}/UsingWithRDS.IAMDBAuth.Enabling.html`,
+  },
+  DATABASE_NOT_AVAILABLE: {
+    ...CONNECT,
+    hint: 'Start the database, or wait until RDS says that it is available.',
+    means: 'RDS says that the database is stopped, starting or broken; nobody can log in.',
+    docs: `${RDS}/accessing-monitoring.html`,
+  },
+  NLB_LISTENER_MISSING: {
+    ...CONNECT,
+    hint: 'Give the load balancer a TCP listener on the port of {dial}, or name the port of the one it has in --connect.',
+    means: 'The load balancer is there but does not listen on the port that is dialled.',
+    docs: `${NLB}/load-balancer-listeners.html`,
+  },
+  NLB_LISTENER_NOT_TCP: {
+    ...CONNECT,
+    hint: 'Make the listener on the port of {dial} a TCP listener.',
+    means:
+      'A TLS listener waits for TLS at once, but the MySQL protocol begins in clear; and TLS must reach the database itself.',
+    docs: `${NLB}/load-balancer-listeners.html`,
+  },
+  NLB_TARGETS_MISSING: {
+    ...CONNECT,
+    hint: 'Register the present addresses of {rds} in the target group.',
+    means: 'The listener forwards to a target group in which nothing is registered.',
+    docs: `${NLB}/load-balancer-target-groups.html`,
+  },
+  NLB_TARGETS_STALE: {
+    ...FINDING,
+    hint: 'Register the present addresses of {rds} in the target group, and deregister the others.',
+    means:
+      'The target group has addresses that the RDS endpoint does not have (any longer): those of before a failover or maintenance, or of another database.',
+    docs: `${NLB}/load-balancer-target-groups.html`,
+  },
+  NLB_TARGETS_UNHEALTHY: {
+    ...FINDING,
+    hint: "Let the load balancer's security group and subnets reach the port of the database.",
+    means:
+      'The health checks of the load balancer do not reach a target; with no healthy one left, an NLB tries them all.',
+    docs: `${NLB}/target-group-health-checks.html`,
+  },
+  NLB_IDLE_TIMEOUT: {
+    ...FINDING,
+    hint: 'Set --keepalive well below the idle timeout of the NLB.',
+    means:
+      'An NLB forgets connections that are idle for longer than its timeout, 350 s by default, and answers the next packet with a reset.',
+    docs: `${NLB}/update-idle-timeout.html`,
+  },
+  AWS_ACCESS_DENIED: {
+    ...FINDING,
+    hint: 'Allow the action that the message names, if check shall look there; logins do not need it.',
+    means: 'The credentials may not look at that part of the AWS side.',
+    docs: 'docs/check.md',
+  },
+  AWS_UNREACHABLE: {
+    ...FINDING,
+    hint: 'Nothing to do for logins, which do not need it; to look at the AWS side, run check where the AWS API can be reached.',
+    means: 'The AWS API did not answer; in a private subnet that is so without a NAT gateway or a VPC endpoint.',
+    docs: 'docs/check.md',
+  },
+  AWS_NOT_FOUND: {
+    ...FINDING,
+    hint: 'Check that the credentials are of the account, and --region of the region, that the database and the load balancer are in.',
+    means: 'The API knows no database, or no load balancer, of that name in this account and region.',
+    docs: 'docs/check.md',
+  },
+  TLS_EXPIRES_SOON: {
+    ...FINDING,
+    hint: 'Rotate the server certificate in RDS before it ends.',
+    means: 'The certificate of the server is good for only a few more days; after that every login fails.',
+    docs: `${RDS}/UsingWithRDS.SSL-certificate-rotation.html`,
+  },
+  WRITER_IS_READ_ONLY: {
+    ...FINDING,
+    hint: 'Register the present addresses of {rds} with the NLB; if it is dialled directly, a failover may be under way.',
+    means:
+      'The endpoint is that of the writer, but the server that answers is read-only: most likely the writer of before a failover. Certificates cannot tell the two apart.',
+    docs: `${NLB}/load-balancer-target-groups.html`,
+  },
+  MAX_CONNECT_ERRORS_LOW: {
+    ...FINDING,
+    hint: 'Set max_connect_errors to 1000000 or more in the parameter group: behind a load balancer all clients have its address.',
+    means:
+      'After so many connections in a row that break off before their login, the server locks out the address of the load balancer, and with it everybody (ERROR 1129).',
+    docs: `${MYSQL}/blocked-host.html`,
+  },
+  LOCAL_LEG_FAILED: {
+    ...CONNECT,
+    hint: 'This may be a bug in mysql-iam-proxy: please report it with the output of check --json.',
+    means: 'The login to the database went well, but the same through the proxy itself, with a MySQL client, did not.',
+    docs: 'README.md',
+  },
 
   CLIENT_CLOSED: {
     ...CLIENT,
@@ -381,8 +503,9 @@ export const SERVER_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
   },
   1049: {
     name: 'ER_BAD_DB_ERROR',
-    hint: 'The login itself was right; correct the name of the database in the client, upper and lower case included.',
-    means: 'The token was accepted, but there is no database of the name that the client gave.',
+    hint: '',
+    means:
+      'The token was accepted, but there is no database of the name that the client gave; upper and lower case count.',
     docs: `${MYSQL}/identifier-case-sensitivity.html`,
   },
   1129: {
@@ -497,7 +620,7 @@ export function toERR_Packet(error: ProxyError, values: Readonly<Record<string, 
 }
 
 /** `hint` with its `{name}` placeholders filled from `values`; a name without a value stays, in round brackets. */
-function fillHint(hint: string, values: Readonly<Record<string, string | undefined>>): string {
+export function fillHint(hint: string, values: Readonly<Record<string, string | undefined>>): string {
   return hint.replace(/\{(\w+)\}/g, (_placeholder, name: string) => values[name] ?? `(${name})`)
 }
 

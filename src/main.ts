@@ -68,6 +68,15 @@ export async function main(args: readonly string[]): Promise<number> {
       await runDemo({ listen: settings.listen, keepUp: true, print, signal: stop.signal })
       signal = undefined // Ctrl-C is how a demo ends
     })
+    .command(
+      'explain [code]',
+      'Say what an error means and what to do about it',
+      command => command.positional('code', { type: 'string', describe: 'For example 1045 or TLS_WRONG_NAME' }),
+      async ({ code }) => {
+        const { explain } = await import('./commands/explain.ts')
+        process.stdout.write(explain(code))
+      },
+    )
     .completion('completion', 'Print the completion script of your shell (bash, zsh)')
     .strict()
     .locale('en')

@@ -129,6 +129,10 @@ function messageOf(error: unknown): string {
 /** What the SDK's SSO provider says of a session that is over; the service itself says it of one that was revoked. */
 const SSO_IS_OVER = /\bSSO session\b|aws sso login|UnauthorizedException: Session token not found/
 
+/** How shells say that there is no such program; the group is its name. */
+const NO_SUCH_PROGRAM =
+  /^\S*sh: (?:(?:line )?\d+: )?(.+): (?:not found|command not found|No such file or directory)$|^'(.+)' is not recognized as an internal/m
+
 /** What the AWS SDK threw, as one of ours. Only the first line: helpers may print more than is theirs to show. */
 export function explainCredentialsError(error: unknown, profile: string | undefined): ProxyError {
   if (error instanceof ProxyError) return error
@@ -141,6 +145,11 @@ export function explainCredentialsError(error: unknown, profile: string | undefi
   }
   if (/from any providers/.test(message)) {
     return new ProxyError('CREDENTIALS_MISSING', `no AWS credentials found${ofProfile}`, { cause: error })
+  }
+  const missing = message.startsWith('Command failed:') ? NO_SUCH_PROGRAM.exec(messageOf(error)) : null
+  if (missing) {
+    const what = `the program of credential_process${ofProfile} does not exist: ${(missing[1] ?? missing[2])!.slice(0, 200)}`
+    return new ProxyError('CREDENTIALS_PROGRAM_MISSING', what, { cause: error })
   }
   // Behind this stands the whole command line, which may hold a password.
   const why = message.startsWith('Command failed:') ? 'credential_process failed' : message

@@ -386,7 +386,7 @@ const duringLogin: Fault[] = [
     ],
   },
   passedOn(1049, '42000', "Unknown database 'shop'"),
-  passedOn(3159, 'HY000', 'Connections using insecure transport are prohibited'),
+  passedOn(3159, 'HY000', 'Connections using insecure transport are prohibited', /ends the TLS/),
   passedOn(3118, 'HY000', "Access denied for user 'iam_user'@'10.0.0.5'. Account is locked.", /ACCOUNT UNLOCK/),
   passedOn(1524, 'HY000', "Plugin 'AWSAuthenticationPlugin' is not loaded", /IAM authentication is off/),
   passedOn(1040, '08004', 'Too many connections', /raise max_connections/),

@@ -10,6 +10,7 @@ import type { AccessKey } from '../demo/verify-token.ts'
 import { formatHostPort, type HostPort } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { createProxy, type ProxyOptions } from '../index.ts'
+import { wrap } from '../text.ts'
 
 export interface DemoOptions {
   /** host:port for the proxy; another free port where it is taken */
@@ -165,15 +166,4 @@ function createAccessKey(): AccessKey {
 
 function bold(text: string): string {
   return process.stdout.isTTY && !process.env.NO_COLOR ? styleText('bold', text) : text
-}
-
-/** `text` in lines of at most `width` characters, where its words allow. */
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = []
-  for (const word of text.split(' ')) {
-    const line = lines.at(-1)
-    if (line !== undefined && line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`
-    else lines.push(word)
-  }
-  return lines
 }

@@ -1,0 +1,80 @@
+/** `mysql-iam-proxy explain [CODE]`: what an error means, what to do about it, and where more is written. */
+import { ERRORS, fillHint, ProxyError, SERVER_ERRORS } from '../errors.ts'
+import { wrap } from '../text.ts'
+
+/** One row of either table. */
+interface Entry {
+  /** the project's code, or the server's symbol */
+  name: string
+  errno: number
+  /** undefined where the server itself speaks */
+  exitCode: number | undefined
+  hint: string
+  means: string
+  docs: string
+}
+
+const ENTRIES: Entry[] = [
+  ...Object.entries(SERVER_ERRORS).map(([errno, row]) => ({ ...row, errno: Number(errno), exitCode: undefined })),
+  ...Object.entries(ERRORS).map(([name, row]) => ({ name, ...row })),
+]
+
+/** What a hint's placeholders stand for where there is no endpoint. */
+const IN_GENERAL = {
+  rds: 'the RDS endpoint',
+  dial: 'the address of --connect',
+  region: 'REGION',
+  user: 'USER',
+  ssoLogin: 'aws sso login --profile NAME',
+}
+
+const WIDTH = 80
+
+/**
+ * The explanation of `code`: a code of this project, an error number or a symbol of the server, in any case; without one, the list.
+ * @throws ProxyError CONFIG_INVALID for a code that there is not, with the nearest that there is
+ */
+export function explain(code: string | undefined): string {
+  if (code === undefined) return list()
+  const wanted = code.toUpperCase().replace(/^ERROR[ _]?/, '')
+  const found = ENTRIES.filter(({ name, errno }) => name === wanted || String(errno) === wanted)
+  if (found.length > 0) return found.map(describe).join('\n')
+  const nearest = ENTRIES.map(({ name }) => ({ name, distance: distance(wanted, name) })).sort(
+    (left, right) => left.distance - right.distance,
+  )[0]!
+  const suggestion = nearest.distance <= wanted.length / 2 ? `; did you mean ${nearest.name}?` : ''
+  throw new ProxyError('CONFIG_INVALID', `there is no error ${code.slice(0, 60)}${suggestion}`)
+}
+
+function describe({ name, errno, exitCode, hint, means, docs }: Entry): string {
+  const numbers = exitCode === undefined ? `ERROR ${errno} of the server` : `ERROR ${errno}, exit code ${exitCode}`
+  const paragraphs = [means]
+  if (hint) paragraphs.push(`What to do: ${fillHint(hint, IN_GENERAL)}`)
+  paragraphs.push(`More: ${docs}`)
+  const lines = paragraphs.map(text => wrap(text, WIDTH - 2).map(line => `  ${line}`))
+  return [`${name} (${numbers})`, ...lines.flatMap(paragraph => ['', ...paragraph]), ''].join('\n')
+}
+
+function list(): string {
+  const width = Math.max(...ENTRIES.map(({ name }) => name.length))
+  const rows = ENTRIES.map(({ name, errno, means }) => {
+    const [first] = wrap(means, WIDTH - width - 9)
+    const more = first === means ? '' : ' …'
+    return `${errno}  ${name.padEnd(width)}  ${first}${more}`
+  })
+  return `${rows.join('\n')}\n\nmysql-iam-proxy explain CODE says more, for example: explain 1045\n`
+}
+
+/** How many letters must be put in, left out or changed to come from one word to the other (Levenshtein). */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, column) => column)
+  for (const [index, letter] of [...from].entries()) {
+    const next = [index + 1]
+    for (let column = 1; column <= to.length; column++) {
+      const change = row[column - 1]! + (letter === to[column - 1] ? 0 : 1)
+      next.push(Math.min(change, row[column]! + 1, next[column - 1]! + 1))
+    }
+    row = next
+  }
+  return row[to.length]!
+}
