@@ -69,6 +69,15 @@ export async function main(args: readonly string[]): Promise<number> {
       signal = undefined // Ctrl-C is how a demo ends
     })
     .command(
+      'check [name]',
+      'Walk the path of a login, and say what is wrong and what to do about it',
+      takes('check', y => y.positional('name', { type: 'string', describe: 'The database user, in place of --user' })),
+      async flags => {
+        const { runCheck } = await import('./commands/check.ts')
+        exitCode = await runCheck(flags, stop.signal)
+      },
+    )
+    .command(
       'explain [code]',
       'Say what an error means and what to do about it',
       command => command.positional('code', { type: 'string', describe: 'For example 1045 or TLS_WRONG_NAME' }),

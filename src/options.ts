@@ -233,6 +233,23 @@ export const OPTIONS = {
     default: 'auto',
     describe: 'auto: for people on a terminal, JSON lines otherwise',
   },
+  database: {
+    kind: 'text',
+    placeholder: 'NAME',
+    commands: ['check'],
+    describe: 'The database to name at the login (default: none)',
+  },
+  aws: {
+    kind: 'switch',
+    commands: ['check'],
+    describe:
+      'Look at the AWS side as well, where the credentials may: the database in RDS, the load balancer before it',
+  },
+  json: {
+    kind: 'switch',
+    commands: ['check'],
+    describe: 'Say how it came out in one JSON document, for scripts',
+  },
 } as const satisfies Record<string, OptionSpec>
 
 export type OptionName = keyof typeof OPTIONS

@@ -135,13 +135,12 @@ const TIME_TO_LEAVE = 2_000
  * login does not count. Never rejects.
  */
 export async function leave({ wire, greeting }: Upstream): Promise<void> {
-  const isGreeted = wire.sequence === 1
-  const isUnverified =
-    wire.sequence === 2 && wire.socket instanceof TLSSocket && Boolean(wire.socket.authorizationError)
-  if (!(isGreeted || isUnverified) || wire.socket.destroyed) return
+  const inTls = wire.socket instanceof TLSSocket
+  const isUnanswered = wire.sequence === (inTls ? 2 : 1)
+  if (!isUnanswered || wire.socket.destroyed) return
   wire.deadline = Date.now() + TIME_TO_LEAVE
   try {
-    writePacket(wire, encodeHandshakeResponse41(loginToBeRefused(greeting, isUnverified)))
+    writePacket(wire, encodeHandshakeResponse41(loginToBeRefused(greeting, inTls)))
     for (;;) {
       const packet = await readPacket(wire, 'the refusal of the login')
       if (packet[0] === OK) return writeCommand(wire, COM_QUIT) // a server without passwords
@@ -153,11 +152,16 @@ export async function leave({ wire, greeting }: Upstream): Promise<void> {
   }
 }
 
+/** Asks for TLS without a login in mind, to look at the server's certificate; `leave` ends it in good order. */
+export function requestTls({ wire, greeting }: Upstream): void {
+  writePacket(wire, encodeSSLRequest(loginToBeRefused(greeting, true)))
+}
+
 /** Names nobody, and holds no secret: it goes in clear, or to a server of which nobody knows who it is. */
-function loginToBeRefused(greeting: HandshakeV10, insideTls: boolean): HandshakeResponse41 {
+function loginToBeRefused(greeting: HandshakeV10, inTls: boolean): HandshakeResponse41 {
   const capabilities = sentUpstream(0, greeting.capabilities, { database: false, attributes: false })
   return {
-    capabilities: insideTls ? capabilities : capabilities & ~CLIENT_SSL,
+    capabilities: inTls ? capabilities : capabilities & ~CLIENT_SSL,
     maxPacketSize: 0,
     charset: greeting.charset,
     reserved: Buffer.alloc(23),
@@ -170,7 +174,8 @@ function loginToBeRefused(greeting: HandshakeV10, insideTls: boolean): Handshake
   }
 }
 
-function writeCommand(wire: Wire, command: number): void {
+/** A command without parameters. */
+export function writeCommand(wire: Wire, command: number): void {
   wire.sequence = 0
   writePacket(wire, Buffer.of(command))
 }
@@ -222,15 +227,8 @@ function isAccessDenied(payload: Buffer): boolean {
   return payload[0] === ERR && payload.length >= 3 && payload.readUInt16LE(1) === ER_ACCESS_DENIED_ERROR
 }
 
-async function loginOnce(
-  upstream: Upstream,
-  target: Target,
-  client: HandshakeResponse41,
-  user: string,
-  tokenInHandshake: boolean,
-): Promise<Buffer> {
-  const { endpoint, trust } = target
-  const { wire, greeting } = upstream
+/** Whether a token can be sent to a server of this greeting at all. @throws ProxyError TLS_NOT_OFFERED, UPSTREAM_TOO_OLD */
+export function throwUnlessFit(greeting: HandshakeV10, endpoint: Endpoint): void {
   if (!has(greeting.capabilities, CLIENT_SSL)) {
     throw new ProxyError('TLS_NOT_OFFERED', `the server at ${formatHostPort(endpoint.dial)} does not offer TLS`)
   }
@@ -240,6 +238,18 @@ async function loginOnce(
       `the server at ${formatHostPort(endpoint.dial)}, version ${greeting.serverVersion}, cannot take a token`,
     )
   }
+}
+
+async function loginOnce(
+  upstream: Upstream,
+  target: Target,
+  client: HandshakeResponse41,
+  user: string,
+  tokenInHandshake: boolean,
+): Promise<Buffer> {
+  const { endpoint, trust } = target
+  const { wire, greeting } = upstream
+  throwUnlessFit(greeting, endpoint)
   await target.queue.turn(timeForToken(wire), target.state)
   const token = await timed(target.state, 'token', createTokenInTime(target, user, wire))
 

@@ -1,0 +1,89 @@
+/** Walks the path of a login, top to bottom, and stops at the first thing that is wrong. */
+import { formatHostPort, regionOf } from '../endpoint.ts'
+import { asProxyError, ProxyError } from '../errors.ts'
+import { createProxy, type ProxyOptions } from '../index.ts'
+import { createCredentials, createTokenSource } from '../token.ts'
+import { createTrust } from '../trust.ts'
+import { adviseOn } from './advice.ts'
+import { checkDatabase, checkLoadBalancer } from './aws.ts'
+import { checkClock, checkCredentials, checkToken } from './credentials.ts'
+import { checkLocalLeg, checkLogin, checkSession } from './login.ts'
+import { checkDns, checkGreeting, checkTcp } from './network.ts'
+import { hintValuesOf, isIndirect, type Path } from './path.ts'
+import { checkTls } from './tls.ts'
+import { type Notes, type Reporter, startWalk, type WalkResult } from './walk.ts'
+
+export interface CheckOptions {
+  /** as for serving; where it rejects, the configuration is what is wrong */
+  proxy: () => Promise<ProxyOptions>
+  /** the database user to log in as */
+  user: string | undefined
+  database: string | undefined
+  /** look at the AWS side as well */
+  aws: boolean
+}
+
+/** Resolves with how it came out; everything that it opened is closed then. Never rejects but for `stop`. */
+export async function check(options: CheckOptions, reporter: Reporter, stop: AbortSignal): Promise<WalkResult> {
+  let path: Path | undefined
+  const walk = startWalk(reporter, {
+    hintValues: () => hintValuesOf(path),
+    advise: error => adviseOn(error, path),
+  })
+  const steps = async () => {
+    const known = await walk.step('configuration', notes => configure(options, stop, notes))
+    path = known
+    await walk.step('credentials', notes => checkCredentials(known, notes))
+    await walk.step('clock', notes => checkClock(known, notes))
+    await walk.step('token', notes => checkToken(known, notes))
+    await walk.step('DNS', notes => checkDns(known, notes))
+    if (options.aws) {
+      await walk.step('AWS: database', notes => checkDatabase(known, notes))
+      await walk.step('AWS: load balancer', notes => checkLoadBalancer(known, notes))
+    }
+    const attempts = await walk.step('TCP', notes => checkTcp(known, notes))
+    await walk.step('greeting', notes => checkGreeting(known, attempts, notes))
+    await walk.step('TLS', notes => checkTls(known, notes))
+    await walk.step('login', notes => checkLogin(known, notes))
+    const connection = await walk.step('local leg', notes => checkLocalLeg(known, notes))
+    await walk.step('session', notes => checkSession(known, connection, notes))
+  }
+  // Told by the step already.
+  await steps().catch(asProxyError)
+  for (const close of path ? (path as Path).cleanup.reverse() : []) await close()
+  const result = walk.result()
+  reporter.finish(result)
+  return result
+}
+
+/** @throws ProxyError CONFIG_INVALID */
+async function configure({ proxy, user, database }: CheckOptions, stop: AbortSignal, notes: Notes): Promise<Path> {
+  const options = await proxy()
+  const { endpoint } = createProxy(options)
+  const { rds, dial } = endpoint
+  const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
+  notes.fact('dials', `${formatHostPort(dial)}${isIndirect(endpoint) ? '' : ', the RDS endpoint itself'}`)
+  notes.fact('certificate', rds.host)
+  notes.fact('signs for', `${formatHostPort(rds)}, region ${rds.region}`)
+  if (!user) {
+    const message = 'check logs in, and needs the database user to log in as: --user NAME, or check NAME'
+    throw new ProxyError('CONFIG_INVALID', message)
+  }
+  notes.fact('user', database === undefined ? user : `${user}, database ${database}`)
+  const named = regionOf(rds.host)
+  if (named !== undefined && named !== rds.region) {
+    notes.warn(new ProxyError('CONFIG_INVALID', `--region ${rds.region} is not the region in ${rds.host}, ${named}`))
+  }
+  const credentials = createCredentials(rds.region, options.profile)
+  const createToken = createTokenSource(rds, credentials)
+  return {
+    options,
+    target: { endpoint, trust, createToken, takesTokenInHandshake: undefined },
+    profile: options.profile,
+    credentials,
+    user,
+    database,
+    stop,
+    cleanup: [],
+  }
+}

@@ -1,0 +1,42 @@
+/** Commands of the AWS CLI to copy. */
+import type { Path } from './path.ts'
+
+export function enableIamCommand({ target, rdsSays }: Path): string {
+  const { host, region } = target.endpoint.rds
+  const isCluster = rdsSays ? rdsSays.kind === 'cluster' : host.includes('.cluster-')
+  const identifier = quote(rdsSays?.identifier ?? host.split('.')[0]!)
+  if (rdsSays?.kind === 'proxy' || /\.proxy-/.test(host)) {
+    return shell(
+      'aws rds modify-db-proxy',
+      `--region ${region}`,
+      `--db-proxy-name ${identifier}`,
+      '--auth \'[{"IAMAuth":"REQUIRED","AuthScheme":"SECRETS","SecretArn":"…"}]\'',
+    )
+  }
+  const [command, option] = isCluster
+    ? ['modify-db-cluster', '--db-cluster-identifier']
+    : ['modify-db-instance', '--db-instance-identifier']
+  return shell(
+    `aws rds ${command}`,
+    `--region ${region}`,
+    `${option} ${identifier}`,
+    '--enable-iam-database-authentication',
+    '--apply-immediately',
+  )
+}
+
+/** https://docs.aws.amazon.com/cli/latest/reference/elbv2/register-targets.html */
+export function registerTargetsCommand(targetGroup: string, addresses: string[], port: number): string {
+  const targets = addresses.map(address => `Id=${address},Port=${port}`).join(' ')
+  return shell('aws elbv2 register-targets', `--target-group-arn ${targetGroup}`, `--targets ${targets}`)
+}
+
+/** A command with an option on each line. */
+export function shell(command: string, ...options: string[]): string {
+  return [command, ...options].join(' \\\n  ')
+}
+
+/** As a word of a shell. */
+export function quote(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}

@@ -1,0 +1,189 @@
+/** Credentials: which provider of the chain gave them, as whom, until when, and whether the clocks agree. */
+import { ProxyError } from '../errors.ts'
+import type { Credentials } from '../token.ts'
+import { clientSettings, explainAwsError } from './aws-client.ts'
+import type { Path } from './path.ts'
+import type { Notes } from './walk.ts'
+
+/** What STS says of credentials. */
+export interface Identity {
+  arn: string
+  account: string
+}
+
+/** The ids that the AWS SDK notes in `$source` of credentials, in its order of asking; the first that is there is told. */
+const SOURCES: [id: string, spoken: string][] = [
+  ['CREDENTIALS_ENV_VARS_STS_WEB_ID_TOKEN', 'a web identity token (AWS_WEB_IDENTITY_TOKEN_FILE)'],
+  ['CREDENTIALS_ENV_VARS', 'the environment (AWS_ACCESS_KEY_ID)'],
+  ['CREDENTIALS_PROFILE_SOURCE_PROFILE', 'a role assumed with another profile (source_profile)'],
+  ['CREDENTIALS_PROFILE_NAMED_PROVIDER', 'a role assumed with credential_source'],
+  ['CREDENTIALS_PROFILE_STS_WEB_ID_TOKEN', 'a web identity token (web_identity_token_file)'],
+  ['CREDENTIALS_PROFILE_SSO', 'IAM Identity Center (SSO)'],
+  ['CREDENTIALS_PROFILE_SSO_LEGACY', 'IAM Identity Center (SSO)'],
+  ['CREDENTIALS_PROFILE_PROCESS', 'credential_process'],
+  ['CREDENTIALS_PROFILE_LOGIN', 'aws login'],
+  ['CREDENTIALS_PROFILE', 'access keys'],
+  ['CREDENTIALS_SSO', 'IAM Identity Center (SSO)'],
+  ['CREDENTIALS_PROCESS', 'credential_process'],
+  ['CREDENTIALS_HTTP', 'the container (ECS, EKS Pod Identity)'],
+  ['CREDENTIALS_IMDS', 'instance metadata (IMDS)'],
+  ['CREDENTIALS_STS_ASSUME_ROLE_WEB_ID', 'a web identity token'],
+  ['CREDENTIALS_STS_ASSUME_ROLE', 'an assumed role'],
+]
+
+export async function checkCredentials(path: Path, notes: Notes): Promise<void> {
+  const credentials = await path.credentials()
+  notes.fact('from', sourceOf(credentials, path.profile))
+  notes.fact('key', credentials.accessKeyId)
+  const { expiration } = credentials
+  if (expiration) {
+    const left = expiration.getTime() - Date.now()
+    notes.fact('until', `${seconds(expiration)} (${spokenDuration(left)})`)
+    if (left <= 0) throw new ProxyError('CREDENTIALS_REJECTED', `the AWS credentials expired at ${seconds(expiration)}`)
+  }
+  const { identity, clockAhead, problem } = await askSts(path)
+  path.identity = identity
+  path.clockAhead = clockAhead
+  if (identity) notes.fact('as', identity.arn)
+  // A wrong clock is the next step's to tell.
+  if (problem?.code === 'CREDENTIALS_REJECTED' && !isClockWrong(clockAhead)) throw problem
+  if (problem && !isClockWrong(clockAhead)) notes.warn(problem)
+}
+
+/** In words, with the profile where it is of one. */
+export function sourceOf(credentials: Credentials, profile: string | undefined): string {
+  const ids = (credentials as { $source?: Record<string, unknown> }).$source ?? {}
+  const spoken = SOURCES.find(([id]) => id in ids)?.[1] ?? guessFromEnvironment(process.env)
+  const isOfProfile = profile !== undefined || Object.keys(ids).some(id => id.startsWith('CREDENTIALS_PROFILE'))
+  return isOfProfile ? `profile ${profile ?? process.env.AWS_PROFILE ?? 'default'}: ${spoken}` : spoken
+}
+
+function guessFromEnvironment(environment: NodeJS.ProcessEnv): string {
+  const { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI } = environment
+  if (AWS_CONTAINER_CREDENTIALS_RELATIVE_URI ?? AWS_CONTAINER_CREDENTIALS_FULL_URI) {
+    return 'the container (ECS, EKS Pod Identity)'
+  }
+  return 'instance metadata (IMDS), or another provider of the AWS SDK'
+}
+
+interface StsAnswer {
+  identity: Identity | undefined
+  clockAhead: number | undefined
+  problem: ProxyError | undefined
+}
+
+/** GetCallerIdentity needs no permission. https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html */
+async function askSts({ target, credentials }: Path): Promise<StsAnswer> {
+  const { GetCallerIdentityCommand, STSClient } = await import('@aws-sdk/client-sts')
+  const client = new STSClient(clientSettings(target.endpoint.rds.region, credentials))
+  let clockAhead: number | undefined
+  // Next to the HTTP request, so that a refusal's date is seen too.
+  client.middlewareStack.add(
+    next => async args => {
+      const sent = Date.now()
+      const result = await next(args)
+      const date = (result.response as { headers?: Record<string, string> }).headers?.['date']
+      const theirs = date === undefined ? Number.NaN : Date.parse(date)
+      // The header has whole seconds.
+      if (!Number.isNaN(theirs)) clockAhead = (sent + Date.now()) / 2 - (theirs + 500)
+      return result
+    },
+    { step: 'deserialize', priority: 'low' },
+  )
+  try {
+    const { Arn, Account } = await client.send(new GetCallerIdentityCommand({}))
+    const identity = Arn !== undefined && Account !== undefined ? { arn: Arn, account: Account } : undefined
+    return { identity, clockAhead, problem: undefined }
+  } catch (error) {
+    return { identity: undefined, clockAhead, problem: explainAwsError(error, 'sts:GetCallerIdentity') }
+  } finally {
+    client.destroy()
+  }
+}
+
+/** Signatures from more than this far in the future are refused, in milliseconds. */
+const MOST_AHEAD = 5 * 60_000
+
+/** A token is good for this long from its signing, in milliseconds. */
+const MOST_BEHIND = 15 * 60_000
+
+/** What is worth a word, in milliseconds. */
+const WORTH_A_WARNING = 60_000
+
+function isClockWrong(ahead: number | undefined): boolean {
+  return ahead !== undefined && (ahead > MOST_AHEAD || -ahead > MOST_BEHIND)
+}
+
+/** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html */
+export function checkClock({ clockAhead }: Path, notes: Notes): void {
+  if (clockAhead === undefined) {
+    notes.fact('skew', 'not known: AWS could not be asked')
+    return
+  }
+  const amount = spokenDuration(Math.abs(clockAhead))
+  const spoken = Math.abs(clockAhead) < 2_000 ? 'less than 2 s' : `${amount} ${clockAhead > 0 ? 'ahead' : 'behind'}`
+  notes.fact('skew', spoken)
+  const message = `the clock of this machine is ${spoken === 'less than 2 s' ? 'right' : spoken}, by the date of AWS STS`
+  if (isClockWrong(clockAhead)) throw new ProxyError('CLOCK_SKEW', message)
+  if (Math.abs(clockAhead) > WORTH_A_WARNING) notes.warn(new ProxyError('CLOCK_SKEW', message))
+}
+
+/** What the token says of itself, but for its signature and session token. */
+export async function checkToken({ target, user, credentials }: Path, notes: Notes): Promise<void> {
+  const { host, searchParams } = new URL(`https://${await target.createToken(user)}`)
+  const [, , region] = (searchParams.get('X-Amz-Credential') ?? '').split('/')
+  notes.fact('for', `user ${searchParams.get('DBUser')} on ${host}, region ${region}`)
+  const signed = parseAmzDate(searchParams.get('X-Amz-Date') ?? '')
+  const tokenEnds = signed + Number(searchParams.get('X-Amz-Expires')) * 1_000
+  const credentialsEnd = (await credentials()).expiration?.getTime() ?? tokenEnds
+  const ends = new Date(Math.min(tokenEnds, credentialsEnd))
+  notes.fact('until', `${seconds(ends)} (${spokenDuration(ends.getTime() - Date.now())}); each login signs a new one`)
+}
+
+/** '20250131T120000Z' as Date.now() counts. */
+function parseAmzDate(text: string): number {
+  return Date.parse(text.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'))
+}
+
+function seconds(date: Date): string {
+  return date.toISOString().replace(/\.\d+Z$/, 'Z')
+}
+
+/** Of milliseconds: '47 s', '15 min', '3 h', '12 days'. */
+export function spokenDuration(milliseconds: number): string {
+  const s = Math.round(milliseconds / 1_000)
+  if (Math.abs(s) < 120) return `${s} s`
+  if (Math.abs(s) < 7_200) return `${Math.round(s / 60)} min`
+  if (Math.abs(s) < 172_800) return `${Math.round(s / 3_600)} h`
+  return `${Math.round(s / 86_400)} days`
+}
+
+/**
+ * The first line that credential_process wrote to stderr, without what looks like a secret; undefined where it wrote none.
+ * The SDK's message has the command line first, which may hold a password.
+ */
+export function stderrOf(error: ProxyError): string | undefined {
+  if (!(error.cause instanceof Error) || !error.cause.message.startsWith('Command failed:')) return undefined
+  const line = error.cause.message
+    .split('\n')
+    .slice(1)
+    .map(text => text.trim())
+    .find(text => text !== '')
+  return line === undefined ? undefined : redact(line).slice(0, 200)
+}
+
+/** `text` without what may be a secret: what is called one, and runs of letters and digits as long as a key. */
+export function redact(text: string): string {
+  return text
+    .replace(
+      /((?:secret|token|password|passphrase|signature|credential)[\w-]*["']?\s*[=:]\s*["']?)[^\s"',&]+/gi,
+      '$1***',
+    )
+    .replace(/[A-Za-z0-9+/=_-]{20,}/g, run => (looksLikeKey(run) ? '***' : run))
+}
+
+/** Keys mix capitals, small letters and digits; so do paths, but not within a long part of theirs. */
+function looksLikeKey(run: string): boolean {
+  const parts = run.startsWith('/') ? run.split('/').filter(part => part.length >= 16) : [run]
+  return parts.some(part => /[A-Z]/.test(part) && /[a-z]/.test(part) && /\d/.test(part))
+}

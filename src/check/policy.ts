@@ -1,0 +1,43 @@
+/**
+ * The IAM policy that lets somebody log in to a database.
+ * https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.IAMPolicy.html
+ */
+
+export interface DatabaseUser {
+  partition: string
+  region: string
+  /** 12 digits; undefined: any */
+  account: string | undefined
+  /** `db-…`, `cluster-…` or `prx-…`; undefined: any */
+  resourceId: string | undefined
+  user: string
+}
+
+/** `arn:aws:rds-db:REGION:ACCOUNT:dbuser:RESOURCE_ID/USER`, with `*` for what is not known. */
+export function databaseUserArn({ partition, region, account, resourceId, user }: DatabaseUser): string {
+  return `arn:${partition}:rds-db:${region}:${account ?? '*'}:dbuser:${resourceId ?? '*'}/${user}`
+}
+
+/** The policy as JSON to copy; the ARN has a line of its own, as it is longer than most terminals are wide. */
+export function connectPolicy(user: DatabaseUser): string {
+  const statement = { Effect: 'Allow', Action: 'rds-db:connect', Resource: databaseUserArn(user) }
+  const policy = JSON.stringify({ Version: '2012-10-17', Statement: [statement] }, null, 2)
+  return policy.replace('"Resource": ', '"Resource":\n')
+}
+
+/**
+ * The partition of a region, for where no ARN of the account is known.
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+ */
+export function partitionOf(region: string): string {
+  const prefixes = {
+    'cn-': 'aws-cn',
+    'us-gov-': 'aws-us-gov',
+    'us-iso-': 'aws-iso',
+    'us-isob-': 'aws-iso-b',
+    'eu-isoe-': 'aws-iso-e',
+    'us-isof-': 'aws-iso-f',
+    'eusc-': 'aws-eusc',
+  }
+  return Object.entries(prefixes).find(([prefix]) => region.startsWith(prefix))?.[1] ?? 'aws'
+}

@@ -1,0 +1,123 @@
+/** How a walk is shown: to people as it goes, to scripts as one JSON document. */
+import { styleText } from 'node:util'
+import { ERRORS } from '../errors.ts'
+import { wrap } from '../text.ts'
+import type { Advice, Finding, Reporter, StepResult, WalkResult } from './walk.ts'
+
+const INDENT = '  '
+
+export interface Terminal {
+  write(text: string): void
+  /** in characters */
+  width: number
+  /** whether a line can be written over, and coloured */
+  isLive: boolean
+  colours: boolean
+}
+
+/** For people: a mark and a duration for each step, what was found under it, and at the end what to do. No line is longer than the terminal is wide, but for words that are: they stay whole, to be copied. */
+export function terminalReporter({ write, width, isLive, colours }: Terminal): Reporter {
+  const style = (format: Parameters<typeof styleText>[0], text: string) => (colours ? styleText(format, text) : text)
+  const print = (line: string) => write(`${line}\n`)
+  const say = (text: string, indent = INDENT) => {
+    for (const line of wrap(text, width - indent.length)) print(indent + line)
+  }
+
+  function facts({ facts }: StepResult): void {
+    const names = Object.keys(facts)
+    // Names of hosts are too long for a column of their own.
+    const column = Math.max(0, ...names.map(name => name.length).filter(length => length <= 24)) + 2
+    for (const name of names) {
+      const value = facts[name]!
+      const lines = (Array.isArray(value) ? value : [value]).flatMap(text => wrap(text, width - 2 - column))
+      const isNarrow = name.length <= 24 && lines.every(line => line.length <= width - 2 - column)
+      if (isNarrow) {
+        for (const [index, line] of lines.entries()) print(INDENT + (index === 0 ? name : '').padEnd(column) + line)
+      } else {
+        print(INDENT + name)
+        for (const text of Array.isArray(value) ? value : [value]) say(text, INDENT.repeat(2))
+      }
+    }
+  }
+
+  function advice(all: Advice[]): void {
+    for (const { say: text, copy } of all) {
+      print('')
+      say(text)
+      if (copy === undefined) continue
+      print('')
+      // An ARN alone on its line may be longer than the terminal, and is not to be broken.
+      for (const line of copy.split('\n'))
+        print(line.trim().includes(' ') || line.length + 4 <= width ? `    ${line}` : line)
+    }
+  }
+
+  function warning(finding: Finding): void {
+    const [first, ...rest] = wrap(`! ${finding.message} (${finding.code}). ${finding.hint}`, width - 4)
+    print(INDENT + style('yellow', first!))
+    for (const line of rest) print(`${INDENT}  ${line}`)
+    advice(finding.advice)
+  }
+
+  return {
+    begin(step) {
+      if (isLive) write(`… ${step}`)
+    },
+    end(result) {
+      if (isLive) write('\r\x1b[K')
+      const mark = result.error
+        ? style('red', '✗')
+        : result.warnings.length > 0
+          ? style('yellow', '!')
+          : style('green', '✓')
+      const duration = `${result.milliseconds} ms`
+      print(`${mark} ${style('bold', result.step.padEnd(width - 2 - duration.length))}${duration}`)
+      facts(result)
+      for (const finding of result.warnings) warning(finding)
+    },
+    finish({ failed, exitCode, steps }) {
+      print('')
+      if (!failed) {
+        const warnings = steps.flatMap(step => step.warnings).length
+        const more = warnings === 0 ? '' : warnings === 1 ? ', with one warning' : `, with ${warnings} warnings`
+        print(`${style('green', '✓')} A login through the whole path and a query succeeded${more}.`)
+        return
+      }
+      const [first, ...rest] = wrap(failed.message, width - 2)
+      print(`${style('red', '✗')} ${style('bold', first!)}`)
+      for (const line of rest) print(INDENT + style('bold', line))
+      print('')
+      const means = failed.means
+      say(means)
+      if (failed.hint) {
+        print('')
+        say(`What to do: ${failed.hint}`)
+      }
+      advice(failed.advice)
+      print('')
+      say(`${failed.code}, ERROR ${failed.errno}, exit code ${exitCode}. More:`)
+      say(failed.docs)
+    },
+  }
+}
+
+/** For scripts: one document when the walk is over. `code` is OK or the code of what failed, and stays as it is from release to release. */
+export function jsonReporter(write: (text: string) => void): Reporter {
+  return {
+    begin() {},
+    end() {},
+    finish(result) {
+      write(`${JSON.stringify(toJson(result), null, 2)}\n`)
+    },
+  }
+}
+
+function toJson({ steps, failed, exitCode }: WalkResult): object {
+  return {
+    ok: !failed,
+    code: failed?.code ?? 'OK',
+    exitCode,
+    ...(failed ? { error: { ...failed, sqlState: ERRORS[failed.code].sqlState } } : {}),
+    steps: steps.map(({ error, ...step }) => ({ ...step, code: error?.code ?? 'OK' })),
+  }
+}
