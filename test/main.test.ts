@@ -104,7 +104,7 @@ test('--help', async t => {
   t.equal(stderr, '')
   for (const name of optionsOf('run')) t.match(stdout, `--${name}`)
   t.match(stdout, environmentName('rds-endpoint'), 'the environment is told of')
-  t.match(stdout, 'mysql-iam-proxy demo')
+  for (const command of ['demo', 'check', 'explain']) t.match(stdout, `mysql-iam-proxy ${command}`)
   const widest = Math.max(...stdout.split('\n').map(line => line.length))
   t.ok(widest <= 80, `${widest} columns`)
 })

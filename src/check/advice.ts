@@ -47,7 +47,7 @@ async function adviseOnRefusal(errno: number, path: Path): Promise<Advice[]> {
     case 1049:
       return [
         {
-          say: `The login was right, the database ${database} is not: correct --database. These there are:`,
+          say: `Correct --database ${database}. What there is, as far as ${user} may see it:`,
           copy: 'SHOW DATABASES;',
         },
       ]
@@ -187,13 +187,13 @@ function adviseOnNetwork({ target, addresses, loadBalancer }: Path): Advice[] {
   return advice
 }
 
-function adviseOnWrongName({ target, certificateNames = [] }: Path): Advice[] {
+function adviseOnWrongName({ target, certificateNames = [], loadBalancer }: Path): Advice[] {
   const { endpoint } = target
   const names = certificateNames.filter(name => regionOf(name) !== undefined && !name.startsWith('*'))
   const advice: Advice[] = []
   if (isIndirect(endpoint)) {
     advice.push({
-      say: `Either a target of ${endpoint.dial.host} is stale, and its address now belongs to another database: register what ${endpoint.rds.host} resolves to now, and deregister the rest. (check --aws compares the two.)`,
+      say: `Either a target of ${endpoint.dial.host} is stale, and its address now belongs to another database: register what ${endpoint.rds.host} resolves to now, and deregister the rest.${loadBalancer ? '' : ' (check --aws compares the two.)'}`,
     })
   } else {
     advice.push({

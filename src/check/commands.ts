@@ -27,8 +27,9 @@ export function enableIamCommand({ target, rdsSays }: Path): string {
 
 /** https://docs.aws.amazon.com/cli/latest/reference/elbv2/register-targets.html */
 export function registerTargetsCommand(targetGroup: string, addresses: string[], port: number): string {
-  const targets = addresses.map(address => `Id=${address},Port=${port}`).join(' ')
-  return shell('aws elbv2 register-targets', `--target-group-arn ${targetGroup}`, `--targets ${targets}`)
+  const targets = addresses.map(address => `Id=${address},Port=${port}`)
+  // The ARN comes last, alone on its line: it is longer than most terminals are wide.
+  return shell('aws elbv2 register-targets', '--targets', ...targets, '--target-group-arn', targetGroup)
 }
 
 /** A command with an option on each line. */

@@ -172,13 +172,13 @@ export function stderrOf(error: ProxyError): string | undefined {
   return line === undefined ? undefined : redact(line).slice(0, 200)
 }
 
+const CALLED_SECRET = '(?:secret|token|password|passphrase|signature|key)[\\w-]*'
+
 /** `text` without what may be a secret: what is called one, and runs of letters and digits as long as a key. */
 export function redact(text: string): string {
   return text
-    .replace(
-      /((?:secret|token|password|passphrase|signature|credential)[\w-]*["']?\s*[=:]\s*["']?)[^\s"',&]+/gi,
-      '$1***',
-    )
+    .replace(new RegExp(`(${CALLED_SECRET}["']?\\s*[=:]\\s*["']?)[^\\s"',&]+`, 'gi'), '$1***')
+    .replace(new RegExp(`(${CALLED_SECRET}["']?\\s+["']?)(?=\\S*\\d)[^\\s"']+`, 'gi'), '$1***')
     .replace(/[A-Za-z0-9+/=_-]{20,}/g, run => (looksLikeKey(run) ? '***' : run))
 }
 

@@ -58,7 +58,7 @@ function describe({ name, errno, exitCode, hint, means, docs }: Entry): string {
 function list(): string {
   const width = Math.max(...ENTRIES.map(({ name }) => name.length))
   const rows = ENTRIES.map(({ name, errno, means }) => {
-    const [first] = wrap(means, WIDTH - width - 9)
+    const [first] = wrap(means, WIDTH - width - 10)
     const more = first === means ? '' : ' …'
     return `${errno}  ${name.padEnd(width)}  ${first}${more}`
   })

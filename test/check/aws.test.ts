@@ -1,0 +1,326 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { type Test, test } from 'tap'
+import type { ProxyOptions } from '../../src/index.ts'
+import { type Answer, type AwsApi, identity, startAwsApi } from '../support/aws-api.ts'
+import { type Checked, failsWith, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
+import {
+  ACCESS_DENIED,
+  type Script,
+  startScriptedUpstream,
+  testCertificates,
+  untilResponse,
+} from '../support/scripted-upstream.ts'
+
+const ROLE = 'arn:aws:sts::123456789012:assumed-role/rds-connect/session'
+const IN_REGION = 'abcdefghijkl.eu-west-1.rds.amazonaws.com'
+const INSTANCE = `database-1.${IN_REGION}`
+
+/** https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html */
+function instance(changes: { endpoint?: string; iam?: boolean; status?: string; cluster?: string } = {}): string {
+  const { endpoint = INSTANCE, iam = true, status = 'available', cluster } = changes
+  return `<DBInstances><DBInstance>
+    <DBInstanceIdentifier>database-1</DBInstanceIdentifier>
+    <Engine>mysql</Engine><EngineVersion>8.4.6</EngineVersion>
+    <DBInstanceStatus>${status}</DBInstanceStatus>
+    <Endpoint><Address>${endpoint}</Address><Port>3306</Port></Endpoint>
+    <CACertificateIdentifier>rds-ca-rsa2048-g1</CACertificateIdentifier>
+    <DbiResourceId>db-ABCDEFGHIJKLMNOPQRSTUVWXYZ</DbiResourceId>
+    <IAMDatabaseAuthenticationEnabled>${iam}</IAMDatabaseAuthenticationEnabled>
+    ${cluster === undefined ? '' : `<DBClusterIdentifier>${cluster}</DBClusterIdentifier>`}
+  </DBInstance></DBInstances>`
+}
+
+/** https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBCluster.html */
+function cluster(): string {
+  return `<DBClusters><DBCluster>
+    <DBClusterIdentifier>shop</DBClusterIdentifier>
+    <Engine>aurora-mysql</Engine><EngineVersion>8.0.mysql_aurora.3.08.0</EngineVersion>
+    <Status>available</Status>
+    <Endpoint>shop.cluster-${IN_REGION}</Endpoint>
+    <ReaderEndpoint>shop.cluster-ro-${IN_REGION}</ReaderEndpoint>
+    <CustomEndpoints><member>etl.cluster-custom-${IN_REGION}</member></CustomEndpoints>
+    <DbClusterResourceId>cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ</DbClusterResourceId>
+    <IAMDatabaseAuthenticationEnabled>true</IAMDatabaseAuthenticationEnabled>
+  </DBCluster></DBClusters>`
+}
+
+/** https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBProxy.html */
+function rdsProxy(iamAuth = 'REQUIRED'): string {
+  return `<DBProxies><member>
+    <DBProxyName>pool</DBProxyName>
+    <DBProxyArn>arn:aws:rds:eu-west-1:123456789012:db-proxy:prx-0123456789abcdef0</DBProxyArn>
+    <Status>available</Status><EngineFamily>MYSQL</EngineFamily>
+    <Auth><member><AuthScheme>SECRETS</AuthScheme><IAMAuth>${iamAuth}</IAMAuth></member></Auth>
+  </member></DBProxies>`
+}
+
+const LOAD_BALANCER = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/net/my-nlb/0123456789abcdef'
+const LISTENER = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:listener/net/my-nlb/0123456789abcdef/1'
+const GROUP = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/mysql/0123456789abcdef'
+
+interface Target {
+  id: string
+  state?: string
+  why?: string
+}
+
+interface Balancer {
+  name: string
+  port: number
+  protocol?: string
+  targets?: Target[]
+  idle?: number
+}
+
+/** https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_Operations.html */
+function balancer({ name, port, protocol = 'TCP', targets = [], idle = 350 }: Balancer): AwsApi['answers'] {
+  return {
+    DescribeLoadBalancers: ({ Marker }) =>
+      // On the second page, as in accounts with many.
+      Marker === undefined
+        ? `<LoadBalancers/><NextMarker>2</NextMarker>`
+        : `<LoadBalancers><member>
+            <LoadBalancerArn>${LOAD_BALANCER}</LoadBalancerArn><LoadBalancerName>my-nlb</LoadBalancerName>
+            <DNSName>${name}</DNSName><Type>network</Type><Scheme>internal</Scheme><State><Code>active</Code></State>
+          </member></LoadBalancers>`,
+    DescribeListeners: `<Listeners><member>
+        <ListenerArn>${LISTENER}</ListenerArn><LoadBalancerArn>${LOAD_BALANCER}</LoadBalancerArn>
+        <Protocol>${protocol}</Protocol><Port>${port}</Port>
+        <DefaultActions><member><Type>forward</Type><TargetGroupArn>${GROUP}</TargetGroupArn>
+          <ForwardConfig><TargetGroups><member><TargetGroupArn>${GROUP}</TargetGroupArn></member></TargetGroups></ForwardConfig>
+        </member></DefaultActions>
+      </member></Listeners>`,
+    DescribeListenerAttributes: `<Attributes><member><Key>tcp.idle_timeout.seconds</Key><Value>${idle}</Value></member></Attributes>`,
+    DescribeTargetGroups: `<TargetGroups><member>
+        <TargetGroupArn>${GROUP}</TargetGroupArn><TargetGroupName>mysql</TargetGroupName>
+        <Protocol>TCP</Protocol><Port>3306</Port><TargetType>ip</TargetType>
+      </member></TargetGroups>`,
+    DescribeTargetHealth: `<TargetHealthDescriptions>${targets
+      .map(
+        ({ id, state = 'healthy', why }) => `<member>
+          <Target><Id>${id}</Id><Port>3306</Port></Target>
+          <TargetHealth><State>${state}</State>${why ? `<Description>${why}</Description>` : ''}</TargetHealth>
+        </member>`,
+      )
+      .join('')}</TargetHealthDescriptions>`,
+  }
+}
+
+async function setUp(t: Test, answers: AwsApi['answers']): Promise<AwsApi> {
+  setEnvironment(t)
+  return await startAwsApi(t, { GetCallerIdentity: identity(ROLE), ...answers })
+}
+
+/** localhost is an alias for the load balancer here; nobody listens on its port, where the walk ends if it comes so far. */
+async function closedPort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+function look(t: Test, options: Partial<ProxyOptions>): Promise<Checked> {
+  return runCheck(t, { aws: true, options })
+}
+
+function factsOf({ json }: Checked, step: string): Record<string, string | string[]> {
+  return json.steps.find(found => found.step === step)?.facts ?? {}
+}
+
+test('what RDS says, of every kind of endpoint', async t => {
+  const clusterId = 'cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ'
+  const proxyId = 'prx-0123456789abcdef0'
+  const cases: [name: string, rdsEndpoint: string, answers: AwsApi['answers'], id: string, action: string][] = [
+    [
+      'an instance',
+      INSTANCE,
+      { DescribeDBInstances: instance() },
+      'db-ABCDEFGHIJKLMNOPQRSTUVWXYZ',
+      'DescribeDBInstances',
+    ],
+    [
+      'an instance of a cluster',
+      INSTANCE,
+      { DescribeDBInstances: instance({ cluster: 'shop', iam: false }), DescribeDBClusters: cluster() },
+      clusterId,
+      'DescribeDBClusters',
+    ],
+    ['a cluster', `shop.cluster-${IN_REGION}`, { DescribeDBClusters: cluster() }, clusterId, 'DescribeDBClusters'],
+    ['its readers', `shop.cluster-ro-${IN_REGION}`, { DescribeDBClusters: cluster() }, clusterId, 'DescribeDBClusters'],
+    [
+      'a custom endpoint',
+      `etl.cluster-custom-${IN_REGION}`,
+      { DescribeDBClusters: cluster() },
+      clusterId,
+      'DescribeDBClusters',
+    ],
+    ['an RDS Proxy', `pool.proxy-${IN_REGION}`, { DescribeDBProxies: rdsProxy() }, proxyId, 'DescribeDBProxies'],
+    [
+      'an endpoint of an RDS Proxy',
+      `reader.endpoint.proxy-${IN_REGION}`,
+      {
+        DescribeDBProxyEndpoints:
+          '<DBProxyEndpoints><member><DBProxyName>pool</DBProxyName></member></DBProxyEndpoints>',
+        DescribeDBProxies: rdsProxy(),
+      },
+      proxyId,
+      'DescribeDBProxyEndpoints',
+    ],
+  ]
+  for (const [name, rdsEndpoint, answers, id, action] of cases) {
+    await t.test(name, async t => {
+      const api = await setUp(t, answers)
+      const checked = await look(t, { rdsEndpoint, connect: `localhost:${await closedPort()}` })
+      t.match(factsOf(checked, 'AWS: database'), { 'resource id': id, 'IAM authentication': 'on' })
+      t.ok(api.requests.some(request => request.action === action))
+    })
+  }
+})
+
+test('a database that is not there, not up, or takes no tokens', async t => {
+  const connect = `localhost:${await closedPort()}`
+  await t.test('IAM authentication is off', async t => {
+    await setUp(t, { DescribeDBInstances: instance({ iam: false }) })
+    failsWith(t, await look(t, { connect }), 'AWS: database', 'IAM_AUTHENTICATION_OFF', [
+      new RegExp(`IAM authentication of ${INSTANCE} is off`),
+      /aws rds modify-db-instance .*--region eu-west-1 .*--db-instance-identifier database-1 .*--enable-iam-database-authentication/,
+    ])
+  })
+
+  await t.test('of an RDS Proxy', async t => {
+    await setUp(t, { DescribeDBProxies: rdsProxy('DISABLED') })
+    const checked = await look(t, { connect, rdsEndpoint: `pool.proxy-${IN_REGION}` })
+    failsWith(t, checked, 'AWS: database', 'IAM_AUTHENTICATION_OFF', [/modify-db-proxy .*--db-proxy-name pool/])
+  })
+
+  await t.test('it is stopped', async t => {
+    await setUp(t, { DescribeDBInstances: instance({ status: 'stopped' }) })
+    failsWith(t, await look(t, { connect }), 'AWS: database', 'DATABASE_NOT_AVAILABLE', [/is stopped/])
+  })
+
+  await t.test('it is backing up, which is fine', async t => {
+    await setUp(t, { DescribeDBInstances: instance({ status: 'backing-up' }), ...balancer({ name: 'x', port: 1 }) })
+    t.equal((await look(t, { connect })).json.code, 'DIAL_REFUSED')
+  })
+
+  const missing: Answer[] = [
+    { error: 'DBInstanceNotFound', message: 'DBInstance database-1 not found.', status: 404 },
+    instance({ endpoint: `database-1.zzzzzzzzzzzz.eu-west-1.rds.amazonaws.com` }),
+  ]
+  for (const answer of missing) {
+    await t.test('it is not of this account', async t => {
+      await setUp(t, { DescribeDBInstances: answer })
+      const warning = warningsOf(await look(t, { connect })).find(({ code }) => code === 'AWS_NOT_FOUND')
+      t.match(warning, { message: new RegExp(`no database with the endpoint ${INSTANCE} in eu-west-1`) })
+    })
+  }
+})
+
+test('what the credentials may not see is told, and the walk goes on', async t => {
+  await setUp(t, {})
+  const checked = await look(t, { connect: `localhost:${await closedPort()}` })
+  t.same(
+    warningsOf(checked).map(({ code, message }) => [code, /\S+:\S+$/.exec(message)?.[0]]),
+    [
+      ['AWS_ACCESS_DENIED', 'rds:DescribeDBInstances'],
+      ['AWS_ACCESS_DENIED', 'elasticloadbalancing:DescribeLoadBalancers'],
+    ],
+  )
+  t.equal(checked.json.code, 'DIAL_REFUSED')
+})
+
+test('the load balancer', async t => {
+  const port = await closedPort()
+  const options = { rdsEndpoint: `127.0.0.1:${port}`, region: 'eu-west-1', connect: `localhost:${port}` }
+  const rds = { DescribeDBInstances: instance() }
+
+  await t.test('in good order', async t => {
+    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, targets: [{ id: '127.0.0.1' }] }) })
+    const checked = await look(t, options)
+    t.match(factsOf(checked, 'AWS: load balancer'), {
+      'load balancer': 'my-nlb, network, internal, active',
+      listener: `TCP ${port}, idle timeout 350 s`,
+      'targets of mysql': ['127.0.0.1:3306 healthy, an address of 127.0.0.1'],
+    })
+    t.same(
+      warningsOf(checked).map(({ code }) => code),
+      ['AWS_NOT_FOUND'],
+    )
+  })
+
+  await t.test('with a stale target', async t => {
+    await setUp(t, {
+      ...rds,
+      ...balancer({ name: 'localhost', port, targets: [{ id: '10.0.1.9' }, { id: '10.0.1.8', state: 'draining' }] }),
+    })
+    const warning = warningsOf(await look(t, options)).find(({ code }) => code === 'NLB_TARGETS_STALE')
+    t.match(warning, { message: /127\.0\.0\.1.*does not have: 10\.0\.1\.9$/ })
+    const copy = warning?.advice[0]?.copy ?? ''
+    t.match(copy, `--target-group-arn \\\n  ${GROUP}`)
+    t.match(copy, `Id=127.0.0.1,Port=${port}`)
+  })
+
+  await t.test('with an unhealthy target', async t => {
+    const targets = [{ id: '127.0.0.1', state: 'unhealthy', why: 'Health checks failed' }]
+    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, targets }) })
+    const warning = warningsOf(await look(t, options)).find(({ code }) => code === 'NLB_TARGETS_UNHEALTHY')
+    t.match(warning, { message: /127\.0\.0\.1 \(Health checks failed\)/ })
+  })
+
+  await t.test('without targets', async t => {
+    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port }) })
+    failsWith(t, await look(t, options), 'AWS: load balancer', 'NLB_TARGETS_MISSING', [/mysql has no targets/])
+  })
+
+  await t.test('without a listener on the port', async t => {
+    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port: 3307 }) })
+    failsWith(t, await look(t, options), 'AWS: load balancer', 'NLB_LISTENER_MISSING', [
+      new RegExp(`my-nlb has no listener for localhost:${port}; its listeners: TCP 3307`),
+    ])
+  })
+
+  await t.test('with a TLS listener', async t => {
+    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, protocol: 'TLS' }) })
+    failsWith(t, await look(t, options), 'AWS: load balancer', 'NLB_LISTENER_NOT_TCP', [/a TLS listener/])
+  })
+
+  await t.test('of another account', async t => {
+    await setUp(t, { ...rds, ...balancer({ name: 'other.elb.eu-west-1.amazonaws.com', port }) })
+    const found = warningsOf(await look(t, options)).filter(({ code }) => code === 'AWS_NOT_FOUND')
+    t.match(found.at(-1), { message: /no load balancer of eu-west-1 has the name localhost/ })
+  })
+
+  await t.test('that is not dialled', async t => {
+    await setUp(t, rds)
+    const checked = await look(t, { rdsEndpoint: `127.0.0.1:${port}`, region: 'eu-west-1' })
+    t.match(factsOf(checked, 'AWS: load balancer'), { 'load balancer': /^none/ })
+  })
+})
+
+test('a refused login: the policy has the resource id, also without --aws', async t => {
+  const { authority } = await testCertificates()
+  const cases: [rdsEndpoint: string, answers: AwsApi['answers'], id: string][] = [
+    [INSTANCE, { DescribeDBInstances: instance() }, 'db-ABCDEFGHIJKLMNOPQRSTUVWXYZ'],
+    [`shop.cluster-${IN_REGION}`, { DescribeDBClusters: cluster() }, 'cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ'],
+    [`pool.proxy-${IN_REGION}`, { DescribeDBProxies: rdsProxy() }, 'prx-0123456789abcdef0'],
+  ]
+  for (const [rdsEndpoint, answers, id] of cases) {
+    await t.test(id, async t => {
+      await setUp(t, answers)
+      const certificate = await authority.issue({ names: [rdsEndpoint] })
+      const refuse: Script = async peer => {
+        await untilResponse(peer, {}, certificate)
+        peer.send(ACCESS_DENIED)
+        peer.close()
+      }
+      const upstream = await startScriptedUpstream(t, [refuse])
+      const checked = await runCheck(t, { options: { rdsEndpoint, connect: upstream.address } })
+      const arn = `arn:aws:rds-db:eu-west-1:123456789012:dbuser:${id}/iam_user`
+      failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [new RegExp(`"Resource": ?"${arn}"`)])
+      t.notMatch(checked.text, /--enable-iam-database-authentication/, 'it is on, RDS says')
+    })
+  }
+})

@@ -1,0 +1,401 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { type Test, test } from 'tap'
+import { createAuthority } from '../../src/demo/certificates.ts'
+import type { ErrorCode } from '../../src/index.ts'
+import { CLIENT_SSL } from '../../src/protocol/capabilities.ts'
+import { identity, startAwsApi } from '../support/aws-api.ts'
+import { failsWith, lookedAt, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
+import { realServer } from '../support/mariadb.ts'
+import { checkEnded, hasToken } from '../support/proxy.ts'
+import {
+  ACCESS_DENIED,
+  authSwitch,
+  err,
+  greeting,
+  greetingWithout,
+  RDS_HOST,
+  type Script,
+  startScriptedUpstream,
+  testCertificates,
+  untilResponse,
+} from '../support/scripted-upstream.ts'
+
+const ROLE = 'arn:aws:sts::123456789012:assumed-role/rds-connect/session'
+
+test('a login through the whole path, on a real server', async t => {
+  setEnvironment(t)
+  const api = await startAwsApi(t, { GetCallerIdentity: identity(ROLE) })
+  const server = await realServer(t)
+  const { accessKeyId, secretAccessKey } = server.keys.longTerm
+  Object.assign(process.env, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey })
+  delete process.env['AWS_SESSION_TOKEN']
+  const options = { rdsEndpoint: server.rdsHost, connect: `127.0.0.1:${server.port}`, ca: [server.ca] }
+  const checked = await runCheck(t, { options, database: 'lab' })
+  const { json, text } = checked
+  t.equal(json.code, 'OK')
+  t.same(
+    json.steps.map(({ step }) => step),
+    [
+      'configuration',
+      'credentials',
+      'clock',
+      'token',
+      'DNS',
+      'TCP',
+      'greeting',
+      'TLS',
+      'login',
+      'local leg',
+      'session',
+    ],
+  )
+  const facts = Object.assign({}, ...json.steps.map(step => step.facts))
+  t.match(facts, {
+    dials: `127.0.0.1:${server.port}`,
+    certificate: server.rdsHost,
+    from: /environment/,
+    as: ROLE,
+    skew: 'less than 2 s',
+    for: new RegExp(`user iam_user on ${server.rdsHost}:3306, region ap-northeast-1`),
+    [`127.0.0.1:${server.port}`]: /^open, \d+ ms/,
+    version: server.version,
+    names: [server.rdsHost],
+    protocol: /^TLSv1\.[23], /,
+    'trusted as': 'one of --ca',
+    token: /HandshakeResponse41/,
+    'SELECT CURRENT_USER()': 'iam_user@%',
+    'server is': 'a writer',
+    wait_timeout: /^\d+ s/,
+    keepalive: /after 60 s of idleness, below the 350 s/,
+  })
+  t.match(text, /A login through the whole path and a query succeeded/)
+  t.match(warningsOf(checked), [{ code: 'MAX_CONNECT_ERRORS_LOW', message: /is 100/ }], 'behind a load balancer')
+  t.same(
+    api.requests.map(({ action }) => action),
+    ['GetCallerIdentity'],
+    'nothing else is asked of AWS',
+  )
+
+  await t.test('an unknown database', async t => {
+    const checked = await runCheck(t, { options, database: 'nosuch' })
+    failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [/Unknown database 'nosuch'/, /--database nosuch/])
+    t.equal(checked.json.error?.errno, 1049)
+  })
+
+  await t.test('a user that is not there, and one with a password', async t => {
+    for (const user of ['app', "o'brien"]) {
+      const checked = await runCheck(t, { options, user })
+      t.equal(checked.json.exitCode, 7)
+      t.match(checked.text, `CREATE USER '${user.replace("'", "\\'")}'@'%'`)
+    }
+  })
+
+  await t.test('the wrong key', async t => {
+    const key = process.env['AWS_SECRET_ACCESS_KEY']
+    process.env['AWS_SECRET_ACCESS_KEY'] = 'secret-access-key'
+    t.teardown(() => {
+      process.env['AWS_SECRET_ACCESS_KEY'] = key
+    })
+    const checked = await runCheck(t, { options })
+    failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [/the role rds-connect/, /rds-db:connect/])
+    t.equal(checked.json.error?.errno, 1045)
+  })
+
+  await t.test('the wrong name', async t => {
+    const other = `database-2.${server.rdsHost.split('.').slice(1).join('.')}`
+    const checked = await runCheck(t, { options: { ...options, rdsEndpoint: other } })
+    failsWith(t, checked, 'TLS', 'TLS_WRONG_NAME', [
+      new RegExp(`--rds-endpoint ${server.rdsHost}`),
+      /a target of 127\.0\.0\.1 is stale/,
+    ])
+  })
+
+  await t.test('the wrong region', async t => {
+    const checked = await runCheck(t, { options: { ...options, region: 'us-east-1' } })
+    failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [
+      /signed for region us-east-1, but .* says ap-northeast-1/,
+    ])
+    t.match(warningsOf(checked), [{ code: 'CONFIG_INVALID', message: /us-east-1/ }])
+  })
+
+  await t.test('keepalive too late for an NLB', async t => {
+    const checked = await runCheck(t, { options: { ...options, keepalive: 400_000 } })
+    t.equal(checked.json.code, 'OK')
+    t.match(
+      warningsOf(checked).find(({ code }) => code === 'NLB_IDLE_TIMEOUT'),
+      { message: /400 s|7 min/ },
+    )
+  })
+})
+
+test('without a user', async t => {
+  setEnvironment(t)
+  failsWith(t, await runCheck(t, { user: '' }), 'configuration', 'CONFIG_INVALID', [/--user NAME/])
+})
+
+test('a configuration that cannot be', async t => {
+  setEnvironment(t)
+  const checked = await runCheck(t, { options: { rdsEndpoint: 'my.database' } })
+  failsWith(t, checked, 'configuration', 'CONFIG_INVALID', [/no AWS region in the name my\.database:3306/])
+})
+
+test('a name that DNS does not know', async t => {
+  setEnvironment(t)
+  const checked = await runCheck(t, { options: { connect: 'no-such-nlb.invalid' } })
+  failsWith(t, checked, 'DNS', 'DIAL_DNS', [/no-such-nlb\.invalid/])
+})
+
+test('a closed port', async t => {
+  setEnvironment(t)
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  const checked = await runCheck(t, { options: { connect: `127.0.0.1:${port}` } })
+  failsWith(t, checked, 'TCP', 'DIAL_REFUSED', [
+    new RegExp(`127\\.0\\.0\\.1 needs a TCP listener on ${port}`),
+    /check --aws/,
+  ])
+})
+
+interface Failing {
+  name: string
+  step: string
+  code: ErrorCode
+  errno?: number
+  /** one for each connection; the first is looked at */
+  scripts: Script[]
+  says: RegExp[]
+  token?: boolean
+}
+
+const afterToken =
+  (payload: Buffer): Script =>
+  async peer => {
+    await untilResponse(peer)
+    peer.send(payload)
+    peer.close()
+  }
+
+const refused = (errno: number, sqlState: string, message: string, says: RegExp[]): Failing => ({
+  name: `the login is refused with ${errno}`,
+  step: 'login',
+  code: 'UPSTREAM_REFUSED_LOGIN',
+  errno,
+  scripts: [lookedAt, afterToken(err(errno, sqlState, message))],
+  says,
+  token: true,
+})
+
+const greetedWith = (errno: number, message: string, says: RegExp[]): Failing => ({
+  name: `${errno} in the place of a greeting`,
+  step: 'greeting',
+  code: 'UPSTREAM_REFUSED_CONNECTION',
+  errno,
+  scripts: [
+    async peer => {
+      peer.send(err(errno, undefined, message))
+      peer.close()
+    },
+  ],
+  says,
+})
+
+const failures: Failing[] = [
+  greetedWith(1040, 'Too many connections', [/raise max_connections/]),
+  greetedWith(1129, "Host '10.0.0.5' is blocked because of many connection errors", [
+    /TRUNCATE TABLE performance_schema\.host_cache/,
+    /FLUSH HOSTS/,
+    /health check/,
+  ]),
+  greetedWith(1130, "Host '10.0.0.5' is not allowed to connect", [
+    /RENAME USER 'iam_user'@'ITS_HOST' TO 'iam_user'@'%'/,
+  ]),
+  {
+    name: 'a server that is not MySQL',
+    step: 'greeting',
+    code: 'UPSTREAM_NOT_MYSQL',
+    scripts: [async peer => peer.sendRaw('SSH-2.0-OpenSSH_9.2\r\n')],
+    says: [/TCP listener/],
+  },
+  {
+    name: 'a server that hangs up',
+    step: 'greeting',
+    code: 'UPSTREAM_CLOSED',
+    scripts: [async peer => peer.close()],
+    says: [/as targets, the present addresses/],
+  },
+  {
+    name: 'a server without TLS',
+    step: 'greeting',
+    code: 'TLS_NOT_OFFERED',
+    scripts: [
+      async peer => {
+        peer.send(greetingWithout(CLIENT_SSL))
+        await peer.expect()
+        peer.send(ACCESS_DENIED)
+      },
+    ],
+    says: [/does not offer TLS/],
+  },
+  {
+    name: 'plaintext behind the greeting',
+    step: 'TLS',
+    code: 'TLS_PLAINTEXT_INJECTED',
+    scripts: [
+      async peer => {
+        peer.send(greeting())
+        peer.sendRaw('rubbish')
+      },
+    ],
+    says: [/tampering/],
+  },
+  refused(1045, '28000', "Access denied for user 'iam_user'@'10.0.0.5' (using password: YES)", [
+    /the role rds-connect/,
+    /"arn:aws:rds-db:eu-west-1:123456789012:dbuser:\*\/iam_user"/,
+    /aws iam put-role-policy .*--role-name rds-connect/,
+    /CREATE USER 'iam_user'@'%' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL/,
+    /modify-db-instance .*--region eu-west-1 .*--db-instance-identifier database-1 .*--enable-iam-database-authentication/,
+    /Case matters/,
+  ]),
+  refused(1044, '42000', "Access denied for user 'iam_user'@'%' to database 'shop'", [
+    /GRANT SELECT ON `shop`\.\* TO 'iam_user'@'%'/,
+  ]),
+  refused(1049, '42000', "Unknown database 'shop'", [/--database shop/]),
+  refused(1524, 'HY000', "Plugin 'AWSAuthenticationPlugin' is not loaded", [/--enable-iam-database-authentication/]),
+  refused(3118, 'HY000', "Access denied for user 'iam_user'@'%'. Account is locked.", [
+    /ALTER USER 'iam_user'@'%' ACCOUNT UNLOCK/,
+  ]),
+  refused(3159, 'HY000', 'Connections using insecure transport are prohibited', [/ends the TLS/]),
+  {
+    name: 'a user with a password',
+    step: 'login',
+    code: 'AUTH_PLUGIN_UNEXPECTED',
+    scripts: [
+      lookedAt,
+      async peer => {
+        await untilResponse(peer)
+        peer.send(authSwitch('sha256_password'))
+        await peer.expect()
+        peer.send(ACCESS_DENIED)
+      },
+    ],
+    says: [/asks for sha256_password/, /ALTER USER 'iam_user'@'%' IDENTIFIED WITH AWSAuthenticationPlugin/],
+    token: true,
+  },
+]
+
+for (const failing of failures) {
+  test(failing.name, async t => {
+    setEnvironment(t)
+    await startAwsApi(t, { GetCallerIdentity: identity(ROLE) })
+    const upstream = await startScriptedUpstream(t, failing.scripts)
+    const options = { connect: upstream.address, tokenInHandshake: 'always' } as const
+    const checked = await runCheck(t, { options, database: 'shop' })
+    failsWith(t, checked, failing.step, failing.code, failing.says)
+    if (failing.errno !== undefined) t.equal(checked.json.error?.errno, failing.errno)
+    await checkEnded(t, upstream)
+    t.equal(upstream.connections.some(hasToken), failing.token ?? false, 'whether a token was sent')
+    t.notOk(upstream.connections[0] && hasToken(upstream.connections[0]), 'never on the connection that looks')
+  })
+}
+
+test('the policy is JSON to copy, with the ARN of this very user', async t => {
+  const cases: [rds: string, arn: string, expected: string][] = [
+    [RDS_HOST, ROLE, 'arn:aws:rds-db:eu-west-1:123456789012:dbuser:*/iam_user'],
+    [
+      'database-1.abcdefghijkl.rds.cn-north-1.amazonaws.com.cn',
+      'arn:aws-cn:iam::123456789012:user/team/dev',
+      'arn:aws-cn:rds-db:cn-north-1:123456789012:dbuser:*/iam_user',
+    ],
+    [
+      'database-1.cluster-abcdefghijkl.us-gov-west-1.rds.amazonaws.com',
+      'arn:aws-us-gov:sts::123456789012:assumed-role/AWSReservedSSO_DbAccess_0123456789abcdef/me',
+      'arn:aws-us-gov:rds-db:us-gov-west-1:123456789012:dbuser:*/iam_user',
+    ],
+  ]
+  for (const [rdsEndpoint, arn, expected] of cases) {
+    await t.test(rdsEndpoint, async t => {
+      setEnvironment(t)
+      await startAwsApi(t, { GetCallerIdentity: identity(arn) })
+      const { authority } = await testCertificates()
+      const certificate = await authority.issue({ names: [rdsEndpoint] })
+      const script: Script = async peer => {
+        await untilResponse(peer, {}, certificate)
+        peer.send(ACCESS_DENIED)
+        peer.close()
+      }
+      const upstream = await startScriptedUpstream(t, [script])
+      const checked = await runCheck(t, { options: { rdsEndpoint, connect: upstream.address } })
+      failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [/rds-db:connect/])
+      t.same(policyIn(t, checked.text), policyOf(expected), 'on the terminal')
+      const copy = checked.json.error?.advice.find(({ copy }) => copy?.startsWith('{'))?.copy
+      t.same(JSON.parse(copy ?? ''), policyOf(expected), 'in the document')
+    })
+  }
+})
+
+function policyOf(arn: string) {
+  return { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 'rds-db:connect', Resource: arn }] }
+}
+
+/** As somebody would copy it. */
+function policyIn(t: Test, text: string): unknown {
+  const lines = text.split('\n')
+  const first = lines.findIndex(line => line.trim() === '{')
+  const last = lines.findIndex((line, index) => index > first && line === '    }')
+  t.ok(first > 0 && last > first, 'there is a policy')
+  return JSON.parse(lines.slice(first, last + 1).join('\n'))
+}
+
+test('certificates', async t => {
+  const { authority } = await testCertificates()
+  const other = await createAuthority('somebody else')
+  const day = 86_400_000
+  const [unknown, expired, soon, elsewhere] = await Promise.all([
+    other.issue({ names: [RDS_HOST] }),
+    authority.issue({
+      names: [RDS_HOST],
+      notBefore: new Date(Date.now() - 9 * day),
+      notAfter: new Date(Date.now() - day),
+    }),
+    authority.issue({ names: [RDS_HOST], notAfter: new Date(Date.now() + 9.5 * day) }),
+    authority.issue({ names: ['database-9.abcdefghijkl.eu-west-1.rds.amazonaws.com'] }),
+  ])
+  const cases: [name: string, certificate: typeof soon, code: ErrorCode, says: RegExp[]][] = [
+    ['of an unknown authority', unknown, 'TLS_UNKNOWN_CA', [/--ca-only leaves the RDS bundle/, /--ca FILE/]],
+    ['that has ended', expired, 'TLS_EXPIRED', [/Renew the server certificate/]],
+    ['of another database', elsewhere, 'TLS_WRONG_NAME', [/--rds-endpoint database-9\./, /stale/]],
+  ]
+  for (const [name, certificate, code, says] of cases) {
+    await t.test(name, async t => {
+      setEnvironment(t)
+      const upstream = await startScriptedUpstream(t, [
+        async peer => {
+          await untilResponse(peer, {}, certificate)
+          peer.send(ACCESS_DENIED)
+        },
+      ])
+      const checked = await runCheck(t, { options: { connect: upstream.address } })
+      failsWith(t, checked, 'TLS', code, says)
+      await checkEnded(t, upstream)
+      t.equal(upstream.connections.length, 1)
+      t.notOk(upstream.connections.some(hasToken), 'no token was sent')
+      t.ok(upstream.connections[0]!.decrypted.length > 0, 'and it left with a login to refuse')
+    })
+  }
+
+  await t.test('that ends soon', async t => {
+    setEnvironment(t)
+    const upstream = await startScriptedUpstream(t, [
+      async peer => {
+        await untilResponse(peer, {}, soon)
+        peer.send(ACCESS_DENIED)
+      },
+    ])
+    const checked = await runCheck(t, { options: { connect: upstream.address } })
+    t.match(warningsOf(checked), [{ code: 'AWS_UNREACHABLE' }, { code: 'TLS_EXPIRES_SOON', message: /in 9 days/ }])
+  })
+})

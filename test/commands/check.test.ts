@@ -1,0 +1,78 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { type Test, test } from 'tap'
+import { identity, startAwsApi } from '../support/aws-api.ts'
+import { setEnvironment } from '../support/check.ts'
+import { type RealServer, realServer } from '../support/mariadb.ts'
+
+const program = fileURLToPath(new URL('../../bin/mysql-iam-proxy.ts', import.meta.url))
+const ENDPOINT = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
+
+/** Runs the command line to its end, in the environment of this process. */
+async function run(t: Test, args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawn(process.execPath, ['--import=tsx', program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  let stdout = ''
+  let stderr = ''
+  child.stdout.on('data', chunk => {
+    stdout += chunk
+  })
+  child.stderr.on('data', chunk => {
+    stderr += chunk
+  })
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { code, stdout, stderr }
+}
+
+function environmentFor(t: Test, server: RealServer): string[] {
+  const { accessKeyId, secretAccessKey } = server.keys.longTerm
+  const ca = `${t.testdir({ 'ca.pem': server.ca })}/ca.pem`
+  setEnvironment(t, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey })
+  return ['--rds-endpoint', server.rdsHost, '--connect', `127.0.0.1:${server.port}`, '--ca', ca]
+}
+
+test('check: exit code 0, for people and for scripts', async t => {
+  const server = await realServer(t)
+  const args = environmentFor(t, server)
+  await startAwsApi(t, { GetCallerIdentity: identity('arn:aws:iam::123456789012:user/me') })
+  const forPeople = await run(t, ['check', 'iam_user', '--database', 'lab', ...args])
+  t.equal(forPeople.code, 0)
+  t.equal(forPeople.stderr, '')
+  t.match(forPeople.stdout, /^✓ configuration +\d+ ms$/m)
+  t.match(forPeople.stdout, /A login through the whole path and a query succeeded/)
+  t.notMatch(forPeople.stdout, '\x1b', 'no colours, and nothing written over, in a file')
+
+  const forScripts = await run(t, ['check', '--json', '--user', 'iam_user', ...args])
+  t.equal(forScripts.code, 0)
+  t.equal(forScripts.stderr, '')
+  t.match(JSON.parse(forScripts.stdout), { ok: true, code: 'OK', exitCode: 0 })
+})
+
+test('check: the exit code is that of what is wrong', async t => {
+  setEnvironment(t)
+  const args = ['--rds-endpoint', ENDPOINT, '--connect', 'no-such-nlb.invalid', '--user', 'iam_user']
+  const { code, stdout, stderr } = await run(t, ['check', ...args])
+  t.equal(code, 4)
+  t.equal(stderr, '')
+  t.match(stdout, /DIAL_DNS, ERROR 2005, exit code 4/)
+})
+
+test('check: mistakes in the configuration are told like all else', async t => {
+  setEnvironment(t)
+  for (const args of [[], ['--rds-endpoint', ENDPOINT, '--login-timeout', '5'], ['--rds-endpoint', ENDPOINT]]) {
+    const { code, stdout } = await run(t, ['check', '--json', ...args])
+    t.equal(code, 2, args.join(' '))
+    t.match(JSON.parse(stdout), { ok: false, code: 'CONFIG_INVALID', exitCode: 2, steps: [{ step: 'configuration' }] })
+  }
+})
+
+test('explain, on the command line', async t => {
+  setEnvironment(t)
+  const found = await run(t, ['explain', '1045'])
+  t.equal(found.code, 0)
+  t.match(found.stdout, /^ER_ACCESS_DENIED_ERROR/)
+  const missing = await run(t, ['explain', 'nonsense'])
+  t.equal(missing.code, 2)
+  t.match(missing.stderr, /there is no error nonsense/)
+})

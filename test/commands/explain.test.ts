@@ -1,0 +1,38 @@
+import { test } from 'tap'
+import { explain } from '../../src/commands/explain.ts'
+import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../../src/errors.ts'
+
+test('a code, a number, a symbol, in any case', t => {
+  t.match(explain('TLS_WRONG_NAME'), /^TLS_WRONG_NAME \(ERROR 2026, exit code 5\)/)
+  t.match(explain('tls_wrong_name'), /stale target/)
+  t.match(explain('1045'), /^ER_ACCESS_DENIED_ERROR \(ERROR 1045 of the server\)/)
+  t.match(explain('1045'), /AUTH_PLUGIN_UNEXPECTED/, 'all that a client sees as 1045')
+  t.match(explain('ERROR 1129'), /max_connect_errors/)
+  t.match(explain('er_bad_db_error'), /ERROR 1049/)
+  t.end()
+})
+
+test('every error is explained, in 80 columns', t => {
+  for (const code of [...Object.keys(ERRORS), ...Object.keys(SERVER_ERRORS)]) {
+    const text = explain(code)
+    t.match(text, /More:\s+\S/, code)
+    t.notMatch(text, /[{}]|undefined|\((rds|dial|user|region)\)/, `${code}: all filled in`)
+    for (const line of text.split('\n')) if (line.length > 80) t.notMatch(line.trim(), / /, line)
+  }
+  t.end()
+})
+
+test('the list', t => {
+  const list = explain(undefined)
+  for (const code of Object.keys(ERRORS) as ErrorCode[]) t.match(list, ` ${code} `)
+  for (const errno of Object.keys(SERVER_ERRORS)) t.match(list, new RegExp(`^${errno} `, 'm'))
+  for (const line of list.split('\n')) t.ok(line.length <= 80, line)
+  t.end()
+})
+
+test('a typing error', t => {
+  t.throws(() => explain('TLS_WRNG_NAME'), { code: 'CONFIG_INVALID', message: /did you mean TLS_WRONG_NAME\?/ })
+  t.throws(() => explain('1046'), { message: /^there is no error 1046/ })
+  t.throws(() => explain('x'), { message: /^there is no error x$/ })
+  t.end()
+})

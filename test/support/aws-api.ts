@@ -1,0 +1,69 @@
+/**
+ * A stand-in for the AWS APIs of STS, RDS and Elastic Load Balancing v2, for the SDK's real clients: they find it through
+ * AWS_ENDPOINT_URL_…. The three speak the AWS query protocol: a form in, XML out.
+ * https://smithy.io/2.0/aws/protocols/aws-query-protocol.html
+ */
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Test } from 'tap'
+
+/** XML inside the action's `…Result` element, or a refusal. */
+export type Answer = string | { error: string; message?: string; status?: number }
+
+export interface AwsApi {
+  /** what was asked, oldest first */
+  requests: { action: string; parameters: Record<string, string> }[]
+  /** a change takes effect with the next request; a function is handed the parameters */
+  answers: Record<string, Answer | ((parameters: Record<string, string>) => Answer)>
+  /** milliseconds that its Date header is off */
+  clockOffset: number
+}
+
+const NAMESPACES: Record<string, string> = {
+  '2011-06-15': 'https://sts.amazonaws.com/doc/2011-06-15/',
+  '2014-10-31': 'http://rds.amazonaws.com/doc/2014-10-31/',
+  '2015-12-01': 'http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/',
+}
+
+/** Starts it, and points the SDK's clients of this process to it. What has no answer is denied. */
+export async function startAwsApi(t: Test, answers: AwsApi['answers'] = {}): Promise<AwsApi> {
+  const api: AwsApi = { requests: [], answers, clockOffset: 0 }
+  const server = createServer(async (request, response) => {
+    let body = ''
+    for await (const chunk of request) body += chunk
+    const { Action: action = '', Version: version = '', ...parameters } = Object.fromEntries(new URLSearchParams(body))
+    api.requests.push({ action, parameters })
+    const given = api.answers[action] ?? { error: 'AccessDenied', message: `not authorized to perform ${action}` }
+    const answer = typeof given === 'function' ? given(parameters) : given
+    response.setHeader('date', new Date(Date.now() + api.clockOffset).toUTCString())
+    response.setHeader('content-type', 'text/xml')
+    response.statusCode = typeof answer === 'string' ? 200 : (answer.status ?? 403)
+    response.end(toXml(action, NAMESPACES[version] ?? '', answer))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  for (const service of ['STS', 'RDS', 'ELASTIC_LOAD_BALANCING_V2']) process.env[`AWS_ENDPOINT_URL_${service}`] = url
+  return api
+}
+
+function toXml(action: string, namespace: string, answer: Answer): string {
+  const requestId = '<RequestId>01234567-89ab-cdef-0123-456789abcdef</RequestId>'
+  if (typeof answer !== 'string') {
+    const error = `<Type>Sender</Type><Code>${answer.error}</Code><Message>${answer.message ?? ''}</Message>`
+    return `<ErrorResponse xmlns="${namespace}"><Error>${error}</Error>${requestId}</ErrorResponse>`
+  }
+  const result = `<${action}Result>${answer}</${action}Result><ResponseMetadata>${requestId}</ResponseMetadata>`
+  return `<${action}Response xmlns="${namespace}">${result}</${action}Response>`
+}
+
+/** https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html */
+export function identity(arn: string): string {
+  const account = arn.split(':')[4]
+  return `<Arn>${arn}</Arn><UserId>AROAEXAMPLE:session</UserId><Account>${account}</Account>`
+}
