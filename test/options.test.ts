@@ -46,6 +46,9 @@ test('defaults', async t => {
     'busy-poll': 0.1,
     'log-level': 'info',
     'log-format': 'auto',
+    database: undefined,
+    aws: false,
+    json: false,
   })
 })
 
