@@ -385,6 +385,9 @@ const specs = {
   CLIENT_TLS_FAILED: {
     ...CLIENT,
     hint: 'Check that the client speaks TLS 1.2 or newer and trusts the certificate of --tls-cert.',
+    means:
+      "The client and the proxy could not agree on TLS: the client does not trust the proxy's certificate, or speaks TLS that is too old.",
+    docs: 'docs/reference.md#options',
   },
   CLIENT_TLS_REQUIRED: {
     errno: 3159,
@@ -392,6 +395,8 @@ const specs = {
     level: 'warn',
     exitCode: 1,
     hint: 'Turn SSL on in the client (ssl-mode REQUIRED, useSSL=true).',
+    means: "The client logged in without TLS, which the proxy's own port demands.",
+    docs: 'docs/reference.md#options',
   },
   CLIENT_ACCESS_DENIED: {
     errno: 1045,
@@ -399,6 +404,8 @@ const specs = {
     level: 'warn',
     exitCode: 7,
     hint: 'User and password are those of --local-user, or of local-users in the configuration file, not those of the database.',
+    means: 'The proxy itself asks for a user and password, and these were not right; the database was not asked.',
+    docs: 'docs/reference.md#options',
   },
   CLIENT_SLOWED_DOWN: {
     errno: 1045,
@@ -406,6 +413,9 @@ const specs = {
     level: 'warn',
     exitCode: 7,
     hint: 'Mend the password in the client, then wait for its last attempts to end.',
+    means:
+      'From this address too many passwords were wrong, so its logins wait their turn and more than a few are refused.',
+    docs: 'docs/reference.md#options',
   },
   CLIENT_NOT_ALLOWED: {
     errno: 1130,
@@ -413,6 +423,8 @@ const specs = {
     level: 'warn',
     exitCode: 7,
     hint: 'Add the address of the client to --allow-from.',
+    means: "The client's address is in none of the networks of --allow-from.",
+    docs: 'docs/reference.md#options',
   },
   TOO_MANY_CONNECTIONS: {
     errno: 1040,
@@ -420,6 +432,8 @@ const specs = {
     level: 'warn',
     exitCode: 1,
     hint: 'Close connections that are not in use, or raise --max-connections.',
+    means: 'As many clients are connected to the proxy as --max-connections allows.',
+    docs: 'docs/reference.md#options',
   },
   OUT_OF_FILES: {
     errno: 1040,
@@ -427,6 +441,8 @@ const specs = {
     level: 'error',
     exitCode: 1,
     hint: 'Raise the limit of open files (ulimit -n, LimitNOFILE), two for each session, or lower --max-connections.',
+    means: 'The process may open no more files; each session takes two, one for each leg.',
+    docs: 'docs/reference.md#options',
   },
   LOGIN_QUEUE_FULL: {
     errno: 1203,
@@ -434,6 +450,9 @@ const specs = {
     level: 'warn',
     exitCode: 1,
     hint: 'Let clients pool their connections and come back one after the other, or raise --max-logins-per-second (AWS advises fewer than 200).',
+    means:
+      'More clients want to log in than --max-logins-per-second lets through in time; many at once, as after a failover, would only be refused by RDS.',
+    docs: `${RDS}/UsingWithRDS.IAMDBAuth.html`,
   },
   WAIT_TIMEOUT: {
     ...CONNECT,
@@ -445,6 +464,8 @@ const specs = {
     level: 'info',
     exitCode: 1,
     hint: 'Connect again, once it has been started again or to another one.',
+    means: 'The proxy is being stopped: it takes no new sessions and ends those that it has.',
+    docs: 'docs/reference.md',
   },
   SESSION_CLOSED: {
     errno: 1053,
@@ -452,6 +473,8 @@ const specs = {
     level: 'info',
     exitCode: 1,
     hint: 'Connect again; who closed it is in the log of mysql-iam-proxy.',
+    means: 'Somebody who runs the proxy has closed this session.',
+    docs: 'docs/reference.md',
   },
   NOT_WRITER: {
     errno: 1290,
@@ -459,6 +482,9 @@ const specs = {
     level: 'error',
     exitCode: 7,
     hint: 'After a failover: connect again once the NLB targets behind {dial} follow {rds}; or leave out --require-writer.',
+    means:
+      'The server that answered is read-only, and --require-writer asks for one that takes writes: a reader endpoint, or the writer of before a failover.',
+    docs: `${NLB}/load-balancer-target-groups.html`,
   },
   CLIENT_NO_USER: {
     errno: 1045,

@@ -63,8 +63,7 @@ const TLS_CODES: Record<string, ErrorCode> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'TLS_UNKNOWN_CA',
 }
 
-/** What Node.js said of a TLS handshake, as one of ours. */
-export function tlsError(wire: Wire, endpoint: Endpoint, cause: unknown): ProxyError {
+function tlsError(wire: Wire, endpoint: Endpoint, cause: unknown): ProxyError {
   if (cause instanceof ProxyError) return cause
   const code = systemCode(cause)
   if (code === 'ECONNRESET' || code === 'EPIPE') return closed(wire, 'TLS')

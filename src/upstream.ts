@@ -135,9 +135,11 @@ const TIME_TO_LEAVE = 2_000
  * login does not count. Never rejects.
  */
 export async function leave({ wire, greeting }: Upstream): Promise<void> {
-  const inTls = wire.socket instanceof TLSSocket
+  const { socket } = wire
+  // Once its handshake is over: either is set then.
+  const inTls = socket instanceof TLSSocket && (socket.authorized || Boolean(socket.authorizationError))
   const isUnanswered = wire.sequence === (inTls ? 2 : 1)
-  if (!isUnanswered || wire.socket.destroyed) return
+  if (!isUnanswered || socket.destroyed) return
   wire.deadline = Date.now() + TIME_TO_LEAVE
   try {
     writePacket(wire, encodeHandshakeResponse41(loginToBeRefused(greeting, inTls)))

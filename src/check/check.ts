@@ -1,7 +1,10 @@
 /** Walks the path of a login, top to bottom, and stops at the first thing that is wrong. */
+import type { Access } from '../access.ts'
 import { formatHostPort, regionOf } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
 import { createProxy, type ProxyOptions } from '../index.ts'
+import { createLoginQueue } from '../login-queue.ts'
+import { createSlowDown } from '../slow-down.ts'
 import { createCredentials, createTokenSource } from '../token.ts'
 import { createTrust } from '../trust.ts'
 import { adviseOn } from './advice.ts'
@@ -59,7 +62,7 @@ export async function check(options: CheckOptions, reporter: Reporter, stop: Abo
 /** @throws ProxyError CONFIG_INVALID */
 async function configure({ proxy, user, database }: CheckOptions, stop: AbortSignal, notes: Notes): Promise<Path> {
   const options = await proxy()
-  const { endpoint } = createProxy(options)
+  const { endpoint, state } = createProxy(options)
   const { rds, dial } = endpoint
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
   notes.fact('dials', `${formatHostPort(dial)}${isIndirect(endpoint) ? '' : ', the RDS endpoint itself'}`)
@@ -78,7 +81,15 @@ async function configure({ proxy, user, database }: CheckOptions, stop: AbortSig
   const createToken = createTokenSource(rds, credentials)
   return {
     options,
-    target: { endpoint, trust, createToken, takesTokenInHandshake: undefined },
+    target: {
+      endpoint,
+      state,
+      access: forNobody(),
+      queue: createLoginQueue(0),
+      trust,
+      createToken,
+      takesTokenInHandshake: undefined,
+    },
     profile: options.profile,
     credentials,
     user,
@@ -86,4 +97,10 @@ async function configure({ proxy, user, database }: CheckOptions, stop: AbortSig
     stop,
     cleanup: [],
   }
+}
+
+/** Nobody comes in here: check is its own client. */
+function forNobody(): Access {
+  const nothing = { users: undefined, tls: undefined, requireTls: false, overUnixSocket: false }
+  return { ...nothing, slowDown: createSlowDown(), allows: () => true }
 }

@@ -12,12 +12,13 @@ import {
 import { COM_QUIT } from '../protocol/commands.ts'
 import type { HandshakeResponse41 } from '../protocol/packets.ts'
 import { dial, login, throwUnlessOK, writeCommand } from '../upstream.ts'
+import { requireWriter } from '../writer.ts'
 import { spokenDuration } from './credentials.ts'
 import { leaveAndEnd } from './network.ts'
 import { isIndirect, type Path } from './path.ts'
 import type { Notes } from './walk.ts'
 
-/** As the proxy does it, over a connection of its own. @throws ProxyError DIAL_…, TLS_…, UPSTREAM_…, AUTH_PLUGIN_UNEXPECTED */
+/** As the proxy does it, over a connection of its own. @throws ProxyError DIAL_…, TLS_…, UPSTREAM_…, AUTH_PLUGIN_UNEXPECTED, NOT_WRITER */
 export async function checkLogin({ target, user, database, stop }: Path, notes: Notes): Promise<void> {
   let upstream = await dial(target.endpoint, stop)
   try {
@@ -26,6 +27,7 @@ export async function checkLogin({ target, user, database, stop }: Path, notes: 
     throwUnlessOK(upstream.wire, result.payload, user)
     const asked = target.takesTokenInHandshake === false || target.endpoint.tokenInHandshake === 'never'
     notes.fact('token', asked ? 'sent in answer to an AuthSwitchRequest' : 'sent inside HandshakeResponse41')
+    if (target.endpoint.requireWriter) await requireWriter(upstream.wire, target.endpoint, false)
     writeCommand(upstream.wire, COM_QUIT)
   } finally {
     await leaveAndEnd(upstream)
@@ -56,20 +58,23 @@ function responseOf(user: string, database: string | undefined): HandshakeRespon
 export async function checkLocalLeg(path: Path, notes: Notes): Promise<Connection> {
   const { connectTimeout, loginTimeout } = path.target.endpoint
   const { createConnection } = await import('mysql2/promise')
-  const proxy = createProxy({ ...path.options, listen: '127.0.0.1:0' })
+  const { options } = path
+  const toAnybody = { localUsers: undefined, tls: undefined, requireTls: undefined, allowFrom: undefined }
+  const proxy = createProxy({ ...options, ...toAnybody, listen: '127.0.0.1:0' })
   path.cleanup.push(() => proxy.close())
-  const address = await proxy.listen()
+  const { host, port } = await proxy.listen()
   const { database, user } = path
   try {
     const connection = await createConnection({
-      ...address,
+      host,
+      port,
       user,
       ...(database === undefined ? {} : { database }),
       connectTimeout: connectTimeout + loginTimeout,
     })
     path.cleanup.push(() => connection.destroy())
     const [rows] = await connection.query<RowDataPacket[]>('SELECT CURRENT_USER() AS me')
-    notes.fact('client', `mysql2, through the proxy on ${formatHostPort(address)}, without a password`)
+    notes.fact('client', `mysql2, through the proxy on ${formatHostPort({ host, port })}, without a password`)
     notes.fact('SELECT CURRENT_USER()', String(rows[0]?.['me']))
     return connection
   } catch (cause) {

