@@ -92,7 +92,7 @@ async function adviseOnAccessDenied(path: Path): Promise<Advice[]> {
   const { rdsSays, identity, user } = path
   const wanted: DatabaseUser = {
     partition: identity?.arn.split(':')[1] ?? partitionOf(rds.region),
-    region: rds.region,
+    region: named ?? rds.region,
     account: identity?.account,
     resourceId: rdsSays?.resourceId,
     user,

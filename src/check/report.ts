@@ -1,7 +1,7 @@
 /** How a walk is shown: to people as it goes, to scripts as one JSON document. */
 import { styleText } from 'node:util'
 import { ERRORS } from '../errors.ts'
-import { wrap } from '../text.ts'
+import { wrap as wrapWords } from '../text.ts'
 import type { Advice, Finding, Reporter, StepResult, WalkResult } from './walk.ts'
 
 const INDENT = '  '
@@ -19,6 +19,8 @@ export interface Terminal {
 export function terminalReporter({ write, width, isLive, colours }: Terminal): Reporter {
   const style = (format: Parameters<typeof styleText>[0], text: string) => (colours ? styleText(format, text) : text)
   const print = (line: string) => write(`${line}\n`)
+  // What servers and helpers say may hold anything, also what a terminal takes for commands.
+  const wrap = (text: string, width: number) => wrapWords(text.replace(/\p{Cc}+/gu, ' '), width)
   const say = (text: string, indent = INDENT) => {
     for (const line of wrap(text, width - indent.length)) print(indent + line)
   }

@@ -115,6 +115,7 @@ test('a login through the whole path, on a real server', async t => {
     const checked = await runCheck(t, { options: { ...options, region: 'us-east-1' } })
     failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [
       /signed for region us-east-1, but .* says ap-northeast-1/,
+      /"arn:aws:rds-db:ap-northeast-1:123456789012:dbuser:\*\/iam_user"/,
     ])
     t.match(warningsOf(checked), [{ code: 'CONFIG_INVALID', message: /us-east-1/ }])
   })
@@ -301,6 +302,15 @@ for (const failing of failures) {
     t.notOk(upstream.connections[0] && hasToken(upstream.connections[0]), 'never on the connection that looks')
   })
 }
+
+test('what a server says cannot write over the terminal', async t => {
+  setEnvironment(t)
+  const script: Script = async peer => peer.send(err(1130, undefined, 'no\x1b[2J\x1b[31m\nentry'))
+  const upstream = await startScriptedUpstream(t, [script])
+  const { text, json } = await runCheck(t, { options: { connect: upstream.address } })
+  t.equal(json.error?.errno, 1130)
+  t.notMatch(text, '\x1b')
+})
 
 test('the policy is JSON to copy, with the ARN of this very user', async t => {
   const cases: [rds: string, arn: string, expected: string][] = [
