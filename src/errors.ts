@@ -216,7 +216,7 @@ const specs = {
   },
   CREDENTIALS_FAILED: {
     ...CREDENTIALS,
-    hint: 'Check the profile in ~/.aws/config, with: aws sts get-caller-identity.',
+    hint: 'Check the profile in ~/.aws/config, with: aws sts get-caller-identity, or mysql-iam-proxy check.',
     means: 'Credentials are configured, but getting them failed as the message says.',
     docs: `${SDK}/standardized-credentials.html`,
   },
