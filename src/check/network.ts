@@ -1,6 +1,5 @@
 /** The way to the server: names, addresses, TCP, greeting. */
 import { lookup } from 'node:dns/promises'
-import { isIP } from 'node:net'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import { asProxyError, ProxyError, systemCode } from '../errors.ts'
 import * as flags from '../protocol/capabilities.ts'
@@ -127,8 +126,3 @@ const OFFERS: [name: string, flag: number][] = [
   ['session tracking', flags.CLIENT_SESSION_TRACK],
   ['query attributes', flags.CLIENT_QUERY_ATTRIBUTES],
 ]
-
-/** Whether `host` is an address and not a name. */
-export function isAddress(host: string): boolean {
-  return isIP(host) !== 0
-}
