@@ -457,6 +457,8 @@ const specs = {
   WAIT_TIMEOUT: {
     ...CONNECT,
     hint: 'Look at the log of the proxy, and whether --admin-listen or --listen are the same as there.',
+    means: 'The proxy that wait asked did not say in time that it is ready.',
+    docs: 'docs/reference.md#options',
   },
   PROXY_STOPPING: {
     errno: 1053,

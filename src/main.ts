@@ -69,9 +69,11 @@ export async function main(args: readonly string[]): Promise<number> {
       signal = undefined // Ctrl-C is how a demo ends
     })
     .command(
-      'check [name]',
+      'check [db-user]',
       'Walk the path of a login, and say what is wrong and what to do about it',
-      takes('check', y => y.positional('name', { type: 'string', describe: 'The database user, in place of --user' })),
+      takes('check', y =>
+        y.positional('db-user', { type: 'string', describe: 'The database user, in place of --user' }),
+      ),
       async flags => {
         const { runCheck } = await import('./commands/check.ts')
         exitCode = await runCheck(flags, stop.signal)

@@ -245,6 +245,12 @@ export const OPTIONS = {
     describe:
       'Look at the AWS side as well, where the credentials may: the database in RDS, the load balancer before it',
   },
+  name: {
+    kind: 'text',
+    placeholder: 'NAME',
+    commands: ['check'],
+    describe: 'Of several endpoints in --config, the name of the one to check',
+  },
   json: {
     kind: 'switch',
     commands: ['check'],

@@ -48,6 +48,7 @@ test('defaults', async t => {
     'log-format': 'auto',
     database: undefined,
     aws: false,
+    name: undefined,
     json: false,
   })
 })

@@ -16,9 +16,10 @@ import { hintValuesOf, isIndirect, type Path } from './path.ts'
 import { checkTls } from './tls.ts'
 import { type Notes, type Reporter, startWalk, type WalkResult } from './walk.ts'
 
-export interface CheckOptions {
-  /** as for serving; where it rejects, the configuration is what is wrong */
-  proxy: () => Promise<ProxyOptions>
+/** What is to be checked. */
+export interface Wanted {
+  /** as for serving */
+  proxy: ProxyOptions
   /** the database user to log in as */
   user: string | undefined
   database: string | undefined
@@ -26,21 +27,28 @@ export interface CheckOptions {
   aws: boolean
 }
 
-/** Resolves with how it came out; everything that it opened is closed then. Never rejects but for `stop`. */
-export async function check(options: CheckOptions, reporter: Reporter, stop: AbortSignal): Promise<WalkResult> {
+/**
+ * Resolves with how it came out; everything that it opened is closed then. Never rejects.
+ * @param configuration where it rejects, the configuration is what is wrong
+ */
+export async function check(
+  configuration: () => Promise<Wanted>,
+  reporter: Reporter,
+  stop: AbortSignal,
+): Promise<WalkResult> {
   let path: Path | undefined
   const walk = startWalk(reporter, {
     hintValues: () => hintValuesOf(path),
     advise: error => adviseOn(error, path),
   })
   const steps = async () => {
-    const known = await walk.step('configuration', notes => configure(options, stop, notes))
+    const known = await walk.step('configuration', notes => configure(configuration, stop, notes))
     path = known
     await walk.step('credentials', notes => checkCredentials(known, notes))
     await walk.step('clock', notes => checkClock(known, notes))
     await walk.step('token', notes => checkToken(known, notes))
     await walk.step('DNS', notes => checkDns(known, notes))
-    if (options.aws) {
+    if (known.aws) {
       await walk.step('AWS: database', notes => checkDatabase(known, notes))
       await walk.step('AWS: load balancer', notes => checkLoadBalancer(known, notes))
     }
@@ -60,8 +68,8 @@ export async function check(options: CheckOptions, reporter: Reporter, stop: Abo
 }
 
 /** @throws ProxyError CONFIG_INVALID */
-async function configure({ proxy, user, database }: CheckOptions, stop: AbortSignal, notes: Notes): Promise<Path> {
-  const options = await proxy()
+async function configure(read: () => Promise<Wanted>, stop: AbortSignal, notes: Notes): Promise<Path> {
+  const { proxy: options, user, database, aws } = await read()
   const { endpoint, state } = createProxy(options)
   const { rds, dial } = endpoint
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
@@ -94,6 +102,7 @@ async function configure({ proxy, user, database }: CheckOptions, stop: AbortSig
     credentials,
     user,
     database,
+    aws,
     stop,
     cleanup: [],
   }

@@ -15,6 +15,8 @@ export interface Path {
   credentials: () => Promise<Credentials>
   user: string
   database: string | undefined
+  /** whether to look at the AWS side as well */
+  aws: boolean
   stop: AbortSignal
   /** run in reverse order when the walk is over */
   cleanup: (() => Promise<void> | void)[]

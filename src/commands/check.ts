@@ -1,8 +1,11 @@
 /** `mysql-iam-proxy check [USER]`: from "it doesn't work" to the one thing to fix. */
-import { check } from '../check/check.ts'
+import { check, type Wanted } from '../check/check.ts'
 import { jsonReporter, terminalReporter } from '../check/report.ts'
+import { type EndpointConfig, loadConfig } from '../config.ts'
+import { ProxyError } from '../errors.ts'
+import { silent } from '../log.ts'
 import { resolveSettings } from '../options.ts'
-import { toProxyOptions } from './run.ts'
+import { toProxyOptions } from '../serve.ts'
 
 /** As wide as the output is at most, in characters. */
 const WIDTH = 80
@@ -11,11 +14,9 @@ const WIDTH = 80
 export async function runCheck(flags: Readonly<Record<string, unknown>>, stop: AbortSignal): Promise<number> {
   // The SDK's word on old releases of Node.js would stand in the middle of the report.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
-  const named = flags['name'] as string | undefined
-  const switches = readSwitches(flags)
   const { stdout } = process
   const write = (text: string) => void stdout.write(text)
-  const reporter = switches.json
+  const reporter = wantsJson(flags)
     ? jsonReporter(write)
     : terminalReporter({
         write,
@@ -23,21 +24,36 @@ export async function runCheck(flags: Readonly<Record<string, unknown>>, stop: A
         isLive: stdout.isTTY,
         colours: stdout.isTTY && !process.env.NO_COLOR,
       })
-  const options = {
-    proxy: async () => toProxyOptions(resolveSettings(flags, process.env)),
-    ...switches,
-    user: named ?? switches.user,
-  }
-  const { exitCode } = await check(options, reporter, stop)
+  const { exitCode } = await check(() => configure(flags), reporter, stop)
   return exitCode
 }
 
-/** What is needed before the configuration is known to be right. */
-function readSwitches(flags: Readonly<Record<string, unknown>>) {
+/** @throws ProxyError CONFIG_INVALID */
+async function configure(flags: Readonly<Record<string, unknown>>): Promise<Wanted> {
+  const { settings, endpoints } = await loadConfig(flags, [], process.env)
+  const endpoint = theOne(endpoints, settings.name)
+  return {
+    proxy: await toProxyOptions(endpoint, silent),
+    user: (flags['db-user'] as string | undefined) ?? endpoint.settings.user,
+    database: settings.database,
+    aws: settings.aws,
+  }
+}
+
+function theOne(endpoints: readonly EndpointConfig[], wanted: string | undefined): EndpointConfig {
+  const names = endpoints.map(({ name, settings }) => name ?? settings['rds-endpoint'] ?? '')
+  const index = wanted === undefined ? 0 : names.indexOf(wanted)
+  const found = endpoints[index]
+  if (found && (wanted !== undefined || endpoints.length === 1)) return found
+  const message = `--name: check looks at one endpoint, and there are ${names.join(', ')}`
+  throw new ProxyError('CONFIG_INVALID', message)
+}
+
+/** Known before the configuration is known to be right, so that what is wrong with it is told in the same way. */
+function wantsJson(flags: Readonly<Record<string, unknown>>): boolean {
   try {
-    const settings = resolveSettings(flags, process.env)
-    return { json: settings.json, aws: settings.aws, user: settings.user, database: settings.database }
+    return resolveSettings(flags, process.env).json
   } catch {
-    return { json: flags['json'] === true, aws: false, user: undefined, database: undefined }
+    return flags['json'] === true
   }
 }

@@ -1,5 +1,6 @@
 /** `mysql-iam-proxy explain [CODE]`: what an error means, what to do about it, and where more is written. */
 import { ERRORS, fillHint, ProxyError, SERVER_ERRORS } from '../errors.ts'
+import { nearest } from '../spelling.ts'
 import { wrap } from '../text.ts'
 
 /** One row of either table. */
@@ -39,10 +40,11 @@ export function explain(code: string | undefined): string {
   const wanted = code.toUpperCase().replace(/^ERROR[ _]?/, '')
   const found = ENTRIES.filter(({ name, errno }) => name === wanted || String(errno) === wanted)
   if (found.length > 0) return found.map(describe).join('\n')
-  const nearest = ENTRIES.map(({ name }) => ({ name, distance: distance(wanted, name) })).sort(
-    (left, right) => left.distance - right.distance,
-  )[0]!
-  const suggestion = nearest.distance <= wanted.length / 2 ? `; did you mean ${nearest.name}?` : ''
+  const meant = nearest(
+    wanted,
+    ENTRIES.map(({ name }) => name),
+  )
+  const suggestion = meant ? `; did you mean ${meant}?` : ''
   throw new ProxyError('CONFIG_INVALID', `there is no error ${code.slice(0, 60)}${suggestion}`)
 }
 
@@ -63,18 +65,4 @@ function list(): string {
     return `${errno}  ${name.padEnd(width)}  ${first}${more}`
   })
   return `${rows.join('\n')}\n\nmysql-iam-proxy explain CODE says more, for example: explain 1045\n`
-}
-
-/** How many letters must be put in, left out or changed to come from one word to the other (Levenshtein). */
-function distance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, column) => column)
-  for (const [index, letter] of [...from].entries()) {
-    const next = [index + 1]
-    for (let column = 1; column <= to.length; column++) {
-      const change = row[column - 1]! + (letter === to[column - 1] ? 0 : 1)
-      next.push(Math.min(change, row[column]! + 1, next[column - 1]! + 1))
-    }
-    row = next
-  }
-  return row[to.length]!
 }

@@ -76,3 +76,20 @@ test('explain, on the command line', async t => {
   t.equal(missing.code, 2)
   t.match(missing.stderr, /there is no error nonsense/)
 })
+
+test('check: one endpoint of a configuration file', async t => {
+  setEnvironment(t)
+  const config = `${t.testdir({
+    'proxy.yaml': `user: iam_user
+endpoints:
+  - { name: shop, rds-endpoint: ${ENDPOINT}, connect: no-such-nlb.invalid, listen: '127.0.0.1:3306' }
+  - { name: etl, rds-endpoint: ${ENDPOINT}, connect: another-nlb.invalid, listen: '127.0.0.1:3307' }
+`,
+  })}/proxy.yaml`
+  const chosen = await run(t, ['check', '--json', '--config', config, '--name', 'etl'])
+  t.equal(chosen.code, 4)
+  t.match(JSON.parse(chosen.stdout), { code: 'DIAL_DNS', error: { message: /another-nlb\.invalid/ } })
+  const open = await run(t, ['check', '--json', '--config', config])
+  t.equal(open.code, 2)
+  t.match(JSON.parse(open.stdout), { code: 'CONFIG_INVALID', error: { message: /--name: .* shop, etl$/ } })
+})

@@ -80,9 +80,9 @@ export async function runCheck(
     json += part
   })
   const { authority } = await testCertificates()
-  const proxy = async () => ({ rdsEndpoint: RDS_HOST, ca: [authority.certificate], caOnly: true, ...options })
+  const proxy = { rdsEndpoint: RDS_HOST, ca: [authority.certificate], caOnly: true, ...options }
   const wanted = { proxy, user: user || undefined, database, aws }
-  const { exitCode } = await check(wanted, both(forPeople, forScripts), new AbortController().signal)
+  const { exitCode } = await check(async () => wanted, both(forPeople, forScripts), new AbortController().signal)
   const checked: Checked = { text, json: JSON.parse(json) }
 
   t.equal(checked.json.exitCode, exitCode, 'the exit code is in the document')
