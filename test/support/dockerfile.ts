@@ -1,0 +1,141 @@
+/** Carries out a Dockerfile without Docker, as far as that goes: bases are this machine, stages are directories. */
+import { execFile } from 'node:child_process'
+import { cp, mkdir, readdir, readFile, stat, symlink } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { DockerfileParser, type Instruction, type JSONInstruction } from 'dockerfile-ast'
+
+const run = promisify(execFile)
+
+export interface Image {
+  /** the directory that stands for / */
+  root: string
+  base: string
+  environment: Record<string, string>
+  user: string
+  workdir: string
+  stopSignal: string
+  entrypoint: string[]
+}
+
+/**
+ * The image that `dockerfile` makes of `context`, below `directory`.
+ *
+ * RUN goes to this machine's shell, with the stage's WORKDIRs in place of their absolute paths. `npm ci` with development
+ * dependencies is not run again: the context's own node_modules is what it would make.
+ * @throws Error for an instruction or a form that is not known here, for a COPY of what .dockerignore keeps out
+ */
+export async function buildWithoutDocker(dockerfile: string, context: string, directory: string): Promise<Image> {
+  const ignored = await readIgnored(context)
+  const stages = new Map<string, Image>()
+  let image: Image | undefined
+  const workdirs = new Set<string>()
+  for (const instruction of DockerfileParser.parse(await readFile(dockerfile, 'utf8')).getInstructions()) {
+    const keyword = instruction.getKeyword()
+    const words = instruction.getArguments().map(argument => argument.getValue())
+    if (keyword === 'FROM') {
+      const [base, as, name] = words.filter(word => !word.startsWith('--'))
+      image = {
+        root: join(directory, `stage-${stages.size}`),
+        base: base!,
+        environment: {},
+        user: '0',
+        workdir: '/',
+        stopSignal: 'SIGTERM',
+        entrypoint: [],
+      }
+      stages.set(as?.toUpperCase() === 'AS' ? name! : String(stages.size), image)
+      workdirs.clear()
+      await mkdir(image.root, { recursive: true })
+      continue
+    }
+    if (!image) throw new Error(`${keyword} before FROM`)
+    switch (keyword) {
+      case 'WORKDIR':
+        image.workdir = resolve(image.workdir, words[0]!)
+        workdirs.add(image.workdir)
+        await mkdir(join(image.root, image.workdir), { recursive: true })
+        break
+      case 'COPY':
+        await copy(image, words, context, stages, ignored)
+        break
+      case 'RUN':
+        await runInStage(image, instruction, [...workdirs], context)
+        break
+      case 'ENV':
+        for (const word of words) {
+          const [, name, value] = /^(\w+)=(.*)$/.exec(word) ?? []
+          if (name === undefined) throw new Error(`ENV ${word}`)
+          image.environment[name] = value!
+        }
+        break
+      case 'USER':
+        image.user = words[0]!
+        break
+      case 'STOPSIGNAL':
+        image.stopSignal = words[0]!
+        break
+      case 'EXPOSE':
+        break
+      case 'ENTRYPOINT':
+        image.entrypoint = execForm(instruction as JSONInstruction)
+        break
+      default:
+        throw new Error(`${keyword} is not known here`)
+    }
+  }
+  if (!image) throw new Error('no FROM')
+  return image
+}
+
+async function copy(image: Image, words: string[], context: string, stages: Map<string, Image>, ignored: Ignored) {
+  const sources = words.slice(0, -1)
+  const target = words.at(-1)!
+  const flag = sources[0]!.startsWith('--from=') ? sources.shift()!.slice('--from='.length) : undefined
+  if (sources.some(source => /^--|[*?[]/.test(source))) throw new Error(`COPY ${words.join(' ')}`)
+  const from = flag === undefined ? context : stages.get(flag)?.root
+  if (from === undefined) throw new Error(`COPY --from=${flag}: no such stage`)
+  for (const source of sources) {
+    if (flag === undefined && ignored(source)) throw new Error(`COPY ${source}: .dockerignore keeps it out`)
+    const path = join(from, source)
+    // Of a directory, COPY takes what is in it.
+    const isDirectory = (await stat(path)).isDirectory()
+    const into = join(image.root, resolve(image.workdir, target))
+    const to = isDirectory || !/[/.]$/.test(target) ? into : join(into, basename(source))
+    await cp(path, to, { recursive: true, verbatimSymlinks: true })
+  }
+}
+
+async function runInStage(image: Image, instruction: Instruction, workdirs: string[], context: string) {
+  const command = instruction.getRawArgumentsContent() ?? ''
+  const cwd = join(image.root, image.workdir)
+  if (/^npm ci\b/.test(command) && !command.includes('--omit=dev')) {
+    await symlink(join(context, 'node_modules'), join(cwd, 'node_modules'))
+    return
+  }
+  // `/app` where a path begins, not in the middle of another
+  const paths = new RegExp(`(?<=^|[\\s='"])(${workdirs.join('|')})(?=/|\\s|$)`, 'g')
+  const mapped = command.replace(paths, path => join(image.root, path))
+  await run('sh', ['-ec', mapped], { cwd, env: { ...process.env, ...image.environment }, maxBuffer: 16 << 20 })
+}
+
+function execForm(instruction: JSONInstruction): string[] {
+  const words = instruction.getJSONStrings().map(argument => argument.getJSONValue())
+  if (words.length === 0) throw new Error(`${instruction.getKeyword()} is not in exec form`)
+  return words
+}
+
+type Ignored = (path: string) => boolean
+
+/** `.dockerignore` as far as it is used here: `*`, and names at the top that are kept with `!`. */
+async function readIgnored(context: string): Promise<Ignored> {
+  const lines = (await readFile(join(context, '.dockerignore'), 'utf8')).split('\n')
+  const patterns = lines.map(line => line.trim()).filter(line => line !== '' && !line.startsWith('#'))
+  if (patterns[0] !== '*' || patterns.slice(1).some(pattern => !/^![\w.-]+$/.test(pattern))) {
+    throw new Error('.dockerignore: only * and !name are known here')
+  }
+  const kept = new Set(patterns.slice(1).map(pattern => pattern.slice(1)))
+  const present = new Set(await readdir(context))
+  for (const name of kept) if (!present.has(name)) throw new Error(`.dockerignore keeps ${name}, which is not there`)
+  return path => !kept.has(path.split('/')[0]!)
+}
