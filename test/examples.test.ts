@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Ajv2020 } from 'ajv/dist/2020.js'
@@ -333,7 +333,7 @@ test('Compose: the files keep to the schema of the Compose Specification', async
     t.match(service, { read_only: true, cap_drop: ['ALL'] }, path)
     for (const name of service.secrets ?? []) t.ok(document.secrets[name], `${path}: ${name}`)
   }
-  const [wrong] = readYaml(composeFiles[0]!)
+  const [wrong] = readYaml('compose/compose.yaml')
   wrong.services.app.depend_on = {}
   wrong.services.app.stop_grace_period = '30 seconds'
   t.equal(validate(wrong), false, 'the check finds an unknown key')
@@ -412,13 +412,13 @@ test('systemd: the units are sound, and the service is well shut in', async t =>
   await writeFile(join(directory, name), present)
   t.same(await run(analyze, ['verify', `./${name}`, `./${socket}`], directory), { code: 0, output: '' })
 
+  // 2.0 of 10; what is left is what it needs: the network, unix sockets, the compiler of Node.js
   const security = await run(analyze, ['security', '--offline=true', '--threshold=20', `./${name}`], directory)
-  t.equal(security.code, 0, security.output)
+  t.equal(security.code, 0, security.output.trimEnd().split('\n').at(-1)!)
 
-  const wrong = join(directory, 'wrong')
-  await cp(directory, wrong, { recursive: true, filter: path => path !== wrong })
-  await writeFile(join(wrong, name), present.replace('ProtectHome=yes', 'ProtectHome=perhaps\nProtectHouse=yes'))
-  const { output } = await run(analyze, ['verify', `./${name}`], wrong)
+  const wrong = present.replace('ProtectHome=yes', 'ProtectHome=perhaps\nProtectHouse=yes')
+  await writeFile(join(directory, 'wrong.service'), wrong)
+  const { output } = await run(analyze, ['verify', './wrong.service'], directory)
   t.match(output, /perhaps/, 'the check finds a wrong value')
   t.match(output, /ProtectHouse/, 'the check finds an unknown key')
 })

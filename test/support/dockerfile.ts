@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { cp, mkdir, readdir, readFile, stat, symlink } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { DockerfileParser, type Instruction, type JSONInstruction } from 'dockerfile-ast'
+import { type Copy, DockerfileParser, type Instruction, type JSONInstruction } from 'dockerfile-ast'
 
 const run = promisify(execFile)
 
@@ -34,7 +34,7 @@ export async function buildWithoutDocker(dockerfile: string, context: string, di
     const keyword = instruction.getKeyword()
     const words = instruction.getArguments().map(argument => argument.getValue())
     if (keyword === 'FROM') {
-      const [base, as, name] = words.filter(word => !word.startsWith('--'))
+      const [base, as, name] = words
       image = {
         root: join(directory, `stage-${stages.size}`),
         base: base!,
@@ -57,7 +57,7 @@ export async function buildWithoutDocker(dockerfile: string, context: string, di
         await mkdir(join(image.root, image.workdir), { recursive: true })
         break
       case 'COPY':
-        await copy(image, words, context, stages, ignored)
+        await copy(image, instruction as Copy, context, stages, ignored)
         break
       case 'RUN':
         await runInStage(image, instruction, [...workdirs], context)
@@ -88,11 +88,13 @@ export async function buildWithoutDocker(dockerfile: string, context: string, di
   return image
 }
 
-async function copy(image: Image, words: string[], context: string, stages: Map<string, Image>, ignored: Ignored) {
+async function copy(image: Image, instruction: Copy, context: string, stages: Map<string, Image>, ignored: Ignored) {
+  const words = instruction.getArguments().map(argument => argument.getValue())
   const sources = words.slice(0, -1)
   const target = words.at(-1)!
-  const flag = sources[0]!.startsWith('--from=') ? sources.shift()!.slice('--from='.length) : undefined
-  if (sources.some(source => /^--|[*?[]/.test(source))) throw new Error(`COPY ${words.join(' ')}`)
+  const flag = instruction.getFromFlag()?.getValue() ?? undefined
+  const isPlain = instruction.getFlags().length === (flag === undefined ? 0 : 1)
+  if (!isPlain || sources.some(source => /[*?[]/.test(source))) throw new Error(`COPY ${words.join(' ')}`)
   const from = flag === undefined ? context : stages.get(flag)?.root
   if (from === undefined) throw new Error(`COPY --from=${flag}: no such stage`)
   for (const source of sources) {

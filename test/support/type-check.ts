@@ -32,7 +32,9 @@ export async function typeErrors(values: readonly TypedValue[]): Promise<string[
     const compilerOptions = {
       strict: true,
       exactOptionalPropertyTypes: false,
-      module: 'nodenext',
+      // kubernetes-types has neither "exports" nor file extensions in its imports
+      module: 'preserve',
+      moduleResolution: 'bundler',
       target: 'es2023',
       types: [],
       skipLibCheck: true,
