@@ -53,15 +53,12 @@ export async function typeErrors(values: readonly TypedValue[]): Promise<string[
 }
 
 function compile(directory: string): Promise<string> {
+  // tap has every Node.js process that a test starts load code of its own, which tsc does not bear.
+  const command = ['-u', 'NODE_OPTIONS', join(modules, '.bin/tsc'), '--pretty', 'false', '-p', '.']
   return new Promise((resolve, reject) => {
-    execFile(
-      join(modules, '.bin/tsc'),
-      ['--pretty', 'false', '-p', '.'],
-      { cwd: directory },
-      (error, stdout, stderr) => {
-        if (error && stdout === '') reject(new Error(`tsc: ${error.message} ${stderr}`))
-        else resolve(stdout)
-      },
-    )
+    execFile('env', command, { cwd: directory }, (error, stdout, stderr) => {
+      if (error && stdout === '') reject(new Error(`tsc: ${error.message} ${stderr}`))
+      else resolve(stdout)
+    })
   })
 }
