@@ -6,7 +6,22 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import { test } from 'tap'
 import { parse } from 'yaml'
 import packageJson from '../package.json' with { type: 'json' }
-import { environmentName, optionNames, optionSpec, resolveSettings } from '../src/options.ts'
+import { loadConfig } from '../src/config.ts'
+import { configSchema } from '../src/config-schema.ts'
+import { createAuthority } from '../src/demo/certificates.ts'
+import { createProxy } from '../src/index.ts'
+import { silent } from '../src/log.ts'
+import {
+  type Command,
+  environmentName,
+  OPTIONS,
+  type OptionName,
+  optionNames,
+  optionSpec,
+  optionsOf,
+  resolveSettings,
+} from '../src/options.ts'
+import { toProxyOptions } from '../src/serve.ts'
 import {
   composeFiles,
   exampleFiles,
@@ -26,6 +41,11 @@ import { ensureProgram } from './support/packages.ts'
 import { type TypedValue, typeErrors } from './support/type-check.ts'
 
 const IMAGE = `mysql-iam-proxy:${packageJson.version}`
+
+/** Every object in examples/kubernetes, with its file. */
+const ofKubernetes = kubernetesFiles.flatMap(path =>
+  readYaml(path).map((document): [string, Value] => [path, document]),
+)
 
 // ---- names ----
 
@@ -58,9 +78,7 @@ const OF_OTHERS = [
   'version',
 ]
 
-const LOCAL_USER_KEYS = ['name', 'password-file', 'password-env', 'password-hash', 'user']
-
-/** Every flag, variable and key in `text` (the file `path`) that mysql-iam-proxy does not have. */
+/** Every flag and variable in `text` (the file `path`) that mysql-iam-proxy does not have. */
 function unknownNames(path: string, text: string): string[] {
   const flags = [...text.matchAll(/(?<![\w-])--([a-z][a-z-]*)/g)].map(match => match[1]!)
   const variables = [...text.matchAll(/\bMYSQL_IAM_PROXY_[A-Z_]+/g)].map(match => match[0])
@@ -70,17 +88,6 @@ function unknownNames(path: string, text: string): string[] {
     ...flags.filter(flag => !known.has(flag) && !OF_OTHERS.includes(flag)).map(flag => `${path}: --${flag}`),
     ...variables.filter(variable => !knownVariables.has(variable)).map(variable => `${path}: ${variable}`),
   ]
-}
-
-function unknownKeys(path: string, config: Value): string[] {
-  const { endpoints = [], ...ofProcess } = config
-  const known = new Set<string>(optionNames)
-  const unknown = Object.keys(ofProcess).filter(key => !known.has(key))
-  for (const { name: _name, 'local-users': localUsers = [], ...settings } of endpoints) {
-    unknown.push(...Object.keys(settings).filter(key => !known.has(key)))
-    for (const user of localUsers) unknown.push(...Object.keys(user).filter(key => !LOCAL_USER_KEYS.includes(key)))
-  }
-  return unknown.map(key => `${path}: ${key}`)
 }
 
 /** Every text in the examples that --config may name. */
@@ -94,55 +101,98 @@ function configs(): [path: string, text: string][] {
   return [...files, ...maps]
 }
 
-test('every flag, variable and key in the examples is one', async t => {
+test('every flag and variable in the examples is one', async t => {
   t.ok(exampleFiles.size > 10)
   for (const [path, text] of exampleFiles) t.same(unknownNames(path, text), [], path)
-  t.ok(configs().length >= 4)
-  for (const [path, text] of configs()) t.same(unknownKeys(path, parse(text)), [], path)
-})
-
-test('that check finds what is wrong', async t => {
   t.same(unknownNames('x', '[--usr, a] MYSQL_IAM_PROXY_USR=a --user MYSQL_IAM_PROXY_USER'), [
     'x: --usr',
     'x: MYSQL_IAM_PROXY_USR',
   ])
-  const config = { logformat: 'json', endpoints: [{ usr: 'a', user: 'b', 'local-users': [{ nam: 'a', user: 'b' }] }] }
-  t.same(unknownKeys('x', config), ['x: logformat', 'x: usr', 'x: nam'])
 })
 
-test('every value in the examples is one that the option takes', async t => {
-  for (const start of starts()) {
-    t.doesNotThrow(() => resolveSettings(flagsOf(start.args), start.environment), start.where)
-  }
+test('every configuration file keeps to the schema', async t => {
+  const validate = new Ajv2020({ strict: false }).compile(configSchema())
+  t.ok(configs().length >= 4)
   for (const [path, text] of configs()) {
-    const { endpoints, ...ofProcess } = parse(text)
-    for (const { name, 'local-users': _users, ...settings } of endpoints) {
-      t.doesNotThrow(() => resolveSettings(asFlags({ ...ofProcess, ...settings }), {}), `${path}: ${name}`)
+    validate(parse(text))
+    t.same(validate.errors, null, path)
+  }
+  t.equal(validate({ endpoints: [{ usr: 'a' }] }), false, 'the check finds an unknown key')
+})
+
+test('every start is one that the proxy agrees to', async t => {
+  const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-examples-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  const { certificate, key } = await (await createAuthority('examples')).issue({ names: ['mysql-iam-proxy'] })
+  await writeFile(join(directory, 'certificate'), certificate)
+  await writeFile(join(directory, 'key'), key)
+  await writeFile(join(directory, 'secret'), 'secret of the tests\n')
+  /** With files that are here in place of those that the text names. */
+  const withFiles = (text: string) =>
+    text.replace(/(?<=^|[\s:])\/(?:etc|run)\/(?!.*\.sock)[\w./-]+/g, path => {
+      if (/key$/.test(path)) return join(directory, 'key')
+      return join(directory, /(crt|cert)$/.test(path) ? 'certificate' : 'secret')
+    })
+
+  const all = [
+    ...starts(),
+    ...configs().map(([where, config]) => ({ where, args: ['--config', ''], environment: {}, config })),
+  ]
+  for (const [index, { where, args, environment, config }] of all.entries()) {
+    const file = join(directory, `${index}.yaml`)
+    if (config !== undefined) await writeFile(file, withFiles(config))
+    const variables = Object.entries(environment).map(([name, value]) => [name, withFiles(value)])
+    try {
+      const flags = { ...flagsOf('run', args), ...(config === undefined ? {} : { config: file }) }
+      const { endpoints } = await loadConfig(flags, [], Object.fromEntries(variables))
+      for (const endpoint of endpoints) createProxy(await toProxyOptions(endpoint, silent))
+      t.pass(where)
+    } catch (error) {
+      t.fail(`${where}: ${(error as Error).message}`)
     }
   }
 })
 
-function asFlags(settings: Record<string, unknown>): Record<string, unknown> {
-  const asFlag = (value: unknown) => (Array.isArray(value) || typeof value === 'boolean' ? value : String(value))
-  return Object.fromEntries(Object.entries(settings).map(([key, value]) => [key, asFlag(value)]))
-}
+test('health checks call commands that there are', async t => {
+  const calls: [where: string, words: string[]][] = composeFiles.map(path => [
+    path,
+    readYaml(path)[0].services['mysql-iam-proxy'].healthcheck.test.slice(1),
+  ])
+  const proxyInEcs = readJson('ecs/task-definition.json').containerDefinitions.find(isOurs)
+  calls.push(['ecs/task-definition.json', proxyInEcs.healthCheck.command.slice(1)])
+  for (const [path, document] of ofKubernetes) {
+    const pod = document.spec?.template?.spec
+    for (const container of [...(pod?.initContainers ?? []), ...(pod?.containers ?? [])].filter(isOurs)) {
+      for (const probe of [container.startupProbe, container.readinessProbe, container.livenessProbe]) {
+        if (probe?.exec) calls.push([path, probe.exec.command])
+        else if (probe) t.match(probe.httpGet.path, /^\/(startup|readiness|liveness)$/, path)
+      }
+    }
+  }
+  t.ok(calls.length >= 4)
+  for (const [where, [program, command, ...args]] of calls) {
+    t.equal(program, 'mysql-iam-proxy', where)
+    t.equal(command, 'wait', where)
+    t.doesNotThrow(() => resolveSettings(flagsOf('wait', args), {}), where)
+  }
+})
 
-/** `--name value` and `--switch`, without a command; an unknown name stays, and resolveSettings does not see it. */
-function flagsOf(args: readonly string[]): Record<string, unknown> {
+/** `--name value` and `--switch`. @throws Error for what `command` does not take */
+function flagsOf(command: Command, args: readonly string[]): Record<string, unknown> {
   const flags: Record<string, unknown> = {}
   for (let index = 0; index < args.length; index++) {
-    const name = optionNames.find(option => args[index] === `--${option}`)
-    if (!name) throw new Error(`${args[index]} is no option`)
+    const name = optionsOf(command).find(option => args[index] === `--${option}`)
+    if (!name) throw new Error(`${args[index]} is no option of ${command}`)
     flags[name] = optionSpec(name).kind === 'switch' ? true : args[++index]
   }
   return flags
 }
 
 /** What `start` sets `option` to, by whichever way; of several endpoints the first. */
-function settingOf(start: Start, option: (typeof optionNames)[number] | string): string | undefined {
+function settingOf(start: Start, option: OptionName): string | undefined {
   const index = start.args.indexOf(`--${option}`)
   if (index >= 0) return start.args[index + 1]
-  const variable = `MYSQL_IAM_PROXY_${option.toUpperCase().replaceAll('-', '_')}`
+  const variable = environmentName(option)
   if (variable in start.environment) return start.environment[variable]
   const config = start.config === undefined ? {} : parse(start.config)
   return config[option] ?? config.endpoints?.[0]?.[option]
@@ -153,9 +203,9 @@ test('each start names a database and leaves time for the sessions to end', asyn
   t.ok(all.length >= 8)
   for (const start of all) {
     t.match(settingOf(start, 'rds-endpoint'), /\.rds\.amazonaws\.com$/, start.where)
-    t.match(settingOf(start, 'listen'), /:3306$/, start.where)
-    const delay = settingOf(start, 'max-sigterm-delay')
-    if (delay) t.ok(start.patience >= seconds(delay) + 5, `${start.where}: ${delay}, then SIGKILL at ${start.patience}`)
+    t.match(settingOf(start, 'listen'), /:3306$|^systemd:/, start.where)
+    const delay = settingOf(start, 'max-sigterm-delay') ?? OPTIONS['max-sigterm-delay'].default
+    t.ok(start.patience >= seconds(delay) + 5, `${start.where}: ${delay}, then SIGKILL at ${start.patience}`)
   }
 })
 
@@ -219,10 +269,6 @@ function asTyped(path: string, document: Value): TypedValue {
   const module = `kubernetes-types/${KINDS[document.apiVersion] ?? document.apiVersion}`
   return { name: `${path} ${document.kind}`, value: document, module, type: document.kind }
 }
-
-const ofKubernetes = kubernetesFiles.flatMap(path =>
-  readYaml(path).map((document): [string, Value] => [path, document]),
-)
 
 test('Kubernetes: every object has the form of its kind', async t => {
   const objects = ofKubernetes.filter(([, document]) => document.kind !== 'Certificate')
@@ -421,12 +467,18 @@ test('systemd: the units are sound, and the service is well shut in', async t =>
   t.match(output, /ProtectHouse/, 'the check finds an unknown key')
 })
 
-test('systemd: socket and configuration name the same address', async t => {
-  const listens = readUnit('systemd/mysql-iam-proxy.socket').filter(([, key]) => key === 'ListenStream')
-  const addresses = readYaml('systemd/config.yaml')[0].endpoints.map((endpoint: Value) => endpoint.listen)
-  for (const [, , address] of listens) t.ok(addresses.includes(address), address)
+test('systemd: the configuration takes over the socket', async t => {
+  const socket = new Map(readUnit('systemd/mysql-iam-proxy.socket').map(([, key, value]) => [key, value]))
+  const listens = readYaml('systemd/config.yaml')[0].endpoints.map((endpoint: Value) => endpoint.listen)
+  t.same(
+    listens.filter((listen: string) => listen.startsWith('systemd')),
+    [`systemd:${socket.get('FileDescriptorName')}`],
+  )
+  t.match(socket.get('ListenStream'), /^127\.0\.0\.1:3306$/)
   const unit = new Map(readUnit('systemd/mysql-iam-proxy.service').map(([, key, value]) => [key, value]))
+  t.match(unit.get('Requires'), 'mysql-iam-proxy.socket', 'without the socket there is nothing to take over')
   t.equal(unit.get('Type'), 'notify')
+  t.equal(unit.get('NotifyAccess'), 'all', 'a child notifies')
   t.equal(unit.get('MemoryDenyWriteExecute'), 'no', 'Node.js writes code and runs it')
 })
 
