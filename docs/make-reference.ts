@@ -13,7 +13,7 @@ Made from the tables in \`src/options.ts\` and \`src/errors.ts\` by \`npm run do
     mysql-iam-proxy --config FILE
     mysql-iam-proxy COMMAND --help
 
-A flag wins over its environment variable, which wins over the configuration file, which wins over the default. A flag that is given more than once counts with its last value, but for \`--ca\`.
+A flag wins over its environment variable, which wins over the configuration file, which wins over the default. A flag that is given more than once counts with its last value, but for those of which more than one may be given.
 
 ## Options
 
@@ -23,8 +23,9 @@ ${optionNames.map(option).join('\n\n')}
 
 | exit code | errors that end the process |
 | --- | --- |
-| 0 | the command did its work |
+| 0 | the command did its work; \`sync-targets\`: nothing was to be changed |
 ${exitCodes()}
+| 10 | no error: \`sync-targets\` has changed the targets |
 | 130, 143 | ended by SIGINT, SIGTERM |
 
 ## Errors

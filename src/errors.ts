@@ -42,6 +42,7 @@ const TLS = { errno: 2026, sqlState: 'HY000', level: 'error', exitCode: 5 } as c
 const CREDENTIALS = { errno: 2061, sqlState: 'HY000', level: 'error', exitCode: 3 } as const
 const REFUSED = { errno: 1045, sqlState: '28000', level: 'warn', exitCode: 7 } as const
 const FINDING = { errno: 1105, sqlState: 'HY000', level: 'warn', exitCode: 1 } as const
+const SYNC = { errno: 1105, sqlState: 'HY000', level: 'error' } as const
 const CLIENT = { errno: 1043, sqlState: '08S01', level: 'info', exitCode: 1 } as const
 
 const specs = {
@@ -345,6 +346,38 @@ const specs = {
     hint: 'This may be a bug in mysql-iam-proxy: please report it with the output of check --json.',
     means: 'The login to the database went well, but the same through the proxy itself, with a MySQL client, did not.',
     docs: 'README.md',
+  },
+
+  SYNC_REFUSED: {
+    ...SYNC,
+    exitCode: 11,
+    hint: 'What is registered was left as it is. See what the name servers say (dig {rds}) and how the targets are; the next run tries again.',
+    means:
+      'sync-targets has something to do that is not safe: the name servers gave no sane answer, kept changing it or contradict each other, or a new target is not healthy or not the database.',
+    docs: 'docs/sync-targets.md#how-it-decides',
+  },
+  SYNC_DENIED: {
+    ...SYNC,
+    exitCode: 3,
+    hint: 'Allow elasticloadbalancing:{action} in the IAM policy of whoever runs this: examples/sync-targets/iam-policy.json has all that is needed.',
+    means: 'The IAM policy of these credentials does not let sync-targets see or change the target group.',
+    docs: 'docs/sync-targets.md#where-to-run-it',
+  },
+  SYNC_TARGET_GROUP: {
+    ...SYNC,
+    exitCode: 2,
+    hint: 'Check --target-group-arn: it must name a target group of type ip, in the account of these credentials.',
+    means:
+      'There is no such target group, or its targets are instances, functions or load balancers in place of addresses.',
+    docs: `${NLB}/load-balancer-target-groups.html`,
+  },
+  SYNC_FAILED: {
+    ...SYNC,
+    exitCode: 4,
+    hint: 'Check the network path to the Elastic Load Balancing API (a NAT gateway, or a VPC endpoint) and its limits; the next run tries again.',
+    means:
+      'Elastic Load Balancing was not reached, throttled every attempt, or refused a call for a reason of its own, which the message has.',
+    docs: 'docs/sync-targets.md#where-to-run-it',
   },
 
   CLIENT_CLOSED: {

@@ -88,6 +88,16 @@ export async function main(args: readonly string[]): Promise<number> {
         process.stdout.write(explain(code))
       },
     )
+    .command(
+      'sync-targets',
+      'Let the targets of a Network Load Balancer follow the database',
+      takes('sync-targets'),
+      async flags => {
+        const settings = resolveSettings(flags, process.env)
+        const { syncTargets } = await import('./commands/sync-targets.ts')
+        exitCode = await syncTargets(settings, print, stop.signal)
+      },
+    )
     .completion('completion', 'Print the completion script of your shell (bash, zsh)')
     .strict()
     .locale('en')
@@ -103,6 +113,7 @@ export async function main(args: readonly string[]): Promise<number> {
     await parser.parseAsync()
     return exitCode ?? (signal ? exitCodeOf(signal) : 0)
   } catch (thrown) {
+    if (signal && thrown instanceof Error && thrown.name === 'AbortError') return exitCodeOf(signal)
     const error = asProxyError(thrown)
     process.stderr.write(`mysql-iam-proxy: ${error.message}\n${hintFor(error, {})}\n`)
     return ERRORS[error.code].exitCode

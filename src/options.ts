@@ -9,6 +9,8 @@ export type Command = 'run' | 'demo' | 'check' | 'sync-targets' | 'exec' | 'wait
 
 /** The commands that work on a database as it is served. */
 const SERVING: readonly Command[] = ['run', 'demo', 'check', 'exec', 'config']
+const AND_SYNC: readonly Command[] = [...SERVING, 'sync-targets']
+const SYNC: readonly Command[] = ['sync-targets']
 
 interface OptionSpec {
   kind: 'text' | 'texts' | 'switch' | 'duration' | 'count'
@@ -33,6 +35,7 @@ interface OptionSpec {
 export const OPTIONS = {
   'rds-endpoint': {
     kind: 'text',
+    commands: AND_SYNC,
     placeholder: 'HOST[:PORT]',
     describe:
       'The RDS, Aurora or RDS Proxy endpoint: the name on the certificate, and what tokens are signed for. Use its own name, not a CNAME',
@@ -63,17 +66,19 @@ export const OPTIONS = {
   },
   profile: {
     kind: 'text',
+    commands: AND_SYNC,
     placeholder: 'NAME',
     describe:
       'The profile in ~/.aws/config whose credentials sign tokens (default: the whole credential chain of the AWS SDK)',
   },
   ca: {
     kind: 'texts',
+    commands: AND_SYNC,
     placeholder: 'FILE',
     describe:
       'A PEM file of certificate authorities to trust beside the RDS bundle and the public roots; may be given more than once',
   },
-  'ca-only': { kind: 'switch', describe: 'Trust only what --ca names' },
+  'ca-only': { kind: 'switch', commands: AND_SYNC, describe: 'Trust only what --ca names' },
   'token-in-handshake': {
     kind: 'text',
     choices: ['auto', 'always', 'never'],
@@ -219,6 +224,65 @@ export const OPTIONS = {
     describe:
       'How long to look for more input after the last before the process sleeps, 1 ms at most; saves a quarter of the time of lone small queries, costs processor time. Without effect on a single processor or under a CPU quota below two; 0s turns it off',
   },
+  'target-group-arn': {
+    kind: 'text',
+    commands: SYNC,
+    placeholder: 'ARN',
+    describe: 'The target group, of type ip, whose targets are to follow --rds-endpoint; on its port, all but --keep',
+  },
+  resolver: {
+    kind: 'texts',
+    commands: SYNC,
+    placeholder: 'ADDRESS[:PORT]',
+    separator: ',',
+    describe:
+      'A name server to ask in place of those of this machine; may be given more than once, and then all of them must say the same',
+  },
+  gather: {
+    kind: 'text',
+    commands: SYNC,
+    choices: ['auto', 'always', 'never'],
+    default: 'auto',
+    describe:
+      'Whether each answer names one of several instances, which are gathered over many look-ups; auto: for reader, custom and RDS Proxy endpoints',
+  },
+  confirm: {
+    kind: 'count',
+    commands: SYNC,
+    placeholder: 'NUMBER',
+    default: '6',
+    describe:
+      'Look-ups in a row, 5 s or the time to live apart, that must say the same before a target is removed: names flap for 20 to 30 s in a failover',
+  },
+  keep: {
+    kind: 'texts',
+    commands: SYNC,
+    placeholder: 'ADDRESS',
+    separator: ',',
+    describe: 'The address of a target that is never removed; may be given more than once',
+  },
+  verify: {
+    kind: 'switch',
+    commands: SYNC,
+    describe:
+      'Register a new address only after it has presented the certificate of --rds-endpoint; needs a way from here to the database',
+  },
+  'health-timeout': {
+    kind: 'duration',
+    commands: SYNC,
+    placeholder: 'DURATION',
+    default: '5m',
+    describe: 'Time for new targets to become healthy; what is gone stays until then',
+  },
+  'dry-run': { kind: 'switch', commands: SYNC, describe: 'Look once and print what would be done' },
+  watch: { kind: 'switch', commands: SYNC, describe: 'Go on until stopped, a pass every --interval' },
+  interval: {
+    kind: 'duration',
+    commands: SYNC,
+    placeholder: 'DURATION',
+    default: '30s',
+    describe: 'Time between two passes of --watch, give or take a tenth',
+  },
   'log-level': {
     kind: 'text',
     perProcess: true,
@@ -253,8 +317,8 @@ export const OPTIONS = {
   },
   json: {
     kind: 'switch',
-    commands: ['check'],
-    describe: 'Say how it came out in one JSON document, for scripts',
+    commands: ['check', 'sync-targets'],
+    describe: 'Say how it came out in one JSON document, for scripts; with --watch, a line for each pass',
   },
 } as const satisfies Record<string, OptionSpec>
 

@@ -13,7 +13,7 @@ import {
 import { isPasswordHash } from './local-users.ts'
 import type { Logger } from './log.ts'
 import type { Settings } from './options.ts'
-import { checkPem } from './trust.ts'
+import { readCa } from './read-ca.ts'
 
 export interface Service {
   /** of the endpoints as they are now, and of those before them that still have sessions */
@@ -193,12 +193,6 @@ function tlsFiles(settings: Settings): { certFile: string; keyFile: string } | u
   const { 'tls-cert': certFile, 'tls-key': keyFile } = settings
   if (!certFile !== !keyFile) throw invalid('--tls-cert and --tls-key: need one another')
   return certFile && keyFile ? { certFile, keyFile } : undefined
-}
-
-async function readCa(file: string): Promise<string> {
-  const pem = await read('--ca', file)
-  checkPem(pem, `--ca ${file}`)
-  return pem
 }
 
 function read(what: string, file: string): Promise<string> {

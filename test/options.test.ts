@@ -44,6 +44,16 @@ test('defaults', async t => {
     'login-timeout': 8_000,
     keepalive: 60_000,
     'busy-poll': 0.1,
+    'target-group-arn': undefined,
+    resolver: [],
+    gather: 'auto',
+    confirm: 6,
+    keep: [],
+    verify: false,
+    'health-timeout': 300_000,
+    'dry-run': false,
+    watch: false,
+    interval: 30_000,
     'log-level': 'info',
     'log-format': 'auto',
     database: undefined,
@@ -131,6 +141,18 @@ test('durations', async t => {
   for (const text of bad) {
     t.match(mistakes({ 'login-timeout': text }), /^--login-timeout: .*500ms, 5s or 2m/, JSON.stringify(text))
   }
+})
+
+test('counts', async t => {
+  const confirm = (text: string) => resolveSettings({ confirm: text }, {}).confirm
+  t.equal(confirm('1'), 1)
+  t.equal(confirm('60'), 60)
+  for (const text of ['', '-1', '1.5', '1e3', 'six', ' 6']) t.match(mistakes({ confirm: text }), /^--confirm: /, text)
+})
+
+test('several values in one variable', async t => {
+  const environment = { MYSQL_IAM_PROXY_RESOLVER: '10.0.0.2:53,[fd00::2]:53', MYSQL_IAM_PROXY_KEEP: 'fd00::1,' }
+  t.match(resolveSettings({}, environment), { resolver: ['10.0.0.2:53', '[fd00::2]:53'], keep: ['fd00::1'] })
 })
 
 test('choices', async t => {

@@ -1,0 +1,63 @@
+/** `mysql-iam-proxy sync-targets`: one pass, or with --watch one after the other until a signal ends it. */
+import { ProxyError } from '../errors.ts'
+import { createLogger } from '../log.ts'
+import type { Settings } from '../options.ts'
+import { readCa } from '../read-ca.ts'
+import { toDiff, toJson } from '../sync-targets/report.ts'
+import { createSyncJob, logResult, type SyncJob, startSync, syncOnce } from '../sync-targets/sync.ts'
+
+/** Exit code of a pass that changed the target group: neither success as usual nor an error. */
+const CHANGED = 10
+
+/**
+ * Resolves with the exit code, undefined where a signal says it.
+ * @throws ProxyError CONFIG_INVALID, SYNC_…, CREDENTIALS_…
+ */
+export async function syncTargets(
+  settings: Settings,
+  print: (line: string) => void,
+  stop: AbortSignal,
+): Promise<number | undefined> {
+  const job = await toJob(settings)
+  // What is printed for programs must not be mixed with the log.
+  const log = createLogger(settings['log-level'], settings['log-format'], settings.json ? 2 : 1)
+  if (settings.watch) {
+    if (job.dryRun) throw new ProxyError('CONFIG_INVALID', '--watch and --dry-run do not go together')
+    log.info({ interval: job.interval, gather: job.gather }, `watching ${job.rds.host} for ${job.targetGroupArn}`)
+    await startSync(job, log, stop, result => {
+      if (settings.json && result.outcome !== 'failed') print(toJson(job, result))
+    })
+    return undefined
+  }
+  const result = await syncOnce(job, log, stop)
+  if (settings.json) print(toJson(job, result))
+  else if (job.dryRun) print(toDiff(job, result))
+  else if (result.outcome !== 'refused') logResult(job, result, log)
+  if (result.outcome === 'refused') {
+    throw new ProxyError('SYNC_REFUSED', `refused to act: ${result.reason}`, { values: { rds: job.rds.host } })
+  }
+  return result.outcome === 'changed' ? CHANGED : 0
+}
+
+/** The job that the settings ask for. @throws ProxyError CONFIG_INVALID */
+export async function toJob(settings: Settings): Promise<SyncJob> {
+  const rdsEndpoint = settings['rds-endpoint']
+  const targetGroupArn = settings['target-group-arn']
+  if (!rdsEndpoint) throw new ProxyError('CONFIG_INVALID', '--rds-endpoint is missing')
+  if (!targetGroupArn) throw new ProxyError('CONFIG_INVALID', '--target-group-arn is missing')
+  return createSyncJob({
+    rdsEndpoint,
+    targetGroupArn,
+    resolvers: settings.resolver,
+    gather: settings.gather,
+    confirm: settings.confirm,
+    keep: settings.keep,
+    verify: settings.verify,
+    ca: await Promise.all(settings.ca.map(readCa)),
+    caOnly: settings['ca-only'],
+    healthTimeout: settings['health-timeout'],
+    interval: settings.interval,
+    dryRun: settings['dry-run'],
+    profile: settings.profile,
+  })
+}

@@ -1,0 +1,96 @@
+/**
+ * sync-targets as an AWS Lambda function: `handler` of the package's export `mysql-iam-proxy/sync-targets-lambda`. Its
+ * options are the environment variables MYSQL_IAM_PROXY_…; it takes schedules and RDS events alike.
+ */
+import { toJob } from '../commands/sync-targets.ts'
+import { hintFor, ProxyError } from '../errors.ts'
+import { createLogger, type Logger } from '../log.ts'
+import { resolveSettings } from '../options.ts'
+import { createWorld, logResult, type SyncJob, type SyncResult, syncOnce, type World } from './sync.ts'
+
+/** What of Lambda's context is used. */
+export interface LambdaContext {
+  /** milliseconds until Lambda ends the function */
+  getRemainingTimeInMillis(): number
+}
+
+/** Milliseconds that are kept for the answer. */
+const TIME_TO_ANSWER = 5_000
+
+/** How long an RDS event is followed up, in milliseconds: names change some time after "failover started". */
+const FOLLOW_UP = 3 * 60_000
+
+/** Milliseconds between two passes of a follow-up. */
+const FOLLOW_UP_INTERVAL = 5_000
+
+/**
+ * One pass; after an RDS event, passes until the name has changed or three minutes are over. An invocation that fails is
+ * one that refused to act, or could not: Lambda's retries and the metric Errors then mean what they say.
+ * @param event of EventBridge (a schedule, or source aws.rds), or of an SNS topic that RDS notifies
+ * @throws ProxyError CONFIG_INVALID, SYNC_…, CREDENTIALS_…
+ */
+export async function handler(event: unknown, context: LambdaContext): Promise<SyncResult> {
+  const settings = resolveSettings({}, process.env)
+  return await runInLambda(await toJob(settings), createLogger(settings['log-level'], 'json'), event, context)
+}
+
+export async function runInLambda(
+  job: SyncJob,
+  log: Logger,
+  event: unknown,
+  context: LambdaContext,
+  world: World = createWorld(job),
+): Promise<SyncResult> {
+  const stop = new AbortController()
+  const timer = setTimeout(() => stop.abort(), context.getRemainingTimeInMillis() - TIME_TO_ANSWER)
+  const cause = rdsEventOf(event)
+  const until = world.now() + (cause === undefined ? 0 : FOLLOW_UP)
+  if (cause !== undefined) log.info({ event: cause }, 'an RDS event: following up')
+  try {
+    for (;;) {
+      const result = await syncOnce(job, log, stop.signal, world)
+      logResult(job, result, log)
+      const isLast = world.now() + FOLLOW_UP_INTERVAL >= until
+      if (result.outcome === 'changed' || (isLast && result.outcome === 'unchanged')) return result
+      if (isLast) {
+        const error = new ProxyError('SYNC_REFUSED', `refused to act: ${result.reason}`)
+        log.error({ code: error.code, hint: hintFor(error, { rds: job.rds.host }) }, error.message)
+        throw error
+      }
+      await world.sleep(FOLLOW_UP_INTERVAL, stop.signal)
+    }
+  } catch (error) {
+    if (!stop.signal.aborted) throw error
+    throw new ProxyError('SYNC_REFUSED', 'the time of the Lambda function was over before the pass was', {
+      cause: error,
+    })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** What RDS says has happened, '' where it says nothing in words; undefined for any other event. */
+export function rdsEventOf(event: unknown): string | undefined {
+  const { source, detail, Records } = asObject(event)
+  if (source === 'aws.rds') return text(asObject(detail)['Message'])
+  const [record] = Array.isArray(Records) ? Records : []
+  const { Message } = asObject(asObject(record)['Sns'])
+  const notification = parse(Message)
+  return 'Event Message' in notification ? text(notification['Event Message']) : undefined
+}
+
+function parse(json: unknown): Record<string, unknown> {
+  try {
+    return asObject(JSON.parse(String(json)))
+  } catch {
+    return {}
+  }
+}
+
+function asObject(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value.slice(0, 300) : ''
+}

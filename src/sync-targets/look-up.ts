@@ -1,0 +1,76 @@
+/** Asks the name servers where the endpoint is. What is not a whole and sane answer is a problem, never an address. */
+import { NODATA, NOTFOUND, type RecordWithTtl } from 'node:dns'
+import { Resolver } from 'node:dns/promises'
+import { systemCode } from '../errors.ts'
+import { canonicalAddress, type Family, isInsideVpc } from './address.ts'
+import type { LookUp } from './plan.ts'
+
+/** A look-up, and the seconds after which asking again can bring something else. */
+export type TimedLookUp = LookUp & { ttl: number }
+
+export interface LookUpOptions {
+  host: string
+  family: Family
+  /** `address:port` of each name server to ask, all of them each time; []: those of the system, of which one is enough */
+  resolvers: readonly string[]
+  /** the answers name one of several instances each, so that two servers need not agree */
+  gather: boolean
+  /** milliseconds for one try; a name server has two */
+  timeout?: number
+}
+
+/** Never rejects, but where `signal` ends it. */
+export async function lookUp(options: LookUpOptions, signal: AbortSignal): Promise<TimedLookUp> {
+  const { resolvers, gather } = options
+  const servers = resolvers.length > 0 ? resolvers.map(server => [server]) : [[]]
+  const answers = await Promise.all(servers.map(server => ask(server, options, signal)))
+  signal.throwIfAborted()
+  for (const answer of answers) if ('problem' in answer) return answer
+  const good = answers.filter(answer => 'addresses' in answer)
+  const [first] = good
+  if (!first) return { problem: 'no name server to ask', ttl: 0 }
+  const ttl = Math.max(...good.map(answer => answer.ttl))
+  const addresses = [...new Set(good.flatMap(answer => answer.addresses))].sort()
+  if (!gather && good.some(answer => answer.addresses.length !== addresses.length)) {
+    const said = good.map((answer, index) => `${resolvers[index]} says ${answer.addresses.join(', ')}`)
+    return { problem: `the name servers disagree about ${options.host}: ${said.join('; ')}`, ttl }
+  }
+  return { addresses, ttl }
+}
+
+/** Asks one server, or with [] those of the system. */
+async function ask(servers: string[], options: LookUpOptions, signal: AbortSignal): Promise<TimedLookUp> {
+  const { host, family, timeout = 2_000 } = options
+  const resolver = new Resolver({ timeout, tries: 2 })
+  if (servers.length > 0) resolver.setServers(servers)
+  const cancel = () => resolver.cancel()
+  signal.addEventListener('abort', cancel, { once: true })
+  const where = servers[0] ? ` (asked ${servers[0]})` : ''
+  try {
+    const records: RecordWithTtl[] =
+      family === 'ipv4' ? await resolver.resolve4(host, { ttl: true }) : await resolver.resolve6(host, { ttl: true })
+    return toLookUp(records, host, where)
+  } catch (error) {
+    return { problem: `${host} was not resolved: ${explain(error, family)}${where}`, ttl: 0 }
+  } finally {
+    signal.removeEventListener('abort', cancel)
+  }
+}
+
+function toLookUp(records: readonly RecordWithTtl[], host: string, where: string): TimedLookUp {
+  const ttl = Math.min(...records.map(record => record.ttl))
+  if (records.length === 0) return { problem: `${host} has no address${where}`, ttl: 0 }
+  const addresses = records.map(record => canonicalAddress(record.address) ?? record.address)
+  const outside = addresses.filter(address => !isInsideVpc(address))
+  if (outside.length > 0) {
+    return { problem: `${host} is at ${outside.join(', ')}, which is no address inside a VPC${where}`, ttl }
+  }
+  return { addresses: [...new Set(addresses)].sort(), ttl }
+}
+
+function explain(error: unknown, family: Family): string {
+  const code = systemCode(error)
+  if (code === NOTFOUND) return 'there is no such name (ENOTFOUND)'
+  if (code === NODATA) return `the name has no ${family === 'ipv4' ? 'A' : 'AAAA'} record (ENODATA)`
+  return code || String(error)
+}

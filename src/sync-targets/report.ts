@@ -1,0 +1,55 @@
+/** One pass as text for people, or as a line of JSON for programs. */
+import { formatHostPort } from '../endpoint.ts'
+import type { Target } from './plan.ts'
+import type { SyncJob, SyncResult } from './sync.ts'
+
+/** A line of JSON. */
+export function toJson(job: SyncJob, result: SyncResult): string {
+  const { outcome, reason, wanted, registered, deregistered, targets, lookUps } = result
+  return JSON.stringify({
+    outcome,
+    ...(reason === undefined ? {} : { reason }),
+    dryRun: job.dryRun,
+    rdsEndpoint: formatHostPort(job.rds),
+    targetGroupArn: job.targetGroupArn,
+    wanted,
+    registered,
+    deregistered,
+    targets,
+    lookUps,
+  })
+}
+
+/** The targets, one a line: `+` would be registered, `-` would be removed, and why the others stay. */
+export function toDiff(job: SyncJob, result: SyncResult): string {
+  const { port } = job.rds
+  const lines = [`target group ${job.targetGroupArn}`]
+  if (result.wanted.length > 0) lines.push(`${job.rds.host} is at ${result.wanted.join(', ')}`)
+  for (const address of result.registered) {
+    lines.push(row('+', `${address}:${port}`, '', 'to be registered'))
+  }
+  for (const target of result.targets) {
+    const isGone = result.deregistered.includes(target.address) && target.port === port && target.health !== 'draining'
+    const note = isGone ? removal(job, result) : whyItStays(job, result, target)
+    lines.push(row(isGone ? '-' : ' ', `${target.address}:${target.port}`, target.health, note))
+  }
+  if (result.reason !== undefined) lines.push(`nothing would be done: ${result.reason}`)
+  else if (result.outcome === 'unchanged') lines.push('nothing to do')
+  return lines.join('\n')
+}
+
+function row(sign: string, target: string, health: string, note: string): string {
+  return `${sign} ${target.padEnd(22)} ${health.padEnd(10)} ${note}`.trimEnd()
+}
+
+function removal({ confirm }: SyncJob, { wanted }: SyncResult): string {
+  return `to be deregistered, once ${confirm} look-ups have said so and ${wanted.join(', ')} is healthy`
+}
+
+function whyItStays(job: SyncJob, { wanted }: SyncResult, { address, port, health }: Target): string {
+  if (port !== job.rds.port) return 'left alone: another port'
+  if (health === 'draining') return 'on its way out'
+  if (wanted.includes(address)) return ''
+  if (job.keep.includes(address)) return 'kept'
+  return job.gather ? 'stays until enough look-ups have not named it' : ''
+}

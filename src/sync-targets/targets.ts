@@ -1,0 +1,143 @@
+/** The target group, by the API of Elastic Load Balancing (version 2015-12-01). */
+import { ProxyError } from '../errors.ts'
+import type { CredentialsProvider } from '../token.ts'
+import { canonicalAddress, type Family } from './address.ts'
+import type { Target } from './plan.ts'
+
+/** One target group, as far as its targets go. Every method throws ProxyError SYNC_…, CREDENTIALS_… */
+export interface TargetGroup {
+  /** the addresses that it takes. @throws ProxyError SYNC_TARGET_GROUP where its targets are not IP addresses */
+  family(): Promise<Family>
+  targets(): Promise<Target[]>
+  /** Registering what is registered already does no harm. */
+  register(addresses: readonly string[], port: number): Promise<void>
+  /** Nor does deregistering what is gone already. */
+  deregister(targets: readonly Target[]): Promise<void>
+}
+
+const ARN = /^arn:[\w-]+:elasticloadbalancing:([a-z0-9-]+):\d{12}:targetgroup\/[\w-]+\/[0-9a-f]+$/
+
+/** The region that a target group is in. @throws ProxyError CONFIG_INVALID */
+export function regionOfTargetGroup(arn: string): string {
+  const region = ARN.exec(arn)?.[1]
+  if (region) return region
+  const message = `--target-group-arn: "${arn}" is not arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID`
+  throw new ProxyError('CONFIG_INVALID', message)
+}
+
+/** Throttled calls are tried again, up to this often in all, after pauses that grow to 20 s. */
+const MAX_ATTEMPTS = 8
+
+/** Milliseconds. */
+const CONNECTION_TIMEOUT = 5_000
+const REQUEST_TIMEOUT = 15_000
+
+/** The SDK's client for Elastic Load Balancing is loaded here, on first use: the proxy's start does not wait for it. */
+export async function openTargetGroup(
+  arn: string,
+  credentials: CredentialsProvider,
+  signal: AbortSignal,
+): Promise<TargetGroup> {
+  const region = regionOfTargetGroup(arn)
+  const elb = await import('@aws-sdk/client-elastic-load-balancing-v2')
+  const client = new elb.ElasticLoadBalancingV2Client({
+    region,
+    credentials,
+    retryMode: 'standard',
+    maxAttempts: MAX_ATTEMPTS,
+    requestHandler: {
+      connectionTimeout: CONNECTION_TIMEOUT,
+      requestTimeout: REQUEST_TIMEOUT,
+      throwOnRequestTimeout: true,
+    },
+  })
+  const TargetGroupArn = arn
+  const options = { abortSignal: signal }
+  async function call<Output>(action: string, send: () => Promise<Output>): Promise<Output> {
+    try {
+      return await send()
+    } catch (error) {
+      signal.throwIfAborted()
+      throw explainAwsError(error, action, arn)
+    }
+  }
+
+  return {
+    async family() {
+      const { TargetGroups = [] } = await call('DescribeTargetGroups', () =>
+        client.send(new elb.DescribeTargetGroupsCommand({ TargetGroupArns: [arn] }), options),
+      )
+      const [group] = TargetGroups
+      if (group?.TargetType !== 'ip') {
+        const message = `the targets of ${arn} are of type ${group?.TargetType ?? '(none)'}, not ip`
+        throw new ProxyError('SYNC_TARGET_GROUP', message)
+      }
+      return group.IpAddressType === 'ipv6' ? 'ipv6' : 'ipv4'
+    },
+    async targets() {
+      const { TargetHealthDescriptions = [] } = await call('DescribeTargetHealth', () =>
+        client.send(new elb.DescribeTargetHealthCommand({ TargetGroupArn }), options),
+      )
+      return TargetHealthDescriptions.map(({ Target, TargetHealth }) => ({
+        address: canonicalAddress(Target?.Id ?? '') ?? Target?.Id ?? '',
+        port: Target?.Port ?? 0,
+        zone: Target?.AvailabilityZone,
+        health: TargetHealth?.State ?? 'unavailable',
+        reason: TargetHealth?.Reason,
+      }))
+    },
+    async register(addresses, Port) {
+      const register = (zone: object) => {
+        const Targets = addresses.map(Id => ({ Id, Port, ...zone }))
+        return client.send(new elb.RegisterTargetsCommand({ TargetGroupArn, Targets }), options)
+      }
+      await call('RegisterTargets', () =>
+        register({}).catch(error => {
+          if (!isOutsideVpc(error)) throw error
+          return register({ AvailabilityZone: 'all' })
+        }),
+      )
+    },
+    async deregister(targets) {
+      const Targets = targets.map(({ address, port, zone }) => ({
+        Id: address,
+        Port: port,
+        ...(zone === 'all' ? { AvailabilityZone: zone } : {}),
+      }))
+      await call('DeregisterTargets', () =>
+        client.send(new elb.DeregisterTargetsCommand({ TargetGroupArn, Targets }), options),
+      )
+    },
+  }
+}
+
+/**
+ * An address in a peered VPC needs a zone, and one inside must not have it: "You must specify a valid Availability Zone or
+ * select 'all' …, since the IP address '10.1.2.3' is outside the VPC", or "The Availability Zone is required for …".
+ * https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html
+ */
+function isOutsideVpc(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    /ValidationError|InvalidTarget/.test(error.name) &&
+    /Availability Zone/.test(error.message)
+  )
+}
+
+/** Credentials that AWS does not know, or that have ended; the rest of 403 is a policy's. */
+const BAD_CREDENTIALS =
+  /^(ExpiredToken|InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|InvalidAccessKeyId)/
+
+/** What the SDK threw, as one of ours. Its messages name the principal and the action, no secret. */
+function explainAwsError(error: unknown, action: string, arn: string): ProxyError {
+  if (error instanceof ProxyError) return error
+  const { name, message, $metadata } = error as Error & { $metadata?: { httpStatusCode?: number; attempts?: number } }
+  const details = { cause: error, values: { action, arn } }
+  const what = `${action}: ${name}: ${message.split('\n', 1)[0]!.slice(0, 300)}`
+  if (BAD_CREDENTIALS.test(name)) return new ProxyError('CREDENTIALS_REJECTED', what, details)
+  if (name.startsWith('AccessDenied') || $metadata?.httpStatusCode === 403)
+    return new ProxyError('SYNC_DENIED', what, details)
+  if (name.startsWith('TargetGroupNotFound')) return new ProxyError('SYNC_TARGET_GROUP', what, details)
+  const attempts = $metadata?.attempts ?? 1
+  return new ProxyError('SYNC_FAILED', attempts > 1 ? `${what} (after ${attempts} attempts)` : what, details)
+}
