@@ -1,0 +1,106 @@
+/** The command line, as a process of its own. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { type Test, test } from 'tap'
+import { startDnsServer } from '../support/dns-server.ts'
+import { FAULTS, startElb, TARGET_GROUP } from '../support/elb.ts'
+
+const HOST = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+async function start(t: Test) {
+  const [elb, dns] = [await startElb(), await startDnsServer()]
+  t.teardown(() => Promise.all([elb.close(), dns.close()]))
+  elb.healthOfNew = ['healthy']
+  const run = (args: string[], until?: RegExp) => {
+    const all = ['--rds-endpoint', HOST, '--target-group-arn', TARGET_GROUP, '--resolver', dns.address, ...args]
+    return runCommand(all, elb.url, until)
+  }
+  return { elb, dns, run }
+}
+
+async function runCommand(args: string[], elbUrl: string, until?: RegExp) {
+  const child = spawn(process.execPath, ['--import=tsx', 'bin/mysql-iam-proxy.ts', 'sync-targets', ...args], {
+    cwd: root,
+    env: {
+      PATH: process.env['PATH'],
+      AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2: elbUrl,
+      AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE',
+      AWS_SECRET_ACCESS_KEY: 'secret-access-key-of-the-tests',
+      MYSQL_IAM_PROXY_CONFIRM: '1',
+    },
+  })
+  let [stdout, stderr, reached] = ['', '', false]
+  child.stdout.on('data', data => {
+    stdout += data
+    if (!until || reached || !until.test(stdout)) return
+    reached = true
+    child.kill('SIGTERM')
+  })
+  child.stderr.on('data', data => {
+    stderr += data
+  })
+  const [code] = await once(child, 'close')
+  return { code, stdout, stderr }
+}
+
+test('exit codes of unchanged, changed and refused', async t => {
+  const { elb, dns, run } = await start(t)
+  elb.add('10.0.0.1')
+  dns.answer({ addresses: ['10.0.0.1'] })
+  t.match(await run([]), { code: 0 })
+  dns.answer({ addresses: ['10.0.0.2'] })
+  const changed = await run(['--json'])
+  t.equal(changed.code, 10)
+  t.match(JSON.parse(changed.stdout), { outcome: 'changed', registered: ['10.0.0.2'], deregistered: ['10.0.0.1'] })
+  t.match(changed.stderr, /deregistered 10\.0\.0\.1/, 'with --json the log is elsewhere')
+  dns.answer('SERVFAIL')
+  const refused = await run(['--json'])
+  t.match(refused, {
+    code: 11,
+    stderr: /refused to act: .* was not resolved: ESERVFAIL.*\nWhat is registered was left/,
+  })
+  t.match(JSON.parse(refused.stdout), { outcome: 'refused', reason: /ESERVFAIL/ })
+  const live = elb.targets.filter(({ state }) => state !== 'draining')
+  t.match(live, [{ address: '10.0.0.2', state: 'healthy' }])
+  t.equal(live.length, 1)
+})
+
+test('--dry-run prints what would be done', async t => {
+  const { elb, dns, run } = await start(t)
+  elb.add('10.0.0.1')
+  elb.add('10.0.0.9')
+  elb.add('10.0.0.1', 3307)
+  dns.answer({ addresses: ['10.0.0.2'] })
+  const { code, stdout } = await run(['--dry-run', '--keep', '10.0.0.9'])
+  t.equal(code, 10)
+  t.match(stdout, /^\+ 10\.0\.0\.2:3306 +to be registered$/m)
+  t.match(stdout, /^- 10\.0\.0\.1:3306 +healthy +to be deregistered/m)
+  t.match(stdout, /^ {2}10\.0\.0\.9:3306 +healthy +kept$/m)
+  t.match(stdout, /^ {2}10\.0\.0\.1:3307 +healthy +left alone: another port$/m)
+  t.notOk(
+    elb.calls.some(call => /^(De)?[rR]egister/.test(call)),
+    'nothing was changed',
+  )
+})
+
+test('--watch goes on until a signal ends it', async t => {
+  const { elb, dns, run } = await start(t)
+  elb.add('10.0.0.1')
+  dns.answer({ addresses: ['10.0.0.1'] }, { addresses: ['10.0.0.2'] })
+  const { code, stdout } = await run(['--watch', '--interval', '100ms', '--json'], /"outcome":"changed"/)
+  t.equal(code, 143)
+  t.equal(JSON.parse(stdout.split('\n')[0] ?? '').outcome, 'unchanged')
+})
+
+test('what cannot work is said at once', async t => {
+  const { elb, run } = await start(t)
+  t.match(await runCommand(['--rds-endpoint', HOST], elb.url), { code: 2, stderr: /--target-group-arn is missing/ })
+  t.match(await run(['--confirm', '0']), { code: 2, stderr: /--confirm: must be at least 1/ })
+  t.match(await run(['--watch', '--dry-run']), { code: 2, stderr: /--watch and --dry-run/ })
+  elb.faults.push({ fault: FAULTS.denied })
+  t.match(await run([]), { code: 3, stderr: /elasticloadbalancing:DescribeTargetGroups in the IAM policy/ })
+  elb.group.targetType = 'instance'
+  t.match(await run([]), { code: 2, stderr: /type instance, not ip\n.*--target-group-arn/ })
+})

@@ -1,0 +1,191 @@
+import { test } from 'tap'
+import { type LookUp, plan, type Situation, type Target } from '../../src/sync-targets/plan.ts'
+
+function target(address: string, health = 'healthy', more: Partial<Target> = {}): Target {
+  return { address, port: 3306, zone: undefined, health, reason: undefined, ...more }
+}
+
+/** A situation, of which each look-up is written as its addresses, or as a problem with a `!` before it. */
+function situation(lookUps: string[], targets: Target[], more: Partial<Situation> = {}): Situation {
+  return {
+    port: 3306,
+    gather: false,
+    confirm: 3,
+    keep: [],
+    patient: true,
+    lookUps: lookUps.map(text => (text.startsWith('!') ? { problem: text.slice(1) } : { addresses: text.split(' ') })),
+    targets,
+    ...more,
+  }
+}
+
+/** The action, and the addresses that it is about. */
+function decide(lookUps: string[], targets: Target[], more: Partial<Situation> = {}): string {
+  const next = plan(situation(lookUps, targets, more))
+  if (next.action === 'register') return `register ${next.addresses.join(' ')}`
+  if (next.action === 'deregister') return `deregister ${next.targets.map(({ address }) => address).join(' ')}`
+  return next.action
+}
+
+test('nothing to do', async t => {
+  t.equal(decide(['A'], [target('A')]), 'none')
+  t.equal(decide(['A'], [target('A', 'unhealthy')]), 'none', 'a database that is down is still where it is')
+  t.equal(decide(['A B'], [target('B'), target('A')]), 'none')
+})
+
+test('what is new is registered at once', async t => {
+  t.equal(decide(['B'], [target('A')]), 'register B')
+  t.equal(decide(['B'], []), 'register B', 'into an empty group')
+  t.equal(decide(['A B'], [target('A')]), 'register B')
+  t.equal(decide(['A'], [target('A', 'draining')]), 'register A', 'on its way out: back in')
+  t.equal(decide(['A'], [target('A', 'unused', { reason: 'Target.NotRegistered' })]), 'register A')
+  t.equal(decide(['A'], [target('A', 'healthy', { port: 3307 })]), 'register A', 'on another port it is not ours')
+})
+
+test('what is gone stays until enough look-ups agree', async t => {
+  const targets = [target('A'), target('B')]
+  t.equal(decide(['B'], targets), 'look-up')
+  t.equal(decide(['B', 'B'], targets), 'look-up')
+  t.equal(decide(['B', 'B', 'B'], targets), 'deregister A')
+  t.equal(decide(['A', 'B', 'B'], targets), 'look-up', 'a flap')
+  t.equal(decide(['B', 'A', 'B', 'B'], targets), 'look-up')
+  t.equal(decide(['B', 'B', '!SERVFAIL', 'B'], targets), 'look-up', 'a failure breaks the row')
+  t.equal(decide(['B'], targets, { confirm: 1 }), 'deregister A')
+})
+
+test('what is gone stays until all that is wanted is healthy', async t => {
+  const agreed = ['B', 'B', 'B']
+  for (const health of ['initial', 'unhealthy', 'unhealthy.draining', 'unavailable', 'unused']) {
+    t.equal(decide(agreed, [target('A'), target('B', health)]), 'wait', health)
+    t.equal(decide(agreed, [target('A'), target('B', health)], { patient: false }), 'refuse', health)
+  }
+  t.equal(decide(['B C', 'B C', 'B C'], [target('A'), target('B'), target('C', 'initial')]), 'wait')
+  t.equal(
+    decide(agreed, [target('A'), target('B', 'unused', { reason: 'Target.NotInUse' })]),
+    'refuse',
+    'no load balancer checks this group: it never becomes healthy',
+  )
+})
+
+test('other ports and --keep', async t => {
+  const targets = [target('A'), target('B'), target('A', 'healthy', { port: 3307 })]
+  t.same(plan(situation(['B', 'B', 'B'], targets)), { action: 'deregister', targets: [target('A')] })
+  t.equal(decide(['B', 'B', 'B'], targets, { keep: ['A'] }), 'none')
+})
+
+test('a bad answer is never acted on', async t => {
+  for (const targets of [[], [target('A')], [target('A'), target('B')]]) {
+    t.equal(decide(['!SERVFAIL'], targets), 'look-up')
+    t.equal(decide(['B', 'B', 'B', '!SERVFAIL'], targets), 'look-up')
+    t.equal(decide(['!x', '!x', '!x'], targets), 'refuse', 'as often as --confirm says')
+    t.equal(decide([], targets), 'look-up')
+  }
+  t.match(plan(situation(['!x', '!y', '!z'], [])), { reason: 'z' })
+})
+
+test('answers that never settle', async t => {
+  const flapping = Array.from({ length: 30 }, (_, index) => (index % 2 ? 'A' : 'B'))
+  t.equal(decide(flapping, [target('A'), target('B')]), 'refuse')
+  t.equal(decide(flapping.slice(1), [target('A'), target('B')]), 'look-up')
+})
+
+test('readers are gathered', async t => {
+  const gather = { gather: true }
+  t.equal(decide(['A', 'B', 'A'], [target('A'), target('B')], gather), 'none')
+  t.equal(decide(['A', 'C'], [target('A'), target('B')], gather), 'register C')
+  t.equal(decide(['A'], [target('A')], gather), 'look-up', 'one answer names one reader')
+  t.equal(decide(['A', 'A', 'A'], [target('A')], gather), 'none')
+  const absent = (count: number) => Array.from({ length: count }, () => 'A')
+  const targets = [target('A'), target('B')]
+  // Of two readers, 20 answers in a row name the same by chance once in a million times.
+  t.equal(decide(absent(19), targets, gather), 'look-up')
+  t.equal(decide(absent(20), targets, gather), 'deregister B')
+  t.equal(decide([...absent(19), 'B'], targets, gather), 'none')
+  t.equal(decide(['A', '!SERVFAIL', ...absent(19)], targets, gather), 'look-up')
+})
+
+/** A small generator with a seed, so that a failure can be had again. */
+function random(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let bits = Math.imul(state ^ (state >>> 15), 1 | state)
+    bits = (bits + Math.imul(bits ^ (bits >>> 7), 61 | bits)) ^ bits
+    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+test('whatever the situation, what is planned is safe', async t => {
+  const names = ['A', 'B', 'C', 'D']
+  const healths = ['healthy', 'healthy', 'healthy', 'initial', 'unhealthy', 'draining', 'unused', 'unhealthy.draining']
+  const seen: Record<string, number> = {}
+  let wrong = ''
+  for (let seed = 1; seed <= 50_000 && wrong === ''; seed++) {
+    const next = random(seed)
+    const pick = <T>(list: readonly T[]) => list[Math.floor(next() * list.length)]!
+    const some = (likely: number) => names.filter(() => next() < likely)
+    // Answers that mostly repeat, as real ones do.
+    const lookUps: LookUp[] = []
+    for (let count = Math.floor(next() * 30); count > 0; count--) {
+      const last = lookUps.at(-1)
+      if (last && next() < 0.8) lookUps.push(last)
+      else if (next() < 0.15) lookUps.push({ problem: 'bad' })
+      else
+        lookUps.push({
+          addresses: some(0.3)
+            .concat(pick(names))
+            .filter((name, at, all) => all.indexOf(name) === at),
+        })
+    }
+    const targets = some(0.6).map(name => target(name, pick(healths), { port: next() < 0.9 ? 3306 : 3307 }))
+    const given: Situation = {
+      port: 3306,
+      gather: next() < 0.3,
+      confirm: 1 + Math.floor(next() * 4),
+      keep: some(0.1),
+      patient: next() < 0.7,
+      lookUps,
+      targets,
+    }
+    const result = plan(given)
+    seen[result.action] = (seen[result.action] ?? 0) + 1
+    wrong = unsafe(given, result)
+    if (wrong) wrong = `seed ${seed}: ${wrong}: ${JSON.stringify({ given, result })}`
+  }
+  t.equal(wrong, '')
+  for (const action of ['none', 'register', 'look-up', 'wait', 'deregister', 'refuse']) {
+    t.ok((seen[action] ?? 0) > 100, `${action}: ${seen[action]} times`)
+  }
+})
+
+/** What is unsafe about a plan, '' where nothing is: said anew, not with the code that is tested. */
+function unsafe(given: Situation, result: ReturnType<typeof plan>): string {
+  const { lookUps, targets, confirm, keep, gather } = given
+  const newest = lookUps.at(-1)
+  const answer = newest && 'addresses' in newest ? newest.addresses : []
+  const acts = result.action === 'register' || result.action === 'deregister'
+  if (acts && answer.length === 0) return 'acts on a bad answer'
+  const everNamed = lookUps.flatMap(lookUp => ('addresses' in lookUp ? lookUp.addresses : []))
+  if (result.action === 'register') {
+    if (result.addresses.length === 0) return 'registers nothing'
+    if (!result.addresses.every(address => (gather ? everNamed : answer).includes(address)))
+      return 'registers a stranger'
+  }
+  if (result.action !== 'deregister') return ''
+  if (result.targets.length === 0) return 'removes nothing'
+  const row = lookUps.slice(-confirm)
+  if (row.length < confirm) return 'removes before enough look-ups'
+  for (const lookUp of row) {
+    if (!('addresses' in lookUp)) return 'removes with a failure in the row'
+    if (!gather && [...lookUp.addresses].sort().join() !== [...answer].sort().join()) return 'removes during a flap'
+    if (result.targets.some(({ address }) => lookUp.addresses.includes(address))) return 'removes what was just named'
+  }
+  if (gather && lookUps.length < 20) return 'removes a reader after few answers'
+  if (result.targets.some(({ port }) => port !== 3306)) return 'removes on another port'
+  if (result.targets.some(({ address }) => keep.includes(address))) return 'removes what is to be kept'
+  const left = targets.filter(each => !result.targets.includes(each) && each.port === 3306)
+  const good = left.filter(({ address, health }) => health === 'healthy' && everNamed.includes(address))
+  if (good.length === 0) return 'leaves no healthy target'
+  for (const address of answer) if (!good.some(each => each.address === address)) return 'leaves before all are healthy'
+  return ''
+}

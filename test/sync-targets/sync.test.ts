@@ -1,0 +1,382 @@
+/** Whole passes, in a world of the test's making in which time passes only when somebody sleeps. */
+import { test } from 'tap'
+import { ProxyError } from '../../src/errors.ts'
+import { silent } from '../../src/log.ts'
+import type { LookUp, Target } from '../../src/sync-targets/plan.ts'
+import {
+  createSyncJob,
+  type SyncFailure,
+  type SyncOptions,
+  type SyncResult,
+  startSync,
+  syncOnce,
+  type World,
+} from '../../src/sync-targets/sync.ts'
+import { TARGET_GROUP } from '../support/elb.ts'
+
+const HOST = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
+const { signal } = new AbortController()
+
+const job = (options: Partial<SyncOptions> = {}) =>
+  createSyncJob({ rdsEndpoint: HOST, targetGroupArn: TARGET_GROUP, credentials: async () => never(), ...options })
+
+function never(): never {
+  throw new Error('not to be called')
+}
+
+interface TestWorld extends World {
+  targets: Map<string, Target>
+  /** what was done, as `12s register A` */
+  journal: string[]
+}
+
+interface Scene {
+  /** registered and healthy at the beginning */
+  targets?: string[]
+  /** what the name servers say, by the seconds that have passed */
+  names: (seconds: number, lookUp: number) => string[] | string
+  /** seconds until a new target is healthy; default 20 */
+  healthyAfter?: (address: string) => number
+  verify?: (address: string, seconds: number) => void
+  /** called at each step, for what others do meanwhile */
+  meanwhile?: (world: TestWorld, seconds: number) => void
+  ttl?: number
+}
+
+/** Shares `clock` and `targets` between worlds where there are several copies. */
+function createTestWorld(scene: Scene, shared?: TestWorld): TestWorld {
+  const clock = { now: 0 }
+  const bornAt = new Map<string, number>()
+  let lookUps = 0
+  const seconds = () => Math.round(world.now() / 1_000)
+  const live = (health: string, address: string): Target => ({
+    address,
+    port: 3306,
+    zone: undefined,
+    health,
+    reason: undefined,
+  })
+  const write = (text: string) => world.journal.push(`${seconds()}s ${text}`)
+  const world: TestWorld = {
+    journal: shared?.journal ?? [],
+    targets: shared?.targets ?? new Map((scene.targets ?? []).map(address => [address, live('healthy', address)])),
+    now: () => shared?.now() ?? clock.now,
+    async sleep(milliseconds) {
+      if (shared) return await shared.sleep(milliseconds, signal)
+      clock.now += milliseconds
+      await new Promise(resolve => setImmediate(resolve))
+    },
+    async lookUp() {
+      lookUps++
+      const answer = scene.names(seconds(), lookUps)
+      const said: LookUp = typeof answer === 'string' ? { problem: answer } : { addresses: answer }
+      return { ...said, ttl: scene.ttl ?? 5 }
+    },
+    verify: scene.verify && (async address => scene.verify?.(address, seconds())),
+    openTargetGroup: async () => ({
+      family: async () => 'ipv4',
+      async targets() {
+        scene.meanwhile?.(world, seconds())
+        for (const [address, target] of world.targets) {
+          const age = seconds() - (bornAt.get(address) ?? Number.NEGATIVE_INFINITY)
+          const isDue = age >= (scene.healthyAfter?.(address) ?? 20)
+          if (target.health === 'initial' && isDue) world.targets.set(address, live('healthy', address))
+        }
+        return [...world.targets.values()]
+      },
+      async register(addresses) {
+        write(`register ${addresses.join(' ')}`)
+        for (const address of addresses) {
+          if (world.targets.has(address) && world.targets.get(address)?.health !== 'draining') continue
+          bornAt.set(address, seconds())
+          world.targets.set(address, live('initial', address))
+        }
+      },
+      async deregister(targets) {
+        write(`deregister ${targets.map(({ address }) => address).join(' ')}`)
+        for (const { address } of targets) world.targets.set(address, live('draining', address))
+      },
+    }),
+  }
+  return world
+}
+
+async function pass(scene: Scene, options: Partial<SyncOptions> = {}) {
+  const world = createTestWorld(scene)
+  const result = await syncOnce(job(options), silent, signal, world)
+  return { result, journal: world.journal, seconds: world.now() / 1_000, targets: world.targets }
+}
+
+const A = '10.0.1.1'
+const B = '10.0.2.2'
+const C = '10.0.3.3'
+
+test('nothing to do takes one look-up', async t => {
+  const { result, journal, seconds } = await pass({ targets: [A], names: () => [A] })
+  t.match(result, { outcome: 'unchanged', wanted: [A], registered: [], deregistered: [], lookUps: 1 })
+  t.same(journal, [])
+  t.equal(seconds, 0)
+})
+
+test('a failover: register, health, six look-ups, deregister', async t => {
+  const { result, journal } = await pass({ targets: [A], names: () => [B] })
+  t.match(result, { outcome: 'changed', registered: [B], deregistered: [A] })
+  t.same(journal, [`0s register ${B}`, `25s deregister ${A}`])
+})
+
+test('slow health checks', async t => {
+  const { journal } = await pass({ targets: [A], names: () => [B], healthyAfter: () => 100 })
+  t.same(journal, [`0s register ${B}`, `101s deregister ${A}`])
+})
+
+test('the time to live is waited for', async t => {
+  const { journal, result } = await pass({ targets: [A], names: () => [B], ttl: 60 }, { confirm: 3 })
+  t.same(journal, [`0s register ${B}`, `120s deregister ${A}`])
+  t.equal(result.lookUps, 3)
+})
+
+test('a name that flaps for 30 s', async t => {
+  const names = (seconds: number, lookUp: number) => (seconds < 30 ? [lookUp % 2 ? B : A] : [B])
+  const { journal, result } = await pass({ targets: [A], names })
+  t.same(journal[0], `0s register ${B}`)
+  t.equal(journal.length, 2)
+  t.ok(Number.parseInt(journal[1] ?? '', 10) >= 50, `${journal[1]}`)
+  t.equal(result.outcome, 'changed')
+})
+
+test('a name that only seemed to change: what was registered for it goes again', async t => {
+  const { journal, targets } = await pass({ targets: [A], names: seconds => (seconds < 10 ? [B] : [A]) })
+  t.same(journal[0], `0s register ${B}`)
+  t.match(journal[1], `deregister ${B}`)
+  t.equal(targets.get(A)?.health, 'healthy')
+})
+
+test('a new address that never becomes healthy: what there was stays', async t => {
+  const scene = { targets: [A], names: () => [B], healthyAfter: () => Number.POSITIVE_INFINITY }
+  const { result, journal, seconds } = await pass(scene, { healthTimeout: 60_000 })
+  t.match(result, { outcome: 'refused', reason: /10\.0\.2\.2:3306 is initial/, registered: [B], deregistered: [] })
+  t.same(journal, [`0s register ${B}`])
+  t.ok(seconds >= 60 && seconds < 70, `${seconds} s`)
+})
+
+test('bad answers', async t => {
+  const bad = await pass({ targets: [A], names: () => 'ESERVFAIL' }, { confirm: 3 })
+  t.match(bad.result, { outcome: 'refused', reason: 'ESERVFAIL', lookUps: 3 })
+  t.same(bad.journal, [])
+  const passing = await pass({ targets: [A], names: seconds => (seconds < 10 ? 'ESERVFAIL' : [A]) })
+  t.equal(passing.result.outcome, 'unchanged')
+})
+
+test('readers come and go', async t => {
+  const named = (readers: string[]) => (_seconds: number, lookUp: number) => [readers[lookUp % readers.length]!]
+  const reader = { rdsEndpoint: HOST.replace('database-1.', 'my-cluster.cluster-ro-') }
+  const same = await pass({ targets: [A, B], names: named([A, B]), ttl: 1 }, reader)
+  t.match(same.result, { outcome: 'unchanged', wanted: [A, B] })
+  const more = await pass({ targets: [A, B], names: named([A, B, C]), ttl: 1 }, reader)
+  t.match(more.result, { outcome: 'changed', registered: [C], deregistered: [] })
+  const less = await pass({ targets: [A, B, C], names: named([A, B]), ttl: 1 }, reader)
+  t.match(less.result, { outcome: 'changed', registered: [], deregistered: [C] })
+  t.ok(less.result.lookUps >= 34, `${less.result.lookUps} look-ups`)
+})
+
+test('--verify', async t => {
+  const starting = await pass(
+    {
+      targets: [A],
+      names: () => [B],
+      verify: (_address, seconds) => {
+        if (seconds < 12) throw new ProxyError('DIAL_REFUSED', 'connection refused')
+      },
+    },
+    { verify: true },
+  )
+  t.match(starting.journal, [`12s register ${B}`, /deregister/])
+  const wrong = await pass({
+    targets: [A],
+    names: () => [B],
+    verify: () => {
+      throw new ProxyError('TLS_WRONG_NAME', 'the certificate names somebody else')
+    },
+  })
+  t.match(wrong.result, { outcome: 'refused', reason: /not registered: the certificate names somebody else/ })
+  t.same(wrong.journal, [])
+  t.equal(wrong.seconds, 0, 'another server stays another: no use in trying again')
+  const down = await pass({
+    targets: [A],
+    names: () => [B],
+    verify: () => {
+      throw new ProxyError('DIAL_REFUSED', 'connection refused')
+    },
+  })
+  t.match(down.result, { outcome: 'refused', reason: /connection refused/ })
+  t.ok(down.seconds >= 300, 'tried for as long as --health-timeout')
+})
+
+test('--dry-run changes nothing', async t => {
+  const { result, journal } = await pass({ targets: [A], names: () => [B] }, { dryRun: true })
+  t.match(result, { outcome: 'changed', registered: [B], deregistered: [A], lookUps: 1 })
+  t.same(journal, [])
+  const bad = await pass({ targets: [A], names: () => 'ENOTFOUND' }, { dryRun: true })
+  t.match(bad.result, { outcome: 'refused', reason: 'ENOTFOUND' })
+})
+
+test('somebody else removes what was registered: it is put back, and said', async t => {
+  let stolen = false
+  const { result, journal } = await pass({
+    targets: [A],
+    names: () => [B],
+    meanwhile: (world, seconds) => {
+      if (seconds >= 10 && !stolen) {
+        stolen = true
+        world.targets.delete(B)
+      }
+    },
+  })
+  t.match(result, { outcome: 'refused', reason: /somebody else removed 10\.0\.2\.2/ })
+  t.match(journal, [`0s register ${B}`, new RegExp(`register ${B}`)])
+})
+
+test('a person removes the old target first: no error', async t => {
+  const { result, journal } = await pass({
+    targets: [A],
+    names: () => [B],
+    meanwhile: (world, seconds) => void (seconds >= 10 && world.targets.delete(A)),
+  })
+  t.match(result, { outcome: 'changed', registered: [B], deregistered: [] })
+  t.same(journal, [`0s register ${B}`])
+})
+
+test('two copies at once', async t => {
+  const scene: Scene = { targets: [A], names: () => [B] }
+  const first = createTestWorld(scene)
+  const second = createTestWorld(scene, first)
+  const results = await Promise.all([first, second].map(world => syncOnce(job(), silent, signal, world)))
+  for (const { outcome, targets } of results) {
+    t.equal(outcome, 'changed')
+    t.match(
+      targets.find(({ address }) => address === B),
+      { health: 'healthy' },
+    )
+  }
+})
+
+test('two copies that are told different things do not empty the group, nor fight for ever', async t => {
+  const first = createTestWorld({ targets: [A], names: () => [A] })
+  const second = createTestWorld({ names: () => [B] }, first)
+  for (let round = 0; round < 20; round++) {
+    await Promise.all([first, second].map(world => syncOnce(job({ confirm: 2 }), silent, signal, world)))
+    const live = [...first.targets.values()].filter(({ health }) => health !== 'draining')
+    t.ok(live.length > 0, `${live.length} targets`)
+  }
+})
+
+test('startSync: passes until it is stopped, whatever comes', async t => {
+  const stop = new AbortController()
+  const world = createTestWorld({ targets: [A], names: seconds => (seconds < 100 ? [A] : [B]) })
+  const results: (SyncResult | SyncFailure)[] = []
+  const lookUp = world.lookUp.bind(world)
+  let calls = 0
+  world.lookUp = async signal => {
+    if (++calls === 2) throw new ProxyError('SYNC_DENIED', 'no')
+    return await lookUp(signal)
+  }
+  const log: string[] = []
+  const logger = { ...silent, error: (_fields: object, message: string) => void log.push(message) }
+  await startSync(
+    job({ interval: 30_000 }),
+    logger,
+    stop.signal,
+    result => {
+      results.push(result)
+      if (results.length === 6) stop.abort()
+    },
+    world,
+  )
+  t.same(
+    results.map(({ outcome }) => outcome),
+    ['unchanged', 'failed', 'unchanged', 'unchanged', 'changed', 'unchanged'],
+  )
+  t.match(results[1], { code: 'SYNC_DENIED', reason: 'no' })
+  t.same(log, ['no'])
+})
+
+test('options', async t => {
+  const made = job({ resolvers: ['10.0.0.2', '10.0.0.3:5353', '2a05:d018::2'], keep: ['2A05:D018:0::1'] })
+  t.same(made.resolvers, ['10.0.0.2:53', '10.0.0.3:5353', '[2a05:d018::2]:53'])
+  t.same(made.keep, ['2a05:d018::1'])
+  for (const [name, gather] of [
+    ['my-cluster.cluster-abc.eu-west-1.rds.amazonaws.com', false],
+    ['my-cluster.cluster-ro-abc.eu-west-1.rds.amazonaws.com', true],
+    ['reports.cluster-custom-abc.eu-west-1.rds.amazonaws.com', true],
+    ['my-proxy.proxy-abc.eu-west-1.rds.amazonaws.com', true],
+    [HOST, false],
+  ] as const) {
+    t.equal(job({ rdsEndpoint: name }).gather, gather, name)
+  }
+  t.equal(job({ gather: 'always' }).gather, true)
+  for (const wrong of [
+    { resolvers: ['dns.example.com'] },
+    { keep: ['A'] },
+    { rdsEndpoint: '10.0.0.1' },
+    { targetGroupArn: 'x' },
+  ]) {
+    t.throws(() => job(wrong), { code: 'CONFIG_INVALID' }, JSON.stringify(wrong))
+  }
+})
+
+/** Numbers that are the same for the same seed. */
+function random(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff
+    return state / 0x7fffffff
+  }
+}
+
+test('whatever names and health checks do, the group keeps a target and only the gone are removed', async t => {
+  let changed = 0
+  let wrong = ''
+  for (let seed = 1; seed <= 1_500 && wrong === ''; seed++) {
+    const next = random(seed * 7919)
+    const pool = [A, B, C]
+    const said: string[][] = []
+    let current = [pool[Math.floor(next() * 3)]!]
+    const scene: Scene = {
+      targets: pool.filter(() => next() < 0.5),
+      ttl: Math.floor(next() * 10),
+      names: () => {
+        if (next() < 0.1) current = [pool[Math.floor(next() * 3)]!]
+        const bad = next() < 0.1
+        said.push(bad ? [] : current)
+        return bad ? 'ESERVFAIL' : current
+      },
+      healthyAfter: () => (next() < 0.1 ? Number.POSITIVE_INFINITY : next() * 60),
+    }
+    if (next() < 0.3) scene.verify = () => void (next() < 0.5 && fail())
+    const confirm = 1 + Math.floor(next() * 4)
+    const world = createTestWorld(scene)
+    const group = await world.openTargetGroup(signal)
+    world.openTargetGroup = async () => ({
+      ...group,
+      async deregister(targets) {
+        const row = said.slice(-confirm)
+        const removed = targets.map(({ address }) => address)
+        if (row.length < confirm || row.some(answer => answer.length === 0)) wrong = 'removed without enough answers'
+        if (row.some(answer => answer.some(address => removed.includes(address)))) wrong = 'removed what was named'
+        await group.deregister(targets)
+        const healthy = [...world.targets.values()].filter(({ health }) => health === 'healthy')
+        if (!healthy.some(({ address }) => row.at(-1)?.includes(address)))
+          wrong = 'left no healthy target that is wanted'
+      },
+    })
+    const result = await syncOnce(job({ confirm, healthTimeout: 120_000 }), silent, signal, world)
+    if (result.deregistered.length > 0) changed++
+    if (wrong) wrong = `seed ${seed}: ${wrong}: ${world.journal.join(', ')}`
+  }
+  t.equal(wrong, '')
+  t.ok(changed > 300, `${changed} passes removed something`)
+})
+
+function fail(): never {
+  throw new ProxyError('DIAL_TIMEOUT', 'nobody there')
+}

@@ -1,0 +1,75 @@
+import { test } from 'tap'
+import { createAuthority } from '../../src/demo/certificates.ts'
+import { CLIENT_SSL } from '../../src/protocol/capabilities.ts'
+import { verifyAddress } from '../../src/sync-targets/verify.ts'
+import { createTrust } from '../../src/trust.ts'
+import { realServer } from '../support/mariadb.ts'
+import {
+  ACCESS_DENIED,
+  greetingWithout,
+  RDS_HOST,
+  startScriptedUpstream,
+  testCertificates,
+  untilResponse,
+} from '../support/scripted-upstream.ts'
+
+const { signal } = new AbortController()
+
+async function verify(port: number): Promise<void> {
+  const trust = createTrust([(await testCertificates()).authority.certificate], true)
+  await verifyAddress('127.0.0.1', { host: RDS_HOST, port }, trust, signal)
+}
+
+test('a server with the endpoint’s certificate; it is left by a login for nobody', async t => {
+  const users: string[] = []
+  const upstream = await startScriptedUpstream(t, [
+    async peer => {
+      const response = await untilResponse(peer)
+      users.push(response.user.toString())
+      t.equal(response.authResponse.length, 0, 'without any secret')
+      peer.send(ACCESS_DENIED)
+    },
+  ])
+  await verify(upstream.port)
+  t.same(users, ['mysql-iam-proxy'])
+})
+
+test('another server', async t => {
+  const users: string[] = []
+  const { authority } = await testCertificates()
+  const other = await authority.issue({ names: ['database-2.abcdefghijkl.eu-west-1.rds.amazonaws.com'] })
+  const stranger = await (await createAuthority('a stranger')).issue({ names: [RDS_HOST] })
+  const upstream = await startScriptedUpstream(t, [
+    async peer => void users.push((await untilResponse(peer, {}, other)).user.toString()),
+    async peer => void users.push((await untilResponse(peer, {}, stranger)).user.toString()),
+    async peer => {
+      peer.send(greetingWithout(CLIENT_SSL))
+      await peer.expect()
+      peer.send(ACCESS_DENIED)
+    },
+    async peer => peer.sendRaw('SSH-2.0-OpenSSH_9.2\r\n'),
+  ])
+  await t.rejects(verify(upstream.port), { code: 'TLS_WRONG_NAME', message: /database-2/ })
+  await t.rejects(verify(upstream.port), { code: 'TLS_UNKNOWN_CA' })
+  t.same(users, ['mysql-iam-proxy', 'mysql-iam-proxy'], 'left like the right one')
+  await t.rejects(verify(upstream.port), { code: 'TLS_NOT_OFFERED' })
+  await t.rejects(verify(upstream.port), { code: 'UPSTREAM_NOT_MYSQL' })
+})
+
+test('nobody there', async t => {
+  const upstream = await startScriptedUpstream(t, [async peer => peer.close()])
+  await t.rejects(verify(upstream.port), { code: 'UPSTREAM_CLOSED' })
+  await t.rejects(verify(1), { code: 'DIAL_REFUSED' })
+})
+
+test('a real server takes it for a refused login', async t => {
+  const server = await realServer(t)
+  const status = async (name: string) => {
+    const rows = (await server.query(`SHOW GLOBAL STATUS LIKE '${name}'`)) as { Value: string }[]
+    return Number(rows[0]?.Value)
+  }
+  const before = await status('Connection_errors_%')
+  const trust = createTrust([server.ca], true)
+  await verifyAddress(server.host, { host: server.rdsHost, port: server.port }, trust, signal)
+  t.equal(await status('Connection_errors_%'), before)
+})
