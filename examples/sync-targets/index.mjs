@@ -1,0 +1,1 @@
+export { handler } from 'mysql-iam-proxy/sync-targets-lambda'
