@@ -1,6 +1,6 @@
 /**
  * A simulated failover, with sync-targets and without: npm run failover. Needs root, for network namespaces, and the
- * packages of the tests' MariaDB.
+ * packages of the tests' MariaDB. With a text behind it, only the runs whose name has it: npm run failover -- 5s
  *
  * The real proxy and the real `sync-targets --watch` as processes; a real MariaDB behind two addresses, each in a network
  * namespace; a TCP load balancer with health checks on the targets of the stand-in for ELB; a name server. At the address
@@ -48,7 +48,8 @@ const RUNS: Run[] = [
 
 // In a network namespace of its own, all that is set up here goes with the process.
 if (process.env['IN_NAMESPACE'] === undefined) {
-  const again = spawn('unshare', ['--net', process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)], {
+  const command = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)]
+  const again = spawn('unshare', ['--net', ...command], {
     stdio: 'inherit',
     env: { ...process.env, IN_NAMESPACE: '1' },
   })
@@ -67,7 +68,8 @@ await writeFile(caFile, server.ca)
 try {
   print('| | first login after the address change | logins lost | registered | old target removed |')
   print('| --- | --- | --- | --- | --- |')
-  for (const [index, run] of RUNS.entries()) print(row(run.name, await failOver(server, run, index)))
+  const runs = RUNS.filter(({ name }) => name.includes(process.argv[2] ?? ''))
+  for (const [index, run] of runs.entries()) print(row(run.name, await failOver(server, run, index)))
 } finally {
   await server.stop()
   await rm(scratch, { recursive: true })
