@@ -3,6 +3,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
+import { syncTargets } from '../../src/commands/sync-targets.ts'
+import { resolveSettings } from '../../src/options.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { FAULTS, startElb, TARGET_GROUP } from '../support/elb.ts'
 
@@ -94,13 +96,25 @@ test('--watch goes on until a signal ends it', async t => {
   t.equal(JSON.parse(stdout.split('\n')[0] ?? '').outcome, 'unchanged')
 })
 
-test('what cannot work is said at once', async t => {
+test('what IAM does not allow', async t => {
   const { elb, run } = await start(t)
-  t.match(await runCommand(['--rds-endpoint', HOST], elb.url), { code: 2, stderr: /--target-group-arn is missing/ })
-  t.match(await run(['--confirm', '0']), { code: 2, stderr: /--confirm: must be at least 1/ })
-  t.match(await run(['--watch', '--dry-run']), { code: 2, stderr: /--watch and --dry-run/ })
   elb.faults.push({ fault: FAULTS.denied })
   t.match(await run([]), { code: 3, stderr: /elasticloadbalancing:DescribeTargetGroups in the IAM policy/ })
-  elb.group.targetType = 'instance'
-  t.match(await run([]), { code: 2, stderr: /type instance, not ip\n.*--target-group-arn/ })
+})
+
+test('what cannot work is said at once', async t => {
+  const command = (flags: object) => {
+    const settings = resolveSettings({ 'target-group-arn': TARGET_GROUP, 'rds-endpoint': HOST, ...flags }, {})
+    return syncTargets(settings, () => {}, new AbortController().signal)
+  }
+  const wrong: [flags: object, says: RegExp][] = [
+    [{ 'rds-endpoint': undefined }, /--rds-endpoint is missing/],
+    [{ 'target-group-arn': undefined }, /--target-group-arn is missing/],
+    [{ 'target-group-arn': 'my-database' }, /--target-group-arn: "my-database" is not arn:/],
+    [{ confirm: '0' }, /--confirm: must be at least 1/],
+    [{ resolver: ['dns'] }, /--resolver: "dns"/],
+    [{ ca: ['/nowhere.pem'] }, /--ca \/nowhere\.pem: ENOENT/],
+    [{ watch: true, 'dry-run': true }, /--watch and --dry-run/],
+  ]
+  for (const [flags, message] of wrong) await t.rejects(command(flags), { code: 'CONFIG_INVALID', message })
 })
