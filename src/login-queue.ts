@@ -13,13 +13,12 @@ const LONGEST_PAUSE = 10_000
 
 /**
  * What a pause is for: reasons that stay for a while, and where asking costs the database or AWS something. A refused TCP
- * connection costs nothing, and a database that restarts is to be found at once.
+ * connection, one that is silent or one that is closed costs nothing, and a database that restarts or fails over is to be
+ * found at once.
  */
 const PAUSES_FOR: ReadonlySet<ErrorCode> = new Set([
   'UPSTREAM_REFUSED_CONNECTION',
   'UPSTREAM_REFUSED_LOGIN',
-  'UPSTREAM_TIMEOUT',
-  'UPSTREAM_CLOSED',
   'UPSTREAM_NOT_MYSQL',
   'UPSTREAM_TOO_OLD',
   'AUTH_PLUGIN_UNEXPECTED',

@@ -127,6 +127,8 @@ test('what makes no pause', async t => {
   const codes: ErrorCode[] = [
     'DIAL_REFUSED',
     'DIAL_TIMEOUT',
+    'UPSTREAM_CLOSED',
+    'UPSTREAM_TIMEOUT',
     'CLIENT_CLOSED',
     'CLIENT_ACCESS_DENIED',
     'LOGIN_QUEUE_FULL',
