@@ -1,5 +1,5 @@
 /** The JSON schema of a configuration file, for editors; made from the table of options. https://json-schema.org/draft/2020-12 */
-import { LOCAL_USER_KEYS, mayBeInFile } from './config.ts'
+import { LOCAL_USER_KEYS, mayBeInFile, SYNC_KEYS } from './config.ts'
 import { type OptionName, optionNames, optionSpec } from './options.ts'
 
 const DURATION = '^\\d+(\\.\\d+)?(us|ms|s|m|h)$'
@@ -26,6 +26,14 @@ export function configSchema(): object {
           name: { type: 'string', description: 'What logs, metrics and the status page call it' },
           ...propertiesOf(perEndpoint),
           'local-users': localUsers,
+          sync: {
+            type: 'object',
+            additionalProperties: false,
+            required: ['target-group-arn'],
+            properties: propertiesOf(SYNC_KEYS),
+            description:
+              'Lets the targets of an NLB follow this endpoint, as mysql-iam-proxy sync-targets --watch does',
+          },
         },
       },
       localUser: {

@@ -27,6 +27,8 @@ export interface EndpointConfig {
   name: string | undefined
   settings: Settings
   localUsers: LocalUserConfig[]
+  /** the settings of sync-targets for this endpoint, where it has a `sync` */
+  sync: Settings | undefined
 }
 
 /** A local user, and where its password is; exactly one of the three is there. */
@@ -50,7 +52,7 @@ export const LOCAL_USER_KEYS = {
 /** The keys of a file beside the options. */
 export const FILE_KEYS = ['endpoints', 'local-users'] as const
 /** The keys of an endpoint in a file beside the options. */
-export const ENDPOINT_KEYS = ['name', 'local-users'] as const
+export const ENDPOINT_KEYS = ['name', 'local-users', 'sync'] as const
 
 /** Options that name one database, and so cannot hold for several. */
 const OF_ONE_ENDPOINT: readonly OptionName[] = ['rds-endpoint', 'connect', 'listen']
@@ -76,16 +78,23 @@ export async function loadConfig(
   const found: EndpointConfig[] = []
   endpoints.forEach((text, index) => {
     const own = shorthandSource(text, index, mistakes)
-    found.push({ name: undefined, settings: settle([own, ...above, ...ofFile], mistakes), localUsers: common })
+    found.push({
+      name: undefined,
+      settings: settle([own, ...above, ...ofFile], mistakes),
+      localUsers: common,
+      sync: undefined,
+    })
   })
   const inFile = file ? endpointsOf(file, mistakes) : []
   for (const map of inFile) {
     const name = textAt(map, 'name')
     const ownUsers = localUsersOf(file!, map, mistakes)
     const sources = [...above, mapSource(file!, map), ...ofFile]
-    found.push({ name, settings: settle(sources, mistakes), localUsers: ownUsers.length > 0 ? ownUsers : common })
+    const localUsers = ownUsers.length > 0 ? ownUsers : common
+    const sync = syncOf(file!, map, sources, mistakes)
+    found.push({ name, settings: settle(sources, mistakes), localUsers, sync })
   }
-  if (found.length === 0) found.push({ name: undefined, settings, localUsers: common })
+  if (found.length === 0) found.push({ name: undefined, settings, localUsers: common, sync: undefined })
   if (found.length > 1) {
     for (const option of OF_ONE_ENDPOINT) {
       const source = above.find(({ value }) => value(option) !== undefined)
@@ -228,6 +237,33 @@ function givenBy(node: unknown): Given {
   if (isSeq(node)) return node.items.map(item => (isScalar(item) ? String(item.value) : ''))
   if (!isScalar(node) || node.value === null) return ''
   return typeof node.value === 'boolean' ? node.value : String(node.value)
+}
+
+/** The options of sync-targets that a `sync` mapping may have: its own, but for what concerns a run by hand. */
+export const SYNC_KEYS = optionNames.filter(name => {
+  const { commands } = optionSpec(name)
+  const isOfRuns: OptionName[] = ['watch', 'dry-run', 'json']
+  return commands?.includes('sync-targets') && !commands.includes('run') && !isOfRuns.includes(name)
+})
+
+function syncOf(file: ConfigFile, map: YAMLMap, sources: readonly Source[], mistakes: string[]): Settings | undefined {
+  const sync = map.get('sync', true)
+  if (sync === undefined) return undefined
+  if (!isMap(sync)) {
+    mistakes.push(`${file.at(sync)}: sync: is not a mapping`)
+    return undefined
+  }
+  for (const { key } of sync.items) {
+    const name = String(isScalar(key) ? key.value : key)
+    const isKnown = SYNC_KEYS.some(known => known === name)
+    if (!isKnown) mistakes.push(`${file.at(key)}: ${name}: no such key${didYouMean(name, SYNC_KEYS)}`)
+  }
+  if (!sync.has('target-group-arn')) mistakes.push(`${file.at(sync)}: sync: target-group-arn is missing`)
+  const own: Source = {
+    value: option => (SYNC_KEYS.includes(option) ? givenBy(sync.get(option, true)) : undefined),
+    place: option => `${file.at(sync.get(option, true))}: ${option}`,
+  }
+  return settle([own, ...sources], mistakes)
 }
 
 function localUsersOf(file: ConfigFile, map: YAMLMap, mistakes: string[]): LocalUserConfig[] {

@@ -14,6 +14,8 @@ import { isPasswordHash } from './local-users.ts'
 import type { Logger } from './log.ts'
 import type { Settings } from './options.ts'
 import { readCa } from './read-ca.ts'
+import { toJob } from './sync-targets/job.ts'
+import { type SyncFailure, type SyncJob, type SyncResult, startSync } from './sync-targets/sync.ts'
 
 export interface Service {
   /** of the endpoints as they are now, and of those before them that still have sessions */
@@ -32,6 +34,10 @@ interface Served {
   options: ProxyOptions
   /** its options as one text: another text is another endpoint */
   identity: string
+  /** lets the targets of its NLB follow it */
+  sync: SyncJob | undefined
+  /** ends that */
+  stop: AbortController
 }
 
 /** Starts every endpoint, or none. @throws ProxyError CONFIG_INVALID, LISTEN_FAILED */
@@ -57,16 +63,21 @@ export async function startService(config: Config, log: Logger): Promise<Service
         const again = go.map(asBefore)
         await listenAll(again, log)
         served = [...served.filter(one => !go.includes(one)), ...again]
-        for (const { proxy } of go) retired.add(proxy)
+        for (const { proxy, stop } of go) {
+          stop.abort()
+          retired.add(proxy)
+        }
         throw error
       }
-      for (const { proxy } of go) {
+      for (const { proxy, stop } of go) {
+        stop.abort()
         retired.add(proxy)
         log.info({ endpoint: proxy.state.name, sessions: proxy.state.sessions.size }, 'no longer listening')
       }
       served = next.map(one => kept(one, served) ?? one)
     },
     async stop(delay) {
+      for (const { stop } of served) stop.abort()
       const proxies = [...served.map(({ proxy }) => proxy), ...retired]
       await Promise.all(proxies.map(proxy => proxy.close(delay)))
     },
@@ -77,19 +88,34 @@ async function prepare({ settings, endpoints }: Config, log: Logger): Promise<Se
   const all: Served[] = []
   for (const endpoint of endpoints) {
     const options = await toProxyOptions(endpoint, log)
-    all.push(serve({ ...options, busyPoll: settings['busy-poll'] }))
+    const sync = endpoint.sync ? await toJob(endpoint.sync) : undefined
+    const served = serve({ ...options, busyPoll: settings['busy-poll'] }, sync)
+    all.push({ ...served, identity: served.identity + JSON.stringify(endpoint.sync) })
   }
   return all
 }
 
 /** The same endpoint anew, on the very address. */
-function asBefore({ proxy, options, identity }: Served): Served {
-  return { ...serve({ ...options, listen: proxy.state.address }), identity }
+function asBefore({ proxy, options, identity, sync }: Served): Served {
+  return { ...serve({ ...options, listen: proxy.state.address }, sync), identity }
 }
 
-function serve(options: ProxyOptions): Served {
+function serve(options: ProxyOptions, sync: SyncJob | undefined): Served {
   const { logger: _logger, ...rest } = options
-  return { proxy: createProxy(options), options, identity: JSON.stringify(rest) }
+  return { proxy: createProxy(options), options, identity: JSON.stringify(rest), sync, stop: new AbortController() }
+}
+
+/** sync-targets beside the endpoint, until that goes. */
+function follow({ proxy, sync, stop }: Served, log: Logger): void {
+  if (!sync) return
+  const note = ({ outcome, reason }: SyncResult | SyncFailure) => {
+    proxy.state.sync = { at: Date.now(), outcome, reason }
+  }
+  startSync(sync, log, stop.signal, note).catch((thrown: unknown) => {
+    if (stop.signal.aborted) return
+    const error = asProxyError(thrown)
+    log.error({ code: error.code, hint: hintFor(error, {}) }, `sync-targets has ended: ${error.message}`)
+  })
 }
 
 /** @throws ProxyError of the first that can't, after those that could have stopped again */
@@ -112,6 +138,7 @@ async function listenAll(served: readonly Served[], log: Logger): Promise<void> 
     await Promise.all(listening.map(proxy => proxy.close()))
     throw error
   }
+  for (const one of served) follow(one, log)
 }
 
 /** What listening there means. */

@@ -68,6 +68,8 @@ export interface EndpointState {
   certificateExpires: number | undefined
   /** the same of the certificate shown to clients */
   localCertificateExpires: number | undefined
+  /** how the last pass of sync-targets came out, where the endpoint has one; `at` is Date.now() */
+  sync: { at: number; outcome: 'unchanged' | 'changed' | 'refused' | 'failed'; reason: string | undefined } | undefined
   /** set by whoever wants to know how long the steps of logins take, in milliseconds; 'total' is from accept to OK_Packet */
   onPhase: ((phase: Phase | 'total', milliseconds: number) => void) | undefined
 }
@@ -89,6 +91,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     credentialsFailed: false,
     certificateExpires: undefined,
     localCertificateExpires: undefined,
+    sync: undefined,
     onPhase: undefined,
   }
 }

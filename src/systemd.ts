@@ -8,7 +8,7 @@ export interface Notifier {
 }
 
 /**
- * Node.js can't write to unix datagram sockets, so systemd's own program does (NotifyAccess=exec or all). Says nothing where
+ * Node.js can't write to unix datagram sockets, so systemd's own program does (NotifyAccess=all). Says nothing where
  * the process was not started with Type=notify. Where WatchdogSec= is set, a sign of life goes out twice in that time, from
  * the event loop that serves the sessions.
  */

@@ -171,6 +171,21 @@ test('other mistakes', async t => {
   await t.rejects(loadConfig({ config: '/no/such/file' }, [], {}), { message: /--config \/no\/such\/file: ENOENT/ })
 })
 
+test('sync-targets of an endpoint', async t => {
+  const arn = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/orders/0123456789abcdef'
+  const endpoint = `endpoints:\n  - rds-endpoint: ${HOST}\n    profile: dev\n`
+  const { endpoints } = await load(t, `${endpoint}    sync: {target-group-arn: '${arn}', interval: 10s}\n`)
+  t.match(endpoints[0]!.sync, { 'target-group-arn': arn, interval: 10_000, 'rds-endpoint': HOST, profile: 'dev' })
+  t.equal((await load(t, endpoint)).endpoints[0]!.sync, undefined)
+  t.match(await mistakes(t, `${endpoint}    sync: {intervall: 10s}\n`), [
+    'config.yaml:4: intervall: no such key; did you mean interval?',
+    'config.yaml:4: sync: target-group-arn is missing',
+  ])
+  t.match(await mistakes(t, `${endpoint}    sync: true\n`), ['config.yaml:4: sync: is not a mapping'])
+  const config = await file(t, `${endpoint}    sync: {target-group-arn: arn}\n`)
+  await t.rejects(configCommand('check', { config }, {}), { code: 'CONFIG_INVALID', message: /arn/ })
+})
+
 test('config check, show and schema', async t => {
   const environment = { CONNECTOR_PASSWORD: 'top-secret' }
   process.env['CONNECTOR_PASSWORD'] = 'top-secret'

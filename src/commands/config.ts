@@ -1,11 +1,12 @@
 /** `mysql-iam-proxy config check|show|schema` */
 import { stringify } from 'yaml'
-import { type EndpointConfig, loadConfig, mayBeInFile } from '../config.ts'
+import { type EndpointConfig, loadConfig, mayBeInFile, SYNC_KEYS } from '../config.ts'
 import { configSchema } from '../config-schema.ts'
 import { createProxy } from '../index.ts'
 import { silent } from '../log.ts'
 import { type OptionName, optionNames, optionSpec, type Settings } from '../options.ts'
 import { toProxyOptions } from '../serve.ts'
+import { toJob } from '../sync-targets/job.ts'
 
 /** What the command prints. @throws ProxyError CONFIG_INVALID */
 export async function configCommand(
@@ -15,17 +16,25 @@ export async function configCommand(
 ): Promise<string> {
   if (what === 'schema') return JSON.stringify(configSchema(), null, 2)
   const config = await loadConfig(flags, [], environment)
-  for (const endpoint of config.endpoints) createProxy(await toProxyOptions(endpoint, silent))
+  for (const endpoint of config.endpoints) {
+    createProxy(await toProxyOptions(endpoint, silent))
+    if (endpoint.sync) await toJob(endpoint.sync)
+  }
   const count = config.endpoints.length
   if (what === 'check') return `The configuration is good: ${count} ${count === 1 ? 'endpoint' : 'endpoints'}.`
   return stringify({
-    ...valuesOf(config.settings, name => optionSpec(name).perProcess === true),
+    ...valuesOf(
+      config.settings,
+      inFile.filter(name => optionSpec(name).perProcess),
+    ),
     endpoints: config.endpoints.map(shown),
   }).trimEnd()
 }
 
+const inFile = optionNames.filter(mayBeInFile)
+
 /** As a file would say it, without secrets. */
-function shown({ name, settings, localUsers }: EndpointConfig): object {
+function shown({ name, settings, localUsers, sync }: EndpointConfig): object {
   const users = localUsers.map(({ passwordHash, ...user }) => ({
     name: user.name,
     ...(user.user ? { user: user.user } : {}),
@@ -35,13 +44,16 @@ function shown({ name, settings, localUsers }: EndpointConfig): object {
   }))
   return {
     ...(name ? { name } : {}),
-    ...valuesOf(settings, name => !optionSpec(name).perProcess),
+    ...valuesOf(
+      settings,
+      inFile.filter(name => !optionSpec(name).perProcess),
+    ),
     ...(users.length > 0 ? { 'local-users': users } : {}),
+    ...(sync ? { sync: valuesOf(sync, SYNC_KEYS) } : {}),
   }
 }
 
-function valuesOf(settings: Settings, isWanted: (name: OptionName) => boolean): Record<string, unknown> {
-  const names = optionNames.filter(name => mayBeInFile(name) && isWanted(name))
+function valuesOf(settings: Settings, names: readonly OptionName[]): Record<string, unknown> {
   const isSet = (value: unknown) => value !== undefined && !(Array.isArray(value) && value.length === 0)
   return Object.fromEntries(
     names.filter(name => isSet(settings[name])).map(name => [name, written(name, settings[name])]),

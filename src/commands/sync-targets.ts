@@ -2,9 +2,9 @@
 import { ProxyError } from '../errors.ts'
 import { createLogger } from '../log.ts'
 import type { Settings } from '../options.ts'
-import { readCa } from '../read-ca.ts'
+import { toJob } from '../sync-targets/job.ts'
 import { toDiff, toJson } from '../sync-targets/report.ts'
-import { createSyncJob, logResult, type SyncJob, startSync, syncOnce } from '../sync-targets/sync.ts'
+import { logResult, startSync, syncOnce } from '../sync-targets/sync.ts'
 
 /** Exit code of a pass that changed the target group: neither success as usual nor an error. */
 const CHANGED = 10
@@ -37,27 +37,4 @@ export async function syncTargets(
     throw new ProxyError('SYNC_REFUSED', `refused to act: ${result.reason}`, { values: { rds: job.rds.host } })
   }
   return result.outcome === 'changed' ? CHANGED : 0
-}
-
-/** The job that the settings ask for. @throws ProxyError CONFIG_INVALID */
-export async function toJob(settings: Settings): Promise<SyncJob> {
-  const rdsEndpoint = settings['rds-endpoint']
-  const targetGroupArn = settings['target-group-arn']
-  if (!rdsEndpoint) throw new ProxyError('CONFIG_INVALID', '--rds-endpoint is missing')
-  if (!targetGroupArn) throw new ProxyError('CONFIG_INVALID', '--target-group-arn is missing')
-  return createSyncJob({
-    rdsEndpoint,
-    targetGroupArn,
-    resolvers: settings.resolver,
-    gather: settings.gather,
-    confirm: settings.confirm,
-    keep: settings.keep,
-    verify: settings.verify,
-    ca: await Promise.all(settings.ca.map(readCa)),
-    caOnly: settings['ca-only'],
-    healthTimeout: settings['health-timeout'],
-    interval: settings.interval,
-    dryRun: settings['dry-run'],
-    profile: settings.profile,
-  })
 }

@@ -2,10 +2,11 @@
  * sync-targets as an AWS Lambda function: `handler` of the package's export `mysql-iam-proxy/sync-targets-lambda`. Its
  * options are the environment variables MYSQL_IAM_PROXY_…; it takes schedules and RDS events alike.
  */
-import { toJob } from '../commands/sync-targets.ts'
+
 import { hintFor, ProxyError } from '../errors.ts'
 import { createLogger, type Logger } from '../log.ts'
 import { resolveSettings } from '../options.ts'
+import { toJob } from './job.ts'
 import { createWorld, logResult, type SyncJob, type SyncResult, syncOnce, type World } from './sync.ts'
 
 /** What of Lambda's context is used. */

@@ -1,0 +1,28 @@
+/** A job of sync-targets from the settings of a command or of a configuration file. */
+import { ProxyError } from '../errors.ts'
+import type { Settings } from '../options.ts'
+import { readCa } from '../read-ca.ts'
+import { createSyncJob, type SyncJob } from './sync.ts'
+
+/** The job that the settings ask for. @throws ProxyError CONFIG_INVALID */
+export async function toJob(settings: Settings): Promise<SyncJob> {
+  const rdsEndpoint = settings['rds-endpoint']
+  const targetGroupArn = settings['target-group-arn']
+  if (!rdsEndpoint) throw new ProxyError('CONFIG_INVALID', '--rds-endpoint is missing')
+  if (!targetGroupArn) throw new ProxyError('CONFIG_INVALID', '--target-group-arn is missing')
+  return createSyncJob({
+    rdsEndpoint,
+    targetGroupArn,
+    resolvers: settings.resolver,
+    gather: settings.gather,
+    confirm: settings.confirm,
+    keep: settings.keep,
+    verify: settings.verify,
+    ca: await Promise.all(settings.ca.map(readCa)),
+    caOnly: settings['ca-only'],
+    healthTimeout: settings['health-timeout'],
+    interval: settings.interval,
+    dryRun: settings['dry-run'],
+    profile: settings.profile,
+  })
+}
