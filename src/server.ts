@@ -105,6 +105,7 @@ export async function startServer(
   return {
     address,
     stopListening() {
+      state.retired = true
       server.close()
     },
     async close(delay) {

@@ -50,6 +50,8 @@ export interface EndpointState {
   /** the address that clients connect to; '' before it listens */
   address: string
   sessions: Set<LiveSession>
+  /** it takes no more clients, and is there until its sessions have ended: a reload took it out or replaced it */
+  retired: boolean
   /** 0: as many as come */
   maxConnections: number
   /** bytes of sessions that are over */
@@ -64,6 +66,8 @@ export interface EndpointState {
   credentialsExpire: number | undefined
   /** whether the last look-up of credentials failed */
   credentialsFailed: boolean
+  /** looks credentials up again; logins do so by themselves, but none may come to an endpoint that is not ready */
+  retryCredentials: (() => void) | undefined
   /** Date.now() at which the server's certificate ends; undefined before the first login */
   certificateExpires: number | undefined
   /** the same of the certificate shown to clients */
@@ -82,6 +86,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     endpoint,
     address: '',
     sessions: new Set(),
+    retired: false,
     maxConnections,
     ended: { bytesFromClient: 0, bytesFromUpstream: 0 },
     outcomes: new Map(),
@@ -89,6 +94,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     waiting: 0,
     credentialsExpire: undefined,
     credentialsFailed: false,
+    retryCredentials: undefined,
     certificateExpires: undefined,
     localCertificateExpires: undefined,
     sync: undefined,

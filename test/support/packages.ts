@@ -14,7 +14,8 @@ const env = {
   DEBIAN_FRONTEND: 'noninteractive',
 }
 
-// The lock is that of mariadb.ts: apt-get serves one at a time. The policy keeps packages from starting services.
+// The lock is that of mariadb.ts: apt-get serves one at a time. The policy keeps packages from starting services. Lists
+// that have grown old name packages that are no longer there.
 const script = `
 ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || apt-get update -q
 policy=/usr/sbin/policy-rc.d
@@ -23,7 +24,8 @@ if ! [ -e $policy ]; then
   printf '#!/bin/sh\\nexit 101\\n' >$policy
   chmod 755 $policy
 fi
-apt-get install -y --no-install-recommends "$1"`
+install="apt-get install -y --no-install-recommends $1"
+$install || { apt-get update -q && $install; }`
 
 /**
  * The path of `program`. Where it is missing, root installs the Debian package that has it.

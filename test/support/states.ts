@@ -1,0 +1,51 @@
+/** Endpoints and sessions made by hand, as metrics, health and the status page read them. */
+import type { Endpoint } from '../../src/endpoint.ts'
+import { createState, type EndpointState, type LiveSession } from '../../src/state.ts'
+
+export const RDS = 'database-1.xxxxxxxxxxx.ap-northeast-1.rds.amazonaws.com'
+export const NLB = 'my-nlb-0123456789abcdef.elb.ap-northeast-1.amazonaws.com'
+
+/** An endpoint at rest: no session, no login so far. */
+export function makeState(overrides: Partial<EndpointState> = {}): EndpointState {
+  const { name = 'database-1' } = overrides
+  const endpoint: Endpoint = {
+    name,
+    rds: { host: RDS, port: 3306, region: 'ap-northeast-1' },
+    dial: { host: NLB, port: 3306 },
+    user: undefined,
+    tokenInHandshake: 'auto',
+    connectTimeout: 5_000,
+    loginTimeout: 8_000,
+    keepalive: 60_000,
+    requireWriter: false,
+  }
+  return { ...createState(endpoint, 0), address: '127.0.0.1:3306', ...overrides }
+}
+
+let lastId = 0
+
+/** A session of `state` that is logged in; closing it takes it out and counts its bytes as ended. */
+export function addSession(state: EndpointState, overrides: Partial<LiveSession> = {}): LiveSession {
+  const session: LiveSession = {
+    id: ++lastId,
+    since: Date.now(),
+    phase: 'open',
+    client: '127.0.0.1',
+    user: 'iam_user',
+    database: 'shop',
+    program: 'mysql',
+    threadId: 4_000 + lastId,
+    traffic: { bytesFromClient: 0, bytesFromUpstream: 0 },
+    endedBy: undefined,
+    isAtRest: () => true,
+    close(why) {
+      session.endedBy = why
+      state.sessions.delete(session)
+      state.ended.bytesFromClient += session.traffic.bytesFromClient
+      state.ended.bytesFromUpstream += session.traffic.bytesFromUpstream
+    },
+    ...overrides,
+  }
+  state.sessions.add(session)
+  return session
+}
