@@ -1,0 +1,40 @@
+/** The status page: one document, made of the files in page/. */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+
+export interface Page {
+  html: string
+  /** lets the page's own style and scripts run, by their hashes, and nothing else */
+  contentSecurityPolicy: string
+}
+
+export function loadPage(): Page {
+  const styles: string[] = []
+  const scripts: string[] = []
+  const inline = (name: string, hashes: string[]) => {
+    const text = read(name)
+    hashes.push(`'sha256-${createHash('sha256').update(text).digest('base64')}'`)
+    return text
+  }
+  const html = read('page.html')
+    .replace(/<link rel="stylesheet" href="(.+)">/g, (_link, name) => `<style>${inline(name, styles)}</style>`)
+    .replace(/<script src="(.+)"><\/script>/g, (_script, name) => `<script>${inline(name, scripts)}</script>`)
+  const policy = {
+    'default-src': "'none'",
+    'style-src': styles.join(' '),
+    'script-src': scripts.join(' '),
+    'connect-src': "'self'",
+    'img-src': 'data:', // its icon
+    'base-uri': "'none'",
+    'form-action': "'none'",
+    'frame-ancestors': "'none'",
+  }
+  const contentSecurityPolicy = Object.entries(policy)
+    .map(entry => entry.join(' '))
+    .join('; ')
+  return { html, contentSecurityPolicy }
+}
+
+function read(name: string): string {
+  return readFileSync(new URL(`page/${name}`, import.meta.url), 'utf8')
+}

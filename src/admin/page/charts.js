@@ -1,0 +1,173 @@
+// The charts: drawn in a space of 1000 × 100 that is stretched to the width at hand; strokes and labels keep their size.
+
+const CHART_SPAN = 5 * MINUTE
+const WIDTH = 1_000
+const HEIGHT = 100
+
+/**
+ * @typedef {object} Chart
+ * @property {SVGElement} marks
+ * @property {HTMLElement} top
+ * @property {HTMLElement} empty
+ * @property {HTMLElement} plot
+ * @property {HTMLElement} now
+ * @property {HTMLElement} needle
+ * @property {(value: number) => string} format
+ * @property {number} span
+ * @property {string} name
+ * @property {string} summary
+ * @property {Slot[]} slots
+ * @property {number} end
+ * @property {number} pointer  0 to 1 across the plot; -1: away
+ * @property {(slot: Slot) => string} describe
+ */
+
+/**
+ * @param {string} name
+ * @param {HTMLElement} plot
+ * @param {HTMLElement} now
+ * @param {(value: number) => string} format
+ * @returns {Chart}
+ */
+function createChart(name, plot, now, format) {
+  const svg = makeSvg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img' })
+  const marks = makeSvg('g', {})
+  svg.append(marks)
+  const top = make('span', 'scale')
+  const empty = make('span', 'nothing')
+  const needle = make('span', 'needle')
+  needle.hidden = true
+  const from = make('span', 'from')
+  const to = make('span', 'to', 'now')
+  for (const label of [top, from, to, needle]) label.setAttribute('aria-hidden', 'true')
+  plot.append(svg, top, empty, needle, from, to)
+  /** @type {Chart} */
+  const chart = {
+    name,
+    marks,
+    top,
+    empty,
+    plot,
+    now,
+    needle,
+    format,
+    ...{ span: CHART_SPAN, summary: '', slots: [], end: 0 },
+    pointer: -1,
+    describe: () => '',
+  }
+  plot.addEventListener('pointermove', event => {
+    const box = plot.getBoundingClientRect()
+    chart.pointer = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width))
+    readOut(chart)
+  })
+  plot.addEventListener('pointerleave', () => {
+    chart.pointer = -1
+    readOut(chart)
+  })
+  return chart
+}
+
+/** What the pointer is at, or else the summary. @param {Chart} chart */
+function readOut(chart) {
+  const at = chart.end - (1 - chart.pointer) * chart.span
+  const slot = chart.pointer < 0 ? undefined : nearest(chart.slots, at)
+  chart.needle.hidden = !slot
+  if (slot) chart.needle.style.left = `${100 * (1 - (chart.end - slot.at) / chart.span)}%`
+  say(chart.now, slot ? `${clock.format(slot.at)}: ${chart.describe(slot)}` : chart.summary)
+}
+
+/** @param {Slot[]} slots @param {number} at */
+function nearest(slots, at) {
+  /** @type {Slot | undefined} */
+  let best
+  for (const slot of slots) if (!best || Math.abs(slot.at - at) < Math.abs(best.at - at)) best = slot
+  return best
+}
+
+/**
+ * Sets the scale: back to the oldest slot in whole minutes, five at most, and from 0 to a round number.
+ * @param {Chart} chart
+ * @param {readonly Slot[]} history
+ * @param {number} highest
+ * @param {number} least
+ * @param {number} now
+ */
+function setScale(chart, history, highest, least, now) {
+  const top = roundUp(Math.max(highest, least))
+  chart.end = now
+  const age = now - (history[0]?.at ?? now)
+  chart.span = Math.min(CHART_SPAN, Math.max(1, Math.ceil(age / MINUTE)) * MINUTE)
+  chart.slots = history.filter(({ at }) => at >= now - chart.span)
+  say(chart.top, chart.format(top).replace('.0 ', ' '))
+  say(/** @type {Element} */ (chart.plot.querySelector('.from')), `${formatSpan(chart.span)} ago`)
+  chart.marks.replaceChildren()
+  /** @param {number} at */
+  const x = at => ((at - (now - chart.span)) / chart.span) * WIDTH
+  /** @param {number} value */
+  const y = value => HEIGHT - (value / top) * HEIGHT
+  return { x, y }
+}
+
+/** 1, 2 or 5 times a power of ten. @param {number} value */
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value))
+  return ([1, 2, 5].find(step => step * power >= value * 0.999) ?? 10) * power
+}
+
+/** @param {Chart} chart @param {string} text */
+function finish(chart, text) {
+  chart.summary = text
+  chart.plot.querySelector('svg')?.setAttribute('aria-label', `${chart.name}: ${text}`)
+  readOut(chart)
+}
+
+/**
+ * Each slot with logins: a dot at the median, and a line up to the slowest.
+ * @param {Chart} chart
+ * @param {readonly Slot[]} history
+ * @param {EndpointStatus['loginTime']} loginTime
+ * @param {number} now
+ */
+function drawLogins(chart, history, loginTime, now) {
+  const highest = Math.max(0, ...history.map(({ slowest }) => slowest ?? 0))
+  const { x, y } = setScale(chart, history, highest, 1, now)
+  let tails = ''
+  let dots = ''
+  chart.slots = chart.slots.filter(({ logins }) => logins > 0)
+  for (const { at, median = 0, slowest = 0 } of chart.slots) {
+    tails += `M${x(at).toFixed(1)},${y(median).toFixed(2)}V${y(slowest).toFixed(2)}`
+    dots += `M${x(at).toFixed(1)},${y(median).toFixed(2)}h0`
+  }
+  chart.marks.append(makeSvg('path', { class: 'tail', d: tails }), makeSvg('path', { class: 'dot', d: dots }))
+  say(chart.empty, dots ? '' : `No login in the last ${formatSpan(chart.span)}`)
+  chart.describe = ({ logins, median = 0, slowest = 0 }) =>
+    logins === 1
+      ? formatMs(median)
+      : `${plain.format(logins)} logins, ${formatMs(median)}, slowest ${formatMs(slowest)}`
+  finish(
+    chart,
+    loginTime ? `median ${formatMs(loginTime.median)}, 95 % within ${formatMs(loginTime.p95)}` : 'no login yet',
+  )
+}
+
+/** @param {Chart} chart @param {readonly Slot[]} history @param {number} now */
+function drawRates(chart, history, now) {
+  const highest = Math.max(0, ...history.map(({ fromClient, fromServer }) => Math.max(fromClient, fromServer)))
+  const { x, y } = setScale(chart, history, highest, 1_000, now)
+  const { slots } = chart
+  /** @param {'fromClient' | 'fromServer'} side */
+  const line = side => slots.map(slot => `${x(slot.at).toFixed(1)},${y(slot[side]).toFixed(2)}`).join('L')
+  if (slots.length > 1 && highest > 0) {
+    const area = `M${x(slots[0]?.at ?? 0).toFixed(1)},${HEIGHT}L${line('fromServer')}L${x(slots.at(-1)?.at ?? 0).toFixed(1)},${HEIGHT}Z`
+    chart.marks.append(
+      makeSvg('path', { class: 'area', d: area }),
+      makeSvg('path', { class: 'line server', d: `M${line('fromServer')}` }),
+      makeSvg('path', { class: 'line client', d: `M${line('fromClient')}` }),
+    )
+  }
+  say(chart.empty, highest > 0 ? '' : `Nothing in the last ${formatSpan(chart.span)}`)
+  chart.describe = ({ fromClient, fromServer }) =>
+    `${formatBytes(fromServer)}/s received, ${formatBytes(fromClient)}/s sent`
+  const last = slots.at(-1)
+  finish(chart, last ? chart.describe(last) : 'not measured yet')
+}
