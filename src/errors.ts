@@ -60,8 +60,9 @@ const specs = {
     sqlState: 'HY000',
     level: 'error',
     exitCode: 6,
-    hint: 'Choose another address with --listen, for example --listen 127.0.0.1:3307.',
-    means: 'The address of --listen cannot be had: another program has the port, or the machine has no such address.',
+    hint: 'Choose another address with --listen or --admin-listen, for example --listen 127.0.0.1:3307.',
+    means:
+      'The address of --listen or --admin-listen cannot be had: another program has the port, or the machine has no such address.',
     docs: 'docs/reference.md#options',
   },
   INTERNAL: {

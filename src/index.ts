@@ -150,6 +150,7 @@ export function createProxy(options: ProxyOptions): Proxy {
     createToken: createTokenSource(endpoint.rds, credentials),
     takesTokenInHandshake: undefined,
   }
+  state.retryCredentials = () => void credentials().catch(() => {})
   let server: ProxyServer | undefined
   return {
     endpoint,

@@ -1,8 +1,8 @@
 /** The command line: which command, with which settings, and the exit code. */
-import { readFileSync } from 'node:fs'
 import yargs, { type Argv, type Options } from 'yargs'
 import { asProxyError, ERRORS, hintFor, ProxyError } from './errors.ts'
 import { type Command, type OptionName, optionSpec, optionsOf, resolveSettings } from './options.ts'
+import { packageVersion } from './version.ts'
 
 /** Runs the command that `args` names; resolves with the exit code of the process. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -152,14 +152,4 @@ function toYargs(name: OptionName): Options {
     ...(kind === 'switch' ? { default: undefined } : {}),
     ...(standard === undefined ? {} : { defaultDescription: standard }),
   }
-}
-
-function packageVersion(): string {
-  // src/ and dist/src/ lie at different depths below package.json.
-  for (const path of ['../package.json', '../../package.json']) {
-    try {
-      return JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')).version
-    } catch {}
-  }
-  return 'unknown'
 }

@@ -193,7 +193,8 @@ export const OPTIONS = {
     placeholder: 'FILE',
     perProcess: true,
     commands: ['run'],
-    describe: 'A secret that the status page asks for, on one line',
+    describe:
+      'A file with the secret that the status page asks for, 16 characters or more, on one line; health and metrics do without',
   },
   quitquitquit: {
     kind: 'switch',

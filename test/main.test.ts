@@ -203,6 +203,30 @@ test('serves, logs JSON lines, ends with SIGTERM', async t => {
   t.match(lines.at(-1)?.msg, /stopping/)
 })
 
+test('--admin-listen', async t => {
+  const proxy = await startProxy(t, ['--admin-listen', '127.0.0.1:0'])
+  const url = /http:[^"]+/.exec(proxy.lines.join('\n'))?.[0]
+  t.equal((await fetch(`${url}/startup`)).status, 200)
+  t.match(await (await fetch(`${url}/metrics`)).text(), `mysql_iam_proxy_sessions{endpoint="${ENDPOINT}:3306"} 0`)
+  while (!proxy.lines.some(line => line.includes('CREDENTIALS_MISSING'))) await pause(10)
+  const readiness = await fetch(`${url}/readiness`)
+  t.equal(readiness.status, 503)
+  t.equal(await readiness.text(), `${ENDPOINT}:3306: no AWS credentials\n`)
+  t.match(await (await fetch(`${url}/`)).text(), '<!doctype html>')
+  proxy.child.kill('SIGTERM')
+  const [code] = await proxy.closed
+  t.equal(code, 143, 'it does not keep the process')
+})
+
+test('--quitquitquit', async t => {
+  const proxy = await startProxy(t, ['--admin-listen', '127.0.0.1:0', '--quitquitquit'])
+  const url = /http:[^"]+/.exec(proxy.lines.join('\n'))?.[0]
+  t.equal((await fetch(`${url}/quitquitquit`)).status, 405)
+  t.equal((await fetch(`${url}/quitquitquit`, { method: 'POST' })).status, 200)
+  const [code] = await proxy.closed
+  t.equal(code, 0)
+})
+
 test('ends with SIGINT', async t => {
   const proxy = await startProxy(t)
   proxy.child.kill('SIGINT')

@@ -54,6 +54,8 @@ test('defaults', async t => {
     'dry-run': false,
     watch: false,
     interval: 30_000,
+    'admin-listen': undefined,
+    'admin-token-file': undefined,
     'log-level': 'info',
     'log-format': 'auto',
     database: undefined,

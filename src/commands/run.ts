@@ -1,8 +1,9 @@
 /** `mysql-iam-proxy`: serves until a signal ends it. */
 import { type Config, loadConfig } from '../config.ts'
-import { createLogger } from '../log.ts'
-import { logReloadFailure, startService } from '../serve.ts'
+import { createLogger, type Logger } from '../log.ts'
+import { logReloadFailure, type Service, startService } from '../serve.ts'
 import { createNotifier } from '../systemd.ts'
+import { startAdminAsSet } from './admin.ts'
 
 /**
  * Resolves when the proxy has stopped.
@@ -18,7 +19,40 @@ export async function run(
   const config = await readConfig()
   const { settings } = config
   const log = createLogger(settings['log-level'], settings['log-format'])
-  const service = await startService(config, log)
+  const quit = new AbortController()
+  const end = AbortSignal.any([stop, quit.signal])
+  let service: Service | undefined
+  const admin = await startAdminAsSet(
+    settings,
+    {
+      endpoints: () => service?.states() ?? [],
+      isStarted: () => service !== undefined,
+      isStopping: () => end.aborted,
+      onQuit: settings.quitquitquit ? () => quit.abort() : undefined,
+    },
+    log,
+  )
+  try {
+    service = await startService(config, log)
+    admin?.watchAll()
+    await serveUntil(end, service, readConfig, () => admin?.watchAll(), log)
+    const sessions = service.states().reduce((sum, state) => sum + state.sessions.size, 0)
+    log.info({ sessions, delay: settings['max-sigterm-delay'] }, 'stopping')
+    await service.stop(settings['max-sigterm-delay'])
+    return config
+  } finally {
+    await admin?.close()
+  }
+}
+
+/** Tells systemd, and reads the configuration again at each SIGHUP. */
+async function serveUntil(
+  end: AbortSignal,
+  service: Service,
+  readConfig: () => Promise<Config>,
+  onReloaded: () => void,
+  log: Logger,
+): Promise<void> {
   const notifier = createNotifier(process.env)
   notifier.ready()
 
@@ -29,6 +63,7 @@ export async function run(
       notifier.reloading()
       try {
         await service.reload(await readConfig())
+        onReloaded()
         log.info({}, 'configuration read again')
       } catch (error) {
         logReloadFailure(error, log)
@@ -38,13 +73,9 @@ export async function run(
   }
   // On a terminal, SIGHUP says that the terminal is gone, and ends the process.
   if (!process.stdout.isTTY) process.on('SIGHUP', onReload)
-  if (!stop.aborted) await new Promise(resolve => stop.addEventListener('abort', resolve, { once: true }))
+  if (!end.aborted) await new Promise(resolve => end.addEventListener('abort', resolve, { once: true }))
   process.off('SIGHUP', onReload)
   await reloading
 
   notifier.stopping()
-  const sessions = service.states().reduce((sum, state) => sum + state.sessions.size, 0)
-  log.info({ sessions, delay: settings['max-sigterm-delay'] }, 'stopping')
-  await service.stop(settings['max-sigterm-delay'])
-  return config
 }
