@@ -685,19 +685,20 @@ test('many failing logins at a time leave nothing behind', async t => {
     },
   ]
   const scripts = Array.from({ length: 40 }, (_, index) => ends[index % ends.length]!)
-  const upstream = await startScriptedUpstream(t, [...scripts, goodLogin])
+  const upstream = await startScriptedUpstream(t, [...scripts, ...Array<Script>(101).fill(goodLogin)])
   const { address, log } = await startProxy(t, { connect: upstream.address, tokenInHandshake: 'always' })
   const outcomes = await Promise.all(scripts.map(() => logIn(t, address)))
   t.ok(outcomes.every(({ ok, error }) => !ok && error !== undefined))
   t.equal(problems(log).length, scripts.length)
   checkNoSecrets(t, log)
   await checkEnded(t, upstream)
-  // So many refusals of one user make the proxy pause for a second.
-  while (upstream.connections.length < scripts.length + 1) {
-    const last = await logIn(t, address)
-    if (!last.ok) t.match(last.error?.message, /as every login of late; the next is tried in 1 s/)
+  // So many that fail alike make the proxy pause for a second, so that some scripts are still to come.
+  let last = await logIn(t, address)
+  for (let tries = 0; !last.ok && tries < 100; tries++) {
+    await wait(50)
+    last = await logIn(t, address)
   }
-  t.pass('then the next login is served')
+  t.ok(last.ok, 'then the next login is served')
 })
 
 /** What a promise is rejected with. */

@@ -64,7 +64,7 @@ export interface StartOptions {
   extraConfig?: string
 }
 
-export const serverVariable = 'MYSQL_IAM_PROXY_TEST_SERVER'
+export const serverVariable = 'TEST_SERVER_OF_MYSQL_IAM_PROXY'
 
 const rdsHost = 'database-1.xxxxxxxxxxx.ap-northeast-1.rds.amazonaws.com'
 const rdsPort = 3306
