@@ -5,6 +5,7 @@ import { formatListen, type Listen } from './endpoint.ts'
 import { ERRORS, type ErrorCode, hintFor, ProxyError, systemCode, toERR_Packet } from './errors.ts'
 import { listenOn } from './listen.ts'
 import type { Logger } from './log.ts'
+import { roomForClients } from './open-files.ts'
 import { encodeERR_Packet } from './protocol/packets.ts'
 import { runSession } from './session.ts'
 import { countOutcome, type LiveSession } from './state.ts'
@@ -29,10 +30,9 @@ const LOOK_AGAIN_AFTER = 20
 /** Milliseconds for the client of a refused connection to take its ERR_Packet. */
 const LINGER = 1_000
 
-/** Clients that are told why they are refused, at a time; those beyond are just closed. */
-const MOST_REFUSALS = 100
-
 let sessionCount = 0
+/** of all endpoints of this process */
+let openSessions = 0
 
 /**
  * Starts to listen.
@@ -50,6 +50,7 @@ export async function startServer(
   const stop = new AbortController()
   setMaxListeners(0, stop.signal) // one of each session
   const complain = complainSeldom(log)
+  const room = roomForClients()
   let refusals = 0
 
   const options = {
@@ -60,10 +61,11 @@ export async function startServer(
   }
   const server = createServer(options, socket => {
     const client = addressOf(socket)
-    const error = reasonToRefuse(target, client)
+    const error = reasonToRefuse(target, client, room.sessions)
     if (!error) {
       const live = createLive(socket, client)
       state.sessions.add(live)
+      openSessions++
       sessions.set(
         live,
         runSession(socket, live, target, log, stop.signal).finally(() => forget(live)),
@@ -72,7 +74,7 @@ export async function startServer(
     }
     countOutcome(state, error.code)
     complain(error, { client })
-    if (refusals >= MOST_REFUSALS) {
+    if (refusals >= room.refusals) {
       socket.destroy()
       return
     }
@@ -82,6 +84,7 @@ export async function startServer(
 
   const forget = (live: LiveSession) => {
     sessions.delete(live)
+    openSessions--
     state.sessions.delete(live)
     state.ended.bytesFromClient += live.traffic.bytesFromClient
     state.ended.bytesFromUpstream += live.traffic.bytesFromUpstream
@@ -97,7 +100,7 @@ export async function startServer(
   access.overUnixSocket = 'path' in address
   state.address = formatListen(address)
   state.localCertificateExpires = access.tls?.expires()
-  // A failed accept (out of file descriptors) concerns that one client: the others go on.
+  // A failed accept concerns that one client: the others go on.
   server.on('error', error => {
     complain(new ProxyError('OUT_OF_FILES', `a client could not be accepted (${systemCode(error)})`), {})
   })
@@ -127,12 +130,18 @@ export async function startServer(
 }
 
 /** Why a client may not even be greeted. */
-function reasonToRefuse({ access, state }: Target, client: string): ProxyError | undefined {
+function reasonToRefuse({ access, state }: Target, client: string, mostSessions: number): ProxyError | undefined {
   if (!access.allows(access.overUnixSocket ? undefined : client)) {
     return new ProxyError('CLIENT_NOT_ALLOWED', `clients from ${client} are not allowed`)
   }
   if (state.maxConnections > 0 && state.sessions.size >= state.maxConnections) {
     return new ProxyError('TOO_MANY_CONNECTIONS', `too many connections: ${state.maxConnections} are open`)
+  }
+  if (openSessions >= mostSessions) {
+    return new ProxyError(
+      'OUT_OF_FILES',
+      `too many connections: the limit of open files leaves room for ${mostSessions}`,
+    )
   }
   return undefined
 }
