@@ -40,7 +40,7 @@ export interface PeerSettings {
 }
 
 const START_TIMEOUT = 20_000
-const proxyProgram = fileURLToPath(new URL('../dist/bin/mysql-iam-proxy.js', import.meta.url))
+export const proxyProgram = fileURLToPath(new URL('../dist/bin/mysql-iam-proxy.js', import.meta.url))
 
 const running = new Set<ChildProcess>()
 process.on('exit', () => {

@@ -62,6 +62,8 @@ export interface StartOptions {
   certificate?: { certificate: string; key: string; ca?: string }
   /** more lines for the server's [mariadbd] settings */
   extraConfig?: string
+  /** words before the server's command that end in it, for example ip netns exec NAME */
+  launcher?: readonly string[]
 }
 
 export const serverVariable = 'TEST_SERVER_OF_MYSQL_IAM_PROXY'
@@ -109,7 +111,7 @@ export async function startMariadb(options: StartOptions = {}): Promise<RealServ
     for (let attempt = 1; ; attempt++) {
       const port = await freePort()
       await writeFile(join(directory, 'my.cnf'), serverConfig(directory, prepared, port, options.extraConfig ?? ''))
-      const child = await spawnServer(directory)
+      const child = await spawnServer(directory, options.launcher ?? [])
       const description: ServerDescription = {
         host: '127.0.0.1',
         port,
@@ -270,9 +272,9 @@ kill $guard 2>/dev/null
 exit $status
 `
 
-async function spawnServer(directory: string): Promise<ChildProcess> {
+async function spawnServer(directory: string, launcher: readonly string[]): Promise<ChildProcess> {
   const output = await open(join(directory, 'error.log'), 'a')
-  const command = [find('mariadbd')!, `--defaults-file=${join(directory, 'my.cnf')}`]
+  const command = [...launcher, find('mariadbd')!, `--defaults-file=${join(directory, 'my.cnf')}`]
   if (isRoot) command.push('--user=mysql')
   const child = spawn('sh', ['-c', guardian, 'sh', ...command], {
     env: {

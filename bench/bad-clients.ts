@@ -1,0 +1,212 @@
+/** Clients that never log in: each a way in which a connection can end, or be refused, before its login. */
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import type { HostPort } from '../src/endpoint.ts'
+import type { OptionName } from '../src/options.ts'
+import { CACHING_SHA2_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../src/protocol/auth.ts'
+import { CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION, CLIENT_SSL } from '../src/protocol/capabilities.ts'
+import {
+  AUTH_SWITCH_REQUEST,
+  ERR,
+  encodeHandshakeResponse41,
+  encodeSSLRequest,
+  OK,
+  parseERR_Packet,
+  parseHandshakeResponse41,
+} from '../src/protocol/packets.ts'
+import { framePacket } from '../src/wire.ts'
+import { connectRaw, loginPacket, type RawClient, readPacket } from '../test/support/raw-client.ts'
+
+/** With which settings the proxy runs that a client is meant for. */
+export type Setting = 'plain' | 'impatient' | 'without credentials' | 'local user' | 'local TLS' | 'other network'
+
+export interface BadClient {
+  name: string
+  setting: Setting
+  /** whether a server can be met with the same without a proxy */
+  direct: boolean
+  /** options of the proxy without which there is nothing to try */
+  needs?: OptionName[]
+  /** resolves with what the client got */
+  visit(address: HostPort): Promise<string>
+}
+
+/** The local user of the proxies that have one; its password is nobody's guess. */
+export const LOCAL_USER = 'local_user'
+
+const TIME_FOR_THE_END = 30_000
+
+export const badClients: BadClient[] = [
+  {
+    name: 'connects and leaves',
+    setting: 'plain',
+    direct: true,
+    async visit(address) {
+      const socket = await open(address)
+      socket.destroy()
+      return 'nothing'
+    },
+  },
+  {
+    name: 'connects and resets',
+    setting: 'plain',
+    direct: true,
+    async visit(address) {
+      const socket = await open(address)
+      socket.resetAndDestroy()
+      return 'nothing'
+    },
+  },
+  afterGreeting('reads the greeting and leaves', ({ socket }) => socket.destroy()),
+  afterGreeting('reads the greeting and resets', ({ socket }) => socket.resetAndDestroy()),
+  afterGreeting('sends rubbish', ({ socket }) => socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')),
+  afterGreeting('sends a malformed answer', ({ socket }) =>
+    socket.write(framePacket(randomBytes(64).fill(255, 0, 32), 1)),
+  ),
+  afterGreeting('announces 16 MiB', ({ socket }) => socket.write(Buffer.of(0xff, 0xff, 0xff, 1))),
+  afterGreeting('answers with a wrong sequence id', ({ socket }, login) => {
+    login[3] = 7
+    socket.write(login)
+  }),
+  afterGreeting('asks for TLS, then leaves', ({ socket }) => {
+    socket.write(sslRequest)
+    socket.end()
+  }),
+  {
+    ...afterGreeting('sends half an answer, then nothing', ({ socket }, login) => socket.write(halfOf(login))),
+    setting: 'impatient',
+  },
+  afterGreeting('sends half an answer and resets', ({ socket }, login) => {
+    socket.write(halfOf(login), () => socket.resetAndDestroy())
+  }),
+  {
+    ...afterGreeting('names another method, leaves when asked for it', async client => {
+      client.socket.write(answer(client, { authPlugin: otherMethod(client) }))
+      await readPacket(client.socket)
+      client.socket.destroy()
+    }),
+    // A server goes by the user's method and may be content with the first answer.
+    direct: false,
+  },
+  afterGreeting('names a user unknown to the database', client => {
+    client.socket.write(answer(client, { user: Buffer.from('nobody') }))
+  }),
+  afterGreeting('names a user unknown to the database and resets', client => {
+    const { socket } = client
+    socket.write(answer(client, { user: Buffer.from('nobody') }), () => socket.resetAndDestroy())
+  }),
+  {
+    ...afterGreeting('logs in, but no token can be made', ({ socket }, login) => socket.write(login)),
+    setting: 'without credentials',
+    direct: false,
+  },
+  {
+    ...afterGreeting('has a wrong local password', client => {
+      client.socket.write(answer(client, { user: Buffer.from(LOCAL_USER), authResponse: randomBytes(32) }))
+    }),
+    setting: 'local user',
+    direct: false,
+    needs: ['local-user', 'local-password-file'] as string[] as OptionName[],
+  },
+  {
+    ...afterGreeting('is no local user', client => {
+      client.socket.write(answer(client, { user: Buffer.from('nobody'), authResponse: randomBytes(32) }))
+    }),
+    setting: 'local user',
+    direct: false,
+    needs: ['local-user', 'local-password-file'] as string[] as OptionName[],
+  },
+  {
+    ...afterGreeting('begins TLS and breaks it off', ({ socket }) => {
+      socket.write(Buffer.concat([sslRequest, partOfClientHello]), () => socket.destroy())
+    }),
+    setting: 'local TLS',
+    needs: ['tls-cert', 'tls-key'] as string[] as OptionName[],
+  },
+  {
+    ...afterGreeting('sends rubbish for TLS', ({ socket }) =>
+      socket.write(Buffer.concat([sslRequest, randomBytes(600)])),
+    ),
+    setting: 'local TLS',
+    needs: ['tls-cert', 'tls-key'] as string[] as OptionName[],
+  },
+  {
+    name: 'comes from a network that is not allowed',
+    setting: 'other network',
+    direct: false,
+    needs: ['allow-from'] as string[] as OptionName[],
+    visit: async address => readToEnd(await open(address)),
+  },
+]
+
+const sslRequest = framePacket(
+  encodeSSLRequest({
+    capabilities: CLIENT_PROTOCOL_41 | CLIENT_SSL | CLIENT_SECURE_CONNECTION,
+    maxPacketSize: 1 << 24,
+    charset: 45,
+    reserved: Buffer.alloc(23),
+  }),
+  1,
+)
+
+/** A TLS record of 512 bytes is announced; these are the first. */
+const partOfClientHello = Buffer.concat([Buffer.from('1603010200010001fc0303', 'hex'), randomBytes(40)])
+
+/** A client that reads the greeting and then does `act`; where that leaves the socket open, it reads what it is told. */
+function afterGreeting(name: string, act: (client: RawClient, login: Buffer) => unknown): BadClient {
+  return {
+    name,
+    setting: 'plain',
+    direct: true,
+    async visit(address) {
+      let client: RawClient
+      try {
+        client = await connectRaw(address)
+      } catch (error) {
+        return `no greeting: ${(error as Error).message}`
+      }
+      await act(client, loginPacket(client))
+      return client.socket.destroyed ? 'the greeting' : await readToEnd(client.socket)
+    },
+  }
+}
+
+async function open({ host, port }: HostPort): Promise<Socket> {
+  const socket = connect({ host, port, noDelay: true, allowHalfOpen: true })
+  await once(socket, 'connect')
+  socket.on('error', () => {})
+  return socket
+}
+
+/** The login of iam_user, with changes. */
+function answer(client: RawClient, changes: object): Buffer {
+  const response = parseHandshakeResponse41(loginPacket(client).subarray(4))
+  return framePacket(encodeHandshakeResponse41({ ...response, ...changes }), 1)
+}
+
+function otherMethod({ greeting }: RawClient): string {
+  return greeting.authPlugin === CACHING_SHA2_PASSWORD ? MYSQL_NATIVE_PASSWORD : CACHING_SHA2_PASSWORD
+}
+
+function halfOf(packet: Buffer): Buffer {
+  return packet.subarray(0, packet.length >> 1)
+}
+
+/** Answers an AuthSwitchRequest with rubbish; else takes what comes, up to the end. */
+async function readToEnd(socket: Socket): Promise<string> {
+  const timer = setTimeout(() => socket.destroy(), TIME_FOR_THE_END)
+  const got: string[] = []
+  try {
+    for (;;) {
+      const payload = await readPacket(socket)
+      if (payload[0] === ERR) got.push(`ERROR ${parseERR_Packet(payload).errno}`)
+      else if (payload[0] === OK) got.push('OK')
+      else if (payload[0] === AUTH_SWITCH_REQUEST) socket.write(framePacket(randomBytes(20), 3))
+    }
+  } catch {
+    clearTimeout(timer)
+    socket.destroy()
+  }
+  return got.join(', ') || 'the greeting, then the end'
+}
