@@ -1,0 +1,338 @@
+/**
+ * Whole sessions of a proxy whose client, or whose server, plays scenarios. What must hold: the process lives, every
+ * session ends in time, no token leaves but to the verified server, nothing stays open, a good session beside them is
+ * served, there is at most one line in the log for each, and a client is told in a well-formed ERR_Packet or not at all.
+ */
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import type { Test } from 'tap'
+import { type Certificate, createAuthority } from '../../src/demo/certificates.ts'
+import type { HostPort } from '../../src/index.ts'
+import { COM_CHANGE_USER, COM_QUIT } from '../../src/protocol/commands.ts'
+import { ERR, encodeComChangeUser, OK, parseERR_Packet } from '../../src/protocol/packets.ts'
+import { connectMysql, handshakeResponse, hasToken, startProxy, until } from '../support/proxy.ts'
+import {
+  authSwitch,
+  type Connection,
+  OK as OK_PACKET,
+  type Peer,
+  packet,
+  type Script,
+  startScriptedUpstream,
+  testCertificates,
+  untilResponse,
+  wait,
+} from '../support/scripted-upstream.ts'
+import { play } from './scenario.ts'
+
+export type Side = 'client' | 'server'
+
+/** Milliseconds. The proxy's own limits are the first two, a second to linger and two to leave: less than `patience`. */
+const LIMITS = { connectTimeout: 1_000, loginTimeout: 800, end: 20_000, read: 250, patience: 3_000 }
+
+/** Sessions at a time. */
+const AT_A_TIME = 100
+
+/** Plays the scenarios, each in a session of its own, all over one proxy; resolves with what did not hold. */
+export async function playSessions(
+  side: Side,
+  scenarios: Buffer[],
+  onPlayed: (scenario: Buffer) => void = () => {},
+): Promise<string[]> {
+  const failures: string[] = []
+  const undo: (() => unknown)[] = []
+  const t = {
+    teardown: (stop: () => unknown) => void undo.push(stop),
+    fail: (message: string, { error }: { error?: Error } = {}) => void failures.push(`${message}: ${error?.stack}`),
+  } as unknown as Test
+  const onStray = (error: unknown) => failures.push(`unhandled: ${error instanceof Error ? error.stack : error}`)
+  process.on('uncaughtException', onStray).on('unhandledRejection', onStray)
+  try {
+    await playOver(t, side, scenarios, onPlayed, failures)
+  } catch (error) {
+    failures.push(`${(error as Error).stack}`)
+  } finally {
+    for (const stop of undo.reverse()) await stop()
+    process.off('uncaughtException', onStray).off('unhandledRejection', onStray)
+  }
+  return failures
+}
+
+async function playOver(
+  t: Test,
+  side: Side,
+  scenarios: Buffer[],
+  onPlayed: (scenario: Buffer) => void,
+  failures: string[],
+): Promise<void> {
+  const distrusted = new Set<Connection>()
+  const distrust = (n: number) => distrusted.add(upstream.connections[n]!)
+  const scripts = side === 'server' ? await scenarioScripts(scenarios, distrust) : []
+  const upstream = await startScriptedUpstream(t, [patientServer, ...scripts, patientServer])
+  const { address, log } = await startProxy(t, { connect: upstream.address, ...LIMITS })
+
+  const beside = await connectMysql(address)
+  let over = false
+  const pings = (async () => {
+    for (let count = 0; ; count++) {
+      const late = wait(LIMITS.end).then(() => 'late')
+      if ((await Promise.race([beside.ping(), late])) === 'late')
+        throw new Error('the good session waits for its answer')
+      if (over) return count
+      await wait(5)
+    }
+  })().catch(error => failures.push(`the session beside: ${error.message}`))
+
+  let next = 0
+  await Promise.all(
+    Array.from({ length: AT_A_TIME }, async () => {
+      while (next < scenarios.length) {
+        const index = next++
+        const received = await (side === 'client' ? fuzzedClient(address, scenarios[index]!) : goodClient(address))
+        onPlayed(scenarios[index]!)
+        const wrong = received === undefined ? 'the session does not end' : complaint(received)
+        if (wrong) failures.push(`${wrong}; scenario ${index}`)
+      }
+    }),
+  )
+  const [first, ...others] = upstream.connections
+  await until(() => others.every(({ ended }) => ended), LIMITS.end)
+  for (const [index, { ended }] of others.entries()) {
+    // Those of fuzzed servers come in the order of their scenarios.
+    if (!ended) failures.push(`an upstream connection is left; scenario ${index}`)
+  }
+  over = true
+  await pings
+  await (await connectMysql(address)).end()
+  await beside.end()
+
+  for (const connection of [first!, ...others]) {
+    if (hasToken({ ...connection, decrypted: NOTHING })) failures.push('a token in clear')
+    if (distrusted.has(connection) && hasToken(connection)) failures.push('a token to a server that is not verified')
+  }
+  const lines = log.filter(({ level }) => level !== 'debug')
+  if (lines.length > scenarios.length)
+    failures.push(`${lines.length} lines in the log for ${scenarios.length} sessions`)
+  for (const { fields } of lines) if (fields['code'] === 'INTERNAL') failures.push(`INTERNAL: ${fields['stack']}`)
+  if (isSecret(Buffer.from(JSON.stringify(log)))) failures.push('a secret in the log')
+}
+
+const NOTHING = Buffer.alloc(0)
+
+function isSecret(bytes: Buffer): boolean {
+  return hasToken({ clear: bytes, decrypted: NOTHING, ended: true })
+}
+
+// ---- clients: each resolves with all that it received, undefined where the session did not end in time ----
+
+async function fuzzedClient(address: HostPort, scenario: Buffer): Promise<Buffer | undefined> {
+  const client = await open(address)
+  const { socket } = client
+  let seen = 0
+  await play(scenario, {
+    packet: (payload, sequence) => socket.writable && socket.write(packet(payload, sequence)),
+    raw: bytes => socket.writable && socket.write(bytes),
+    end: () => socket.end(),
+    reset: () => (socket.writableEnded ? socket.destroy() : socket.resetAndDestroy()),
+    async read() {
+      const from = seen
+      const isHere = () => lengthOfPacket(client.received(), from) !== undefined
+      await until(() => isHere() || socket.closed, LIMITS.read)
+      const length = lengthOfPacket(client.received(), from)
+      if (length === undefined) return undefined
+      seen += length
+      return client.received()[from + 3]
+    },
+    startTls: async () => {},
+  })
+  // Who has logged in may stay for as long as it likes.
+  await until(() => isLoggedIn(client.received()) || socket.closed, LIMITS.end)
+  socket.end()
+  return await client.closed()
+}
+
+/** Logs in, changes its user, and leaves. */
+async function goodClient(address: HostPort): Promise<Buffer | undefined> {
+  const client = await open(address)
+  const { socket } = client
+  const say = (payload: Buffer, sequence: number) => socket.writable && socket.write(packet(payload, sequence))
+  const isAsked = () => loginPackets(client.received())[1]?.[0] === AUTH_SWITCH_REQUEST
+  const hasResult = () => isLoggedIn(client.received()) || socket.readableEnded || socket.closed
+  const hasMoreThan = (length: number) => until(() => client.received().length > length || socket.closed, LIMITS.read)
+  await until(() => lengthOfPacket(client.received(), 0) !== undefined || socket.closed, LIMITS.end)
+  say(handshakeResponse(), 1)
+  await until(() => isAsked() || hasResult(), LIMITS.patience)
+  if (isAsked()) {
+    say(Buffer.alloc(20, 7), 3)
+    await until(hasResult, LIMITS.patience)
+  }
+  if (isLoggedIn(client.received())) {
+    say(Buffer.from('\x03SELECT 1'), 0)
+    const length = client.received().length
+    await hasMoreThan(length)
+    say(changeUser, 0)
+    await hasMoreThan(length + 20)
+  }
+  socket.end()
+  return await client.closed()
+}
+
+const changeUser = encodeComChangeUser({
+  user: Buffer.from('iam_user'),
+  authResponse: Buffer.alloc(0),
+  database: Buffer.alloc(0),
+  charset: 45,
+  authPlugin: 'caching_sha2_password',
+  attributes: undefined,
+})
+
+interface OpenClient {
+  socket: Socket
+  received(): Buffer
+  closed(): Promise<Buffer | undefined>
+}
+
+/** What a client keeps of what it receives: a relayed flood is of no interest. */
+const ENOUGH = 256 * 1024
+
+async function open({ host, port }: HostPort): Promise<OpenClient> {
+  const socket = connect({ host, port, noDelay: true, allowHalfOpen: true })
+  let received: Buffer = NOTHING
+  socket.on('error', () => {})
+  socket.on('data', chunk => {
+    if (received.length < ENOUGH) received = Buffer.concat([received, chunk])
+  })
+  socket.on('end', () => socket.end())
+  const closed = new Promise<void>(resolve => void socket.once('close', () => resolve()))
+  await Promise.race([once(socket, 'connect'), closed]).catch(() => undefined)
+  return {
+    socket,
+    received: () => received,
+    async closed() {
+      const inTime = await Promise.race([closed.then(() => true), wait(LIMITS.end).then(() => false)])
+      socket.destroy()
+      return inTime ? received : undefined
+    },
+  }
+}
+
+// ---- what a client received ----
+
+/** Header included; undefined where it is not whole. */
+function lengthOfPacket(stream: Buffer, at: number): number | undefined {
+  const length = stream.length >= at + 4 ? 4 + stream.readUIntLE(at, 3) : undefined
+  return length !== undefined && stream.length >= at + length ? length : undefined
+}
+
+/** The packets behind the greeting, to the one that ends the login. */
+function loginPackets(received: Buffer): Buffer[] {
+  const payloads: Buffer[] = []
+  let at = 0
+  for (;;) {
+    const length = lengthOfPacket(received, at)
+    if (length === undefined) return payloads
+    const payload = received.subarray(at + 4, at + length)
+    payloads.push(payload)
+    at += length
+    const isResult = payload[0] === ERR || (payload[0] === OK && payloads.length > 1)
+    if (isResult) return payloads
+  }
+}
+
+function isLoggedIn(received: Buffer): boolean {
+  const packets = loginPackets(received)
+  return packets.length > 1 && packets.at(-1)![0] === OK
+}
+
+const AUTH_MORE_DATA = 0x01
+const AUTH_SWITCH_REQUEST = 0xfe
+const PROTOCOL_VERSION = 10
+
+/** What is wrong with it, if anything is. */
+function complaint(received: Buffer): string | undefined {
+  if (isSecret(received)) return 'a token to the client'
+  const packets = loginPackets(received)
+  const total = packets.reduce((sum, { length }) => sum + 4 + length, 0)
+  const last = packets.at(-1)
+  if (last?.[0] === ERR) {
+    const { errno, sqlState, message } = parseERR_Packet(last)
+    if (Buffer.byteLength(message) >= 512) return `a message that clients would cut: ${errno} ${message}`
+    if (packets.length > 1 && sqlState === undefined) return `an ERR_Packet without an SQL state: ${errno} ${message}`
+    if (received.length > total) return 'bytes behind an ERR_Packet'
+  } else if (!isLoggedIn(received) && received.length > total) return 'part of a packet'
+  const known = packets.every((payload, index) =>
+    index === 0
+      ? payload[0] === PROTOCOL_VERSION || payload[0] === ERR
+      : [OK, ERR, AUTH_MORE_DATA, AUTH_SWITCH_REQUEST].includes(payload[0]!),
+  )
+  return known ? undefined : 'an unknown packet in the login'
+}
+
+// ---- servers ----
+
+/** Lets everybody in, asks for the token at a COM_CHANGE_USER, takes whatever is sent; leaves who says nothing more. */
+const patientServer: Script = async peer => {
+  const response = await untilResponse(peer)
+  if (response.authPlugin !== 'mysql_clear_password') {
+    peer.send(authSwitch('mysql_clear_password'))
+    await peer.expect()
+  }
+  peer.send(OK_PACKET)
+  for (;;) {
+    const read = await Promise.race([readAny(peer), peer.wait(LIMITS.patience)])
+    if (!read || read.payload[0] === COM_QUIT) return peer.close()
+    const { payload, sequence } = read
+    const asks = payload[0] === COM_CHANGE_USER
+    peer.send(asks ? authSwitch('mysql_clear_password') : OK_PACKET, (sequence + 1) & 0xff)
+  }
+}
+
+async function readAny(peer: Peer): Promise<{ payload: Buffer; sequence: number }> {
+  const header = await peer.expectRaw(4)
+  return { payload: await peer.expectRaw(header.readUIntLE(0, 3)), sequence: header[3]! }
+}
+
+/** Servers that play `scenarios`, one each; `distrust` learns the number of the connection that has a wrong certificate. */
+async function scenarioScripts(scenarios: Buffer[], distrust: (connection: number) => void): Promise<Script[]> {
+  const certificates = await serverCertificates()
+  return scenarios.map((scenario, index) => async peer => {
+    let isFirst = true
+    await play(scenario, {
+      packet: (payload, sequence) => peer.send(payload, sequence),
+      raw: bytes => peer.sendRaw(bytes),
+      end: () => peer.close(),
+      reset: () => peer.reset(),
+      async read() {
+        const packet = await Promise.race([readAny(peer), peer.wait(LIMITS.patience)])
+        // What a server owes to a session that has logged in has no limit but the server's end.
+        if (!packet) peer.close()
+        return packet?.sequence
+      },
+      async startTls(which) {
+        if (isFirst && which !== 'good') distrust(index + 1)
+        isFirst = false
+        await peer.startTls(certificates[which])
+      },
+    })
+    await Promise.race([peer.expectRaw(MUCH), peer.wait(LIMITS.patience)])
+    peer.close()
+  })
+}
+
+/** More than a good client sends. */
+const MUCH = 1 << 20
+
+let certificates: Promise<Record<'good' | 'other name' | 'other authority', Certificate>> | undefined
+
+function serverCertificates() {
+  certificates ??= (async () => {
+    const { authority, certificate } = await testCertificates()
+    const stranger = await createAuthority('trusted by nobody')
+    return {
+      good: certificate,
+      'other name': await authority.issue({ names: ['database-2.abcdefghijkl.eu-west-1.rds.amazonaws.com'] }),
+      'other authority': await stranger.issue({ names: ['database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'] }),
+    }
+  })()
+  return certificates
+}
