@@ -75,9 +75,7 @@ async function playOver(
   let over = false
   const pings = (async () => {
     for (let count = 0; ; count++) {
-      const late = wait(LIMITS.end).then(() => 'late')
-      if ((await Promise.race([beside.ping(), late])) === 'late')
-        throw new Error('the good session waits for its answer')
+      if (!(await isInTime(beside.ping()))) throw new Error('the good session waits for its answer')
       if (over) return count
       await wait(5)
     }
@@ -209,7 +207,7 @@ async function open({ host, port }: HostPort): Promise<OpenClient> {
     socket,
     received: () => received,
     async closed() {
-      const inTime = await Promise.race([closed.then(() => true), wait(LIMITS.end).then(() => false)])
+      const inTime = await isInTime(closed)
       socket.destroy()
       return inTime ? received : undefined
     },
@@ -217,6 +215,17 @@ async function open({ host, port }: HostPort): Promise<OpenClient> {
 }
 
 // ---- what a client received ----
+
+/** Leaves no timer behind. */
+async function isInTime(promise: Promise<unknown>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<boolean>(resolve => {
+    timer = setTimeout(() => resolve(false), LIMITS.end)
+  })
+  const inTime = await Promise.race([promise.then(() => true), late])
+  clearTimeout(timer)
+  return inTime
+}
 
 /** Header included; undefined where it is not whole. */
 function lengthOfPacket(stream: Buffer, at: number): number | undefined {
