@@ -8,7 +8,6 @@ import { playSessions, type Side } from './sessions.ts'
 const SESSIONS = 100
 
 test('whatever a peer does, the others are served, and nothing leaks or stays', async t => {
-  t.jobs = 2
   for (const side of ['client', 'server'] satisfies Side[]) {
     t.test(side, async t => {
       const corpus = readCorpus(side).map(({ input }) => input)

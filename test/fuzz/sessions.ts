@@ -101,7 +101,9 @@ async function playOver(
   }
   over = true
   await pings
-  await (await connectMysql(address)).end()
+  // The limit is short, and this process may just be busy.
+  const login = async () => await (await connectMysql(address)).end()
+  await login().catch(login).catch(login)
   await beside.end()
 
   for (const connection of [first!, ...others]) {
