@@ -1,0 +1,154 @@
+/** mysql2, mysql and mariadb of npm. The first argument names the driver. */
+import { createReadStream, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { runSteps, Unsupported } from './steps.mjs'
+
+const name = process.argv[2]
+const require = createRequire(join(process.env.COMPAT_MODULES, 'package.json'))
+const { version } = JSON.parse(readFileSync(join(process.env.COMPAT_MODULES, 'node_modules', name, 'package.json')))
+
+await runSteps({ version, ...{ mysql2, mysql, mariadb }[name]() })
+
+function mysql2() {
+  const module = require('mysql2/promise')
+  return {
+    error: errorOf,
+    async connect(target, { compress, multi }) {
+      const connection = await module.createConnection({
+        ...addressOf(target),
+        user: target.user,
+        password: target.password,
+        ...(target.database ? { database: target.database } : {}),
+        ...(target.ca ? { ssl: { ca: target.ca, verifyIdentity: true } } : {}),
+        compress: compress ?? false,
+        multipleStatements: multi ?? false,
+        supportBigNumbers: true,
+        bigNumberStrings: true,
+        dateStrings: true,
+        rowsAsArray: true,
+        infileStreamFactory: createReadStream,
+      })
+      const raw = connection.connection
+      const timeLimited = (sql, timeout) => connection.query({ sql, timeout })
+      return {
+        query: async sql => resultSets(await connection.query(sql)),
+        execute: async (sql, params) => resultSets(await connection.execute(sql, params)),
+        info: async sql => infoOf((await connection.query(sql))[0]),
+        identity: () => [String(raw.threadId), raw._handshakePacket?.serverVersion ?? null],
+        changeUser: options => connection.changeUser(options),
+        ...(connection.reset ? { reset: () => connection.reset() } : {}),
+        timeout: timeLimited,
+        pipeline: statements => Promise.all(statements.map(async sql => resultSets(await connection.query(sql))[0])),
+        close: () => connection.end(),
+      }
+    },
+  }
+}
+
+function mysql() {
+  const module = require('mysql')
+  return {
+    error: errorOf,
+    async connect(target, { multi, compress }) {
+      if (compress) throw new Unsupported('no compression')
+      const connection = module.createConnection({
+        ...addressOf(target),
+        user: target.user,
+        password: target.password,
+        ...(target.database ? { database: target.database } : {}),
+        ...(target.ca ? { ssl: { ca: target.ca } } : {}),
+        charset: 'utf8mb4',
+        multipleStatements: multi ?? false,
+        supportBigNumbers: true,
+        bigNumberStrings: true,
+        dateStrings: true,
+      })
+      connection.on('error', () => {})
+      const promised = (method, ...args) =>
+        new Promise((resolve, reject) => {
+          connection[method](...args, (error, result, fields) => (error ? reject(error) : resolve([result, fields])))
+        })
+      await promised('connect')
+      const query = async options => resultSets(await promised('query', options))
+      return {
+        query,
+        info: async sql => infoOf((await promised('query', sql))[0]),
+        identity: () => [
+          String(connection.threadId),
+          connection._protocol._handshakeInitializationPacket.serverVersion,
+        ],
+        changeUser: options => promised('changeUser', options),
+        timeout: (sql, timeout) => query({ sql, timeout }),
+        pipeline: statements => Promise.all(statements.map(async sql => (await query(sql))[0])),
+        close: async () => connection.destroy(),
+      }
+    },
+  }
+}
+
+function mariadb() {
+  const module = require('mariadb')
+  return {
+    error: errorOf,
+    async connect(target, { compress, multi, localInfile }) {
+      const connection = await module.createConnection({
+        ...addressOf(target),
+        user: target.user,
+        password: target.password,
+        ...(target.database ? { database: target.database } : {}),
+        ...(target.ca ? { ssl: { ca: target.ca } } : { allowPublicKeyRetrieval: true }),
+        compress: compress ?? false,
+        multipleStatements: multi ?? false,
+        permitLocalInfile: localInfile ?? false,
+        supportBigNumbers: true,
+        bigNumberStrings: true,
+        bigIntAsNumber: false,
+        dateStrings: true,
+        rowsAsArray: true,
+        maxAllowedPacket: 64 << 20,
+      })
+      connection.on('error', () => {})
+      const query = async sql => resultSets([await connection.query(sql)])
+      return {
+        query,
+        execute: async (sql, params) => resultSets([await connection.execute(sql, params)]),
+        info: async sql => infoOf(await connection.query(sql)),
+        identity: () => [String(connection.threadId), connection.serverVersion()],
+        reset: () => connection.reset(),
+        changeUser: options => connection.changeUser(options),
+        timeout: (sql, timeout) => connection.query({ sql, timeout }),
+        pipeline: statements => Promise.all(statements.map(async sql => (await query(sql))[0])),
+        close: async () => connection.destroy(),
+      }
+    },
+  }
+}
+
+function addressOf({ host, port, socket }) {
+  return socket ? { socketPath: socket } : { host, port }
+}
+
+/** From one result or many; what has no columns is left out. */
+function resultSets([result, fields]) {
+  // mysql2 and mysql: several results come with as many lists of fields
+  const several = fields ? fields.some(list => list === undefined || Array.isArray(list)) : isSeveral(result)
+  return (several ? result : [result]).filter(Array.isArray).map(rows => rows.map(toCells))
+}
+
+/** Of the driver mariadb: rows are lists too, so several results are told by what else is among them. */
+function isSeveral(result) {
+  return Array.isArray(result) && result.some(part => part && (part.affectedRows !== undefined || part.meta))
+}
+
+function toCells(row) {
+  return Array.isArray(row) ? row : Object.values(row)
+}
+
+function infoOf({ affectedRows, insertId }) {
+  return [affectedRows, insertId]
+}
+
+function errorOf(error) {
+  return [error.errno ?? error.code ?? 0, error.sqlState ?? '', error.sqlMessage ?? error.message]
+}

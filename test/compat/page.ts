@@ -1,0 +1,124 @@
+/** docs/compatibility.md: what was run, as tables. */
+import type { Behaviour } from './behaviours.ts'
+import type { Cell, Outcome } from './judge.ts'
+
+export interface ClientResult {
+  name: string
+  version?: string | undefined
+  usedBy?: string | undefined
+  /** why it was not run */
+  missing?: string
+  /** by behaviour, then by server */
+  cells: Map<string, Map<string, Cell>>
+}
+
+export interface Results {
+  servers: string[]
+  behaviours: Behaviour[]
+  clients: ClientResult[]
+  /** what the proxy of this run did not have */
+  missing: string[]
+  nodeVersion: string
+}
+
+const SIGNS: Record<Outcome, string> = {
+  passed: '✓',
+  'passed, not directly': '✓+',
+  'as direct': '=',
+  failed: '✗',
+  unsupported: '–',
+  'not run': '·',
+}
+
+const LEGEND = `| sign | meaning |
+| --- | --- |
+| ✓ | as it should be; and where the same can be done directly, exactly as directly: values, error texts, SQLSTATE |
+| ✓+ | as it should be, though the client cannot do it directly |
+| = | not as it should be, but just so directly: the client's own way |
+| ✗ | wrong |
+| – | the client (or what is built on the driver) has no such thing |
+| · | not run |`
+
+export function page(results: Results): string {
+  const { servers, behaviours, clients, nodeVersion } = results
+  const run = clients.filter(({ missing }) => missing === undefined)
+  const notRun = clients.filter(({ missing }) => missing !== undefined)
+  const parts = [
+    `# Compatibility
+
+Made by \`npm run compat\`, which runs real clients through the proxy, and the same directly for comparison: do not edit. The steps of every check are in [test/compat/behaviours.ts](../test/compat/behaviours.ts).
+
+Servers: ${servers.join(', ')}. Node.js ${nodeVersion}. Where servers differ, a cell names each in that order.
+
+${LEGEND}`,
+  ]
+  parts.push(clientTable(run))
+  for (const group of new Set(behaviours.map(({ group }) => group))) {
+    parts.push(
+      matrix(
+        group,
+        behaviours.filter(behaviour => behaviour.group === group),
+        run,
+        servers,
+      ),
+    )
+  }
+  const notes = findings(run, behaviours)
+  if (notes) parts.push(notes)
+  if (notRun.length > 0) {
+    parts.push(`## Not run
+
+${notRun.map(({ name, missing }) => `- ${name}: ${missing}`).join('\n')}`)
+  }
+  return `${parts.join('\n\n')}\n`
+}
+
+function clientTable(clients: ClientResult[]): string {
+  const rows = clients.map(({ name, version, usedBy }) => `| ${name} | ${version ?? '?'} | ${usedBy ?? ''} |`)
+  return ['## Clients', '', '| client | version | who else uses it |', '| --- | --- | --- |', ...rows].join('\n')
+}
+
+function matrix(title: string, behaviours: Behaviour[], clients: ClientResult[], servers: string[]): string {
+  const head = ['client', ...behaviours.map(({ title }) => title)]
+  const rows = clients.map(({ name, cells }) => [
+    name,
+    ...behaviours.map(({ id }) => {
+      const signs = servers.map(server => SIGNS[cells.get(id)?.get(server)?.outcome ?? 'not run'])
+      return new Set(signs).size === 1 ? signs[0]! : signs.join(' ')
+    }),
+  ])
+  const line = (cells: string[]) => `| ${cells.join(' | ')} |`
+  return [`## ${title}`, '', line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+}
+
+/** Everything but a plain pass, with its reason; the same reason once. */
+function findings(clients: ClientResult[], behaviours: Behaviour[]): string | undefined {
+  const titles = new Map(behaviours.map(({ id, title }) => [id, title]))
+  const sections: string[] = []
+  const kinds: [Outcome, string][] = [
+    ['failed', 'Wrong'],
+    ['passed, not directly', 'Only through the proxy'],
+    ['as direct', "The clients' own ways"],
+  ]
+  for (const [outcome, heading] of kinds) {
+    const lines = new Map<string, string[]>()
+    for (const { name, cells } of clients) {
+      for (const [id, byServer] of cells) {
+        for (const [server, cell] of byServer) {
+          if (cell.outcome !== outcome) continue
+          const line = `- ${name}, ${titles.get(id)}: ${forTable(cell.detail ?? '')}`
+          lines.set(line, [...(lines.get(line) ?? []), server])
+        }
+      }
+    }
+    if (lines.size === 0) continue
+    sections.push(
+      `## ${heading}\n\n${[...lines].map(([line, servers]) => `${line} (${servers.join(', ')})`).join('\n')}`,
+    )
+  }
+  return sections.join('\n\n') || undefined
+}
+
+function forTable(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replace(/\s+/g, ' ')
+}

@@ -1,0 +1,135 @@
+/** npm run compat: real clients, through the proxy and directly; writes docs/compatibility.md. */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { BEHAVIOURS, type Behaviour } from './behaviours.ts'
+import { allClients, type Client } from './clients.ts'
+import { cacheDirectory } from './install.ts'
+import { type Bench, setUpBench } from './matrix.ts'
+import { type ClientResult, page } from './page.ts'
+import { SERVER_HELP, type Server, startOwnServer, useNamedServer } from './servers.ts'
+
+const HELP = `npm run compat -- [options]
+
+Runs real clients through the proxy, and directly for comparison, and writes docs/compatibility.md. Clients are got
+from npm, PyPI, Maven, the Go proxy, crates.io and Debian, into node_modules/.cache/compat; what cannot be is named.
+
+  --server ${SERVER_HELP}
+                           may be given more than once
+  --no-own                 without the MariaDB that is brought up for the time being
+  --clients TEXT,…         only those whose name contains one of these; the page is not written
+  --behaviours ID,…        only these; the page is not written
+  --mysql-client COMMAND   how to start MySQL's own mysql, where that is not simply mysql
+  --scratch DIR            for sockets and files (default: one of the system's)
+  --page FILE              in place of docs/compatibility.md
+`
+
+const { values: options } = parseArgs({
+  options: {
+    help: { type: 'boolean' },
+    server: { type: 'string', multiple: true, default: [] },
+    'no-own': { type: 'boolean' },
+    clients: { type: 'string' },
+    behaviours: { type: 'string' },
+    'mysql-client': { type: 'string' },
+    scratch: { type: 'string' },
+    page: { type: 'string' },
+  },
+})
+
+if (options.help) process.stdout.write(HELP)
+else process.exit(await main())
+
+async function main(): Promise<number> {
+  process.on('SIGINT', () => process.exit(130))
+  process.on('SIGTERM', () => process.exit(143))
+  const clients = chosen(allClients({ mysqlClient: options['mysql-client'] }), options.clients, ({ name }) => name)
+  const behaviours = chosen(BEHAVIOURS, options.behaviours, ({ id }) => id)
+  await mkdir(cacheDirectory, { recursive: true })
+  const parent = options.scratch ?? (await mkdtemp(join(tmpdir(), 'compat-')))
+  const benches: Bench[] = []
+  try {
+    const starts: (() => Promise<Server>)[] = options.server.map(text => () => useNamedServer(text))
+    if (!options['no-own']) starts.unshift(() => startOwnServer(parent))
+    for (const [i, start] of starts.entries()) {
+      const directory = join(parent, String(i))
+      await mkdir(directory, { recursive: true, mode: 0o755 })
+      benches.push(await setUpBench(await start(), directory))
+    }
+    const results: ClientResult[] = []
+    for (const client of clients) {
+      const result = await runOnAll(client, benches, behaviours)
+      results.push(result)
+      say(result)
+    }
+    const text = page({
+      servers: benches.map(({ server }) => server.label),
+      behaviours,
+      clients: results,
+      missing: benches.flatMap(({ missing }) => missing),
+      nodeVersion: process.versions.node,
+    })
+    const file = options.page ?? fileURLToPath(new URL('../../docs/compatibility.md', import.meta.url))
+    if (options.page || !(options.clients || options.behaviours)) await writeFile(file, text)
+    return results.some(({ cells }) => [...cells.values()].some(isFailed)) ? 1 : 0
+  } finally {
+    for (const bench of benches) {
+      await bench.stop()
+      await bench.server.stop()
+    }
+    if (!options.scratch) await rm(parent, { recursive: true, force: true })
+  }
+}
+
+async function runOnAll(client: Client, benches: Bench[], behaviours: Behaviour[]): Promise<ClientResult> {
+  const result: ClientResult = { name: client.name, usedBy: client.usedBy, cells: new Map() }
+  try {
+    const command = await client.prepare()
+    await Promise.all(
+      benches.map(async ({ server, run }) => {
+        const { version, cells } = await run(command, behaviours)
+        result.version ??= version
+        for (const [id, cell] of cells) {
+          const byServer = result.cells.get(id) ?? new Map()
+          result.cells.set(id, byServer.set(server.label, cell))
+        }
+      }),
+    )
+    return result
+  } catch (error) {
+    return { ...result, missing: (error as Error).message }
+  }
+}
+
+function isFailed(byServer: ClientResult['cells'] extends Map<string, infer Value> ? Value : never): boolean {
+  return [...byServer.values()].some(({ outcome }) => outcome === 'failed')
+}
+
+function say({ name, version, missing, cells }: ClientResult): void {
+  if (missing !== undefined) {
+    print(`${name}: not run: ${missing}`)
+    return
+  }
+  const counts: Record<string, number> = {}
+  const lines: string[] = []
+  for (const [id, byServer] of cells) {
+    for (const [server, { outcome, detail }] of byServer) {
+      counts[outcome] = (counts[outcome] ?? 0) + 1
+      if (outcome !== 'passed' && outcome !== 'unsupported')
+        lines.push(`  ${outcome}: ${id}, ${server}: ${detail ?? ''}`)
+    }
+  }
+  const summary = Object.entries(counts).map(([outcome, count]) => `${count} ${outcome}`)
+  print([`${name} ${version ?? ''}: ${summary.join(', ')}`, ...lines].join('\n'))
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+function chosen<Item>(items: Item[], list: string | undefined, name: (item: Item) => string): Item[] {
+  const parts = list?.split(',')
+  return parts ? items.filter(item => parts.some(part => name(item).includes(part))) : items
+}

@@ -1,0 +1,118 @@
+/** The servers to run against: a MariaDB brought up for the time being, and those that are named. */
+import { randomInt } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import mysql from 'mysql2/promise'
+import { DEFAULT_PORT, formatHostPort, type HostPort, parseHostPort } from '../../src/endpoint.ts'
+import type { Credentials } from '../../src/token.ts'
+import { startMariadb } from '../support/mariadb.ts'
+import { setup } from './behaviours.ts'
+
+export interface Server extends HostPort {
+  /** the name on its certificate, and what tokens are signed for */
+  rds: HostPort
+  ca: string
+  caFile: string
+  /** of the server itself, where it is on this machine */
+  socket?: string | undefined
+  /** an ordinary account that may do everything */
+  account: { user: string; password: string }
+  /** two accounts that log in with tokens, with the same rights */
+  iamUsers: [string, string]
+  /** undefined: the profile, or else the credential chain of the AWS SDK */
+  credentials?: Credentials | undefined
+  profile?: string | undefined
+  /** as on the page: MySQL 9.7.4 */
+  label: string
+  isMariadb: boolean
+  /** As the ordinary account over TLS; several statements may be given. */
+  query(sql: string): Promise<unknown>
+  stop(): Promise<void>
+}
+
+type GivenServer = Omit<Server, 'label' | 'isMariadb' | 'query' | 'stop'>
+
+export const SERVER_HELP = `KEY=VALUE,…
+    address=HOST:PORT      of the server
+    rds=HOST[:PORT]        the name on its certificate, and what tokens are signed for
+    ca=FILE                the authority of its certificate
+    account=USER:PASSWORD  an ordinary account that may do everything
+    iam=USER:USER          two accounts that log in with tokens and may do the same
+    profile=NAME           whose keys sign (default: the AWS environment variables)
+    socket=PATH            the server's own unix socket, if it is here`
+
+/** @param text `address=127.0.0.1:3306,rds=…`, as SERVER_HELP says */
+export async function useNamedServer(text: string): Promise<Server> {
+  const given = new Map(text.split(',').map(part => part.split(/=(.*)/s, 2) as [string, string]))
+  const need = (key: string) => {
+    const value = given.get(key)
+    if (!value) throw new Error(`--server ${text}: needs ${key}=`)
+    return value
+  }
+  const [user = '', password = ''] = need('account').split(/:(.*)/s, 2)
+  const [first = '', second = first] = need('iam').split(':', 2)
+  return await useServer({
+    ...parseHostPort(need('address'), DEFAULT_PORT, '--server'),
+    rds: parseHostPort(need('rds'), DEFAULT_PORT, '--server'),
+    ca: await readFile(need('ca'), 'utf8'),
+    caFile: need('ca'),
+    account: { user, password },
+    iamUsers: [first, second],
+    profile: given.get('profile'),
+    socket: given.get('socket'),
+  })
+}
+
+export async function startOwnServer(scratch: string): Promise<Server> {
+  const own = await startMariadb({ extraConfig: 'max_allowed_packet=64M' })
+  const caFile = join(scratch, `ca-${randomInt(1 << 30)}.pem`)
+  await writeFile(caFile, own.ca)
+  const server = await useServer({
+    host: own.host,
+    port: own.port,
+    rds: { host: own.rdsHost, port: own.rdsPort },
+    ca: own.ca,
+    caFile,
+    socket: own.socketPath,
+    account: { user: 'app', password: 'app-pw' },
+    iamUsers: ['iam_user', 'iam2'],
+    credentials: own.keys.temporary,
+  })
+  return {
+    ...server,
+    async stop() {
+      await server.stop()
+      await own.stop()
+    },
+  }
+}
+
+async function useServer(given: GivenServer): Promise<Server> {
+  // Over TLS: after that, MySQL knows the password's hash and takes it without TLS too.
+  const connection = await mysql.createConnection({
+    stream: () => connect(given.port, given.host),
+    host: given.rds.host,
+    ...given.account,
+    ssl: { ca: given.ca, verifyIdentity: true },
+    multipleStatements: true,
+    charset: 'utf8mb4',
+  })
+  const query = async (sql: string) => (await connection.query(sql))[0]
+  const [row] = (await query('SELECT VERSION() AS version')) as { version: string }[]
+  const isMariadb = /mariadb/i.test(row!.version)
+  return {
+    ...given,
+    label: `${isMariadb ? 'MariaDB' : 'MySQL'} ${/^[\d.]+/.exec(row!.version)?.[0]}`,
+    isMariadb,
+    query,
+    stop: () => connection.end(),
+  }
+}
+
+/** Makes the database of the behaviours. */
+export async function prepareServer(server: Server): Promise<void> {
+  await server.query(setup())
+  const [row] = (await server.query('SELECT @@GLOBAL.local_infile AS value')) as { value: number }[]
+  if (!row!.value) throw new Error(`${formatHostPort(server)}: local_infile is OFF`)
+}
