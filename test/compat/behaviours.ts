@@ -16,6 +16,8 @@ export type Route = 'plain' | 'local user' | 'local TLS' | 'unix socket' | 'shor
  * - info: [affected rows, last insert id]
  * - cursor: as query with `digest`, fetched `size` rows at a time from a cursor of the server
  * - interrupted: 'interrupted', however the driver says so
+ * - reuse: ['same' or 'another' by thread id, the cells of the query's row]: of a connection that was given back to the
+ *   driver's pool and taken from it again
  * - timeout: 'timed out', when the driver's own time limit ended the query
  * - binlog: 'seen', once the event of the statement has come
  */
@@ -84,10 +86,12 @@ const ROWS = 10_000
 export const BIG = { repeat: '0123456789abcdef', times: 20 * 65_536 }
 
 const md5 = (text: string) => createHash('md5').update(text).digest('hex')
+// What servers are asked for: MySQL 9.7 has no MD5 any more.
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 const range = (count: number) => Array.from({ length: count }, (_, i) => i + 1)
 const big = BIG.repeat.repeat(BIG.times)
 
-export const wordOf = (id: number) => md5(String(id))
+export const wordOf = (id: number) => sha256(String(id))
 const rowsDigest = [
   ROWS,
   md5(
@@ -225,9 +229,9 @@ export const BEHAVIOURS: Behaviour[] = [
     steps: () => [
       connect(),
       execute('SELECT * FROM types WHERE id < ? ORDER BY id', [100]),
-      execute('SELECT ?, CAST(? AS SIGNED), ?', ['x', 42, null], [[['x', '42', 'NULL']]]),
+      execute('SELECT ? AS a, CAST(? AS SIGNED) AS b, ? AS c', ['x', 42, null], [[['x', '42', 'NULL']]]),
       execute('SELECT HEX(?)', [{ hex: '00ff27225c0a' }], one('00FF27225C0A')),
-      execute('SELECT MD5(?)', [{ repeat: 'abc', times: 500_000 }], one(md5('abc'.repeat(500_000)))),
+      execute('SELECT SHA2(?, 256)', [{ repeat: 'abc', times: 500_000 }], one(sha256('abc'.repeat(500_000)))),
     ],
     verify: ([, rows]) => verifyTypes(rows),
   },
@@ -239,7 +243,7 @@ export const BEHAVIOURS: Behaviour[] = [
       connect(),
       query('SELECT `größe`, HEX(`größe`) FROM `表_テスト` ORDER BY 1', [[['😀 𠜎', 'F09F988020F0A09C8E']]]),
       query("SELECT HEX('🦭')", one('F09FA6AD')),
-      execute('SELECT ?, HEX(?)', ['🦭é', '🦭é'], [[['🦭é', 'F09FA6ADC3A9']]]),
+      execute('SELECT ? AS a, HEX(?) AS b', ['🦭é', '🦭é'], [[['🦭é', 'F09FA6ADC3A9']]]),
     ],
   },
   {
@@ -262,7 +266,7 @@ export const BEHAVIOURS: Behaviour[] = [
     id: 'upload',
     group: 'Queries',
     title: '20 MB up',
-    steps: () => [connect(), query("SELECT MD5('{big}')", one(md5(big))), query('SELECT 1', one('1'))],
+    steps: () => [connect(), query("SELECT SHA2('{big}', 256)", one(sha256(big))), query('SELECT 1', one('1'))],
   },
   {
     id: 'multi',
@@ -297,7 +301,7 @@ export const BEHAVIOURS: Behaviour[] = [
       query('DELETE FROM loaded'),
       query(`LOAD DATA LOCAL INFILE '${file}' INTO TABLE loaded`, []),
       query('SELECT COUNT(*), SUM(id), MIN(LENGTH(word)) FROM loaded', [
-        [[String(FILE_ROWS), String((FILE_ROWS * (FILE_ROWS + 1)) / 2), '32']],
+        [[String(FILE_ROWS), String((FILE_ROWS * (FILE_ROWS + 1)) / 2), '64']],
       ]),
     ],
   },
@@ -400,6 +404,17 @@ export const BEHAVIOURS: Behaviour[] = [
     ],
   },
   {
+    id: 'pool',
+    group: 'Sessions',
+    title: "again from the driver's pool, reset",
+    steps: () => [
+      connect(),
+      query('SET @compat = 1'),
+      { do: 'reuse', sql: 'SELECT @compat', expect: ['same', 'NULL'] },
+      query('SELECT 1', one('1')),
+    ],
+  },
+  {
     id: 'compression',
     group: 'Sessions',
     title: 'compression',
@@ -407,7 +422,7 @@ export const BEHAVIOURS: Behaviour[] = [
       connect({ compress: true }),
       query("SHOW SESSION STATUS LIKE 'Compression'", [[['Compression', 'ON']]]),
       query('SELECT id, word FROM numbers ORDER BY id', [rowsDigest], { digest: true }),
-      query("SELECT MD5('{big}')", one(md5(big))),
+      query("SELECT SHA2('{big}', 256)", one(sha256(big))),
     ],
   },
   {
@@ -528,11 +543,11 @@ INSERT INTO types VALUES ${row(
     3,
     TYPES.map(() => 'NULL'),
   )};
-CREATE TABLE numbers (id INT PRIMARY KEY, word VARCHAR(32) NOT NULL);
+CREATE TABLE numbers (id INT PRIMARY KEY, word VARCHAR(64) NOT NULL);
 INSERT INTO numbers VALUES ${range(ROWS)
-    .map(id => `(${id},MD5(${id}))`)
+    .map(id => `(${id},'${wordOf(id)}')`)
     .join(',')};
-CREATE TABLE loaded (id INT PRIMARY KEY, word VARCHAR(32));
+CREATE TABLE loaded (id INT PRIMARY KEY, word VARCHAR(64));
 CREATE TABLE notes (id INT AUTO_INCREMENT PRIMARY KEY, word VARCHAR(100));
 CREATE TABLE kills (thread_id BIGINT);
 CREATE TABLE streamed (id INT AUTO_INCREMENT PRIMARY KEY, word VARCHAR(100));

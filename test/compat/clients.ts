@@ -1,29 +1,19 @@
 /** The clients: how each is got and started, and who else is built on it. */
+import { copyFile, cp } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Command } from './client-run.ts'
-import {
-  cacheDirectory,
-  cached,
-  clientsDirectory,
-  debianPackages,
-  findProgram,
-  jars,
-  nodeModules,
-  pythonWith,
-  run,
-} from './install.ts'
+import { cached, clientsDirectory, debianPackages, jars, nodeModules, pythonWith, run } from './install.ts'
 
 export interface Client {
   name: string
   /** the programs that use this driver */
-  usedBy?: string
+  usedBy: string
   /** @throws Error why it cannot be run here */
   prepare(): Promise<Command>
 }
 
 export interface ClientSettings {
-  /** a folder with the packages of npm; default: one of the cache */
+  /** a folder with the packages of npm in its node_modules; default: one of the cache */
   modules?: string | undefined
   /** how to start the mysql program of MySQL, where it is not simply mysql */
   mysqlClient?: string | undefined
@@ -33,21 +23,13 @@ const program = (name: string) => join(clientsDirectory, name)
 
 /** Those that npm and Debian give, for CI. */
 export function fewClients(settings: ClientSettings = {}): Client[] {
-  const node = (name: string, usedBy: string): Client => ({
-    name: `${name} (npm)`,
-    usedBy,
-    async prepare() {
-      const modules = settings.modules ?? (await nodeModules())
-      return { command: [process.execPath, program('node-drivers.mjs'), name], env: { COMPAT_MODULES: modules } }
-    },
-  })
   return [
-    node('mysql2', 'Beekeeper Studio, Sqlectron, Drizzle, TypeORM, Sequelize, Knex'),
-    node('mysql', 'older Node.js applications, zongji'),
-    node('mariadb', 'Prisma 7'),
+    nodeClient(settings, 'node-drivers.mjs', 'mysql2', 'Beekeeper Studio, Sqlectron, Drizzle'),
+    nodeClient(settings, 'node-drivers.mjs', 'mysql', 'older applications for Node.js'),
+    nodeClient(settings, 'node-drivers.mjs', 'mariadb', 'Prisma 7'),
     {
-      name: 'mariadb (program)',
-      usedBy: 'libmariadb',
+      name: 'mariadb, the program',
+      usedBy: 'on libmariadb',
       async prepare() {
         await debianPackages('mariadb-client')
         return { command: [process.execPath, program('cli.mjs'), 'mariadb'] }
@@ -57,45 +39,168 @@ export function fewClients(settings: ClientSettings = {}): Client[] {
 }
 
 export function allClients(settings: ClientSettings = {}): Client[] {
-  return [...fewClients(settings), ...mysqlProgram(settings), ...pythonClients()]
-}
-
-function mysqlProgram({ mysqlClient }: ClientSettings): Client[] {
   return [
+    ...fewClients(settings),
     {
-      name: 'mysql (program)',
-      usedBy: 'libmysqlclient; MySQL Workbench',
+      name: 'mysql, the program',
+      usedBy: 'on libmysqlclient, as MySQL Workbench is',
       async prepare() {
-        const command = mysqlClient?.split(' ') ?? ['mysql']
+        const command = settings.mysqlClient?.split(' ') ?? ['mysql']
         const version = await run(command[0]!, [...command.slice(1), '--version'])
         // Debian calls MariaDB's program mysql too.
         if (/mariadb/i.test(version))
-          throw new Error('the mysql of this machine is MariaDB\u2019s; --mysql-client names one')
+          throw new Error("this machine's mysql is MariaDB's (--mysql-client names another)")
         return { command: [process.execPath, program('cli.mjs'), ...command] }
+      },
+    },
+    nodeClient(settings, 'node-tools.mjs', 'knex', 'on mysql2'),
+    nodeClient(settings, 'node-tools.mjs', 'sequelize', 'on mysql2'),
+    nodeClient(settings, 'node-tools.mjs', 'typeorm', 'on mysql2'),
+    nodeClient(settings, 'zongji.mjs', '@vlasky/zongji', 'change data capture, on mysql2'),
+    ...pythonClients,
+    ...jdbcClients,
+    {
+      name: 'go-sql-driver/mysql',
+      usedBy: 'Grafana, Vitess, Terraform, gh-ost',
+      async prepare() {
+        const directory = await cached('go', async directory => {
+          await copyFile(program('steps.go'), join(directory, 'main.go'))
+          await run('go', ['mod', 'init', 'compat'], {}, directory)
+          await run('go', ['get', 'github.com/go-sql-driver/mysql'], {}, directory)
+          await run('go', ['build', '-o', 'compat', '.'], {}, directory)
+        })
+        return { command: [join(directory, 'compat')] }
+      },
+    },
+    phpClient('mysqli', 'mysqli of PHP', 'phpMyAdmin, Adminer, WordPress; on mysqlnd'),
+    phpClient('mysqli-persistent', 'mysqli of PHP, persistent', 'COM_CHANGE_USER on each reuse'),
+    phpClient('pdo', 'PDO of PHP', 'Laravel, Symfony, Drupal; on mysqlnd'),
+    phpClient('pdo-persistent', 'PDO of PHP, persistent', ''),
+    {
+      name: 'mysql2 of Ruby',
+      usedBy: 'Rails; on libmariadb',
+      async prepare() {
+        await debianPackages('ruby', 'ruby-mysql2')
+        return { command: ['ruby', program('steps.rb')] }
+      },
+    },
+    {
+      name: 'trilogy of Ruby',
+      usedBy: 'Rails',
+      async prepare() {
+        await debianPackages('ruby-trilogy')
+        throw new Error('there is no program for it here')
+      },
+    },
+    perlClient('mysql', 'libdbd-mysql-perl', 'Percona Toolkit; on libmariadb'),
+    perlClient('MariaDB', 'libdbd-mariadb-perl', 'on libmariadb'),
+    {
+      name: 'mysql_async of Rust',
+      usedBy: '',
+      async prepare() {
+        const directory = await cached('rust', async directory => {
+          await cp(program('rust'), directory, { recursive: true })
+          await run('cargo', ['build', '--release', '--quiet'], {}, directory)
+        })
+        return { command: [join(directory, 'target/release/compat')] }
       },
     },
   ]
 }
 
-function pythonClients(): Client[] {
-  const python = (name: string, usedBy: string, ...packages: string[]): Client => ({
+function nodeClient(settings: ClientSettings, file: string, name: string, usedBy: string): Client {
+  return {
+    name: `${name} of npm`,
+    usedBy,
+    async prepare() {
+      const modules = settings.modules ?? (await nodeModules())
+      return { command: [process.execPath, program(file), name], env: { COMPAT_MODULES: modules } }
+    },
+  }
+}
+
+const pythonPackages = ['PyMySQL', 'cryptography', 'mysql-connector-python==9.7.0', 'asyncmy', 'aiomysql', 'SQLAlchemy']
+
+const pythonClients: Client[] = [
+  pythonClient('PyMySQL', 'PyMySQL', 'Superset, Airflow, mycli'),
+  {
+    name: 'mysqlclient of Python',
+    usedBy: 'Django, Superset; on libmariadb',
+    async prepare() {
+      await debianPackages('gcc', 'libc6-dev', 'libmariadb-dev', 'pkg-config')
+      const interpreter = await pythonWith('mysqlclient', 'mysqlclient')
+      return { command: [interpreter, program('python_drivers.py'), 'mysqlclient'] }
+    },
+  },
+  pythonClient('mysql-connector-python', 'MySQL Connector/Python, in C', 'on libmysqlclient 9, which it brings along'),
+  pythonClient('mysql-connector-python-pure', 'MySQL Connector/Python, pure', ''),
+  pythonClient('asyncmy', 'asyncmy', 'SQLAlchemy, Tortoise'),
+  pythonClient('aiomysql', 'aiomysql', 'on PyMySQL'),
+  pythonClient('SQLAlchemy-pymysql', 'SQLAlchemy', 'Superset, Airflow; on PyMySQL'),
+  {
+    name: 'python-mysql-replication',
+    usedBy: 'change data capture; on PyMySQL',
+    async prepare() {
+      return {
+        command: [await pythonWith('replication', 'mysql-replication', 'cryptography'), program('replication.py')],
+      }
+    },
+  },
+]
+
+function pythonClient(argument: string, name: string, usedBy: string): Client {
+  return {
     name,
     usedBy,
     async prepare() {
-      const interpreter = await pythonWith(
-        'drivers',
-        'PyMySQL',
-        'cryptography',
-        'mysql-connector-python',
-        'asyncmy',
-        'aiomysql',
-        'SQLAlchemy',
-        ...packages,
-      )
-      return { command: [interpreter, program('python_drivers.py'), name] }
+      return { command: [await pythonWith('drivers', ...pythonPackages), program('python_drivers.py'), argument] }
     },
-  })
-  return [python('PyMySQL', 'Superset, Airflow, mycli')]
+  }
 }
 
-export { cacheDirectory, cached, fileURLToPath, findProgram, jars }
+const gson = 'com.google.code.gson:gson:2.13.2'
+
+const jdbcClients: Client[] = [
+  jdbcClient(
+    'MySQL Connector/J 8',
+    'mysql',
+    'mysql:mysql-connector-java:8.0.33',
+    'DBeaver, DataGrip, Debezium, Tableau',
+  ),
+  jdbcClient('MySQL Connector/J 9', 'mysql', 'com.mysql:mysql-connector-j:9.7.0', 'DBeaver, DataGrip, Debezium 3'),
+  jdbcClient('MariaDB Connector/J 2.7', 'mariadb', 'org.mariadb.jdbc:mariadb-java-client:2.7.12', 'Metabase'),
+  jdbcClient('MariaDB Connector/J 3', 'mariadb', 'org.mariadb.jdbc:mariadb-java-client:3.5.11', 'DBeaver, DataGrip'),
+]
+
+function jdbcClient(name: string, kind: string, artifact: string, usedBy: string): Client {
+  return {
+    name,
+    usedBy,
+    async prepare() {
+      const path = await jars(artifact.split(':').slice(1).join('-'), artifact, gson)
+      return { command: ['java', '-Xmx1g', '-cp', path, program('JdbcSteps.java'), `jdbc:${kind}`] }
+    },
+  }
+}
+
+function phpClient(argument: string, name: string, usedBy: string): Client {
+  return {
+    name,
+    usedBy,
+    async prepare() {
+      await debianPackages('php-cli', 'php-mysql')
+      return { command: ['php', '-d', 'mysqli.allow_local_infile=1', program('steps.php'), argument] }
+    },
+  }
+}
+
+function perlClient(driver: string, debianPackage: string, usedBy: string): Client {
+  return {
+    name: `DBD::${driver} of Perl`,
+    usedBy,
+    async prepare() {
+      await debianPackages(debianPackage)
+      return { command: ['/usr/bin/perl', program('steps.pl'), driver] }
+    },
+  }
+}

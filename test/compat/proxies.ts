@@ -37,7 +37,8 @@ export interface Proxies {
 }
 
 export const LOCAL_USER = 'local_user'
-export const LOCAL_PASSWORD = 'local password 🔑'.normalize()
+// ASCII: PyMySQL and others take no more in a password.
+export const LOCAL_PASSWORD = 'local $password"\'; `#%@:/?'
 
 const program = fileURLToPath(new URL('../../dist/bin/mysql-iam-proxy.js', import.meta.url))
 const running = new Set<ChildProcess>()

@@ -97,9 +97,9 @@ class JdbcSteps {
     return List.of(0, "", String.valueOf(error));
   }
 
-  /** MariaDB's drivers put the thread id before the server's message. */
+  /** MariaDB's drivers put the thread id, and at the login the address, before the server's message. */
   static String messageOf(SQLException error) {
-    return String.valueOf(error.getMessage()).replaceFirst("^\\(conn=\\d+\\) ", "");
+    return String.valueOf(error.getMessage()).replaceAll("address=\\(host=\\S+|\\(conn=\\d+\\) ", "");
   }
 
   static Object runStep(Map<String, Connection> connections, JsonObject step) throws Exception {
@@ -208,14 +208,18 @@ class JdbcSteps {
     properties.setProperty("useCompression", String.valueOf(step.has("compress")));
     properties.setProperty("useServerPrepStmts", "true");
     properties.setProperty("allowPublicKeyRetrieval", "true");
-    if (!isMariadb) {
+    if (isMariadb) {
+      properties.setProperty("useResetConnection", "true");
+    } else {
       properties.setProperty("useCursorFetch", "true");
       properties.setProperty("connectionTimeZone", "UTC");
     }
     if (target.has("ca")) {
       properties.setProperty("sslMode", isMariadb ? "verify-full" : "VERIFY_IDENTITY");
-      if (isMariadb) properties.setProperty("serverSslCert", text(target, "cafile", ""));
-      else {
+      if (isMariadb) {
+        properties.setProperty("useSsl", "true"); // 2.7
+        properties.setProperty("serverSslCert", text(target, "cafile", ""));
+      } else {
         properties.setProperty("trustCertificateKeyStoreUrl", keyStoreOf(text(target, "cafile", "")));
         properties.setProperty("trustCertificateKeyStoreType", "PKCS12");
         properties.setProperty("trustCertificateKeyStorePassword", "changeit");

@@ -5,9 +5,10 @@ import { runSteps, Unsupported } from './steps.mjs'
 
 const [program, ...before] = process.argv.slice(2)
 const version = execFileSync(program, [...before, '--version'], { encoding: 'utf8' })
+const number = /\d+\.\d+\.\d+/.exec(version.replace(/Ver \d+\.\d+ /, ''))[0]
 const isMariadb = /mariadb/i.test(version)
 
-await runSteps({ version: /\d+\.\d+\.\d+/.exec(version.replace(/Ver \d+\.\d+ /, ''))[0], error: errorOf, connect })
+await runSteps({ version: number, error: errorOf, connect })
 
 async function connect(target, { compress, localInfile }) {
   const args = ['--no-defaults', '--user', target.user, `--password=${target.password}`]
@@ -19,6 +20,7 @@ async function connect(target, { compress, localInfile }) {
   if (localInfile) args.push('--local-infile')
   args.push('--batch', '--skip-column-names', '--force', '--unbuffered', '--default-character-set=utf8mb4')
   args.push('--max-allowed-packet=256M', '--skip-reconnect', '--raw')
+  if (!isMariadb && Number.parseInt(number, 10) >= 9) args.push('--commands')
   if (target.database) args.push(target.database)
 
   // Errors into the same pipe as results, for their order.
@@ -74,7 +76,7 @@ async function connect(target, { compress, localInfile }) {
   return {
     // Result sets run into one another: taken apart by what is asked.
     query: async sql => apart(sql, await query(sql)),
-    ...(isMariadb ? {} : { reset: () => query('resetconnection') }),
+    ...(isMariadb ? {} : { reset: () => query('DO 0; \\x DO 0') }),
     close: async () => child.stdin.end('\\q\n'),
   }
 }

@@ -91,6 +91,23 @@ function mariadb() {
   const module = require('mariadb')
   return {
     error: errorOf,
+    async reuse({ user, password, database, ...target }, sql) {
+      const options = { ...addressOf(target), user, password, database, allowPublicKeyRetrieval: true }
+      const pool = module.createPool({ ...options, connectionLimit: 1, resetAfterUse: true })
+      try {
+        const first = await pool.getConnection()
+        const { threadId } = first
+        await first.query('SET @compat = 1')
+        await first.release()
+        const second = await pool.getConnection()
+        const [row] = await second.query({ sql, rowsAsArray: true })
+        const result = [second.threadId === threadId ? 'same' : 'another', ...row]
+        await second.release()
+        return result
+      } finally {
+        await pool.end()
+      }
+    },
     async connect(target, { compress, multi, localInfile }) {
       const connection = await module.createConnection({
         ...addressOf(target),

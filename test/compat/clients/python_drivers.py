@@ -95,7 +95,7 @@ class MySQLClient:
         import MySQLdb
 
         self.module = MySQLdb
-        self.version = f'{MySQLdb.__version__} on {MySQLdb.get_client_info()}'
+        self.version = f'{version_of("mysqlclient")} on {MySQLdb.get_client_info()}'
 
     error = staticmethod(db_api_error)
 
@@ -124,6 +124,8 @@ class MySQLConnector:
     def __init__(self, pure):
         import mysql.connector
 
+        if not pure and not mysql.connector.HAVE_CEXT:
+            sys.exit('Error: the package has no C extension here')
         self.module = mysql.connector
         self.pure = pure
         self.version = mysql.connector.__version__
@@ -144,6 +146,20 @@ class MySQLConnector:
             given['allow_local_infile'] = True
         raw = self.module.connect(**given, autocommit=True, use_pure=self.pure, raise_on_warnings=False)
         return MySQLConnectorConnection(raw)
+
+    def reuse(self, target, sql):
+        from mysql.connector.pooling import MySQLConnectionPool
+
+        pool = MySQLConnectionPool(pool_size=1, pool_reset_session=True, use_pure=self.pure, **common(target))
+        first = pool.get_connection()
+        thread_id = first.connection_id
+        with first.cursor() as cursor:
+            cursor.execute('SET @compat = 1')
+        first.close()
+        second = pool.get_connection()
+        with second.cursor() as cursor:
+            cursor.execute(sql)
+            return ['same' if second.connection_id == thread_id else 'another', *cursor.fetchone()]
 
 
 class MySQLConnectorConnection(Connection):

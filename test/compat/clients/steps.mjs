@@ -60,6 +60,7 @@ async function runStep(driver, targets, big, connections, step) {
         connections[name] = await driver.connect({ ...target, ...given(step) }, step)
         await connections[name].query('SELECT 1')
       } catch (error) {
+        if (error instanceof Unsupported) throw error
         return driver.error(error)
       }
       throw new Error('the login was accepted')
@@ -112,6 +113,9 @@ async function runStep(driver, targets, big, connections, step) {
       need('changeUser')
       await connection.changeUser(given(step))
       return null
+    case 'reuse':
+      if (!driver.reuse) throw new Unsupported('no pool that resets')
+      return (await driver.reuse(target, sql)).map(show)
     case 'pipeline': {
       need('pipeline')
       const statements = Array.from({ length: step.size }, (_, i) => sql.replace('{n}', i + 1))

@@ -93,7 +93,8 @@ function runStep(array &$connections, array $step): mixed
             } catch (Unsupported $reason) {
                 throw $reason;
             } catch (Throwable $error) {
-                return errorOf($error);
+                // Whatever the server says, PHP has HY000 for a login.
+                return array_replace(errorOf($error), [1 => '']);
             }
             throw new RuntimeException('the login was accepted');
         case 'query':
@@ -127,6 +128,12 @@ function runStep(array &$connections, array $step): mixed
             $need('changeUser');
             $connection->changeUser($step['user'], $step['password'], $step['database']);
             return null;
+        case 'reuse':
+            $kind === 'mysqli-persistent' || throw new Unsupported('no pool that resets');
+            $before = $connection->identity()[0];
+            $connection->close();
+            $connections[$name] = $connection = $connect();
+            return [$connection->identity()[0] === $before ? 'same' : 'another', ...shown($connection->query($sql), $step)[0][0]];
         case 'timeout':
             $need('timeout');
             $started = microtime(true);
@@ -145,6 +152,9 @@ class MysqliClient
 
     public function __construct(array $target, array $options, string $prefix = '')
     {
+        if ($prefix !== '' && isset($options['compress'])) {
+            throw new Unsupported('takes an uncompressed one that is there already');
+        }
         $raw = mysqli_init();
         $flags = isset($options['compress']) ? MYSQLI_CLIENT_COMPRESS : 0;
         $raw->options(MYSQLI_OPT_LOCAL_INFILE, isset($options['localInfile']) ? 1 : 0);
@@ -224,8 +234,9 @@ class PdoClient
         $database = isset($target['database']) ? ";dbname={$target['database']}" : '';
         $attributes = [
             PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION,
-            PDO::ATTR_PERSISTENT => $persistent,
-            PDO::ATTR_EMULATE_PREPARES => false,
+            // A text is a key: connections a and b should be two.
+            PDO::ATTR_PERSISTENT => $persistent ? 'key ' . json_encode($options) : false,
+            PDO::ATTR_EMULATE_PREPARES => isset($options['multi']),
             PDO::MYSQL_ATTR_LOCAL_INFILE => isset($options['localInfile']),
             PDO::MYSQL_ATTR_COMPRESS => isset($options['compress']),
         ];

@@ -69,6 +69,8 @@ def run_step(driver, given, connections, step):
     if action == 'connectFails':
         try:
             connections[name] = driver.connect(target, step)
+        except Unsupported:
+            raise
         except Exception as error:
             return driver.error(error)
         raise RuntimeError('the login was accepted')
@@ -119,6 +121,10 @@ def run_step(driver, given, connections, step):
         need('change_user')
         connection.change_user(target['user'], target['password'], target['database'])
         return None
+    if action == 'reuse':
+        if not hasattr(driver, 'reuse'):
+            raise Unsupported('no pool that resets')
+        return [show(value) for value in driver.reuse(target, sql)]
     if action == 'pipeline':
         raise Unsupported('no pipelining')
     if action == 'sleep':
