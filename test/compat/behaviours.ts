@@ -19,6 +19,7 @@ export type Route = 'plain' | 'local user' | 'local TLS' | 'unix socket' | 'shor
  * - reuse: ['same' or 'another' by thread id, the cells of the query's row]: of a connection that was given back to the
  *   driver's pool and taken from it again
  * - timeout: 'timed out', when the driver's own time limit ended the query
+ * - program: what it says, in short
  * - binlog: 'seen', once the event of the statement has come
  */
 export interface Step {
@@ -40,6 +41,8 @@ export interface Step {
   /** rows */
   size?: number
   ms?: number
+  /** of a program */
+  name?: string
   /** what the client must report */
   expect?: unknown
   /** not the same in every run, so not compared with the direct one */
@@ -66,7 +69,7 @@ export interface Context {
 export interface Behaviour {
   id: string
   /** the table of the page that it is in */
-  group: 'Logging in' | 'Queries' | 'Sessions'
+  group: 'Logging in' | 'Queries' | 'Sessions' | 'Programs'
   title: string
   /** 'plain' by default */
   route?: Route
@@ -468,7 +471,20 @@ export const BEHAVIOURS: Behaviour[] = [
     title: 'binlog stream',
     steps: () => [{ do: 'binlog', sql: "INSERT INTO streamed (word) VALUES ('{marker}')", expect: 'seen' }],
   },
+  ...programs({ dump: undefined, import: `Records: ${FILE_ROWS}`, check: undefined, show: undefined }),
+  ...programs({ admin: 'mysqld is alive', slap: 'Average number of queries per client: 20', binlog: undefined }),
 ]
+
+/** By name, with what each must say; without that it is only compared. */
+function programs(said: Record<string, string | undefined>): Behaviour[] {
+  return Object.entries(said).map(([name, expect]) => ({
+    id: `program-${name}`,
+    group: 'Programs',
+    title: name,
+    steps: () => [{ do: 'program', name, ...(expect === undefined ? {} : { expect }) }],
+    verify: ([output]) => (String(output).length > 10 ? undefined : 'it says nothing'),
+  }))
+}
 
 /** What of the types can be told whatever a driver makes of them: some texts come as they are. */
 function verifyTypes(value: unknown): string | undefined {

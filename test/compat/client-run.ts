@@ -26,6 +26,8 @@ export interface ClientRun {
 }
 
 export interface Work {
+  /** for LOAD DATA LOCAL; its name is the table's */
+  file: string
   targets: Partial<Record<Route, Target>>
   behaviours: { id: string; steps: Step[] }[]
 }

@@ -35,6 +35,14 @@ export function fewClients(settings: ClientSettings = {}): Client[] {
         return { command: [process.execPath, program('cli.mjs'), 'mariadb'] }
       },
     },
+    {
+      name: "mariadb's programs",
+      usedBy: 'mariadb-dump, -import, -check, -show, -admin, -slap, -binlog',
+      async prepare() {
+        await debianPackages('mariadb-client')
+        return { command: [process.execPath, program('programs.mjs'), 'mariadb'] }
+      },
+    },
   ]
 }
 
@@ -53,12 +61,28 @@ export function allClients(settings: ClientSettings = {}): Client[] {
         return { command: [process.execPath, program('cli.mjs'), ...command] }
       },
     },
+    {
+      name: "mysql's programs",
+      usedBy: 'mysqldump, mysqlimport, mysqlcheck, mysqlshow, mysqladmin, mysqlslap, mysqlbinlog',
+      async prepare() {
+        return { command: [process.execPath, program('programs.mjs'), ...(await mysqlCommand(settings))] }
+      },
+    },
     nodeClient(settings, 'node-tools.mjs', 'knex', 'on mysql2'),
     nodeClient(settings, 'node-tools.mjs', 'sequelize', 'on mysql2'),
     nodeClient(settings, 'node-tools.mjs', 'typeorm', 'on mysql2'),
     nodeClient(settings, 'zongji.mjs', '@vlasky/zongji', 'change data capture, on mysql2'),
     ...pythonClients,
+    {
+      name: 'MariaDB Connector/ODBC',
+      usedBy: 'Tableau, Excel, Power BI; on libmariadb, here under pyodbc',
+      async prepare() {
+        await debianPackages('odbc-mariadb', 'unixodbc')
+        return { command: [await pythonWith('odbc', 'pyodbc'), program('python_drivers.py'), 'pyodbc'] }
+      },
+    },
     ...jdbcClients,
+    debeziumClient,
     {
       name: 'go-sql-driver/mysql',
       usedBy: 'Grafana, Vitess, Terraform, gh-ost',
@@ -89,7 +113,7 @@ export function allClients(settings: ClientSettings = {}): Client[] {
       usedBy: 'Rails',
       async prepare() {
         await debianPackages('ruby-trilogy')
-        throw new Error('there is no program for it here')
+        throw new Error('it can be installed here, but no program for it is written yet')
       },
     },
     perlClient('mysql', 'libdbd-mysql-perl', 'Percona Toolkit; on libmariadb'),
@@ -106,6 +130,14 @@ export function allClients(settings: ClientSettings = {}): Client[] {
       },
     },
   ]
+}
+
+async function mysqlCommand({ mysqlClient }: ClientSettings): Promise<string[]> {
+  const command = mysqlClient?.split(' ') ?? ['mysql']
+  const version = await run(command[0]!, [...command.slice(1), '--version'])
+  // Debian calls MariaDB's program mysql too.
+  if (/mariadb/i.test(version)) throw new Error("this machine's mysql is MariaDB's; --mysql-client names another")
+  return command
 }
 
 function nodeClient(settings: ClientSettings, file: string, name: string, usedBy: string): Client {
@@ -156,6 +188,18 @@ function pythonClient(argument: string, name: string, usedBy: string): Client {
       return { command: [await pythonWith('drivers', ...pythonPackages), program('python_drivers.py'), argument] }
     },
   }
+}
+
+const debezium = '3.2.7.Final'
+
+const debeziumClient: Client = {
+  name: `Debezium's engine`,
+  usedBy: 'Kafka Connect, Debezium Server, Airbyte, Flink CDC',
+  async prepare() {
+    const ids = ['debezium-embedded', 'debezium-connector-mysql', 'debezium-connector-mariadb', 'debezium-api']
+    const path = await jars(`debezium-${debezium}`, ...ids.map(id => `io.debezium:${id}:${debezium}`), gson)
+    return { command: ['java', '-Xmx1g', '-cp', path, program('DebeziumStream.java'), debezium] }
+  },
 }
 
 const gson = 'com.google.code.gson:gson:2.13.2'

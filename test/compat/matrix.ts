@@ -17,12 +17,15 @@ export interface Bench {
   stop(): Promise<void>
 }
 
-/** @param scratch a directory for sockets and files */
-export async function setUpBench(server: Server, scratch: string): Promise<Bench> {
+/**
+ * @param program how to start the proxy
+ * @param scratch a directory for sockets and files
+ */
+export async function setUpBench(server: Server, program: string[], scratch: string): Promise<Bench> {
   await prepareServer(server)
-  const file = join(scratch, 'load.tsv')
+  const file = join(scratch, 'loaded.tsv')
   await writeFile(file, Array.from({ length: FILE_ROWS }, (_, i) => `${i + 1}\t${wordOf(i + 1)}\n`).join(''))
-  const proxies = await startProxies(server, scratch)
+  const proxies = await startProxies(server, program, scratch)
   const stopKilling = startKilling(server, proxies)
 
   const context = (isDirect: boolean): Context => ({
@@ -43,10 +46,12 @@ export async function setUpBench(server: Server, scratch: string): Promise<Bench
     async run(client, behaviours) {
       const possible = behaviours.filter(({ route = 'plain' }) => proxies.addresses[route])
       const proxied: Work = {
+        file,
         targets: targetsOf(proxies.addresses, context(false)),
         behaviours: possible.map(({ id, steps }) => ({ id, steps: steps(context(false)) })),
       }
       const direct: Work = {
+        file,
         targets: targetsOf(directAddresses(server), context(true)),
         behaviours: possible
           .filter(({ proxiedOnly, route }) => !proxiedOnly && (route !== 'unix socket' || server.socket))

@@ -80,7 +80,12 @@ function clientTable(clients: ClientResult[]): string {
 
 function matrix(title: string, behaviours: Behaviour[], clients: ClientResult[], servers: string[]): string {
   const head = ['client', ...behaviours.map(({ title }) => title)]
-  const rows = clients.map(({ name, cells }) => [
+  const outcomes = (client: ClientResult, id: string) =>
+    [...(client.cells.get(id)?.values() ?? [])].map(({ outcome }) => outcome)
+  const concerned = clients.filter(client =>
+    behaviours.some(({ id }) => outcomes(client, id).some(it => it !== 'unsupported')),
+  )
+  const rows = concerned.map(({ name, cells }) => [
     name,
     ...behaviours.map(({ id }) => {
       const signs = servers.map(server => SIGNS[cells.get(id)?.get(server)?.outcome ?? 'not run'])

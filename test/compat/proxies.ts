@@ -40,14 +40,27 @@ export const LOCAL_USER = 'local_user'
 // ASCII: PyMySQL and others take no more in a password.
 export const LOCAL_PASSWORD = 'local $password"\'; `#%@:/?'
 
-const program = fileURLToPath(new URL('../../dist/bin/mysql-iam-proxy.js', import.meta.url))
+/** How to start what `npm run build` makes. */
+export const builtProxy = [
+  process.execPath,
+  fileURLToPath(new URL('../../dist/bin/mysql-iam-proxy.js', import.meta.url)),
+]
+/** The same from its sources. */
+export const sourceProxy = [
+  process.execPath,
+  '--import=tsx',
+  fileURLToPath(new URL('../../bin/mysql-iam-proxy.ts', import.meta.url)),
+]
 const running = new Set<ChildProcess>()
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
 
-/** @param scratch a directory for passwords, certificates and sockets */
-export async function startProxies(server: Server, scratch: string): Promise<Proxies> {
+/**
+ * @param program how to start the proxy
+ * @param scratch a directory for passwords, certificates and sockets
+ */
+export async function startProxies(server: Server, program: string[], scratch: string): Promise<Proxies> {
   const addresses: Proxies['addresses'] = {}
   const missing: Route[] = []
   const stops: (() => Promise<void>)[] = []
@@ -56,7 +69,7 @@ export async function startProxies(server: Server, scratch: string): Promise<Pro
   async function add(route: Route, flags: string[], more: Partial<Address> = {}): Promise<void> {
     const address = { host: '127.0.0.1', port: await freePort(), ...more }
     const listen = address.socket ? `unix:${address.socket}` : formatHostPort(address)
-    stops.push(await startProxy(server, ['--listen', listen, ...flags], address))
+    stops.push(await startProxy(server, [...program, '--listen', listen, ...flags], address))
     addresses[route] = address
   }
 
@@ -96,15 +109,18 @@ async function makeCertificate(scratch: string): Promise<{ flags: string[]; ca: 
   return { flags, ca: authority.certificate, cafile }
 }
 
-async function startProxy(server: Server, flags: string[], address: Address): Promise<() => Promise<void>> {
-  const args = ['--rds-endpoint', formatHostPort(server.rds), '--connect', formatHostPort(server)]
-  args.push('--ca', server.caFile, '--log-level', 'error', ...flags)
+async function startProxy(server: Server, command: string[], address: Address): Promise<() => Promise<void>> {
+  const [program = '', ...flags] = command
+  const args = [...flags, '--rds-endpoint', formatHostPort(server.rds), '--connect', formatHostPort(server)]
+  args.push('--ca', server.caFile, '--log-level', 'error')
   if (server.profile) args.push('--profile', server.profile)
   const { credentials } = server
-  const child = spawn(process.execPath, [program, ...args], {
+  // What is meant for others: the proxy takes each MYSQL_IAM_PROXY_… for an option.
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MYSQL_IAM_PROXY_'))
+  const child = spawn(program, args, {
     stdio: ['ignore', 'inherit', 'inherit'],
     env: {
-      ...process.env,
+      ...Object.fromEntries(inherited),
       ...(credentials && {
         AWS_ACCESS_KEY_ID: credentials.accessKeyId,
         AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
@@ -117,7 +133,7 @@ async function startProxy(server: Server, flags: string[], address: Address): Pr
   const exit = once(child, 'exit')
   const deadline = Date.now() + 20_000
   while (!(await accepts(address))) {
-    if (child.exitCode !== null || Date.now() > deadline) throw new Error(`no proxy with ${flags.join(' ')}`)
+    if (child.exitCode !== null || Date.now() > deadline) throw new Error(`no proxy with ${args.join(' ')}`)
     await sleep(50)
   }
   return async () => {

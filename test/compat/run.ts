@@ -9,6 +9,7 @@ import { allClients, type Client } from './clients.ts'
 import { cacheDirectory } from './install.ts'
 import { type Bench, setUpBench } from './matrix.ts'
 import { type ClientResult, page } from './page.ts'
+import { builtProxy } from './proxies.ts'
 import { SERVER_HELP, type Server, startOwnServer, useNamedServer } from './servers.ts'
 
 const HELP = `npm run compat -- [options]
@@ -56,7 +57,7 @@ async function main(): Promise<number> {
     for (const [i, start] of starts.entries()) {
       const directory = join(parent, String(i))
       await mkdir(directory, { recursive: true, mode: 0o755 })
-      benches.push(await setUpBench(await start(), directory))
+      benches.push(await setUpBench(await start(), builtProxy, directory))
     }
     const results: ClientResult[] = []
     for (const client of clients) {

@@ -28,7 +28,6 @@ async function connect(target, { compress, localInfile }) {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   child.stdin.on('error', () => {})
-  let output = Buffer.alloc(0)
   let chunks = []
   let ended = false
   let wake = () => {}
@@ -43,25 +42,18 @@ async function connect(target, { compress, localInfile }) {
 
   /** What it prints for `sql`; null is told from 'NULL' nowhere, so neither is it here. */
   async function ask(sql) {
-    const mark = `end-${randomBytes(8).toString('hex')}`
-    child.stdin.write(`${sql}\n;\nSELECT '${mark}';\n`)
-    const end = Buffer.from(`${mark}\n`)
-    for (;;) {
-      if (chunks.length > 0) {
-        output = Buffer.concat([output, ...chunks])
-        chunks = []
-      }
-      const at = output.indexOf(end)
-      if (at >= 0 && (at === 0 || output[at - 1] === 10)) {
-        const text = output.subarray(0, at)
-        output = output.subarray(at + end.length)
-        return text
-      }
-      if (ended) throw Object.assign(new Error(output.toString().trim()), { text: output.toString() })
+    const mark = `end-${randomBytes(8).toString('hex')}\n`
+    child.stdin.write(`${sql}\n;\nSELECT '${mark.trim()}';\n`)
+    // Nothing more is asked before the mark has come, so it comes last; all is put together only then.
+    while (Buffer.concat(chunks.slice(-mark.length)).subarray(-mark.length).toString('latin1') !== mark) {
+      if (ended) throw new Error(Buffer.concat(chunks).toString().trim())
       await new Promise(resolve => {
         wake = resolve
       })
     }
+    const text = Buffer.concat(chunks).subarray(0, -mark.length)
+    chunks = []
+    return text
   }
 
   async function query(sql) {

@@ -40,7 +40,7 @@ function mysql2() {
         ...(connection.reset ? { reset: () => connection.reset() } : {}),
         timeout: timeLimited,
         pipeline: statements => Promise.all(statements.map(async sql => resultSets(await connection.query(sql))[0])),
-        close: () => connection.end(),
+        close: async () => connection.destroy(),
       }
     },
   }

@@ -1,6 +1,8 @@
 """PyMySQL, mysqlclient, MySQL Connector/Python, asyncmy, aiomysql, SQLAlchemy. The first argument names the driver."""
 
 import asyncio
+import re
+import subprocess
 import sys
 
 from steps import Unsupported, run_steps
@@ -319,6 +321,63 @@ class SQLAlchemyConnection:
         self.raw.engine.dispose()
 
 
+class ODBC:
+    def __init__(self):
+        import pyodbc
+
+        self.module = pyodbc
+        self.driver = subprocess.check_output(['sh', '-c', 'ls /usr/lib/*/odbc/libmaodbc.so'], text=True).strip()
+        package = subprocess.check_output(['dpkg-query', '-W', 'odbc-mariadb'], text=True).split()[1]
+        self.version = package.split('-')[0]
+
+    def error(self, error):
+        # ('42S02', '[42S02] [ma-3.1.15][10.11.19-MariaDB]Table … (1146) (SQLExecDirectW)')
+        if len(error.args) < 2:
+            return [0, '', str(error)]
+        state, text = error.args[0], error.args[1]
+        found = re.search(r'\[[^\]]*\]\[?[^\]]*\]?(.*) \((\d+)\)', text)
+        return [int(found[2]), '', found[1]] if found else [0, state, text]
+
+    def connect(self, target, options):
+        text = self.driver
+        given = {'DRIVER': text, 'UID': target['user'], 'PWD': '{' + target['password'].replace('}', '}}') + '}'}
+        if target.get('database'):
+            given['DATABASE'] = target['database']
+        if target.get('socket'):
+            given['SOCKET'] = target['socket']
+        else:
+            given.update(SERVER=target['host'], PORT=target['port'], TCPIP=1)
+        if target.get('ca'):
+            given.update(SSLCA=target['cafile'], SSLVERIFY=1)
+        flags = 0
+        flags |= 2048 if options.get('compress') else 0
+        flags |= 67108864 if options.get('multi') else 0
+        given['OPTION'] = flags
+        if options.get('localInfile'):
+            given['INITSTMT'] = 'DO 0'
+        raw = self.module.connect(';'.join(f'{key}={value}' for key, value in given.items()), autocommit=True)
+        return ODBCConnection(raw)
+
+
+class ODBCConnection(Connection):
+    def execute(self, sql, parameters):
+        with self.raw.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return self.results(cursor)
+
+    def identity(self):
+        return [None, self.raw.getinfo(18)]  # SQL_DBMS_VER
+
+    def info(self, sql):
+        with self.raw.cursor() as cursor:
+            affected = cursor.execute(sql).rowcount
+            return [affected, cursor.execute('SELECT LAST_INSERT_ID()').fetchone()[0]]
+
+    def timeout(self, sql, seconds):
+        self.raw.timeout = int(seconds)
+        self.query(sql)
+
+
 def version_of(name):
     from importlib.metadata import version
 
@@ -332,6 +391,7 @@ DRIVERS = {
     'mysql-connector-python-pure': lambda: MySQLConnector(True),
     'asyncmy': lambda: Asyncio('asyncmy'),
     'aiomysql': lambda: Asyncio('aiomysql'),
+    'pyodbc': ODBC,
     'SQLAlchemy-pymysql': lambda: SQLAlchemy('pymysql'),
     'SQLAlchemy-mysqldb': lambda: SQLAlchemy('mysqldb'),
 }

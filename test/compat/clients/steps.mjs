@@ -12,7 +12,8 @@ const md5 = text => createHash('md5').update(text).digest('hex')
  * has query, execute, info, identity, reset, changeUser, cursor, timeout, pipeline and close, as far as there is such
  */
 export async function runSteps(driver) {
-  const { targets, behaviours, big } = JSON.parse(process.env.COMPAT)
+  const { targets, behaviours, big, file } = JSON.parse(process.env.COMPAT)
+  driver.file = file
   print({ version: driver.version })
   for (const { id, steps } of behaviours) print({ behaviour: id, ...(await runBehaviour(driver, targets, big, steps)) })
   process.exit()
@@ -125,6 +126,9 @@ async function runStep(driver, targets, big, connections, step) {
     case 'sleep':
       await sleep(step.ms)
       return null
+    case 'program':
+      if (!driver.program) throw new Unsupported('not one of several programs')
+      return await driver.program(step.name, target, driver.file)
     case 'binlog':
       if (!driver.binlog) throw new Unsupported('reads no binlog')
       return await driver.binlog(target, sql)
