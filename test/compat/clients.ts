@@ -190,7 +190,7 @@ function pythonClient(argument: string, name: string, usedBy: string): Client {
   }
 }
 
-const debezium = '3.2.7.Final'
+const debezium = '3.3.0.Final'
 
 const debeziumClient: Client = {
   name: `Debezium's engine`,

@@ -25,7 +25,9 @@ export async function run(program: string, args: string[], env: NodeJS.ProcessEn
   } catch (error) {
     const { code, stderr } = error as { code?: unknown; stderr?: string }
     if (code === 'ENOENT') throw new Error(`${program} is not installed`)
-    const last = (stderr ?? '').trim().split('\n').slice(-2).join(' ').slice(0, 300)
+    const { stdout } = error as { stdout?: string }
+    const said = `${stderr ?? ''}\n${stdout ?? ''}`.split('\n').filter(line => line.trim() !== '')
+    const last = (said.find(line => /error|^E:/i.test(line)) ?? said.at(-1) ?? '').slice(0, 300)
     throw new Error(`${program} ${args[0] ?? ''} failed: ${last || (error as Error).message}`)
   }
 }

@@ -366,7 +366,7 @@ class ODBCConnection(Connection):
             return self.results(cursor)
 
     def identity(self):
-        return [None, self.raw.getinfo(18)]  # SQL_DBMS_VER
+        return [None, None]
 
     def info(self, sql):
         with self.raw.cursor() as cursor:

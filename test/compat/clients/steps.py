@@ -56,7 +56,10 @@ def run_step(driver, given, connections, step):
     if '{big}' in sql:
         sql = sql.replace('{big}', given['big']['repeat'] * given['big']['times'])
     if '{threadId}' in sql:
-        sql = sql.replace('{threadId}', str(connections['a'].identity()[0]))
+        thread_id = connections['a'].identity()[0]
+        if thread_id is None:
+            raise Unsupported('tells no thread id')
+        sql = sql.replace('{threadId}', str(thread_id))
     action = step['do']
 
     def need(operation):
