@@ -26,6 +26,8 @@ export interface ClientRun {
 }
 
 export interface Work {
+  /** not through the proxy: drivers that want to be asked may get a key for a password's encryption */
+  direct: boolean
   /** for LOAD DATA LOCAL; its name is the table's */
   file: string
   targets: Partial<Record<Route, Target>>

@@ -50,13 +50,14 @@ function whatIsWrong(behaviour: Behaviour, steps: Step[], report: Report): strin
   const { values = [], error } = report
   if (error) {
     const step = steps[values.length]
-    const doing = step ? `${step.do}${step.sql ? ` ${short(step.sql)}` : ''}: ` : ''
+    const doing = step ? `${step.do}${step.sql ? ` \`${short(step.sql)}\`` : ''}: ` : ''
     const [errno, sqlState, message] = error
     return `${doing}${errno ? `${errno} ` : ''}${sqlState ? `(${sqlState}) ` : ''}${message}`
   }
   for (const [i, { expect, do: action, sql }] of steps.entries()) {
     if (expect !== undefined && !fits(action, expect, values[i])) {
-      return `${action} ${short(sql ?? '')}: ${short(JSON.stringify(values[i]))} instead of ${short(JSON.stringify(expect))}`
+      const doing = sql ? `${action} \`${short(sql)}\`` : action
+      return `${doing}: ${short(JSON.stringify(values[i]))} instead of ${short(JSON.stringify(expect))}`
     }
   }
   return behaviour.verify?.(values)
@@ -95,6 +96,6 @@ function anonymous(text: string, names: string[]): string {
 }
 
 function short(text: string): string {
-  const line = text.replace(/\s+/g, ' ')
+  const line = text.replace(/\s+/g, ' ').replaceAll('`', '')
   return line.length > 120 ? `${line.slice(0, 117)}…` : line
 }

@@ -46,11 +46,13 @@ export async function setUpBench(server: Server, program: string[], scratch: str
     async run(client, behaviours) {
       const possible = behaviours.filter(({ route = 'plain' }) => proxies.addresses[route])
       const proxied: Work = {
+        direct: false,
         file,
         targets: targetsOf(proxies.addresses, context(false)),
         behaviours: possible.map(({ id, steps }) => ({ id, steps: steps(context(false)) })),
       }
       const direct: Work = {
+        direct: true,
         file,
         targets: targetsOf(directAddresses(server), context(true)),
         behaviours: possible
@@ -69,16 +71,15 @@ export async function setUpBench(server: Server, program: string[], scratch: str
           continue
         }
         const directSteps = direct.behaviours.find(each => each.id === id)?.steps
-        cells.set(
-          id,
-          judge({
-            behaviour,
-            steps,
-            proxied: through.reports.get(id),
-            direct: directSteps && { steps: directSteps, report: directly.reports.get(id) },
-            names,
-          }),
-        )
+        const cell = judge({
+          behaviour,
+          steps,
+          proxied: through.reports.get(id),
+          direct: directSteps && { steps: directSteps, report: directly.reports.get(id) },
+          names,
+        })
+        // Not of interest: where on this machine.
+        cells.set(id, { ...cell, detail: cell.detail?.replaceAll(`${scratch}/`, '') })
       }
       return { version: through.version ?? directly.version, cells }
     },

@@ -36,7 +36,7 @@ const LEGEND = `| sign | meaning |
 | ✓+ | as it should be, though the client cannot do it directly |
 | = | not as it should be, but just so directly: the client's own way |
 | ✗ | wrong |
-| – | the client (or what is built on the driver) has no such thing |
+| – | the client has no such thing, or its program here does not use it |
 | · | not run |`
 
 export function page(results: Results): string {
@@ -75,7 +75,13 @@ ${notRun.map(({ name, missing }) => `- ${name}: ${missing}`).join('\n')}`)
 
 function clientTable(clients: ClientResult[]): string {
   const rows = clients.map(({ name, version, usedBy }) => `| ${name} | ${version ?? '?'} | ${usedBy ?? ''} |`)
-  return ['## Clients', '', '| client | version | who else uses it |', '| --- | --- | --- |', ...rows].join('\n')
+  return [
+    '## Clients',
+    '',
+    '| client | version | what else uses it, and what it is on |',
+    '| --- | --- | --- |',
+    ...rows,
+  ].join('\n')
 }
 
 function matrix(title: string, behaviours: Behaviour[], clients: ClientResult[], servers: string[]): string {
@@ -96,7 +102,7 @@ function matrix(title: string, behaviours: Behaviour[], clients: ClientResult[],
   return [`## ${title}`, '', line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
 }
 
-/** Everything but a plain pass, with its reason; the same reason once. */
+/** Everything but a plain pass, with its reason; the same reason of the same client once. */
 function findings(clients: ClientResult[], behaviours: Behaviour[]): string | undefined {
   const titles = new Map(behaviours.map(({ id, title }) => [id, title]))
   const sections: string[] = []
@@ -106,20 +112,26 @@ function findings(clients: ClientResult[], behaviours: Behaviour[]): string | un
     ['as direct', "The clients' own ways"],
   ]
   for (const [outcome, heading] of kinds) {
-    const lines = new Map<string, string[]>()
+    const lines = new Map<string, { titles: Set<string>; servers: Set<string> }>()
     for (const { name, cells } of clients) {
       for (const [id, byServer] of cells) {
         for (const [server, cell] of byServer) {
           if (cell.outcome !== outcome) continue
-          const line = `- ${name}, ${titles.get(id)}: ${forTable(cell.detail ?? '')}`
-          lines.set(line, [...(lines.get(line) ?? []), server])
+          // A login that fails fails everywhere, and with the same words.
+          const line = `${name}: ${forTable((cell.detail ?? '').replace(/^connect: /, ''))}`
+          const found = lines.get(line) ?? { titles: new Set(), servers: new Set() }
+          found.titles.add(titles.get(id)!)
+          found.servers.add(server)
+          lines.set(line, found)
         }
       }
     }
     if (lines.size === 0) continue
-    sections.push(
-      `## ${heading}\n\n${[...lines].map(([line, servers]) => `${line} (${servers.join(', ')})`).join('\n')}`,
-    )
+    const items = [...lines].map(([line, { titles, servers }]) => {
+      const what = titles.size > 6 ? `${titles.size} columns` : [...titles].join('; ')
+      return `- ${line} (${what}; ${[...servers].join(', ')})`
+    })
+    sections.push(`## ${heading}\n\n${items.join('\n')}`)
   }
   return sections.join('\n\n') || undefined
 }

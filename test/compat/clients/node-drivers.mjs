@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { runSteps, Unsupported } from './steps.mjs'
 
 const name = process.argv[2]
+const { direct } = JSON.parse(process.env.COMPAT)
 const require = createRequire(join(process.env.COMPAT_MODULES, 'package.json'))
 const { version } = JSON.parse(readFileSync(join(process.env.COMPAT_MODULES, 'node_modules', name, 'package.json')))
 
@@ -92,7 +93,7 @@ function mariadb() {
   return {
     error: errorOf,
     async reuse({ user, password, database, ...target }, sql) {
-      const options = { ...addressOf(target), user, password, database, allowPublicKeyRetrieval: true }
+      const options = { ...addressOf(target), user, password, database, allowPublicKeyRetrieval: direct }
       const pool = module.createPool({ ...options, connectionLimit: 1, resetAfterUse: true })
       try {
         const first = await pool.getConnection()
@@ -114,7 +115,7 @@ function mariadb() {
         user: target.user,
         password: target.password,
         ...(target.database ? { database: target.database } : {}),
-        ...(target.ca ? { ssl: { ca: target.ca } } : { allowPublicKeyRetrieval: true }),
+        ...(target.ca ? { ssl: { ca: target.ca } } : { allowPublicKeyRetrieval: direct }),
         compress: compress ?? false,
         multipleStatements: multi ?? false,
         permitLocalInfile: localInfile ?? false,

@@ -336,7 +336,10 @@ class ODBC:
             return [0, '', str(error)]
         state, text = error.args[0], error.args[1]
         found = re.search(r'\[[^\]]*\]\[?[^\]]*\]?(.*) \((\d+)\)', text)
-        return [int(found[2]), '', found[1]] if found else [0, state, text]
+        if not found:
+            return [0, state, text]
+        # Beyond the emoji of a message the driver shows memory that was never written: not the same twice.
+        return [int(found[2]), '', found[1].split('\0')[0]]
 
     def connect(self, target, options):
         text = self.driver
