@@ -10,7 +10,7 @@ import { type Certificate, createAuthority } from '../../src/demo/certificates.t
 import type { HostPort } from '../../src/index.ts'
 import { COM_CHANGE_USER, COM_QUIT } from '../../src/protocol/commands.ts'
 import { ERR, encodeComChangeUser, OK, parseERR_Packet } from '../../src/protocol/packets.ts'
-import { connectMysql, handshakeResponse, hasToken, startProxy, until } from '../support/proxy.ts'
+import { connectMysql, handshakeResponse, hasToken, problems, startProxy, until } from '../support/proxy.ts'
 import {
   authSwitch,
   type Connection,
@@ -110,7 +110,7 @@ async function playOver(
     if (hasToken({ ...connection, decrypted: NOTHING })) failures.push('a token in clear')
     if (distrusted.has(connection) && hasToken(connection)) failures.push('a token to a server that is not verified')
   }
-  const lines = log.filter(({ level }) => level !== 'debug')
+  const lines = problems(log)
   if (lines.length > scenarios.length)
     failures.push(`${lines.length} lines in the log for ${scenarios.length} sessions`)
   for (const { fields } of lines) if (fields['code'] === 'INTERNAL') failures.push(`INTERNAL: ${fields['stack']}`)
