@@ -1,7 +1,7 @@
 /** What Prometheus reads at /metrics. Labels are bounded: no user, address or message is one. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { ErrorCode } from './errors.ts'
-import { type EndpointState, PHASES, type Phase } from './state.ts'
+import { type EndpointState, PHASES, type Phase, SYNC_OUTCOMES } from './state.ts'
 
 export interface Metrics {
   /** of `text`, for the Content-Type header */
@@ -22,6 +22,7 @@ interface Counted {
   bytesFromClient: number
   bytesFromServer: number
   outcomes: Map<'OK' | ErrorCode, number>
+  sync: Partial<Record<(typeof SYNC_OUTCOMES)[number], number>>
 }
 
 /** @param endpoints those that are served now; they may come and go, and what is gone leaves the metrics with the next scrape */
@@ -76,6 +77,14 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
     registers,
   })
 
+  const syncPasses = new Counter({
+    name: 'mysql_iam_proxy_sync_passes_total',
+    help: 'Passes of sync-targets, by how they came out: unchanged, changed, refused, failed.',
+    labelNames: ['endpoint', 'outcome'],
+    registers,
+  })
+  const syncLast = gauge('sync_last_pass_timestamp_seconds', 'When sync-targets last looked.', 'endpoint')
+
   /** what has been counted of each state: those that are served, and those before them until they are counted to their end */
   const counted = new Map<EndpointState, Counted>()
   /** the error codes seen of each endpoint */
@@ -83,7 +92,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
 
   function fill(): void {
     const states = endpoints()
-    for (const one of gauges) one.reset()
+    for (const one of [...gauges, syncLast]) one.reset()
     // After a reload, an endpoint may be there twice: as it is, and as it was for the sessions from before.
     for (const state of states) {
       const endpoint = { endpoint: state.name }
@@ -108,12 +117,18 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
     if (state.credentialsExpire !== undefined) credentialsExpiry.set(endpoint, state.credentialsExpire / 1_000)
     if (server !== undefined) certificateExpiry.set({ ...endpoint, certificate: 'server' }, server / 1_000)
     if (local !== undefined) certificateExpiry.set({ ...endpoint, certificate: 'local' }, local / 1_000)
+    if (state.sync) syncLast.set(endpoint, state.sync.at / 1_000)
   }
 
   /** By differences, so that the counters go on where a reload replaces the state, and never go backwards. */
   function count(state: EndpointState): void {
     const endpoint = state.name
-    const before = counted.get(state) ?? { bytesFromClient: 0, bytesFromServer: 0, outcomes: new Map() }
+    const before: Counted = counted.get(state) ?? {
+      bytesFromClient: 0,
+      bytesFromServer: 0,
+      outcomes: new Map(),
+      sync: {},
+    }
     const { bytesFromClient, bytesFromServer } = traffic(state)
     bytes.inc({ endpoint, direction: 'from_client' }, Math.max(0, bytesFromClient - before.bytesFromClient))
     bytes.inc({ endpoint, direction: 'from_server' }, Math.max(0, bytesFromServer - before.bytesFromServer))
@@ -123,7 +138,12 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
       codes.add(code)
     }
     known.set(endpoint, codes)
+    const sync = { ...(state.sync?.counts ?? {}) }
+    for (const outcome of state.sync ? SYNC_OUTCOMES : []) {
+      syncPasses.inc({ endpoint, outcome }, Math.max(0, (sync[outcome] ?? 0) - (before.sync[outcome] ?? 0)))
+    }
     counted.set(state, {
+      sync,
       bytesFromClient: Math.max(bytesFromClient, before.bytesFromClient),
       bytesFromServer: Math.max(bytesFromServer, before.bytesFromServer),
       outcomes: new Map(state.outcomes),
@@ -136,6 +156,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
       for (const code of codes) logins.remove({ endpoint, code })
       for (const direction of ['from_client', 'from_server']) bytes.remove({ endpoint, direction })
       for (const phase of [...PHASES, 'total']) handshake.remove({ endpoint, phase })
+      for (const outcome of SYNC_OUTCOMES) syncPasses.remove({ endpoint, outcome })
       known.delete(endpoint)
     }
   }

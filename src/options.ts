@@ -184,7 +184,7 @@ export const OPTIONS = {
     kind: 'text',
     placeholder: 'HOST:PORT',
     perProcess: true,
-    commands: ['run', 'wait'],
+    commands: ['run', 'wait', 'sync-targets'],
     describe:
       'Where to serve the status page, /startup, /readiness, /liveness and /metrics (default: nowhere). Beyond loopback the status page needs --admin-token-file',
   },
@@ -192,7 +192,7 @@ export const OPTIONS = {
     kind: 'text',
     placeholder: 'FILE',
     perProcess: true,
-    commands: ['run'],
+    commands: ['run', 'sync-targets'],
     describe:
       'A file with the secret that the status page asks for, 16 characters or more, on one line; health and metrics do without',
   },

@@ -14,6 +14,7 @@ import { isPasswordHash } from './local-users.ts'
 import type { Logger } from './log.ts'
 import type { Settings } from './options.ts'
 import { readCa } from './read-ca.ts'
+import { noteSync } from './state.ts'
 import { toJob } from './sync-targets/job.ts'
 import { type SyncFailure, type SyncJob, type SyncResult, startSync } from './sync-targets/sync.ts'
 
@@ -108,9 +109,7 @@ function serve(options: ProxyOptions, sync: SyncJob | undefined): Served {
 /** sync-targets beside the endpoint, until that goes. */
 function follow({ proxy, sync, stop }: Served, log: Logger): void {
   if (!sync) return
-  const note = ({ outcome, reason }: SyncResult | SyncFailure) => {
-    proxy.state.sync = { at: Date.now(), outcome, reason }
-  }
+  const note = (result: SyncResult | SyncFailure) => noteSync(proxy.state, result)
   startSync(sync, log, stop.signal, note).catch((thrown: unknown) => {
     if (stop.signal.aborted) return
     const error = asProxyError(thrown)

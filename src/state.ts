@@ -43,6 +43,18 @@ export interface RecentError {
   client: string
 }
 
+export const SYNC_OUTCOMES = ['unchanged', 'changed', 'refused', 'failed'] as const
+
+/** How the passes of sync-targets came out. */
+export interface SyncState {
+  /** Date.now() of the last one */
+  at: number
+  outcome: (typeof SYNC_OUTCOMES)[number]
+  /** why the last one was refused or failed */
+  reason: string | undefined
+  counts: Record<(typeof SYNC_OUTCOMES)[number], number>
+}
+
 export interface EndpointState {
   /** as the configuration calls it; by default the RDS endpoint */
   name: string
@@ -72,8 +84,8 @@ export interface EndpointState {
   certificateExpires: number | undefined
   /** the same of the certificate shown to clients */
   localCertificateExpires: number | undefined
-  /** how the last pass of sync-targets came out, where the endpoint has one; `at` is Date.now() */
-  sync: { at: number; outcome: 'unchanged' | 'changed' | 'refused' | 'failed'; reason: string | undefined } | undefined
+  /** the passes of sync-targets, where the endpoint has them; undefined before the first */
+  sync: SyncState | undefined
   /** set by whoever wants to know how long the steps of logins take, in milliseconds; 'total' is from accept to OK_Packet */
   onPhase: ((phase: Phase | 'total', milliseconds: number) => void) | undefined
 }
@@ -109,6 +121,13 @@ export async function timed<Value>(state: EndpointState, phase: Phase, work: Pro
   const result = await work
   state.onPhase(phase, performance.now() - started)
   return result
+}
+
+/** Notes how a pass of sync-targets came out. */
+export function noteSync(state: EndpointState, { outcome, reason }: Pick<SyncState, 'outcome' | 'reason'>): void {
+  const counts = state.sync?.counts ?? { unchanged: 0, changed: 0, refused: 0, failed: 0 }
+  counts[outcome]++
+  state.sync = { at: Date.now(), outcome, reason, counts }
 }
 
 /** Counts how a login came out. */

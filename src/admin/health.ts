@@ -17,13 +17,24 @@ export function whyNotReady(states: readonly EndpointState[], life: Life, now = 
   if (life.isStopping()) return ['stopping']
   if (!life.isStarted()) return ['not started yet']
   const reasons: string[] = []
-  for (const { name, retired, sessions, maxConnections, credentialsFailed, credentialsExpire } of states) {
+  for (const {
+    name,
+    retired,
+    sessions,
+    maxConnections,
+    credentialsFailed,
+    credentialsExpire,
+    address,
+    sync,
+  } of states) {
     if (retired) continue
     if (maxConnections > 0 && sessions.size >= maxConnections) {
       reasons.push(`${name}: all ${maxConnections} connections are in use`)
     }
     const stillGood = credentialsExpire !== undefined && credentialsExpire > now
     if (credentialsFailed && !stillGood) reasons.push(`${name}: no AWS credentials`)
+    // Beside clients, who are served all the same, it is no reason.
+    if (address === '' && sync?.outcome === 'failed') reasons.push(`${name}: the last pass of sync-targets failed`)
   }
   return reasons
 }

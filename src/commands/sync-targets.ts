@@ -1,10 +1,15 @@
 /** `mysql-iam-proxy sync-targets`: one pass, or with --watch one after the other until a signal ends it. */
+import { formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
+import { createProxy } from '../index.ts'
 import { createLogger } from '../log.ts'
 import type { Settings } from '../options.ts'
+import { noteSync } from '../state.ts'
 import { toJob } from '../sync-targets/job.ts'
 import { toDiff, toJson } from '../sync-targets/report.ts'
 import { logResult, startSync, syncOnce } from '../sync-targets/sync.ts'
+import { regionOfTargetGroup } from '../sync-targets/targets.ts'
+import { startAdminAsSet } from './admin.ts'
 
 /** Exit code of a pass that changed the target group: neither success as usual nor an error. */
 const CHANGED = 10
@@ -24,9 +29,20 @@ export async function syncTargets(
   if (settings.watch) {
     if (job.dryRun) throw new ProxyError('CONFIG_INVALID', '--watch and --dry-run do not go together')
     log.info({ interval: job.interval, gather: job.gather }, `watching ${job.rds.host} for ${job.targetGroupArn}`)
-    await startSync(job, log, stop, result => {
-      if (settings.json && result.outcome !== 'failed') print(toJson(job, result))
+    const { state } = createProxy({
+      rdsEndpoint: formatHostPort(job.rds),
+      region: regionOfTargetGroup(job.targetGroupArn),
     })
+    const life = { isStarted: () => state.sync !== undefined, isStopping: () => stop.aborted }
+    const admin = await startAdminAsSet(settings, { endpoints: () => [state], ...life }, log)
+    try {
+      await startSync(job, log, stop, result => {
+        noteSync(state, result)
+        if (settings.json && result.outcome !== 'failed') print(toJson(job, result))
+      })
+    } finally {
+      await admin?.close()
+    }
     return undefined
   }
   const result = await syncOnce(job, log, stop)

@@ -1,6 +1,7 @@
 /** The command line, as a process of its own. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
 import { syncTargets } from '../../src/commands/sync-targets.ts'
@@ -20,6 +21,15 @@ async function start(t: Test) {
     return runCommand(all, elb.url, until)
   }
   return { elb, dns, run }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 async function runCommand(args: string[], elbUrl: string, until?: RegExp) {
@@ -94,6 +104,42 @@ test('--watch goes on until a signal ends it', async t => {
   const { code, stdout } = await run(['--watch', '--interval', '100ms', '--json'], /"outcome":"changed"/)
   t.equal(code, 143)
   t.equal(JSON.parse(stdout.split('\n')[0] ?? '').outcome, 'unchanged')
+})
+
+test('--watch with --admin-listen: health and metrics', async t => {
+  const { elb, dns } = await start(t)
+  elb.add('10.0.0.1')
+  dns.answer({ addresses: ['10.0.0.1'] })
+  const port = await freePort()
+  const environment = { AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2: elb.url, AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE' }
+  Object.assign(process.env, environment, { AWS_SECRET_ACCESS_KEY: 'secret-access-key-of-the-tests' })
+  const given = { 'rds-endpoint': HOST, 'target-group-arn': TARGET_GROUP, resolver: [dns.address], confirm: '1' }
+  const flags = { ...given, watch: true, interval: '100ms', 'admin-listen': `127.0.0.1:${port}`, 'log-level': 'error' }
+  const stop = new AbortController()
+  const watching = syncTargets(resolveSettings(flags, {}), () => {}, stop.signal)
+  t.teardown(() => stop.abort())
+  const get = async (path: string) => {
+    const response = await fetch(`http://127.0.0.1:${port}${path}`).catch(() => undefined)
+    return { status: response?.status, text: (await response?.text()) ?? '' }
+  }
+  const until = async (path: string, isSo: (answer: { status: number | undefined; text: string }) => boolean) => {
+    for (;;) {
+      const answer = await get(path)
+      if (isSo(answer)) return answer
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+  }
+  await until('/readiness', ({ status }) => status === 200)
+  const passes = (outcome: string) =>
+    new RegExp(`sync_passes_total\\{endpoint="${HOST}:3306",outcome="${outcome}"\\} [1-9]`)
+  const { text } = await until('/metrics', ({ text }) => passes('unchanged').test(text))
+  t.match(text, /sync_last_pass_timestamp_seconds\{endpoint="[^"]*"\} \d{10}/)
+  for (let fault = 0; fault < 1_000; fault++) elb.faults.push({ fault: FAULTS.denied })
+  t.match(await until('/readiness', ({ status }) => status === 503), { text: /the last pass of sync-targets failed/ })
+  t.match((await get('/metrics')).text, passes('failed'))
+  t.equal((await get('/liveness')).status, 200)
+  stop.abort()
+  await watching
 })
 
 test('what IAM does not allow', async t => {
