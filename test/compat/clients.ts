@@ -129,8 +129,21 @@ export function allClients(settings: ClientSettings = {}): Client[] {
         return { command: [join(directory, 'target/release/compat')] }
       },
     },
+    ...unwritten.map(([name, usedBy]) => ({
+      name,
+      usedBy,
+      prepare: () => Promise.reject(new Error(`no program for it yet; ${usedBy}`)),
+    })),
   ]
 }
+
+const unwritten = [
+  ['Prisma', 'it is on mariadb of npm'],
+  ['Laravel', 'it is on PDO of PHP'],
+  ['phpMyAdmin and Adminer, in a browser', 'they are on mysqli of PHP'],
+  ['mycli', 'it is on PyMySQL'],
+  ['sqlx of Rust', 'it has a protocol of its own'],
+] as const
 
 async function mysqlCommand({ mysqlClient }: ClientSettings): Promise<string[]> {
   const command = mysqlClient?.split(' ') ?? ['mysql']
