@@ -6,6 +6,9 @@ import type { Flow } from './relay.ts'
 import type { LiveSession } from './state.ts'
 import { framePacket, frameUncompressed, type Wire } from './wire.ts'
 
+/** Milliseconds for the last bytes to be taken. */
+const LINGER = 1_000
+
 const MESSAGES: Partial<Record<ErrorCode, string>> = {
   PROXY_STOPPING: 'the proxy is being stopped',
   SESSION_CLOSED: 'this session was closed by an administrator',
@@ -27,6 +30,12 @@ export function allowFarewell(live: LiveSession, flow: Flow, client: Wire, upstr
     }
     client.socket.destroySoon()
     upstream.socket.destroySoon()
+    // Who does not read is not waited for.
+    const timer = setTimeout(() => {
+      client.socket.destroy()
+      upstream.socket.destroy()
+    }, LINGER)
+    client.socket.once('close', () => clearTimeout(timer))
   }
 }
 

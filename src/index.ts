@@ -94,7 +94,7 @@ export interface ProxyOptions {
   trustNetwork?: boolean | undefined
   /** open connections of clients, beyond which they get ERR 1040; default 10,000, 0 for no limit */
   maxConnections?: number | undefined
-  /** logins to the database a second; others wait; default 150, 0 for no limit */
+  /** logins to the database a second; others wait; default 150, 0 for no limit and no pause while every login fails alike */
   maxLoginsPerSecond?: number | undefined
   /** refuse a server that is read-only, as a demoted writer behind a stale NLB target is */
   requireWriter?: boolean | undefined

@@ -60,7 +60,7 @@ interface Failures {
   isAsking: boolean
 }
 
-/** @param perSecond logins, 0 for no limit */
+/** @param perSecond logins; 0: no limit, and no pause */
 export function createLoginQueue(perSecond: number): LoginQueue {
   const interval = perSecond > 0 ? 1_000 / perSecond : 0
   const burst = Math.max(1, perSecond * BURST) * interval
@@ -103,7 +103,7 @@ export function createLoginQueue(perSecond: number): LoginQueue {
       failing.delete(user)
     },
     failed(error, user) {
-      if (error.paused || !PAUSES_FOR.has(error.code)) return
+      if (interval === 0 || error.paused || !PAUSES_FOR.has(error.code)) return
       const key = concernsUser(error) && user !== undefined ? user : ''
       const now = Date.now()
       let failures = failing.get(key)

@@ -141,7 +141,7 @@ export const OPTIONS = {
     placeholder: 'N',
     default: '150',
     describe:
-      'Logins to the database a second; those beyond wait their turn, or are refused when it would come too late. AWS advises fewer than 200; 0 for no limit',
+      'Logins to the database a second; those beyond wait their turn, or are refused when it would come too late. AWS advises fewer than 200. While every login fails for the same reason, one is tried every 1 to 10 seconds. 0 for no limit and no such pause',
   },
   'connect-timeout': {
     kind: 'duration',

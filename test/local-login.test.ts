@@ -5,17 +5,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import mysql from 'mysql2/promise'
-import { type Test, test } from 'tap'
+import tap, { type Test, test } from 'tap'
 import { createAuthority } from '../src/demo/certificates.ts'
 import { createProxy, type LocalUserOptions, type ProxyOptions } from '../src/index.ts'
 import { createSalt } from '../src/protocol/auth.ts'
 import { CLIENT_SSL, has } from '../src/protocol/capabilities.ts'
 import { encodeSSLRequest, parseERR_Packet, parseHandshakeV10 } from '../src/protocol/packets.ts'
 import { storedHash } from '../src/protocol/sha256-crypt.ts'
-import { type RealServer, realServer } from './support/mariadb.ts'
+import { type RealServer, startMariadb } from './support/mariadb.ts'
 import { connect, readPacket, startProxy, type TestProxy, until, value } from './support/raw-client.ts'
 
 const PASSWORD = 'correct horse'
+
+/** Nobody else's: tokens are counted. */
+const ownServer = startMariadb()
+tap.teardown(async () => (await ownServer).stop())
 
 async function scratch(t: Test): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-'))
@@ -57,7 +61,7 @@ const kinds: Record<string, Partial<LocalUserOptions>> = {
 }
 
 test('local users, by what is known of their passwords and over what they come', async t => {
-  const server = await realServer(t)
+  const server = await ownServer
   const [row] = (await server.query(`SELECT PASSWORD('${PASSWORD}') AS hash`)) as { hash: string }[]
   kinds['a hash of mysql_native_password'] = { passwordHash: row!.hash }
   const tls = await localTls(t)
@@ -104,7 +108,7 @@ test('local users, by what is known of their passwords and over what they come',
 })
 
 test('a user is the one of the endpoint where no other is named, or else of the same name', async t => {
-  const server = await realServer(t)
+  const server = await ownServer
   const localUsers = [{ name: 'iam_user', password: PASSWORD }]
   const own = await startProxy(t, server, { localUsers })
   const ofEndpoint = await startProxy(t, server, { localUsers: [{ name: 'x', password: PASSWORD }], user: 'iam_user' })
@@ -119,7 +123,7 @@ test('a user is the one of the endpoint where no other is named, or else of the 
 })
 
 test('COM_CHANGE_USER is a local login too', async t => {
-  const server = await realServer(t)
+  const server = await ownServer
   const localUsers = [
     { name: 'one', user: 'iam_user', password: PASSWORD },
     { name: 'two', user: 'iam2', password: 'other' },
@@ -142,7 +146,7 @@ test('COM_CHANGE_USER is a local login too', async t => {
 })
 
 test('wrong passwords again and again are slowed down', async t => {
-  const server = await realServer(t)
+  const server = await ownServer
   const proxy = await startProxy(t, server, { localUsers: [{ name: 'a', password: PASSWORD }] })
   const guess = async () => {
     const started = performance.now()
@@ -159,7 +163,7 @@ test('wrong passwords again and again are slowed down', async t => {
 })
 
 test('TLS for clients', async t => {
-  const server = await realServer(t)
+  const server = await ownServer
   const tls = await localTls(t)
   const proxy = await startProxy(t, server, { tls, requireTls: true })
 
@@ -229,7 +233,7 @@ async function startTlsRaw(proxy: TestProxy, behind = Buffer.alloc(0)) {
 }
 
 test('a unix socket is for its owner alone', async t => {
-  const server = await realServer(t)
+  const server = await ownServer
   const directory = await scratch(t)
   const path = join(directory, 'new', 'mysql.sock')
   const proxy = await startProxy(t, server, { listen: `unix:${path}` })
@@ -253,7 +257,7 @@ test('a unix socket is for its owner alone', async t => {
 })
 
 test('what a proxy listens on, and what it must have for that', async t => {
-  const server = await realServer(t)
+  const server = await ownServer
   const tls = await localTls(t)
   const localUsers = [{ name: 'a', password: PASSWORD }]
   const refused: [string, Partial<ProxyOptions>][] = [
@@ -283,7 +287,7 @@ test('what a proxy listens on, and what it must have for that', async t => {
 })
 
 test('--allow-from', async t => {
-  const server = await realServer(t)
+  const server = await ownServer
   const proxy = await startProxy(t, server, { allowFrom: ['127.0.0.1', '10.0.0.0/8', 'fd00::/8'] })
   const connection = await connect(proxy)
   await connection.end()
@@ -297,7 +301,7 @@ test('--allow-from', async t => {
 })
 
 test('more than --max-connections', async t => {
-  const server = await realServer(t)
+  const server = await ownServer
   const proxy = await startProxy(t, server, { maxConnections: 3 })
   const connections = await Promise.all([1, 2, 3].map(() => connect(proxy)))
   for (let time = 0; time < 200; time++) {

@@ -76,6 +76,8 @@ test('who would wait too long is refused at once', async t => {
 test('no limit', async t => {
   const queue = createLoginQueue(0)
   for (let login = 0; login < 10_000; login++) await queue.turn(0, state)
+  for (let at = 0; at < 50; at++) atTime(at, () => queue.failed(fails('TLS_WRONG_NAME'), 'iam_user'))
+  t.notOk(isPaused(queue, 50), 'nor a pause')
   t.equal(state.waiting, 0)
 })
 

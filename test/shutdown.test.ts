@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type mysql from 'mysql2/promise'
 import { test } from 'tap'
 import { realServer } from './support/mariadb.ts'
-import { connect, startProxy, until, value } from './support/raw-client.ts'
+import { COM_QUERY, connect, logInRaw, sendCommand, startProxy, until, value } from './support/raw-client.ts'
 
 /** How a connection ends: the error that its client sees, without it doing anything. */
 function endOf(connection: mysql.Connection): Promise<{ errno?: number; message: string }> {
@@ -72,6 +72,22 @@ test('what is left at the end of the delay is ended all the same', async t => {
     return Number(row!.count) === 0
   })
   for (const connection of [writing, busy, reading]) connection.destroy()
+})
+
+test('a client that does not read is not waited for', async t => {
+  const server = await realServer(t)
+  const proxy = await startProxy(t, server)
+  const stalled = await logInRaw(proxy)
+  sendCommand(stalled, COM_QUERY, 'SELECT REPEAT(md5(seq), 31250) FROM lab.seq_1_to_1000')
+  await until('its buffers are full', async () => {
+    const before = stalled.socket.bytesRead
+    await sleep(200)
+    return before > 0 && stalled.socket.bytesRead === before
+  })
+  await Promise.race([proxy.close(), sleep(10_000).then(() => t.fail('it is waited for'))])
+  const end = proxy.log.find(({ message }) => message === 'session ended')
+  t.match(end?.fields, { endedBy: 'PROXY_STOPPING' })
+  stalled.socket.destroy()
 })
 
 test('a session with compression', async t => {

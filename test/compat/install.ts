@@ -1,6 +1,6 @@
 /** Gets clients onto this machine: into a cache of their own, or as Debian packages. What fails says why. */
 import { execFile } from 'node:child_process'
-import { accessSync, constants, existsSync } from 'node:fs'
+import { accessSync, constants, existsSync, mkdirSync } from 'node:fs'
 import { copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,6 +14,7 @@ export const clientsDirectory = fileURLToPath(new URL('clients/', import.meta.ur
 export const cacheDirectory = fileURLToPath(new URL('../../node_modules/.cache/compat/', import.meta.url))
 
 export async function run(program: string, args: string[], env: NodeJS.ProcessEnv = {}, cwd?: string): Promise<string> {
+  mkdirSync(cacheDirectory, { recursive: true })
   try {
     const { stdout, stderr } = await promisify(execFile)(program, args, {
       env: { ...process.env, ...env },
