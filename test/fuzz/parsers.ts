@@ -1,6 +1,14 @@
 /** What the parsers are held to: for any bytes, a value or a MalformedPacket, and what was parsed can be sent on. */
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
-import { createSalt } from '../../src/protocol/auth.ts'
+import { randomBytes } from 'node:crypto'
+import {
+  checkNative,
+  checkSha2,
+  clearText,
+  createSalt,
+  isEmptyPassword,
+  unmaskPassword,
+} from '../../src/protocol/auth.ts'
 import { lenencInt, MalformedPacket, Reader } from '../../src/protocol/bytes.ts'
 import { offeredToClient, sentUpstream } from '../../src/protocol/capabilities.ts'
 import {
@@ -20,14 +28,19 @@ import {
   parseERR_Packet,
   parseHandshakeResponse41,
   parseHandshakeV10,
+  programName,
+  SALT_LENGTH,
 } from '../../src/protocol/packets.ts'
-import { authSwitchRequestAt, endsWithERR_Packet } from '../../src/protocol/tail.ts'
+import { authSwitchRequestAt, endsWithERR_Packet, isAtRest, statusAtEnd } from '../../src/protocol/tail.ts'
 import { createRandom } from './random.ts'
 
 /** Throws where an input breaks what must hold. */
 export type Check = (input: Buffer) => void
 
 const ALL_FLAGS = 0xffffffff
+
+const NATIVE_HASH = randomBytes(20)
+const SHA2_DIGEST = randomBytes(32)
 
 export const parsers: Record<string, Check> = {
   'handshake-v10': input => {
@@ -99,6 +112,24 @@ export const parsers: Record<string, Check> = {
   'command-scanner': input => checkScanner(input, createCommandScanner, firstChangeUser),
   'compressed-command-scanner': input => checkScanner(input, createCompressedCommandScanner),
 
+  'connection-attributes': input => {
+    const name = programName(input)
+    ok(name === undefined || name.length <= 64)
+  },
+
+  /** The first 20 bytes are the salt, the rest is what a client answers to it. */
+  'auth-answer': input => {
+    if (input.length < SALT_LENGTH) return
+    const salt = input.subarray(0, SALT_LENGTH)
+    const answer = input.subarray(SALT_LENGTH)
+    // Nobody knows a password whose hash is random.
+    ok(!checkNative(answer, salt, NATIVE_HASH))
+    ok(!checkSha2(answer, salt, SHA2_DIGEST))
+    clearText(answer)
+    unmaskPassword(answer, salt)
+    isEmptyPassword(answer)
+  },
+
   tail: input => {
     const at = authSwitchRequestAt(input)
     if (at >= 0) {
@@ -107,6 +138,8 @@ export const parsers: Record<string, Check> = {
       parseAuthSwitchRequest(input.subarray(at + 4))
     }
     endsWithERR_Packet(input)
+    const status = statusAtEnd(input.subarray(-256))
+    if (status !== undefined) isAtRest(status)
   },
 }
 
