@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { connect as connectTcp } from 'node:net'
+import { connect as connectTcp, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
@@ -10,10 +10,28 @@ import { createAuthority } from '../src/demo/certificates.ts'
 import { createProxy, type LocalUserOptions, type ProxyOptions } from '../src/index.ts'
 import { createSalt } from '../src/protocol/auth.ts'
 import { CLIENT_SSL, has } from '../src/protocol/capabilities.ts'
-import { encodeSSLRequest, parseERR_Packet, parseHandshakeV10 } from '../src/protocol/packets.ts'
+import {
+  AUTH_SWITCH_REQUEST,
+  ERR,
+  encodeHandshakeResponse41,
+  encodeSSLRequest,
+  OK,
+  parseERR_Packet,
+  parseHandshakeResponse41,
+  parseHandshakeV10,
+} from '../src/protocol/packets.ts'
 import { storedHash } from '../src/protocol/sha256-crypt.ts'
 import { type RealServer, startMariadb } from './support/mariadb.ts'
-import { connect, readPacket, startProxy, type TestProxy, until, value } from './support/raw-client.ts'
+import {
+  connect,
+  loginPacket,
+  readPacket,
+  sendPacket,
+  startProxy,
+  type TestProxy,
+  until,
+  value,
+} from './support/raw-client.ts'
 
 const PASSWORD = 'correct horse'
 
@@ -231,6 +249,30 @@ async function startTlsRaw(proxy: TestProxy, behind = Buffer.alloc(0)) {
   socket.write(Buffer.concat([header, request, behind]))
   return socket
 }
+
+test('a password in clear, by mysql_clear_password', async t => {
+  const server = await ownServer
+  const localUsers = [{ name: 'a', user: 'iam_user', password: PASSWORD }]
+  const path = join(await scratch(t), 'mysql.sock')
+  await startProxy(t, server, { localUsers, listen: `unix:${path}` })
+  const tcp = await startProxy(t, server, { localUsers })
+  /** What is said to a client that sends it at once. */
+  const answer = async (socket: Socket, password: string) => {
+    socket.on('error', () => undefined)
+    await once(socket, 'connect')
+    const greeting = parseHandshakeV10(await readPacket(socket))
+    const plain = parseHandshakeResponse41(loginPacket({ socket, greeting }).subarray(4))
+    const inClear = { authPlugin: 'mysql_clear_password', authResponse: Buffer.from(`${password}\0`) }
+    const response = encodeHandshakeResponse41({ ...plain, user: Buffer.from('a'), ...inClear })
+    sendPacket(socket, response, 1)
+    const reply = await readPacket(socket)
+    socket.destroy()
+    return reply[0]
+  }
+  t.equal(await answer(connectTcp({ path }), PASSWORD), OK, 'over a unix socket')
+  t.equal(await answer(connectTcp({ path }), 'wrong'), ERR)
+  t.equal(await answer(connectTcp(tcp), PASSWORD), AUTH_SWITCH_REQUEST, 'over TCP without TLS it counts for nothing')
+})
 
 test('a unix socket is for its owner alone', async t => {
   const server = await ownServer
