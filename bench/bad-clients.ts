@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import type { HostPort } from '../src/endpoint.ts'
-import type { OptionName } from '../src/options.ts'
 import { CACHING_SHA2_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../src/protocol/auth.ts'
 import { CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION, CLIENT_SSL } from '../src/protocol/capabilities.ts'
 import {
@@ -14,22 +13,29 @@ import {
   OK,
   parseERR_Packet,
   parseHandshakeResponse41,
+  parseHandshakeV10,
 } from '../src/protocol/packets.ts'
 import { framePacket } from '../src/wire.ts'
-import { connectRaw, loginPacket, type RawClient, readPacket } from '../test/support/raw-client.ts'
+import { loginPacket, type RawClient, readPacket } from '../test/support/raw-client.ts'
 
 /** With which settings the proxy runs that a client is meant for. */
-export type Setting = 'plain' | 'impatient' | 'without credentials' | 'local user' | 'local TLS' | 'other network'
+export type Setting =
+  | 'plain'
+  | 'impatient'
+  | 'without credentials'
+  | 'other authority'
+  | 'other name'
+  | 'local user'
+  | 'local TLS'
+  | 'other network'
 
 export interface BadClient {
   name: string
   setting: Setting
   /** whether a server can be met with the same without a proxy */
   direct: boolean
-  /** options of the proxy without which there is nothing to try */
-  needs?: OptionName[]
-  /** resolves with what the client got */
-  visit(address: HostPort): Promise<string>
+  /** resolves with what the client got; no two have the same `number` */
+  visit(address: HostPort, number: number): Promise<string>
 }
 
 /** The local user of the proxies that have one; its password is nobody's guess. */
@@ -42,8 +48,8 @@ export const badClients: BadClient[] = [
     name: 'connects and leaves',
     setting: 'plain',
     direct: true,
-    async visit(address) {
-      const socket = await open(address)
+    async visit(address, number) {
+      const socket = await open(address, number)
       socket.destroy()
       return 'nothing'
     },
@@ -52,8 +58,8 @@ export const badClients: BadClient[] = [
     name: 'connects and resets',
     setting: 'plain',
     direct: true,
-    async visit(address) {
-      const socket = await open(address)
+    async visit(address, number) {
+      const socket = await open(address, number)
       socket.resetAndDestroy()
       return 'nothing'
     },
@@ -87,16 +93,30 @@ export const badClients: BadClient[] = [
     // A server goes by the user's method and may be content with the first answer.
     direct: false,
   },
-  afterGreeting('names a user unknown to the database', client => {
-    client.socket.write(answer(client, { user: Buffer.from('nobody') }))
+  afterGreeting('names a user unknown to the database', (client, _login, number) => {
+    client.socket.write(answer(client, { user: Buffer.from(`nobody_${number}`) }))
   }),
-  afterGreeting('names a user unknown to the database and resets', client => {
+  afterGreeting('names a user unknown to the database and resets', (client, _login, number) => {
     const { socket } = client
-    socket.write(answer(client, { user: Buffer.from('nobody') }), () => socket.resetAndDestroy())
+    socket.write(answer(client, { user: Buffer.from(`nobody_${number}`) }), () => socket.resetAndDestroy())
   }),
   {
     ...afterGreeting('logs in, but no token can be made', ({ socket }, login) => socket.write(login)),
     setting: 'without credentials',
+    direct: false,
+  },
+  {
+    ...afterGreeting("logs in, but the proxy does not know the server's authority", ({ socket }, login) =>
+      socket.write(login),
+    ),
+    setting: 'other authority',
+    direct: false,
+  },
+  {
+    ...afterGreeting('logs in, but the server has the certificate of another', ({ socket }, login) =>
+      socket.write(login),
+    ),
+    setting: 'other name',
     direct: false,
   },
   {
@@ -105,7 +125,6 @@ export const badClients: BadClient[] = [
     }),
     setting: 'local user',
     direct: false,
-    needs: ['local-user', 'local-password-file'] as string[] as OptionName[],
   },
   {
     ...afterGreeting('is no local user', client => {
@@ -113,28 +132,24 @@ export const badClients: BadClient[] = [
     }),
     setting: 'local user',
     direct: false,
-    needs: ['local-user', 'local-password-file'] as string[] as OptionName[],
   },
   {
     ...afterGreeting('begins TLS and breaks it off', ({ socket }) => {
       socket.write(Buffer.concat([sslRequest, partOfClientHello]), () => socket.destroy())
     }),
     setting: 'local TLS',
-    needs: ['tls-cert', 'tls-key'] as string[] as OptionName[],
   },
   {
     ...afterGreeting('sends rubbish for TLS', ({ socket }) =>
       socket.write(Buffer.concat([sslRequest, randomBytes(600)])),
     ),
     setting: 'local TLS',
-    needs: ['tls-cert', 'tls-key'] as string[] as OptionName[],
   },
   {
     name: 'comes from a network that is not allowed',
     setting: 'other network',
     direct: false,
-    needs: ['allow-from'] as string[] as OptionName[],
-    visit: async address => readToEnd(await open(address)),
+    visit: async (address, number) => readToEnd(await open(address, number)),
   },
 ]
 
@@ -152,26 +167,29 @@ const sslRequest = framePacket(
 const partOfClientHello = Buffer.concat([Buffer.from('1603010200010001fc0303', 'hex'), randomBytes(40)])
 
 /** A client that reads the greeting and then does `act`; where that leaves the socket open, it reads what it is told. */
-function afterGreeting(name: string, act: (client: RawClient, login: Buffer) => unknown): BadClient {
+function afterGreeting(name: string, act: (client: RawClient, login: Buffer, number: number) => unknown): BadClient {
   return {
     name,
     setting: 'plain',
     direct: true,
-    async visit(address) {
-      let client: RawClient
-      try {
-        client = await connectRaw(address)
-      } catch (error) {
-        return `no greeting: ${(error as Error).message}`
+    async visit(address, number) {
+      const socket = await open(address, number)
+      const first = await readPacket(socket)
+      if (first[0] === ERR) {
+        socket.destroy()
+        return `ERROR ${parseERR_Packet(first).errno} in place of the greeting`
       }
-      await act(client, loginPacket(client))
-      return client.socket.destroyed ? 'the greeting' : await readToEnd(client.socket)
+      const client = { socket, greeting: parseHandshakeV10(first) }
+      await act(client, loginPacket(client), number)
+      return socket.destroyed ? 'the greeting' : await readToEnd(socket)
     },
   }
 }
 
-async function open({ host, port }: HostPort): Promise<Socket> {
-  const socket = connect({ host, port, noDelay: true, allowHalfOpen: true })
+/** To a proxy on this machine, each comes from a loopback address of its own, so that none is slowed down for another. */
+async function open({ host, port }: HostPort, number: number): Promise<Socket> {
+  const localAddress = host === '127.0.0.1' ? `127.1.${(number >> 8) & 0xff}.${number & 0xff}` : undefined
+  const socket = connect({ host, port, localAddress, noDelay: true, allowHalfOpen: true })
   await once(socket, 'connect')
   socket.on('error', () => {})
   return socket

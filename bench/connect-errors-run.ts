@@ -6,10 +6,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import mysql from 'mysql2/promise'
 import { createAuthority } from '../src/demo/certificates.ts'
 import { formatHostPort, type HostPort } from '../src/endpoint.ts'
-import { optionNames } from '../src/options.ts'
 import { until } from '../test/support/raw-client.ts'
 import { type BadClient, badClients, LOCAL_USER, type Setting } from './bad-clients.ts'
 import { proxyProgram } from './peers.ts'
@@ -29,6 +29,9 @@ export interface Experiment {
 
 /** Bad clients at a time. */
 const AT_A_TIME = 20
+
+/** Of the next client. */
+let visitor = 1
 
 const experiment = JSON.parse(process.env['CONNECT_ERRORS_EXPERIMENT']!) as Experiment
 const scratch = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-connect-errors-'))
@@ -72,10 +75,6 @@ async function run(): Promise<boolean> {
   let kept = true
   const control: number[] = []
   for (const client of badClients) {
-    if (client.needs?.some(name => !optionNames.includes(name))) {
-      process.stderr.write(`left out, for this build has no --${client.needs.join(', --')}: ${client.name}\n`)
-      continue
-    }
     const directly = client.direct ? await tryDirectly(client) : undefined
     if (directly !== undefined) control.push(directly)
     await truncate()
@@ -113,19 +112,18 @@ async function tryDirectly(client: BadClient): Promise<number> {
 
 /** What the clients got, and how many of them. */
 async function visits(client: BadClient, address: HostPort, tries: number): Promise<string> {
-  const before = await threadsConnected()
+  const before = await status('Threads_connected')
   const counts = new Map<string, number>()
   let left = tries
   await Promise.all(
     Array.from({ length: AT_A_TIME }, async () => {
       while (left-- > 0) {
-        const got = await client.visit(address).catch((error: Error) => error.message)
+        const got = await client.visit(address, visitor++).catch((error: Error) => error.message)
         counts.set(got, (counts.get(got) ?? 0) + 1)
       }
     }),
   )
-  // The proxy is still leaving; a server counts when it has noticed.
-  await until('the server has no more of them', async () => (await threadsConnected()) <= before, 60_000)
+  await untilQuiet(before)
   const [first, ...others] = [...counts].sort(([, a], [, b]) => b - a)
   if (others.length === 0) return first![0]
   return [first!, ...others].map(([got, count]) => `${got} (${count})`).join('; ')
@@ -170,8 +168,23 @@ async function truncate(): Promise<void> {
   await admin.query('TRUNCATE TABLE performance_schema.host_cache')
 }
 
-async function threadsConnected(): Promise<number> {
-  const [rows] = await admin.query<mysql.RowDataPacket[]>("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
+/** Until those that came are gone, and no others come: the proxy is still leaving, and a server counts when it notices. */
+async function untilQuiet(threads: number): Promise<void> {
+  let connections = -1
+  await until(
+    'the server has no more of them',
+    async () => {
+      await sleep(500)
+      const before = connections
+      connections = await status('Connections')
+      return connections === before && (await status('Threads_connected')) <= threads
+    },
+    60_000,
+  )
+}
+
+async function status(name: 'Connections' | 'Threads_connected'): Promise<number> {
+  const [rows] = await admin.query<mysql.RowDataPacket[]>('SHOW GLOBAL STATUS WHERE Variable_name = ?', [name])
   return Number(rows[0]!['Value'])
 }
 
@@ -182,10 +195,13 @@ async function proxyFor(setting: Setting): Promise<HostPort> {
   if (running) return running.address
   const { server, rds, caFile } = experiment
   const credentials = setting === 'without credentials' ? withoutCredentials() : {}
+  const certificateName = setting === 'other name' ? `other-${rds.host}` : rds.host
+  const ca = setting === 'other authority' ? await otherAuthority() : caFile
   const child = spawn(
     process.execPath,
     [
-      ...[proxyProgram, '--rds-endpoint', formatHostPort(rds), '--connect', formatHostPort(server), '--ca', caFile],
+      ...[proxyProgram, '--rds-endpoint', formatHostPort({ ...rds, host: certificateName })],
+      ...['--connect', formatHostPort(server), '--ca', ca, '--ca-only'],
       ...['--listen', '127.0.0.1:0', '--log-format', 'json', ...(await flagsOf(setting))],
     ],
     { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...credentials } },
@@ -207,6 +223,8 @@ async function proxyFor(setting: Setting): Promise<HostPort> {
 async function flagsOf(setting: Setting): Promise<string[]> {
   switch (setting) {
     case 'plain':
+    case 'other authority':
+    case 'other name':
     case 'without credentials':
       return []
     case 'impatient':
@@ -220,6 +238,10 @@ async function flagsOf(setting: Setting): Promise<string[]> {
     case 'other network':
       return ['--allow-from', '192.0.2.0/24'] // TEST-NET-1
   }
+}
+
+async function otherAuthority(): Promise<string> {
+  return await keep('other-ca.pem', (await createAuthority('of another')).certificate)
 }
 
 function withoutCredentials(): NodeJS.ProcessEnv {
