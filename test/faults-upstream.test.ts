@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import { type Test, test } from 'tap'
 import * as flags from '../src/protocol/capabilities.ts'
+import { freePort } from './support/free-port.ts'
 import {
   checkEnded,
   checkGoodLogin,
@@ -41,7 +42,7 @@ const RDS = /database-1\.abcdefghijkl\.eu-west-1\.rds\.amazonaws\.com/
 const EARLY = { sqlState: undefined, token: false }
 
 test('nobody answers at the address', async t => {
-  const port = await closedPort()
+  const port = await freePort()
   const { address, log } = await startProxy(t, { connect: `127.0.0.1:${port}` })
   checkOutcome(t, await logIn(t, address), {
     code: 'DIAL_REFUSED',
@@ -702,16 +703,6 @@ function failure(promise: Promise<unknown>): Promise<unknown> {
     () => 'no failure',
     error => error,
   )
-}
-
-/** A port that nobody listens on. */
-async function closedPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** A port whose listener never accepts and whose backlog is full: the kernel drops what comes. */

@@ -2,7 +2,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,6 +10,7 @@ import { test } from 'tap'
 import { createAuthority } from '../src/demo/certificates.ts'
 import { createSalt } from '../src/protocol/auth.ts'
 import { storedHash } from '../src/protocol/sha256-crypt.ts'
+import { freePort } from './support/free-port.ts'
 import { realServer } from './support/mariadb.ts'
 import { until } from './support/raw-client.ts'
 
@@ -19,15 +19,6 @@ const LOCAL_PASSWORD = 'local-password-of-the-tests'
 const WRONG_PASSWORD = 'wrong-password-of-the-tests'
 const HASHED_PASSWORD = 'hashed-password-of-the-tests'
 const ADMIN_TOKEN = 'admin-token-of-the-tests'
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 test('no token, password or key in any output, error or metric', async t => {
   const server = await realServer(t)

@@ -1,13 +1,13 @@
 /** The command line, as a process of its own. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
 import { syncTargets } from '../../src/commands/sync-targets.ts'
 import { resolveSettings } from '../../src/options.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { FAULTS, startElb, TARGET_GROUP } from '../support/elb.ts'
+import { freePort } from '../support/free-port.ts'
 
 const HOST = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -21,15 +21,6 @@ async function start(t: Test) {
     return runCommand(all, elb.url, until)
   }
   return { elb, dns, run }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function runCommand(args: string[], elbUrl: string, until?: RegExp) {
