@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import { type Test, test } from 'tap'
 import * as flags from '../src/protocol/capabilities.ts'
