@@ -73,7 +73,7 @@ async function playOver(
   const distrusted = new Set<Connection>()
   const distrust = (n: number) => distrusted.add(upstream.connections[n]!)
   const scripts = side === 'server' ? await scenarioScripts(scenarios, distrust) : []
-  const upstream = await startScriptedUpstream(t, [serverFor(LIMITS.end), ...scripts, serverFor(LIMITS.patience)])
+  const upstream = await startScriptedUpstream(t, [serverFor(undefined), ...scripts, serverFor(LIMITS.patience)])
   const proxies = await startProxies(t, side, scenarios.length, upstream.address)
   const { address } = proxies[0]!
 
@@ -356,7 +356,7 @@ function complaint(received: Buffer): string | undefined {
 
 /** Lets everybody in, asks for the token at a COM_CHANGE_USER, takes whatever is sent; leaves who says nothing for so long. */
 const serverFor =
-  (patience: number): Script =>
+  (patience: number | undefined): Script =>
   async peer => {
     const response = await untilResponse(peer)
     if (response.authPlugin !== 'mysql_clear_password') {
@@ -365,7 +365,8 @@ const serverFor =
     }
     peer.send(OK_PACKET)
     for (;;) {
-      const read = await Promise.race([readAny(peer), peer.wait(patience)])
+      const next = readAny(peer)
+      const read = await (patience === undefined ? next : Promise.race([next, peer.wait(patience)]))
       if (!read || read.payload[0] === COM_QUIT) return peer.close()
       const { payload, sequence } = read
       const asks = payload[0] === COM_CHANGE_USER
