@@ -65,7 +65,7 @@ export async function startProxy({ server }: PeerSettings, dial: HostPort = serv
   const { accessKeyId, secretAccessKey, sessionToken } = server.credentials
   const address = { host: '127.0.0.1', port: await freePort() }
   const args = ['--rds-endpoint', formatHostPort(server.rds), '--connect', formatHostPort(dial)]
-  args.push('--ca', server.caFile, '--listen', formatHostPort(address))
+  args.push('--ca', server.caFile, '--listen', formatHostPort(address), '--max-logins-per-second', '0')
   const started = await start(process.execPath, [proxyProgram, ...args], address.port, {
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
