@@ -37,9 +37,15 @@ const AFTER_ERROR = 1_000
  * Takes the COM_CHANGE_USER that is next on the client's wire through to its result.
  * Resolves when the relay may go on: after the server's OK_Packet with the new database user, or with undefined where it
  * refused without asking for a token.
+ * @param address where the client comes from
  * @throws ProxyError whatever a login may end with: the session is over then, as it is directly
  */
-export async function changeUser(client: Client, upstream: Upstream, target: Target): Promise<string | undefined> {
+export async function changeUser(
+  client: Client,
+  upstream: Upstream,
+  target: Target,
+  address: string,
+): Promise<string | undefined> {
   const deadline = Date.now() + target.endpoint.loginTimeout
   Object.assign(client.wire, { sequence: 0, deadline })
   Object.assign(upstream.wire, { sequence: 0, deadline })
@@ -62,7 +68,7 @@ export async function changeUser(client: Client, upstream: Upstream, target: Tar
   try {
     // As servers do it, with an AuthSwitchRequest; without plugins, what the client sent is its whole login.
     const switchFirst = command.authPlugin !== undefined
-    await authenticateClient(client, { ...command, switchFirst }, target.access)
+    await authenticateClient(client, { ...command, switchFirst }, target.access, address)
     await target.queue.turn(upstream.wire.deadline, target.state)
   } catch (error) {
     await refuseToSwitch(upstream.wire, user, '')

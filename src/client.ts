@@ -93,18 +93,35 @@ interface Answer {
 /**
  * Takes the client's login: with local users, theirs alone; without, any password or none. Clients still have to be led
  * through the method of their choice: those of MySQL 9 lack mysql_native_password, those of MariaDB caching_sha2_password.
- * @throws ProxyError CLIENT_ACCESS_DENIED, CLIENT_…
+ * @param address where the client comes from
+ * @throws ProxyError CLIENT_ACCESS_DENIED, CLIENT_SLOWED_DOWN, CLIENT_…
  */
-export async function authenticateClient(client: Client, login: LocalLogin, access: Access): Promise<void> {
+export async function authenticateClient(
+  client: Client,
+  login: LocalLogin,
+  access: Access,
+  address: string,
+): Promise<void> {
   client.awaitsFastAuthSuccess = false
-  if (!access.users) return await takeAnyPassword(client, login)
-  const user = access.users.find(login.user.toString())
-  const answer = await usableAnswer(client, login, user, access)
-  const isRight = await checkAnswer(client, user, answer, access)
-  if (isRight && !user.unknown) return
-  const using = isEmptyPassword(answer.bytes) ? 'NO' : 'YES'
+  const { users, slowDown } = access
+  if (!users) return await takeAnyPassword(client, login)
+  const user = users.find(login.user.toString())
+  if (!slowDown.mayTry(address, user.name)) {
+    const message = `too many logins at a time as '${user.name}' from ${address}, whose last ones had a wrong password`
+    throw new ProxyError('CLIENT_SLOWED_DOWN', message)
+  }
+  let using = 'NO'
+  try {
+    const answer = await usableAnswer(client, login, user, access)
+    if (!isEmptyPassword(answer.bytes)) using = 'YES'
+    const isRight = await checkAnswer(client, user, answer, access)
+    if (isRight && !user.unknown) return slowDown.succeeded(address, user.name)
+  } catch (error) {
+    slowDown.gaveUp(address, user.name)
+    throw error
+  }
   const message = `access denied for local user '${user.name}' (using password: ${using})`
-  throw new ProxyError('CLIENT_ACCESS_DENIED', message)
+  throw new ProxyError('CLIENT_ACCESS_DENIED', message, { after: slowDown.denied(address, user.name) })
 }
 
 async function takeAnyPassword(client: Client, login: LocalLogin): Promise<void> {
@@ -174,6 +191,9 @@ function rsaKeys(): Promise<{ publicKey: string; privateKey: KeyObject }> {
     publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
     privateKey,
   }))
+  keys.catch(() => {
+    keys = undefined
+  })
   return keys
 }
 

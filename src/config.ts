@@ -273,6 +273,8 @@ function localUsersOf(file: ConfigFile, map: YAMLMap, mistakes: string[]): Local
     mistakes.push(`${file.at(list)}: local-users: is not a list of mappings`)
     return []
   }
+  if (list.items.length === 0)
+    mistakes.push(`${file.at(list)}: local-users: is empty; leave it out to let everybody in`)
   return list.items.filter(isMap).map(user => {
     const known = Object.keys(LOCAL_USER_KEYS)
     for (const { key } of user.items) {

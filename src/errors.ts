@@ -626,6 +626,8 @@ export class ProxyError extends Error {
   readonly values: Readonly<Record<string, string>>
   /** where the server itself refused, its own words: they reach the client as they are, with a hint behind them */
   readonly serverError: ERR_Packet | undefined
+  /** resolves when the client may be told */
+  readonly after: Promise<void> | undefined
   /** whether this login was not tried, because those before it failed so */
   readonly paused: boolean
 
@@ -634,6 +636,7 @@ export class ProxyError extends Error {
     this.code = code
     this.values = details.values ?? {}
     this.serverError = details.serverError
+    this.after = details.after
     this.paused = details.paused ?? false
   }
 }
@@ -642,6 +645,7 @@ export interface ErrorDetails {
   cause?: unknown
   values?: Record<string, string>
   serverError?: ERR_Packet
+  after?: Promise<void>
   paused?: boolean
 }
 

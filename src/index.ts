@@ -134,10 +134,10 @@ export function createProxy(options: ProxyOptions): Proxy {
   const credentials = observed(toProvider(options, endpoint), state)
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
   const access: Access = {
-    users: options.localUsers?.length ? createLocalUsers(options.localUsers) : undefined,
+    users: options.localUsers ? createLocalUsers(options.localUsers) : undefined,
     slowDown: createSlowDown(),
     tls: undefined,
-    requireTls: options.requireTls ?? (!isPrivate(listen) && !options.trustNetwork),
+    requireTls: false,
     overUnixSocket: 'path' in listen,
     allows: createAllowList(options.allowFrom ?? []),
   }
@@ -158,7 +158,11 @@ export function createProxy(options: ProxyOptions): Proxy {
     async listen() {
       setBusyPoll(hasProcessorsToSpare() ? Math.min(options.busyPoll ?? 0.1, 1) : 0)
       if (options.tls) access.tls = await createLocalTls(options.tls.certFile, options.tls.keyFile, log)
-      const check = (address: Listen) => checkExposure(address, access, options.trustNetwork ?? false)
+      // Of a socket that systemd hands over, the address is known only when it is there.
+      const check = (address: Listen) => {
+        checkExposure(address, access, options.trustNetwork ?? false)
+        access.requireTls = options.requireTls ?? (!isPrivate(address) && !options.trustNetwork)
+      }
       check(listen)
       if (access.requireTls && !access.tls && !access.overUnixSocket) {
         throw new ProxyError('CONFIG_INVALID', '--require-tls: needs --tls-cert and --tls-key')

@@ -48,6 +48,8 @@ function nativeHashOf(text: string): Buffer | undefined {
 
 /** @throws ProxyError CONFIG_INVALID naming the user, never the password */
 export function createLocalUsers(options: readonly LocalUserOptions[]): LocalUsers {
+  if (options.length === 0)
+    throw new ProxyError('CONFIG_INVALID', 'local users: there are none; leave them out to let everybody in')
   const users = new Map<string, LocalUser>()
   for (const user of options.map(toLocalUser)) {
     if (users.has(user.name)) throw invalid(user.name, 'is there twice')
@@ -95,8 +97,19 @@ function pick(secret: Buffer, name: string, count: number): number {
   return createHmac('sha256', secret).update(name).digest().readUInt32LE(0) % count
 }
 
+/** Longest password in bytes, as with MySQL: to hash a longer one would take seconds. */
+const LONGEST_PASSWORD = 256
+
+/** The hash before: they take their turns, so that many at once leave time for the sessions. */
+let hashing: Promise<unknown> = Promise.resolve()
+
 /** Checks a password that was sent whole, and remembers what it takes to check the next login without. */
-export function checkPassword(user: LocalUser, password: string): boolean {
+export async function checkPassword(user: LocalUser, password: string): Promise<boolean> {
+  if (Buffer.byteLength(password) > LONGEST_PASSWORD) return false
+  if (user.stored) {
+    hashing = hashing.then(() => new Promise(resolve => setImmediate(resolve)))
+    await hashing
+  }
   const isRight = matchesStored(user, password) && !user.unknown
   if (isRight) {
     user.sha2 ??= sha2Digest(password)

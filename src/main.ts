@@ -8,10 +8,11 @@ import { packageVersion } from './version.ts'
 export async function main(args: readonly string[]): Promise<number> {
   const stop = new AbortController()
   let signal: NodeJS.Signals | undefined
+  let endsAtSecondSignal = true
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
-      if (signal) process.exit(exitCodeOf(name))
-      signal = name
+      if (signal && endsAtSecondSignal) process.exit(exitCodeOf(name))
+      signal ??= name
       stop.abort()
     })
   }
@@ -40,9 +41,9 @@ export async function main(args: readonly string[]): Promise<number> {
       'Run a command that reaches the database by MYSQL_HOST and MYSQL_PORT, after --',
       takes('exec', endpointArgument),
       async flags => {
+        endsAtSecondSignal = false // the command decides
         const { exec } = await import('./commands/exec.ts')
         exitCode = await exec(flags, given(flags), (flags['--'] ?? []) as string[], stop.signal)
-        signal = undefined
       },
     )
     .command('wait', 'Wait until a proxy is ready', takes('wait'), async flags => {

@@ -107,10 +107,12 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
     })
     on(client, 'drain', () => upstream.resume())
     on(upstream, 'drain', () => client.resume())
+    flow.clientSpokeLast = false
     client.resume()
     upstream.resume()
 
     const stopBefore = (command: Buffer) => {
+      flow.clientSpokeLast = true
       for (const off of undo) off()
       client.pause()
       upstream.pause()

@@ -47,23 +47,34 @@ export async function startService(config: Config, log: Logger): Promise<Service
   await listenAll(served, log)
   const retired = new Set<ServedProxy>()
 
+  const forgetTheEmpty = () => {
+    for (const proxy of retired) if (proxy.state.sessions.size === 0) retired.delete(proxy)
+  }
+
   return {
     states() {
-      for (const proxy of retired) if (proxy.state.sessions.size === 0) retired.delete(proxy)
+      forgetTheEmpty()
       return [...served.map(({ proxy }) => proxy), ...retired].map(({ state }) => state)
     },
     async reload(config) {
+      forgetTheEmpty()
       const next = await prepare(config, log)
       const kept = (one: Served, others: Served[]) => others.find(({ identity }) => identity === one.identity)
       const come = next.filter(one => !kept(one, served))
       const go = served.filter(one => !kept(one, next))
+      const ofSystemd = [...come, ...go].find(({ options }) => options.listen?.startsWith('systemd'))
+      if (ofSystemd)
+        throw invalid(`endpoint ${ofSystemd.proxy.state.name}: its socket is systemd's; restart to change it`)
       for (const { proxy } of go) proxy.stopListening()
       try {
         await listenAll(come, log)
       } catch (error) {
         const again = go.map(asBefore)
-        await listenAll(again, log)
-        served = [...served.filter(one => !go.includes(one)), ...again]
+        served = served.filter(one => !go.includes(one))
+        await listenAll(again, log).then(
+          () => served.push(...again),
+          failure => logReloadFailure(failure, log),
+        )
         for (const { proxy, stop } of go) {
           stop.abort()
           retired.add(proxy)
@@ -165,7 +176,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     caOnly: settings['ca-only'],
     tokenInHandshake: settings['token-in-handshake'],
     requireWriter: settings['require-writer'],
-    localUsers: await localUsers(config),
+    localUsers: orNone(await localUsers(config)),
     tls: tlsFiles(settings),
     requireTls: settings['require-tls'] || undefined,
     allowFrom: settings['allow-from'],
@@ -177,6 +188,10 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     keepalive: settings.keepalive,
     logger: log,
   }
+}
+
+function orNone<Item>(list: Item[]): Item[] | undefined {
+  return list.length > 0 ? list : undefined
 }
 
 async function localUsers({ settings, localUsers }: EndpointConfig): Promise<LocalUserOptions[]> {

@@ -35,9 +35,7 @@ export async function runSession(
   live.traffic = flow
   let upstream: Upstream | undefined
   let user: string | undefined
-  let isTrying = false
   try {
-    isTrying = startTrying(live, target)
     queue.throwIfPaused(undefined)
     upstream = await timed(state, 'dial', dial(endpoint, stop)) // HandshakeV10
     live.threadId = upstream.greeting.threadId
@@ -46,9 +44,7 @@ export async function runSession(
     const { response } = client
     user = databaseUser(response.user, endpoint.user, access)
     describe(live, client, user)
-    await authenticateClient(client, { ...response, switchFirst: false }, access)
-    if (isTrying) access.slowDown.succeeded(live.client)
-    isTrying = false
+    await authenticateClient(client, { ...response, switchFirst: false }, access, live.client)
     queue.throwIfPaused(user)
     const result = await login(upstream, target, response, user, stop)
     upstream = result.upstream
@@ -63,7 +59,7 @@ export async function runSession(
     let end = await relay(clientWire.socket, upstream.wire.socket, flow, compressed)
     while (end.by === 'COM_CHANGE_USER') {
       if (compressed) await refuseChangeUser(client, live, target, log)
-      else live.user = (await changeUser(client, upstream, target)) ?? live.user
+      else live.user = (await changeUser(client, upstream, target, live.client)) ?? live.user
       end = await relay(clientWire.socket, upstream.wire.socket, flow, compressed)
     }
     const broken = end.error ? systemCode(end.error) || end.error.message : undefined
@@ -71,27 +67,17 @@ export async function runSession(
   } catch (thrown) {
     const error = asProxyError(thrown)
     if (live.phase === 'logging in') queue.failed(error, user)
-    if (upstream && error.code === 'CLIENT_ACCESS_DENIED') {
-      await leave(upstream)
-      await access.slowDown.denied(live.client)
-      isTrying = false
+    if (error.after) {
+      if (upstream) await leave(upstream)
+      await error.after
     }
     refuse(clientWire, live, target, user, error, log)
-    if (live.phase === 'open') logEnd(live, error.code, undefined, log)
+    if (live.phase === 'open') logEnd(live, live.endedBy ?? error.code, undefined, log)
     else if (upstream) await leave(upstream)
   } finally {
-    if (isTrying) access.slowDown.gaveUp(live.client)
     upstream?.wire.socket.destroySoon()
     hangUp(clientWire)
   }
-}
-
-/** Whether the address is being watched for wrong passwords. @throws ProxyError CLIENT_SLOWED_DOWN */
-function startTrying(live: LiveSession, { access }: Target): boolean {
-  if (!access.users) return false
-  if (access.slowDown.mayTry(live.client)) return true
-  const message = `too many logins at a time from ${live.client}, whose last ones had a wrong user or password`
-  throw new ProxyError('CLIENT_SLOWED_DOWN', message)
 }
 
 /** What the client has said of itself. */

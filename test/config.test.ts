@@ -162,6 +162,7 @@ test('other mistakes', async t => {
     ['endpoints: 5\n', /config\.yaml:1: endpoints: is not a list/],
     ['endpoints: [a]\n', /config\.yaml:1: endpoints: is not a list/],
     [`rds-endpoint: ${HOST}\nlocal-users: a\n`, /config\.yaml:2: local-users: is not a list/],
+    [`rds-endpoint: ${HOST}\nlocal-users: []\n`, /config\.yaml:2: local-users: is empty/],
     [`config: other.yaml\nrds-endpoint: ${HOST}\n`, /config\.yaml:1: config: no such key/],
     [`local-password: secret\nrds-endpoint: ${HOST}\n`, /config\.yaml:1: local-password: no such key/],
   ]

@@ -165,7 +165,11 @@ test('COM_CHANGE_USER is a local login too', async t => {
 
 test('wrong passwords again and again are slowed down', async t => {
   const server = await ownServer
-  const proxy = await startProxy(t, server, { localUsers: [{ name: 'a', password: PASSWORD }] })
+  const localUsers = [
+    { name: 'a', password: PASSWORD },
+    { name: 'b', user: 'iam_user', password: PASSWORD },
+  ]
+  const proxy = await startProxy(t, server, { localUsers })
   const guess = async () => {
     const started = performance.now()
     const { errno } = await loginError(connect(proxy, { user: 'a', password: 'wrong' }))
@@ -178,6 +182,26 @@ test('wrong passwords again and again are slowed down', async t => {
     Array.from({ length: 12 }, () => loginError(connect(proxy, { user: 'a', password: 'wrong' }))),
   )
   t.equal(many.filter(({ message }) => /too many logins at a time/.test(message)).length, 8, 'four at a time')
+  const waiting = Array.from({ length: 4 }, () => loginError(connect(proxy, { user: 'a', password: 'wrong' })))
+  t.equal((await loginError(connect(proxy, { user: 'b', password: PASSWORD }))).message, 'logged in', 'not so others')
+  await Promise.all(waiting)
+})
+
+test('guessing by COM_CHANGE_USER is slowed down as well', async t => {
+  const server = await ownServer
+  const localUsers = [
+    { name: 'a', user: 'iam_user', password: PASSWORD },
+    { name: 'b', user: 'iam2', password: 'other' },
+  ]
+  const proxy = await startProxy(t, server, { localUsers, maxLoginsPerSecond: 0 })
+  const guess = async () => {
+    const connection = await connect(proxy, { user: 'a', password: PASSWORD })
+    const started = performance.now()
+    await t.rejects(connection.changeUser({ user: 'b', password: 'wrong' }), { message: /local user 'b'/ })
+    return performance.now() - started
+  }
+  for (let time = 0; time < 4; time++) await guess()
+  t.ok((await guess()) > 490, 'though each began with a right password for another')
 })
 
 test('TLS for clients', async t => {

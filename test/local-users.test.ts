@@ -36,10 +36,26 @@ test('what MySQL and MariaDB store', async t => {
     ['own', PASSWORD],
   ] as const) {
     const user = users.find(name)
-    for (const wrong of ['', 'Secret', `${right}x`, right.slice(1)]) t.notOk(checkPassword(user, wrong), wrong)
-    t.ok(checkPassword(user, right), name)
+    for (const wrong of ['', 'Secret', `${right}x`, right.slice(1)]) t.notOk(await checkPassword(user, wrong), wrong)
+    t.ok(await checkPassword(user, right), name)
     t.ok(user.sha2 && user.native, 'after which a scramble of either kind can be checked')
   }
+})
+
+test('a password that is too long is wrong at once', async t => {
+  const users = createLocalUsers([{ name: 'a', passwordHash: STORED }])
+  const started = performance.now()
+  for (const length of [257, 60_000, 131_000]) t.notOk(await checkPassword(users.find('a'), 'x'.repeat(length)))
+  t.ok(performance.now() - started < 1_000, 'without seconds of hashing')
+})
+
+test('many hashes at once leave time for others', async t => {
+  const users = createLocalUsers([{ name: 'a', passwordHash: STORED }])
+  let others = 0
+  const timer = setInterval(() => others++, 1)
+  await Promise.all(Array.from({ length: 20 }, (_, index) => checkPassword(users.find('a'), `wrong ${index}`)))
+  clearInterval(timer)
+  t.ok(others >= 10, `${others} turns of others between 20 hashes`)
 })
 
 test('a scramble of another salt, password or length is wrong', async t => {
@@ -64,7 +80,7 @@ test('a name that nobody has looks like one that somebody has', async t => {
     const nobody = users.find('nobody')
     t.equal(shape(nobody), shape(users.find(model.name)), model.name)
     t.ok(nobody.unknown)
-    for (const password of ['', 'secret', PASSWORD]) t.notOk(checkPassword(nobody, password))
+    for (const password of ['', 'secret', PASSWORD]) t.notOk(await checkPassword(nobody, password))
     t.same(users.find('nobody'), nobody, 'each time the same')
     t.notOk(users.find('').databaseUser)
   }

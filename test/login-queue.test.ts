@@ -147,12 +147,12 @@ test('what makes no pause', async t => {
   t.notOk(isPaused(queue, 49 * 11_000, 'person'), 'a person who tries now and then')
 })
 
-test('an address with wrong passwords is slowed down, and no other', async t => {
+test('a name with wrong passwords is slowed down, and no other', async t => {
   const slow = createSlowDown()
   const guess = async (address: string) => {
     const started = performance.now()
-    t.ok(slow.mayTry(address))
-    await slow.denied(address)
+    t.ok(slow.mayTry(address, 'a'))
+    await slow.denied(address, 'a')
     return performance.now() - started
   }
   for (let time = 0; time < 3; time++) t.ok((await guess('10.0.0.1')) < 200, 'mistyping costs nothing')
@@ -161,24 +161,26 @@ test('an address with wrong passwords is slowed down, and no other', async t => 
   t.ok((await guess('10.0.0.2')) < 200)
 
   const waiting = Array.from({ length: 4 }, () => guess('10.0.0.1'))
-  t.notOk(slow.mayTry('10.0.0.1'), 'no more than four at a time')
-  t.ok(slow.mayTry('10.0.0.3'))
-  slow.gaveUp('10.0.0.3')
+  t.notOk(slow.mayTry('10.0.0.1', 'a'), 'no more than four at a time')
+  t.ok(slow.mayTry('10.0.0.3', 'a'))
+  slow.gaveUp('10.0.0.3', 'a')
+  t.ok(slow.mayTry('10.0.0.1', 'another'), 'nor is another name held up')
+  slow.gaveUp('10.0.0.1', 'another')
   await Promise.all(waiting)
-  t.ok(slow.mayTry('10.0.0.1'))
-  slow.succeeded('10.0.0.1')
+  t.ok(slow.mayTry('10.0.0.1', 'a'))
+  slow.succeeded('10.0.0.1', 'a')
   t.ok((await guess('10.0.0.1')) < 200, 'a right password makes up for it')
 })
 
 test('the addresses of an IPv6 /64 are one, those of others are not', async t => {
   const slow = createSlowDown()
   for (let time = 0; time < 3; time++) {
-    slow.mayTry(`2001:db8::${time}`)
-    await slow.denied(`2001:db8::${time}`)
+    slow.mayTry(`2001:db8::${time}`, 'a')
+    await slow.denied(`2001:db8::${time}`, 'a')
   }
-  const trying = Array.from({ length: 4 }, (_, index) => slow.mayTry(`2001:db8:0:0:${index + 1}::1`))
+  const trying = Array.from({ length: 4 }, (_, index) => slow.mayTry(`2001:db8:0:0:${index + 1}::1`, 'a'))
   t.same(trying, [true, true, true, true])
-  t.notOk(slow.mayTry('2001:db8::abcd'))
-  t.ok(slow.mayTry('2001:db8:0:1::1'))
-  t.ok(slow.mayTry('::ffff:10.0.0.1'))
+  t.notOk(slow.mayTry('2001:db8::abcd', 'a'))
+  t.ok(slow.mayTry('2001:db8:0:1::1', 'a'))
+  t.ok(slow.mayTry('::ffff:10.0.0.1', 'a'))
 })

@@ -8,12 +8,14 @@ import { loadConfig } from '../config.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { createProxy } from '../index.ts'
 import { createLogger } from '../log.ts'
+import { OPTIONS } from '../options.ts'
 import { toProxyOptions } from '../serve.ts'
 
 /**
  * Runs `command` with MYSQL_HOST, MYSQL_PORT and MYSQL_SOCKET in its environment, and with MYSQL_TCP_PORT and MYSQL_UNIX_PORT,
  * which libmysqlclient reads by itself. Listens on a free port where none is named.
- * @returns the exit code of the command; 128 + the signal's number where one ended it
+ * @returns the exit code of the command; 128 + the signal's number where one ended it; undefined where it was not started,
+ *   because a signal came first
  * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED
  */
 export async function exec(
@@ -21,16 +23,17 @@ export async function exec(
   endpoints: readonly string[],
   command: readonly string[],
   stop: AbortSignal,
-): Promise<number> {
+): Promise<number | undefined> {
   const [program, ...args] = command
   if (!program) throw new ProxyError('CONFIG_INVALID', 'exec: needs a command behind --')
-  const config = await loadConfig({ listen: '127.0.0.1:0', ...defined(flags) }, endpoints, process.env)
+  const config = await loadConfig(flags, endpoints, process.env)
   const [endpoint, ...others] = config.endpoints
   if (!endpoint || others.length > 0) throw new ProxyError('CONFIG_INVALID', 'exec: needs exactly one endpoint')
   const { settings } = config
   // What the command says is not to be mixed with what we say.
   const log = createLogger(settings['log-level'], settings['log-format'], 2)
-  const options = await toProxyOptions(endpoint, log)
+  const given = await toProxyOptions(endpoint, log)
+  const options = { ...given, listen: given.listen === OPTIONS.listen.default ? '127.0.0.1:0' : given.listen }
 
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-'))
   const path = join(directory, 'mysql.sock')
@@ -39,16 +42,17 @@ export async function exec(
   try {
     const { host, port } = await overTcp.listen()
     await overSocket.listen()
+    if (stop.aborted) return undefined
     const address = { MYSQL_HOST: host, MYSQL_PORT: String(port), MYSQL_SOCKET: path }
     const child = spawn(program, args, {
       stdio: 'inherit',
       env: { ...process.env, ...address, MYSQL_TCP_PORT: String(port), MYSQL_UNIX_PORT: path },
     })
     // Ctrl-C reaches the command by itself; it decides when it is over.
-    const onStop = () => child.kill('SIGTERM')
-    stop.addEventListener('abort', onStop)
+    const onTerm = () => child.kill('SIGTERM')
+    process.on('SIGTERM', onTerm)
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
-    stop.removeEventListener('abort', onStop)
+    process.off('SIGTERM', onTerm)
     return code ?? 128 + constants.signals[signal!]
   } catch (error) {
     if (error instanceof ProxyError) throw error
@@ -57,8 +61,4 @@ export async function exec(
     await Promise.all([overTcp.close(), overSocket.close()])
     await rm(directory, { recursive: true, force: true })
   }
-}
-
-function defined(flags: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined))
 }
