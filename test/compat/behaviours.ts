@@ -20,6 +20,8 @@ export type Route = 'plain' | 'local user' | 'local TLS' | 'unix socket' | 'shor
  *   driver's pool and taken from it again
  * - timeout: 'timed out', when the driver's own time limit ended the query
  * - program: what it says, in short
+ * - browse: the first `size` rows that a browser shows of the table `sql`
+ * - edit: 'saved', once the one row of the table `sql` has `text` typed into its last field
  * - binlog: 'seen', once the event of the statement has come
  */
 export interface Step {
@@ -40,6 +42,8 @@ export interface Step {
   digest?: boolean
   /** rows */
   size?: number
+  /** to type */
+  text?: string
   ms?: number
   /** of a program */
   name?: string
@@ -69,7 +73,7 @@ export interface Context {
 export interface Behaviour {
   id: string
   /** the table of the page that it is in */
-  group: 'Logging in' | 'Queries' | 'Sessions' | 'Programs'
+  group: 'Logging in' | 'Queries' | 'Sessions' | 'In a browser' | 'Programs'
   title: string
   /** 'plain' by default */
   route?: Route
@@ -470,6 +474,27 @@ export const BEHAVIOURS: Behaviour[] = [
     group: 'Sessions',
     title: 'binlog stream',
     steps: () => [{ do: 'binlog', sql: "INSERT INTO streamed (word) VALUES ('{marker}')", expect: 'seen' }],
+  },
+  {
+    id: 'browse',
+    group: 'In a browser',
+    title: 'browse a table',
+    steps: () => [
+      connect(),
+      { do: 'browse', sql: 'numbers', size: 20, expect: range(20).map(id => [String(id), wordOf(id)]) },
+    ],
+  },
+  {
+    id: 'edit',
+    group: 'In a browser',
+    title: 'edit a row',
+    steps: () => [
+      connect(),
+      query('TRUNCATE TABLE notes'),
+      query("INSERT INTO notes (word) VALUES ('before')"),
+      { do: 'edit', sql: 'notes', text: "after 😀 'é'", expect: 'saved' },
+      query('SELECT id, word FROM notes', [[['1', "after 😀 'é'"]]]),
+    ],
   },
   ...programs({ dump: undefined, import: `Records: ${FILE_ROWS}`, check: undefined, show: undefined }),
   ...programs({ admin: 'mysqld is alive', slap: 'Average number of queries per client: 20', binlog: undefined }),

@@ -1,6 +1,6 @@
 /** The clients: how each is got and started, and who else is built on it. */
-import { copyFile, cp } from 'node:fs/promises'
-import { join } from 'node:path'
+import { copyFile, cp, readFile, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { Command } from './client-run.ts'
 import { cached, clientsDirectory, debianPackages, jars, nodeModules, pythonWith, run } from './install.ts'
 
@@ -129,21 +129,102 @@ export function allClients(settings: ClientSettings = {}): Client[] {
         return { command: [join(directory, 'target/release/compat')] }
       },
     },
-    ...unwritten.map(([name, usedBy]) => ({
-      name,
-      usedBy,
-      prepare: () => Promise.reject(new Error(`no program for it yet; ${usedBy}`)),
-    })),
+    prismaClient,
+    {
+      name: 'mycli',
+      usedBy: 'on PyMySQL; fed through its standard input',
+      async prepare() {
+        const python = await pythonWith('mycli', 'mycli', 'cryptography')
+        return { command: [process.execPath, program('mycli.mjs'), join(dirname(python), 'mycli')] }
+      },
+    },
+    {
+      name: 'Laravel',
+      usedBy: 'illuminate/database of Debian; on PDO of PHP',
+      async prepare() {
+        await debianPackages('php-cli', 'php-mysql', 'php-illuminate-database')
+        const version = await debianVersion('php-illuminate-database')
+        return { command: ['php', program('steps.php'), 'laravel'], env: { COMPAT_VERSION: version } }
+      },
+    },
+    {
+      name: 'phpMyAdmin',
+      usedBy: 'in a headless Chromium; on mysqli of PHP',
+      async prepare() {
+        // Its own question whether to set up a database is not asked then.
+        await debianPackages('dbconfig-no-thanks')
+        await debianPackages('php-cli', 'php-mysql', 'phpmyadmin', 'chromium-headless-shell')
+        const directory = await cached('phpmyadmin', async directory => {
+          await run('cp', ['-rL', '/usr/share/phpmyadmin/.', directory])
+          // Debian's reads /etc, which is not to be touched.
+          const file = join(directory, 'libraries/vendor_config.php')
+          const text = (await readFile(file, 'utf8'))
+            .replace("'/etc/phpmyadmin/config.inc.php'", "getenv('COMPAT_HOME') . '/config.inc.php'")
+            .replace("'/var/lib/phpmyadmin/tmp/'", "getenv('COMPAT_HOME') . '/'")
+          await writeFile(file, text)
+        })
+        return browserCommand('phpmyadmin', directory)
+      },
+    },
+    {
+      name: 'Adminer',
+      usedBy: 'in a headless Chromium, with login() extended to let empty passwords pass; on mysqli of PHP',
+      async prepare() {
+        await debianPackages('php-cli', 'php-mysql', 'adminer', 'chromium-headless-shell')
+        return browserCommand('adminer', '/usr/share/adminer')
+      },
+    },
+    {
+      name: 'sqlx of Rust',
+      usedBy: '',
+      prepare: () => Promise.reject(new Error('no program for it yet; it has a protocol of its own')),
+    },
   ]
 }
 
-const unwritten = [
-  ['Prisma', 'it is on mariadb of npm'],
-  ['Laravel', 'it is on PDO of PHP'],
-  ['phpMyAdmin and Adminer, in a browser', 'they are on mysqli of PHP'],
-  ['mycli', 'it is on PyMySQL'],
-  ['sqlx of Rust', 'it has a protocol of its own'],
-] as const
+const prismaClient: Client = {
+  name: 'Prisma',
+  usedBy: 'raw queries, by its adapter for mariadb of npm',
+  async prepare() {
+    const modules = await cached('prisma', async directory => {
+      await writeFile(join(directory, 'package.json'), '{ "private": true }')
+      await writeFile(
+        join(directory, 'schema.prisma'),
+        `generator client {
+  provider = "prisma-client-js"
+}
+datasource db {
+  provider = "mysql"
+}
+model notes {
+  id   Int     @id @default(autoincrement())
+  word String?
+}
+`,
+      )
+      const packages = ['prisma@7', '@prisma/client@7', '@prisma/adapter-mariadb@7']
+      // The engine that scripts and generate would download is for migrations; the client needs none.
+      await run('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', ...packages], {}, directory)
+      const env = { PRISMA_SCHEMA_ENGINE_BINARY: '/bin/true', CHECKPOINT_DISABLE: '1' }
+      await run('npx', ['prisma', 'generate', '--schema', 'schema.prisma'], env, directory)
+    })
+    return { command: [process.execPath, program('prisma.mjs')], env: { COMPAT_MODULES: modules } }
+  },
+}
+
+async function browserCommand(name: string, directory: string): Promise<Command> {
+  const version = await debianVersion(name)
+  return {
+    command: [process.execPath, program('browser.mjs'), name],
+    env: { COMPAT_DIRECTORY: directory, COMPAT_VERSION: version, COMPAT_CHROMIUM: 'chromium-headless-shell' },
+  }
+}
+
+/** Without what Debian adds to it. */
+async function debianVersion(name: string): Promise<string> {
+  const [, text = ''] = (await run('dpkg-query', ['-W', name])).trim().split('\t')
+  return text.replace(/^\d+:/, '').replace(/[+-].*/, '')
+}
 
 async function mysqlCommand({ mysqlClient }: ClientSettings): Promise<string[]> {
   const command = mysqlClient?.split(' ') ?? ['mysql']

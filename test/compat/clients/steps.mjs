@@ -126,6 +126,13 @@ async function runStep(driver, targets, big, connections, step) {
     case 'sleep':
       await sleep(step.ms)
       return null
+    case 'browse':
+      need('browse')
+      return (await connection.browse(sql)).slice(0, step.size)
+    case 'edit':
+      need('edit')
+      await connection.edit(sql, step.text)
+      return 'saved'
     case 'program':
       if (!driver.program) throw new Unsupported('not one of several programs')
       return await driver.program(step.name, target, driver.file)

@@ -9,7 +9,11 @@ class Unsupported extends Exception {}
 
 $given = json_decode(getenv('COMPAT'), true);
 $kind = $argv[1];
-emit(['version' => PHP_VERSION]);
+if ($kind === 'laravel') {
+    error_reporting(E_ALL & ~E_WARNING & ~E_DEPRECATED & ~E_NOTICE);
+    require '/usr/share/php/Illuminate/Database/autoload.php';
+}
+emit(['version' => getenv('COMPAT_VERSION') ?: PHP_VERSION]);
 foreach ($given['behaviours'] as ['id' => $id, 'steps' => $steps]) {
     emit(['behaviour' => $id] + runBehaviour($steps));
 }
@@ -42,6 +46,10 @@ function runBehaviour(array $steps): array
 
 function errorOf(Throwable $error): array
 {
+    // Laravel adds the statement to the text.
+    if ($error instanceof Illuminate\Database\QueryException) {
+        return errorOf($error->getPrevious());
+    }
     if ($error instanceof PDOException) {
         // The number is in errorInfo, but for the errors of a login, whose text alone has it.
         [$sqlState, $errno, $message] = ($error->errorInfo ?? []) + ['', 0, $error->getMessage()];
@@ -81,6 +89,7 @@ function runStep(array &$connections, array $step): mixed
             'pdo' => new PdoClient($target, $step, false),
             'pdo-persistent' => new PdoClient($target, $step, true),
             'mysqli-persistent' => new MysqliClient($target, $step, 'p:'),
+            'laravel' => new LaravelClient($target, $step),
         };
     };
     switch ($step['do']) {
@@ -277,6 +286,84 @@ class PdoClient
 
     public function close(): void
     {
+        $this->raw = null;
+    }
+}
+
+/** As an application has it: a connection of DB::connection(), its methods for transactions. */
+class LaravelClient
+{
+    private ?Illuminate\Database\Connection $raw;
+
+    public function __construct(array $target, array $options)
+    {
+        if (isset($options['multi']) || isset($options['compress'])) {
+            throw new Unsupported("up to PDO");
+        }
+        $manager = new Illuminate\Database\Capsule\Manager();
+        // What a new application has in config/database.php.
+        $manager->addConnection([
+            'driver' => 'mysql',
+            'host' => $target['host'],
+            'port' => $target['port'],
+            'database' => $target['database'] ?? '',
+            'username' => $target['user'],
+            'password' => $target['password'],
+            'unix_socket' => $target['socket'] ?? '',
+            'charset' => 'utf8mb4',
+            'collation' => 'utf8mb4_unicode_ci',
+            'prefix' => '',
+            'strict' => true,
+            'engine' => null,
+            'options' => array_filter([
+                PDO::MYSQL_ATTR_SSL_CA => $target['cafile'] ?? null,
+                PDO::MYSQL_ATTR_LOCAL_INFILE => isset($options['localInfile']),
+            ]),
+        ]);
+        $this->raw = $manager->getConnection();
+        $this->raw->getPdo();
+    }
+
+    public function query(string $sql): array
+    {
+        switch ($sql) {
+            case 'START TRANSACTION':
+            case 'SAVEPOINT s':
+                $this->raw->beginTransaction();
+                return [];
+            case 'ROLLBACK':
+            case 'ROLLBACK TO SAVEPOINT s':
+                $this->raw->rollBack();
+                return [];
+            case 'COMMIT':
+                $this->raw->commit();
+                return [];
+        }
+        if (preg_match('/^SELECT/', $sql)) {
+            return $this->execute($sql, []);
+        }
+        $this->raw->unprepared($sql);
+        return [];
+    }
+
+    public function execute(string $sql, array $parameters): array
+    {
+        return [array_map(fn(object $row) => array_values((array) $row), $this->raw->select($sql, $parameters))];
+    }
+
+    public function info(string $sql): array
+    {
+        return [$this->raw->affectingStatement($sql), $this->raw->getPdo()->lastInsertId()];
+    }
+
+    public function identity(): array
+    {
+        return [null, $this->raw->getPdo()->getAttribute(PDO::ATTR_SERVER_VERSION)];
+    }
+
+    public function close(): void
+    {
+        $this->raw?->disconnect();
         $this->raw = null;
     }
 }
