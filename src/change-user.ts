@@ -15,7 +15,6 @@
  * overtaken, and only then is the client led through its own login.
  */
 import { randomBytes } from 'node:crypto'
-import type { Socket } from 'node:net'
 import { authenticateClient, type Client, databaseUser, sendOK } from './client.ts'
 import { clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from './protocol/auth.ts'
 import { COMPRESSED_HEADER_LENGTH } from './protocol/commands.ts'
@@ -26,18 +25,41 @@ import {
   parseAuthSwitchRequest,
   parseComChangeUser,
 } from './protocol/packets.ts'
-import { authSwitchRequestAt, endsWithERR_Packet } from './protocol/tail.ts'
-import { createTokenInTime, refuseToSwitch, sendSecret, type Target, throwUnlessOK, type Upstream } from './upstream.ts'
-import { framePacket, frameUncompressed, parsed, readBytes, readPacket, type Wire, writePacket } from './wire.ts'
+import { authSwitchRequestAt, endsWithERR_Packet, isOK_Packet } from './protocol/tail.ts'
+import type { RelayEnd } from './relay.ts'
+import {
+  createTokenInTime,
+  refuseToSwitch,
+  sendSecret,
+  type Target,
+  takeTurn,
+  throwUnlessOK,
+  type Upstream,
+  unexpectedPlugin,
+} from './upstream.ts'
+import {
+  framePacket,
+  frameUncompressed,
+  parsed,
+  readBytes,
+  readPacket,
+  timedOut,
+  type Wire,
+  writePacket,
+} from './wire.ts'
 
-/** Milliseconds after an ERR_Packet in which an AuthSwitchRequest may still come, where the client has pipelined more. */
-const AFTER_ERROR = 1_000
+/** Milliseconds in which an AuthSwitchRequest may follow what looks like the answer: that was to an earlier command then. */
+const AFTER_ANSWER = 1_000
+
+/** What a server makes of a COM_CHANGE_USER. */
+type ServerAnswer = 'asked' | 'over' | 'OK' | 'nothing'
 
 /**
  * Takes the COM_CHANGE_USER that is next on the client's wire through to its result.
  * Resolves when the relay may go on: after the server's OK_Packet with the new database user, or with undefined where it
  * refused without asking for a token.
  * @param address where the client comes from
+ * @param pipelined whether answers to earlier commands may come before: however long they take
  * @throws ProxyError whatever a login may end with: the session is over then, as it is directly
  */
 export async function changeUser(
@@ -45,6 +67,7 @@ export async function changeUser(
   upstream: Upstream,
   target: Target,
   address: string,
+  { pipelined = false }: RelayEnd,
 ): Promise<string | undefined> {
   const deadline = Date.now() + target.endpoint.loginTimeout
   Object.assign(client.wire, { sequence: 0, deadline })
@@ -58,7 +81,10 @@ export async function changeUser(
   const madeUp = { user: Buffer.from(user), authResponse: randomBytes(20), authPlugin: MYSQL_NATIVE_PASSWORD }
   const charset = command.charset ?? client.response.charset
   writePacket(upstream.wire, encodeComChangeUser({ ...command, ...madeUp, charset }))
-  if (!(await forwardUntilAsked(upstream.wire.socket, client.wire.socket))) return undefined
+  const answer = await forwardUntilAsked(upstream.wire, client.wire, pipelined)
+  if (answer === 'over') return undefined
+  if (answer === 'nothing') throw timedOut(upstream.wire, 'the answer to COM_CHANGE_USER')
+  if (answer === 'OK') throw unexpectedPlugin(user, 'nothing')
 
   upstream.wire.deadline = client.wire.deadline = Date.now() + target.endpoint.loginTimeout
   const question = await readPacket(upstream.wire, 'AuthSwitchRequest')
@@ -69,7 +95,7 @@ export async function changeUser(
     // As servers do it, with an AuthSwitchRequest; without plugins, what the client sent is its whole login.
     const switchFirst = command.authPlugin !== undefined
     await authenticateClient(client, { ...command, switchFirst }, target.access, address)
-    await target.queue.turn(upstream.wire.deadline, target.state)
+    await takeTurn(target, client.wire, upstream.wire)
   } catch (error) {
     await refuseToSwitch(upstream.wire, user, '')
     throw error
@@ -82,36 +108,60 @@ export async function changeUser(
 }
 
 /**
- * Hands on what the server sends until it ends with an AuthSwitchRequest, which is left in the socket: true.
- * False where the server answered without asking: it closed, or sent an ERR_Packet and the client goes on.
+ * Hands on what the server sends until it ends with an AuthSwitchRequest, which is left in the socket: 'asked'.
+ * 'over' where the relay may go on: a side closed, or the server sent an ERR_Packet and the client goes on. 'OK' where the
+ * server lets the client in without asking, of which the client is not told; 'nothing' where it is silent until the deadline.
  */
-function forwardUntilAsked(upstream: Socket, client: Socket): Promise<boolean> {
+function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: boolean): Promise<ServerAnswer> {
+  const { socket: upstream } = upstreamWire
+  const { socket: client } = clientWire
   return new Promise(resolve => {
     let timer: NodeJS.Timeout | undefined
-    const settle = (asked: boolean) => {
+    let isRefused = false
+    let held: Buffer | undefined
+    const settle = (answer: ServerAnswer) => {
       clearTimeout(timer)
       upstream.off('data', onData).off('end', onEnd).off('close', onEnd)
-      client.off('readable', onClientReadable).off('close', onEnd)
+      client.off('readable', onClientReadable).off('end', onEnd).off('close', onEnd)
       upstream.pause()
-      resolve(asked)
+      resolve(answer)
     }
-    const onEnd = () => settle(false)
-    const onClientReadable = () => settle(false)
-    const onData = (chunk: Buffer) => {
+    const settleAfter = (milliseconds: number, answer: ServerAnswer) => {
+      clearTimeout(timer)
+      timer = setTimeout(settle, milliseconds, answer)
+    }
+    const onEnd = () => settle(held ? 'OK' : 'over')
+    const onClientReadable = () => {
+      if (client.readableLength === 0)
+        client.read(0) // to hear of its end
+      else if (isRefused) settle('over')
+    }
+    const onData = (data: Buffer) => {
+      clearTimeout(timer)
+      const chunk = held ? Buffer.concat([held, data]) : data
+      held = undefined
+      isRefused = false
       const at = authSwitchRequestAt(chunk)
+      if (at < 0 && !pipelined && isOK_Packet(chunk)) {
+        // The answer to this command, unless more comes.
+        held = chunk
+        settleAfter(AFTER_ANSWER, 'OK')
+        return
+      }
       client.write(at < 0 ? chunk : chunk.subarray(0, at))
       if (at >= 0) {
         upstream.pause()
         upstream.unshift(chunk.subarray(at))
-        settle(true)
+        settle('asked')
       } else if (endsWithERR_Packet(chunk)) {
         // The answer to this command, on which the client will speak; or to an earlier one of a client that pipelines.
-        if (client.readableLength > 0) timer = setTimeout(onEnd, AFTER_ERROR)
-        else client.on('readable', onClientReadable)
+        if (client.readableLength > 0) settleAfter(AFTER_ANSWER, 'over')
+        else isRefused = true
       }
     }
     upstream.on('data', onData).on('end', onEnd).on('close', onEnd)
-    client.on('close', onEnd)
+    client.on('readable', onClientReadable).on('end', onEnd).on('close', onEnd)
+    if (!pipelined) settleAfter(upstreamWire.deadline - Date.now(), 'nothing')
     upstream.resume()
   })
 }

@@ -39,9 +39,10 @@ export interface LoginQueue {
    * Waits for the turn of a login. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
    * advises fewer than 200 a second.
    * @param deadline as Date.now() counts
-   * @throws ProxyError LOGIN_QUEUE_FULL at once where the turn would come too late
+   * @param left aborts when the client has left, whose place in the queue is then the next one's
+   * @throws ProxyError LOGIN_QUEUE_FULL at once where the turn would come too late; the reason of `left`
    */
-  turn(deadline: number, state: EndpointState): Promise<void>
+  turn(deadline: number, state: EndpointState, left: AbortSignal): Promise<void>
   /** @throws the error of the last logins, while there is a pause. @param user undefined before it is known */
   throwIfPaused(user: string | undefined): void
   succeeded(user: string): void
@@ -64,7 +65,10 @@ interface Failures {
 export function createLoginQueue(perSecond: number): LoginQueue {
   const interval = perSecond > 0 ? 1_000 / perSecond : 0
   const burst = Math.max(1, perSecond * BURST) * interval
+  /** when the next login may go on, as Date.now() counts */
   let next = 0
+  /** Those that wait, the first in front. */
+  const line = new Set<() => void>()
   /** by user; '' for what every user would meet */
   const failing = new Map<string, Failures>()
 
@@ -79,20 +83,39 @@ export function createLoginQueue(perSecond: number): LoginQueue {
     else throw again(failures.error, left)
   }
 
+  let timer: NodeJS.Timeout | undefined
+  const callNext = () => {
+    for (const first of line) {
+      if (next > Date.now()) break
+      line.delete(first)
+      next += interval
+      first()
+    }
+    timer = line.size > 0 ? setTimeout(callNext, next - Date.now()) : undefined
+  }
+
   return {
-    async turn(deadline, state) {
+    async turn(deadline, state, left) {
+      left.throwIfAborted()
       if (interval === 0) return
       const now = Date.now()
-      const mine = Math.max(next, now - burst)
+      next = Math.max(next, now - burst)
+      const mine = next + line.size * interval
       if (mine > deadline) {
         const message = `${state.waiting} logins wait before this one, at ${perSecond} a second: its turn would come too late`
         throw new ProxyError('LOGIN_QUEUE_FULL', message)
       }
-      next = mine + interval
-      if (mine <= now) return
+      if (mine <= now) {
+        next += interval
+        return
+      }
+      if (!timer) timer = setTimeout(callNext, next - now)
       state.waiting++
-      await timed(state, 'queue', new Promise(resolve => setTimeout(resolve, mine - now)))
-      state.waiting--
+      try {
+        await timed(state, 'queue', standIn(line, left))
+      } finally {
+        state.waiting--
+      }
     },
     throwIfPaused(user) {
       pausedFor('')
@@ -123,6 +146,22 @@ export function createLoginQueue(perSecond: number): LoginQueue {
       failures.pausedUntil = now + failures.pause
     },
   }
+}
+
+/** Resolves when `line` calls; who leaves it rejects with the reason. */
+function standIn(line: Set<() => void>, left: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onLeave = () => {
+      line.delete(onTurn)
+      reject(left.reason)
+    }
+    const onTurn = () => {
+      left.removeEventListener('abort', onLeave)
+      resolve()
+    }
+    left.addEventListener('abort', onLeave, { once: true })
+    line.add(onTurn)
+  })
 }
 
 function again({ code, message, values, serverError }: ProxyError, left: number): ProxyError {

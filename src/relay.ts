@@ -35,6 +35,8 @@ export function createFlow(): Flow {
 export interface RelayEnd {
   /** the side that closed; or a command that is not ours to hand on, and waits in the client's socket */
   by: 'client' | 'upstream' | 'COM_CHANGE_USER'
+  /** whether the server still owes answers to commands before that one, as far as can be seen */
+  pipelined?: boolean
   /** what broke the connection, where it did not just close */
   error?: Error
 }
@@ -91,13 +93,14 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
     on(client, 'data', (data: Buffer) => {
       const chunk = held ? Buffer.concat([held, data]) : data
       const length = scanner.scan(chunk)
+      const pipelined = flow.clientSpokeLast || length > 0
       held = length < chunk.length ? chunk.subarray(length) : undefined
       if (length > 0) {
         flow.bytesFromClient += length
         flow.clientSpokeLast = true
         forward(held ? chunk.subarray(0, length) : chunk, client, upstream)
       }
-      if (held && scanner.found) stopBefore(held)
+      if (held && scanner.found) stopBefore(held, pipelined)
     })
     on(upstream, 'data', (chunk: Buffer) => {
       flow.bytesFromUpstream += chunk.length
@@ -111,13 +114,13 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
     client.resume()
     upstream.resume()
 
-    const stopBefore = (command: Buffer) => {
+    const stopBefore = (command: Buffer, pipelined: boolean) => {
       flow.clientSpokeLast = true
       for (const off of undo) off()
       client.pause()
       upstream.pause()
       client.unshift(command)
-      resolve({ by: 'COM_CHANGE_USER' })
+      resolve({ by: 'COM_CHANGE_USER', pipelined })
     }
   })
 }

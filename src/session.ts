@@ -10,7 +10,7 @@ import { isCompressed } from './protocol/capabilities.ts'
 import { programName } from './protocol/packets.ts'
 import { createFlow, relay } from './relay.ts'
 import { countOutcome, keepError, type LiveSession, timed } from './state.ts'
-import { dial, leave, login, type Target, throwUnlessOK, type Upstream } from './upstream.ts'
+import { dial, leave, login, type Target, takeTurn, throwUnlessOK, type Upstream } from './upstream.ts'
 import { createWire, type Wire } from './wire.ts'
 import { requireWriter } from './writer.ts'
 
@@ -46,6 +46,7 @@ export async function runSession(
     describe(live, client, user)
     await authenticateClient(client, { ...response, switchFirst: false }, access, live.client)
     queue.throwIfPaused(user)
+    await takeTurn(target, clientWire, upstream.wire)
     const result = await login(upstream, target, response, user, stop)
     upstream = result.upstream
     throwUnlessOK(upstream.wire, result.payload, user)
@@ -59,7 +60,7 @@ export async function runSession(
     let end = await relay(clientWire.socket, upstream.wire.socket, flow, compressed)
     while (end.by === 'COM_CHANGE_USER') {
       if (compressed) await refuseChangeUser(client, live, target, log)
-      else live.user = (await changeUser(client, upstream, target, live.client)) ?? live.user
+      else live.user = (await changeUser(client, upstream, target, live.client, end)) ?? live.user
       end = await relay(clientWire.socket, upstream.wire.socket, flow, compressed)
     }
     const broken = end.error ? systemCode(end.error) || end.error.message : undefined

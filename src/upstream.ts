@@ -35,7 +35,7 @@ import { type EndpointState, timed } from './state.ts'
 import type { TokenSource } from './token.ts'
 import type { Trust } from './trust.ts'
 import { startTls } from './upstream-tls.ts'
-import { createWire, malformed, parsed, readPacket, type Wire, writePacket } from './wire.ts'
+import { createWire, malformed, parsed, readPacket, type Wire, whileThere, writePacket } from './wire.ts'
 
 /** An endpoint with what its logins share. */
 export interface Target {
@@ -242,6 +242,7 @@ export async function login(
   upstream.wire.socket.destroy()
   const second = await dial(target.endpoint, stop)
   try {
+    await target.queue.turn(timeForToken(second.wire), target.state, stop)
     const secondPayload = await loginOnce(second, target, client, user, false)
     if (secondPayload[0] === OK) target.takesTokenInHandshake = false
     return { upstream: second, payload: secondPayload }
@@ -280,7 +281,6 @@ async function loginOnce(
   const { endpoint, trust } = target
   const { wire, greeting } = upstream
   throwUnlessFit(greeting, endpoint)
-  await target.queue.turn(timeForToken(wire), target.state)
   const token = await timed(target.state, 'token', createTokenInTime(target, user, wire))
 
   const capabilities = sentUpstream(client.capabilities, greeting.capabilities, {
@@ -331,6 +331,14 @@ export async function createTokenInTime(target: Target, user: string, wire: Wire
   }
 }
 
+/**
+ * Waits for the turn of the client's login; a client that leaves meanwhile loses it, and no token is signed.
+ * @throws ProxyError LOGIN_QUEUE_FULL, CLIENT_CLOSED
+ */
+export async function takeTurn({ queue, state }: Target, client: Wire, upstream: Wire): Promise<void> {
+  await whileThere(client, 'the turn of its login', left => queue.turn(timeForToken(upstream), state, left))
+}
+
 /** Until when a token may take, as Date.now() counts. */
 function timeForToken({ deadline }: Wire): number {
   const left = deadline - Date.now()
@@ -352,7 +360,8 @@ export async function refuseToSwitch(wire: Wire, user: string, asked: string): P
   return unexpectedPlugin(user, asked)
 }
 
-function unexpectedPlugin(user: string, asked: string): ProxyError {
+/** The server wants another login than the one that we have. @param asked what for */
+export function unexpectedPlugin(user: string, asked: string): ProxyError {
   const message = `access denied for user '${user}': the server asks for ${asked}, not for an IAM token`
   return new ProxyError('AUTH_PLUGIN_UNEXPECTED', message, { values: { user } })
 }

@@ -115,6 +115,29 @@ export function readBytes(wire: Wire, length: number, step: string): Promise<Buf
   })
 }
 
+/**
+ * `work` with a signal that aborts once the peer has left, with CLIENT_CLOSED or UPSTREAM_CLOSED as its reason: for a time in
+ * which nobody reads from it, and nobody else would notice.
+ */
+export async function whileThere<Value>(
+  wire: Wire,
+  step: string,
+  work: (left: AbortSignal) => Promise<Value>,
+): Promise<Value> {
+  const { socket } = wire
+  const controller = new AbortController()
+  const onLeave = () => controller.abort(closed(wire, step))
+  // A stream says that it has ended only to who reads.
+  const onReadable = () => socket.readableLength === 0 && socket.read(0)
+  socket.on('readable', onReadable).on('end', onLeave).on('close', onLeave)
+  if (socket.readableEnded || socket.destroyed) onLeave()
+  try {
+    return await work(controller.signal)
+  } finally {
+    socket.off('readable', onReadable).off('end', onLeave).off('close', onLeave)
+  }
+}
+
 /** What `parse` makes of a packet; where it is malformed, the error of this peer. */
 export function parsed<Value>(wire: Wire, step: string, parse: () => Value): Value {
   try {

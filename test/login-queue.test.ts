@@ -21,6 +21,9 @@ const state = createState(
   0,
 )
 
+/** Of a client that does not leave. */
+const stays = new AbortController().signal
+
 /** Runs `work` at a time that only moves when it is told to. */
 function atTime<Result>(now: number, work: () => Result): Result {
   const real = Date.now
@@ -49,7 +52,7 @@ test('a rate, after a burst of a tenth of a second', async t => {
   const queue = createLoginQueue(100)
   const started = performance.now()
   const turns = Array.from({ length: 40 }, async () => {
-    await queue.turn(Date.now() + 60_000, state)
+    await queue.turn(Date.now() + 60_000, state, stays)
     return performance.now() - started
   })
   t.equal(state.waiting, 40 - 11, 'those behind the burst wait')
@@ -63,7 +66,7 @@ test('who would wait too long is refused at once', async t => {
   const queue = createLoginQueue(10)
   const deadline = Date.now() + 500
   const turns = Array.from({ length: 20 }, () =>
-    queue.turn(deadline, state).then(
+    queue.turn(deadline, state, stays).then(
       () => 'turn',
       error => error.code,
     ),
@@ -75,7 +78,7 @@ test('who would wait too long is refused at once', async t => {
 
 test('no limit', async t => {
   const queue = createLoginQueue(0)
-  for (let login = 0; login < 10_000; login++) await queue.turn(0, state)
+  for (let login = 0; login < 10_000; login++) await queue.turn(0, state, stays)
   for (let at = 0; at < 50; at++) atTime(at, () => queue.failed(fails('TLS_WRONG_NAME'), 'iam_user'))
   t.notOk(isPaused(queue, 50), 'nor a pause')
   t.equal(state.waiting, 0)

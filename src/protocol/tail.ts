@@ -31,6 +31,11 @@ export function endsWithERR_Packet(chunk: Buffer): boolean {
   return lastPacketAt(chunk, payload => payload[0] === ERR && payload[3] === 0x23) >= 0 // '#'
 }
 
+/** Whether `chunk` is an OK_Packet that is the first answer to a command. */
+export function isOK_Packet(chunk: Buffer): boolean {
+  return lastPacketAt(chunk, payload => payload[0] === OK) === 0
+}
+
 const SERVER_STATUS_IN_TRANS = 0x0001
 const SERVER_MORE_RESULTS_EXISTS = 0x0008
 const SERVER_STATUS_CURSOR_EXISTS = 0x0040
