@@ -446,3 +446,37 @@ test('a login time of less than a second is enough for credentials that take les
   t.match(await logIn(t, address), { ok: true, error: undefined })
   await checkEnded(t, upstream)
 })
+
+test('a client that leaves while it waits for its turn has no token signed, and the server is left in good order', async t => {
+  const upstream = await startScriptedUpstream(t, [goodLogin])
+  let asked = 0
+  const credentials: () => Promise<Credentials> = async () => {
+    asked++
+    return { accessKeyId: 'ASIAEXAMPLE', secretAccessKey: 'secret-access-key-of-the-tests' }
+  }
+  const { address, log, proxy } = await startProxy(t, {
+    connect: upstream.address,
+    maxLoginsPerSecond: 0.5,
+    loginTimeout: 60_000,
+    credentials,
+  })
+  for (const _ of ['a burst', 'is one more']) await checkGoodLogin(t, address)
+  const askedBefore = asked
+  const leavers = await Promise.all(Array.from({ length: 3 }, () => connectRaw(t, address)))
+  for (const client of leavers) {
+    await client.greeting()
+    client.send(handshakeResponse(), 1)
+  }
+  t.ok(await until(() => proxy.state.waiting === 3), 'all wait')
+  for (const { socket } of leavers) socket.end()
+  t.ok(await until(() => proxy.state.waiting === 0 && proxy.state.sessions.size === 0), 'none waits any more')
+  t.equal(asked, askedBefore)
+  t.match(
+    problems(log).map(({ fields }) => fields.code),
+    ['CLIENT_CLOSED', 'CLIENT_CLOSED', 'CLIENT_CLOSED'],
+  )
+  t.notOk(upstream.connections.slice(2).some(hasToken))
+  // The login for nobody, on which the server refuses by itself.
+  for (const { clear } of upstream.connections.slice(2)) t.match(clear.toString('latin1'), 'mysql-iam-proxy')
+  await checkEnded(t, upstream)
+})

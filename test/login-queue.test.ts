@@ -51,8 +51,9 @@ function isPaused(queue: LoginQueue, now: number, user: string | undefined = und
 test('a rate, after a burst of a tenth of a second', async t => {
   const queue = createLoginQueue(100)
   const started = performance.now()
+  const now = Date.now()
   const turns = Array.from({ length: 40 }, async () => {
-    await queue.turn(Date.now() + 60_000, state, stays)
+    await atTime(now, () => queue.turn(now + 60_000, state, stays))
     return performance.now() - started
   })
   t.equal(state.waiting, 40 - 11, 'those behind the burst wait')
@@ -74,6 +75,25 @@ test('who would wait too long is refused at once', async t => {
   const outcomes = await Promise.all(turns)
   t.same(new Set(outcomes.slice(0, 6)), new Set(['turn']))
   t.same(new Set(outcomes.slice(8)), new Set(['LOGIN_QUEUE_FULL']))
+})
+
+test('who leaves makes room for those behind', async t => {
+  const queue = createLoginQueue(10)
+  const far = Date.now() + 60_000
+  for (const _ of ['a burst', 'is one more']) await queue.turn(far, state, stays)
+  const leaver = new AbortController()
+  const leaving = Array.from({ length: 50 }, () => queue.turn(far, state, leaver.signal))
+  const outcomes = Promise.allSettled(leaving)
+  const last = queue.turn(far, state, stays)
+  t.equal(state.waiting, 51)
+  const started = performance.now()
+  const reason = fails('CLIENT_CLOSED')
+  leaver.abort(reason)
+  await last
+  t.ok(performance.now() - started < 2_000, 'its turn came at once, not after 5 s')
+  t.same(new Set((await outcomes).map(({ status }) => status)), new Set(['rejected']))
+  await t.rejects(queue.turn(far, state, leaver.signal), { code: 'CLIENT_CLOSED' }, 'nor may it join')
+  t.equal(state.waiting, 0)
 })
 
 test('no limit', async t => {
