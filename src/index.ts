@@ -161,12 +161,13 @@ export function createProxy(options: ProxyOptions): Proxy {
       // Of a socket that systemd hands over, the address is known only when it is there.
       const check = (address: Listen) => {
         checkExposure(address, access, options.trustNetwork ?? false)
+        access.overUnixSocket = 'path' in address
         access.requireTls = options.requireTls ?? (!isPrivate(address) && !options.trustNetwork)
+        if (access.requireTls && !access.tls && !access.overUnixSocket && !('systemd' in address)) {
+          throw new ProxyError('CONFIG_INVALID', '--require-tls: needs --tls-cert and --tls-key')
+        }
       }
       check(listen)
-      if (access.requireTls && !access.tls && !access.overUnixSocket) {
-        throw new ProxyError('CONFIG_INVALID', '--require-tls: needs --tls-cert and --tls-key')
-      }
       server = await startServer(listen, target, log, check)
       // What the first login would wait for; should credentials be missing, better said now than at the first login.
       setImmediate(() => trust.secureContext())

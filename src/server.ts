@@ -1,16 +1,16 @@
 /** The listener of one endpoint: who may come in, how many, and how all of them leave. */
 import { setMaxListeners } from 'node:events'
 import { createServer, type Socket } from 'node:net'
+import { sendError } from './client.ts'
 import { formatListen, type Listen } from './endpoint.ts'
 import { ERRORS, type ErrorCode, hintFor, ProxyError, systemCode, toERR_Packet } from './errors.ts'
 import { listenOn } from './listen.ts'
 import type { Logger } from './log.ts'
 import { roomForClients } from './open-files.ts'
-import { encodeERR_Packet } from './protocol/packets.ts'
 import { runSession } from './session.ts'
 import { countOutcome, type LiveSession } from './state.ts'
 import type { Target } from './upstream.ts'
-import { framePacket } from './wire.ts'
+import { createWire, hangUp } from './wire.ts'
 
 export interface ProxyServer {
   /** the address that it listens on; its port is the real one where 0 was asked for */
@@ -27,7 +27,7 @@ export interface ProxyServer {
 /** Milliseconds between two looks at sessions that are not to be broken off. */
 const LOOK_AGAIN_AFTER = 20
 
-/** Milliseconds for the client of a refused connection to take its ERR_Packet. */
+/** Milliseconds for the last packets of sessions that are ended. */
 const LINGER = 1_000
 
 let sessionCount = 0
@@ -97,7 +97,6 @@ export async function startServer(
     server.close()
     throw error
   }
-  access.overUnixSocket = 'path' in address
   state.address = formatListen(address)
   state.localCertificateExpires = access.tls?.expires()
   // A failed accept concerns that one client: the others go on.
@@ -148,13 +147,10 @@ function reasonToRefuse({ access, state }: Target, client: string, mostSessions:
 
 /** Tells a client in the place of a greeting. */
 function refuse(socket: Socket, error: ProxyError, done: () => void): void {
-  socket.on('error', () => undefined)
   socket.once('close', done)
-  socket.end(framePacket(encodeERR_Packet({ ...toERR_Packet(error, {}), sqlState: undefined }), 0))
-  socket.resume()
-  const timer = setTimeout(() => socket.destroy(), LINGER)
-  socket.once('end', () => socket.destroySoon())
-  socket.once('close', () => clearTimeout(timer))
+  const wire = createWire(socket, 'client', 0)
+  sendError(wire, toERR_Packet(error, {}))
+  hangUp(wire)
 }
 
 /** Floods come with a line a second for each reason, not with one for each client. */

@@ -11,11 +11,8 @@ import { programName } from './protocol/packets.ts'
 import { createFlow, relay } from './relay.ts'
 import { countOutcome, keepError, type LiveSession, timed } from './state.ts'
 import { dial, leave, login, type Target, takeTurn, throwUnlessOK, type Upstream } from './upstream.ts'
-import { createWire, type Wire } from './wire.ts'
+import { createWire, hangUp, type Wire } from './wire.ts'
 import { requireWriter } from './writer.ts'
-
-/** Milliseconds that a socket gets to deliver its last bytes. */
-const LINGER = 1_000
 
 /**
  * Serves one client from accept to close. Never rejects: what goes wrong is told to the client and logged once.
@@ -146,14 +143,4 @@ function logRefusal(
     },
     error.message,
   )
-}
-
-/** Ends the client's socket so that its last packet arrives: unread bytes at close would turn the end into a reset. */
-function hangUp({ socket }: Wire): void {
-  if (socket.destroyed) return
-  socket.end()
-  socket.resume()
-  const timer = setTimeout(() => socket.destroy(), LINGER)
-  socket.once('end', () => socket.destroySoon())
-  socket.once('close', () => clearTimeout(timer))
 }

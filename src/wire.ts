@@ -158,3 +158,16 @@ export function closed(wire: Wire, step: string): ProxyError {
     cause: wire.failure,
   })
 }
+
+/** Milliseconds that a socket gets to deliver its last bytes. */
+const LINGER = 1_000
+
+/** Ends a socket so that its last packet arrives: unread bytes at close would turn the end into a reset. */
+export function hangUp({ socket }: Wire): void {
+  if (socket.destroyed) return
+  socket.end()
+  socket.resume()
+  const timer = setTimeout(() => socket.destroy(), LINGER)
+  socket.once('end', () => socket.destroySoon())
+  socket.once('close', () => clearTimeout(timer))
+}
