@@ -313,7 +313,7 @@ export function parseERR_Packet(payload: Buffer): ERR_Packet {
 
 export function encodeERR_Packet(error: ERR_Packet): Buffer {
   const state = error.sqlState === undefined ? '' : `#${error.sqlState}`
-  return Buffer.concat([uint8(ERR), uint16(error.errno), Buffer.from(state + error.message)])
+  return Buffer.concat([uint8(ERR), uint16(error.errno), Buffer.from(state, 'latin1'), Buffer.from(error.message)])
 }
 
 /** https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_ok_packet.html (without session-state changes) */

@@ -443,6 +443,12 @@ test('an ERR_Packet in place of a greeting has no SQL state', async t => {
 })
 
 test('ERR_Packets at their edges', async t => {
+  const strange = Buffer.from('ff150423ff30303041', 'hex')
+  t.equal(
+    encodeERR_Packet(parseERR_Packet(strange)).toString('hex'),
+    strange.toString('hex'),
+    'any five bytes are a state',
+  )
   t.same(parseERR_Packet(Buffer.from('ff1504', 'hex')), { errno: 1045, sqlState: undefined, message: '' })
   t.same(parseERR_Packet(Buffer.from('\xff\x15\x04#2800', 'latin1')), {
     errno: 1045,
