@@ -1,5 +1,4 @@
 /** The hot path: bytes both ways between two sockets whose logins are done. */
-import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { createCommandScanner, createCompressedCommandScanner } from './protocol/commands.ts'
 import { send } from './turn.ts'
@@ -51,78 +50,96 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
   return new Promise(resolve => {
     let end: RelayEnd | undefined
     let open = 2
-    const undo: (() => void)[] = []
-    const on = <Value>(socket: EventEmitter, event: string, listener: (value: Value) => void) => {
-      socket.on(event, listener)
-      undo.push(() => socket.off(event, listener))
-    }
-
-    const watch = (by: 'client' | 'upstream', socket: Socket, other: Socket, last: () => void) => {
-      const onEnd = () => {
+    /** What concerns both sides alike; `last` is done when this one has ended. */
+    const listenersOf = (by: 'client' | 'upstream', other: Socket, last: () => void) => ({
+      error: (error: Error) => {
+        end ??= { by, error }
+        other.destroySoon()
+      },
+      end: () => {
         end ??= { by }
         last()
         other.end()
-      }
-      const onClose = () => {
+      },
+      close: () => {
         end ??= { by }
         other.destroySoon()
         if (--open > 0) return
         clearTimeout(linger)
         resolve(end)
-      }
-      on(socket, 'error', (error: Error) => {
-        end ??= { by, error }
-        other.destroySoon()
-      })
-      if (socket.readableEnded) onEnd()
-      else on(socket, 'end', onEnd)
-      if (socket.closed) onClose()
-      else on(socket, 'close', onClose)
-    }
+      },
+      drain: () => other.resume(),
+    })
 
     const scanner = compressed ? createCompressedCommandScanner() : createCommandScanner()
     let held: Buffer | undefined
-    watch('client', client, upstream, () => held && upstream.write(held))
+    const ofClient = {
+      ...listenersOf('client', upstream, () => held && upstream.write(held)),
+      data: (data: Buffer) => {
+        const chunk = held ? Buffer.concat([held, data]) : data
+        const length = scanner.scan(chunk)
+        const pipelined = flow.clientSpokeLast || length > 0
+        held = length < chunk.length ? chunk.subarray(length) : undefined
+        if (length > 0) {
+          flow.bytesFromClient += length
+          flow.clientSpokeLast = true
+          forward(held ? chunk.subarray(0, length) : chunk, client, upstream)
+        }
+        if (held && scanner.found) stopBefore(held, pipelined)
+      },
+    }
+
     // MySQL servers end both directions at once; a client that does not close its own, as an idle one in a pool, must not keep us.
     let linger: NodeJS.Timeout | undefined
-    undo.push(() => clearTimeout(linger))
-    watch('upstream', upstream, client, () => {
+    const lingerThenClose = () => {
       linger = setTimeout(() => upstream.destroySoon(), LINGER)
-    })
-
-    on(client, 'data', (data: Buffer) => {
-      const chunk = held ? Buffer.concat([held, data]) : data
-      const length = scanner.scan(chunk)
-      const pipelined = flow.clientSpokeLast || length > 0
-      held = length < chunk.length ? chunk.subarray(length) : undefined
-      if (length > 0) {
-        flow.bytesFromClient += length
-        flow.clientSpokeLast = true
-        forward(held ? chunk.subarray(0, length) : chunk, client, upstream)
-      }
-      if (held && scanner.found) stopBefore(held, pipelined)
-    })
-    on(upstream, 'data', (chunk: Buffer) => {
-      flow.bytesFromUpstream += chunk.length
-      flow.clientSpokeLast = false
-      flow.tail = chunk.length <= TAIL ? chunk : copyOfEnd(chunk, flow.tail)
-      forward(chunk, upstream, client)
-    })
-    on(client, 'drain', () => upstream.resume())
-    on(upstream, 'drain', () => client.resume())
-    flow.clientSpokeLast = false
-    client.resume()
-    upstream.resume()
+    }
+    const ofUpstream = {
+      ...listenersOf('upstream', client, lingerThenClose),
+      data: (chunk: Buffer) => {
+        flow.bytesFromUpstream += chunk.length
+        flow.clientSpokeLast = false
+        flow.tail = chunk.length <= TAIL ? chunk : copyOfEnd(chunk, flow.tail)
+        forward(chunk, upstream, client)
+      },
+    }
 
     const stopBefore = (command: Buffer, pipelined: boolean) => {
       flow.clientSpokeLast = true
-      for (const off of undo) off()
+      detach(client, ofClient)
+      detach(upstream, ofUpstream)
+      clearTimeout(linger)
       client.pause()
       upstream.pause()
       client.unshift(command)
       resolve({ by: 'COM_CHANGE_USER', pipelined })
     }
+
+    attach(client, ofClient)
+    attach(upstream, ofUpstream)
+    flow.clientSpokeLast = false
+    client.resume()
+    upstream.resume()
   })
+}
+
+interface Listeners {
+  data(chunk: Buffer): void
+  drain(): void
+  end(): void
+  close(): void
+  error(error: Error): void
+}
+
+/** Also tells of what has happened already. */
+function attach(socket: Socket, { data, drain, end, close, error }: Listeners): void {
+  socket.on('data', data).on('drain', drain).on('end', end).on('close', close).on('error', error)
+  if (socket.readableEnded) end()
+  if (socket.closed) close()
+}
+
+function detach(socket: Socket, { data, drain, end, close, error }: Listeners): void {
+  socket.off('data', data).off('drain', drain).off('end', end).off('close', close).off('error', error)
 }
 
 /** The end of `chunk`, without keeping all of it in memory; in `last` again where that has the room. */

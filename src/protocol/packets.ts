@@ -77,13 +77,21 @@ export function parseHandshakeV10(payload: Buffer): HandshakeV10 {
   return {
     serverVersion,
     threadId,
-    salt: Buffer.concat([saltFirst, saltRest]).subarray(0, SALT_LENGTH),
+    salt: joinedSalt(saltFirst, saltRest),
     capabilities,
     charset,
     status,
     mariadbCapabilities: has(capabilities, CLIENT_LONG_PASSWORD) ? 0 : reserved,
     authPlugin,
   }
+}
+
+/** Outside the pool of small buffers: a session that keeps its greeting would keep 8 KiB of it. */
+function joinedSalt(first: Buffer, rest: Buffer): Buffer {
+  const salt = Buffer.allocUnsafeSlow(SALT_LENGTH).fill(0)
+  first.copy(salt)
+  rest.copy(salt, first.length)
+  return salt
 }
 
 export function encodeHandshakeV10(greeting: HandshakeV10): Buffer {
