@@ -1,5 +1,5 @@
 /** The JSON schema of a configuration file, for editors; made from the table of options. https://json-schema.org/draft/2020-12 */
-import { LOCAL_USER_KEYS, mayBeInFile, SYNC_KEYS } from './config.ts'
+import { LOCAL_USER_KEYS, mayBeInFile, SYNC_KEYS } from './config-keys.ts'
 import { type OptionName, optionNames, optionSpec } from './options.ts'
 
 const DURATION = '^\\d+(\\.\\d+)?(us|ms|s|m|h)$'

@@ -1,11 +1,10 @@
 /** The configuration of a process: flags > environment > file > defaults, for one endpoint or several. */
-import { readFile } from 'node:fs/promises'
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml'
-import { ProxyError, systemCode } from './errors.ts'
+import type { ConfigFile } from './config-file.ts'
+import { ProxyError } from './errors.ts'
 import {
   environmentSource,
   flagSource,
-  type Given,
+  isOption,
   type OptionName,
   optionNames,
   optionSpec,
@@ -14,7 +13,7 @@ import {
   settle,
   unknownVariables,
 } from './options.ts'
-import { nearest } from './spelling.ts'
+import { didYouMean } from './spelling.ts'
 
 export interface Config {
   /** for the whole process */
@@ -40,20 +39,6 @@ export interface LocalUserConfig {
   passwordHash: string | undefined
 }
 
-/** The keys of a local user in a file, with what each is. */
-export const LOCAL_USER_KEYS = {
-  name: 'What clients log in as',
-  user: 'The database user that it logs in as (default: --user, or else the same name)',
-  'password-file': 'A file with its password, or a hash of it as MySQL stores it, on the first line',
-  'password-env': 'An environment variable with the same',
-  'password-hash': "The hash itself, as mysql-iam-proxy hash-password prints it ('*…', '$A$005$…')",
-} as const
-
-/** The keys of a file beside the options. */
-export const FILE_KEYS = ['endpoints', 'local-users'] as const
-/** The keys of an endpoint in a file beside the options. */
-export const ENDPOINT_KEYS = ['name', 'local-users', 'sync'] as const
-
 /** Options that name one database, and so cannot hold for several. */
 const OF_ONE_ENDPOINT: readonly OptionName[] = ['rds-endpoint', 'connect', 'listen']
 
@@ -70,10 +55,10 @@ export async function loadConfig(
   const mistakes: string[] = unknownVariables(environment)
   const above = [flagSource(flags), environmentSource(environment)]
   const path = above.map(({ value }) => value('config')).find(value => value !== undefined)
-  const file = path === undefined ? undefined : await readConfigFile(String(path), mistakes)
-  const ofFile = file ? [mapSource(file, file.top)] : []
+  const file = path === undefined ? undefined : await readFileNamed(String(path), mistakes)
+  const ofFile = file ? [file.source] : []
   const settings = settle([...above, ...ofFile], mistakes)
-  const common = file ? localUsersOf(file, file.top, mistakes) : []
+  const common = file?.localUsers ?? []
 
   const found: EndpointConfig[] = []
   endpoints.forEach((text, index) => {
@@ -85,14 +70,14 @@ export async function loadConfig(
       sync: undefined,
     })
   })
-  const inFile = file ? endpointsOf(file, mistakes) : []
-  for (const map of inFile) {
-    const name = textAt(map, 'name')
-    const ownUsers = localUsersOf(file!, map, mistakes)
-    const sources = [...above, mapSource(file!, map), ...ofFile]
-    const localUsers = ownUsers.length > 0 ? ownUsers : common
-    const sync = syncOf(file!, map, sources, mistakes)
-    found.push({ name, settings: settle(sources, mistakes), localUsers, sync })
+  for (const { name, source, localUsers, sync } of file?.endpoints ?? []) {
+    const sources = [...above, source, ...ofFile]
+    found.push({
+      name,
+      sync: sync && settle([sync, ...sources], mistakes),
+      settings: settle(sources, mistakes),
+      localUsers: localUsers.length > 0 ? localUsers : common,
+    })
   }
   if (found.length === 0) found.push({ name: undefined, settings, localUsers: common, sync: undefined })
   if (found.length > 1) {
@@ -107,6 +92,12 @@ export async function loadConfig(
     throw new ProxyError('CONFIG_INVALID', all.join(path === undefined ? '; ' : '\n  '))
   }
   return { settings, endpoints: found }
+}
+
+/** Only where a file is named, its reader and the YAML parser are loaded. */
+async function readFileNamed(path: string, mistakes: string[]): Promise<ConfigFile | undefined> {
+  const { readConfigFile } = await import('./config-file.ts')
+  return await readConfigFile(path, mistakes)
 }
 
 function checkEndpoints(endpoints: readonly EndpointConfig[], mistakes: string[]): void {
@@ -151,164 +142,4 @@ function shorthandSource(text: string, index: number, mistakes: string[]): Sourc
 /** Of a mistake in the file; what is wrong elsewhere comes first. */
 function lineOf(mistake: string): number {
   return Number(/^[^ ]+:(\d+): /.exec(mistake)?.[1] ?? 0)
-}
-
-interface ConfigFile {
-  path: string
-  top: YAMLMap
-  /** `FILE:LINE` of a node */
-  at(node: unknown): string
-}
-
-async function readConfigFile(path: string, mistakes: string[]): Promise<ConfigFile | undefined> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new ProxyError('CONFIG_INVALID', `--config ${path}: ${systemCode(error)}`, { cause: error })
-  })
-  const lineCounter = new LineCounter()
-  const document = parseDocument(text, { lineCounter, uniqueKeys: true })
-  const at = (node: unknown) => {
-    const [start] = (node as Node | undefined)?.range ?? [0]
-    return `${path}:${lineCounter.linePos(start).line}`
-  }
-  for (const error of document.errors) {
-    // Its first line; the others draw the place, which may show what else is in the line.
-    mistakes.push(`${path}:${error.linePos?.[0].line ?? 1}: ${error.message.split(' at line', 1)[0]}`)
-  }
-  if (document.errors.length > 0) return undefined
-  if (!isMap(document.contents)) {
-    mistakes.push(`${path}:1: is not a mapping of options`)
-    return undefined
-  }
-  const file = { path, top: document.contents, at }
-  checkKeys(file, file.top, FILE_KEYS, true, mistakes)
-  return file
-}
-
-function endpointsOf(file: ConfigFile, mistakes: string[]): YAMLMap[] {
-  const list = file.top.get('endpoints', true)
-  if (list === undefined) return []
-  if (!isSeq(list) || !list.items.every(isMap)) {
-    mistakes.push(`${file.at(list)}: endpoints: is not a list of mappings`)
-    return []
-  }
-  const maps = list.items.filter(isMap)
-  for (const map of maps) checkKeys(file, map, ENDPOINT_KEYS, false, mistakes)
-  return maps
-}
-
-/** Every key that is not known, with the nearest that is. */
-function checkKeys(
-  file: ConfigFile,
-  map: YAMLMap,
-  others: readonly string[],
-  isTop: boolean,
-  mistakes: string[],
-): void {
-  const options = optionNames.filter(name => mayBeInFile(name) && (isTop || !optionSpec(name).perProcess))
-  const known = [...options, ...others]
-  for (const { key } of map.items) {
-    const name = String(isScalar(key) ? key.value : key)
-    if (known.includes(name)) continue
-    const isElsewhere = !isTop && isOption(name) && optionSpec(name).perProcess
-    const why = isElsewhere ? 'is for the whole process, and stands at the top' : 'no such key'
-    mistakes.push(`${file.at(key)}: ${name}: ${why}${isElsewhere ? '' : didYouMean(name, known)}`)
-  }
-}
-
-/** A file does not name another one, nor holds a password. */
-export function mayBeInFile(option: OptionName): boolean {
-  return option !== 'config' && !optionSpec(option).environmentOnly && isOfRun(option)
-}
-
-function isOfRun(option: OptionName): boolean {
-  return optionSpec(option).commands?.includes('run') ?? true
-}
-
-function mapSource(file: ConfigFile, map: YAMLMap): Source {
-  return {
-    value: option => (mayBeInFile(option) ? givenBy(map.get(option, true)) : undefined),
-    place: option => `${file.at(map.get(option, true))}: ${option}`,
-  }
-}
-
-/** As a flag would have it. What is neither text, number, switch nor a list of such becomes text that no check lets pass. */
-function givenBy(node: unknown): Given {
-  if (node === undefined) return undefined
-  if (isSeq(node)) return node.items.map(item => (isScalar(item) ? String(item.value) : ''))
-  if (!isScalar(node) || node.value === null) return ''
-  return typeof node.value === 'boolean' ? node.value : String(node.value)
-}
-
-/** The options of sync-targets that a `sync` mapping may have: its own, but for what concerns a run by hand. */
-export const SYNC_KEYS = optionNames.filter(name => {
-  const { commands } = optionSpec(name)
-  const isOfRuns: OptionName[] = ['watch', 'dry-run', 'json']
-  return commands?.includes('sync-targets') && !commands.includes('run') && !isOfRuns.includes(name)
-})
-
-function syncOf(file: ConfigFile, map: YAMLMap, sources: readonly Source[], mistakes: string[]): Settings | undefined {
-  const sync = map.get('sync', true)
-  if (sync === undefined) return undefined
-  if (!isMap(sync)) {
-    mistakes.push(`${file.at(sync)}: sync: is not a mapping`)
-    return undefined
-  }
-  for (const { key } of sync.items) {
-    const name = String(isScalar(key) ? key.value : key)
-    const isKnown = SYNC_KEYS.some(known => known === name)
-    if (!isKnown) mistakes.push(`${file.at(key)}: ${name}: no such key${didYouMean(name, SYNC_KEYS)}`)
-  }
-  if (!sync.has('target-group-arn')) mistakes.push(`${file.at(sync)}: sync: target-group-arn is missing`)
-  const own: Source = {
-    value: option => (SYNC_KEYS.includes(option) ? givenBy(sync.get(option, true)) : undefined),
-    place: option => `${file.at(sync.get(option, true))}: ${option}`,
-  }
-  return settle([own, ...sources], mistakes)
-}
-
-function localUsersOf(file: ConfigFile, map: YAMLMap, mistakes: string[]): LocalUserConfig[] {
-  const list = map.get('local-users', true)
-  if (list === undefined) return []
-  if (!isSeq(list) || !list.items.every(isMap)) {
-    mistakes.push(`${file.at(list)}: local-users: is not a list of mappings`)
-    return []
-  }
-  if (list.items.length === 0)
-    mistakes.push(`${file.at(list)}: local-users: is empty; leave it out to let everybody in`)
-  return list.items.filter(isMap).map(user => {
-    const known = Object.keys(LOCAL_USER_KEYS)
-    for (const { key } of user.items) {
-      const name = String(isScalar(key) ? key.value : key)
-      const hint = name === 'password' ? '; use password-file, password-env or password-hash' : didYouMean(name, known)
-      if (!known.includes(name)) mistakes.push(`${file.at(key)}: ${name}: no such key${hint}`)
-    }
-    const secrets = ['password-file', 'password-env', 'password-hash'].filter(key => user.has(key))
-    const name = textAt(user, 'name')
-    if (!name) mistakes.push(`${file.at(user)}: local-users: a user without a name`)
-    if (secrets.length !== 1) {
-      const what = secrets.length === 0 ? 'needs one of' : 'needs only one of'
-      mistakes.push(`${file.at(user)}: local user ${name}: ${what} password-file, password-env and password-hash`)
-    }
-    return {
-      name: name ?? '',
-      user: textAt(user, 'user'),
-      passwordFile: textAt(user, 'password-file'),
-      passwordEnv: textAt(user, 'password-env'),
-      passwordHash: textAt(user, 'password-hash'),
-    }
-  })
-}
-
-function textAt(map: YAMLMap, key: string): string | undefined {
-  const node = map.get(key, true)
-  return isScalar(node) && node.value !== null ? String(node.value) : undefined
-}
-
-function isOption(name: string): name is OptionName {
-  return optionNames.includes(name as OptionName)
-}
-
-function didYouMean(name: string, known: readonly string[]): string {
-  const found = nearest(name, known)
-  return found ? `; did you mean ${found}?` : ''
 }

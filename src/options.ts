@@ -327,6 +327,10 @@ export type OptionName = keyof typeof OPTIONS
 
 export const optionNames = Object.keys(OPTIONS) as OptionName[]
 
+export function isOption(name: string): name is OptionName {
+  return Object.hasOwn(OPTIONS, name)
+}
+
 /** The options that `command` takes, in the table's order. */
 export function optionsOf(command: Command): OptionName[] {
   return optionNames.filter(name => {

@@ -15,8 +15,7 @@ import type { Logger } from './log.ts'
 import type { Settings } from './options.ts'
 import { readCa } from './read-ca.ts'
 import { noteSync } from './state.ts'
-import { toJob } from './sync-targets/job.ts'
-import { type SyncFailure, type SyncJob, type SyncResult, startSync } from './sync-targets/sync.ts'
+import type { SyncFailure, SyncJob, SyncResult } from './sync-targets/sync.ts'
 
 export interface Service {
   /** of the endpoints as they are now, and of those before them that still have sessions */
@@ -100,7 +99,7 @@ async function prepare({ settings, endpoints }: Config, log: Logger): Promise<Se
   const all: Served[] = []
   for (const endpoint of endpoints) {
     const options = await toProxyOptions(endpoint, log)
-    const sync = endpoint.sync ? await toJob(endpoint.sync) : undefined
+    const sync = endpoint.sync ? await toSyncJob(endpoint.sync) : undefined
     const served = serve({ ...options, busyPoll: settings['busy-poll'] }, sync)
     all.push({ ...served, identity: served.identity + JSON.stringify(endpoint.sync) })
   }
@@ -117,15 +116,24 @@ function serve(options: ProxyOptions, sync: SyncJob | undefined): Served {
   return { proxy: createProxy(options), options, identity: JSON.stringify(rest), sync, stop: new AbortController() }
 }
 
+/** Only where an endpoint has a `sync`, its modules are loaded. @throws ProxyError CONFIG_INVALID */
+async function toSyncJob(settings: Settings): Promise<SyncJob> {
+  const { toJob } = await import('./sync-targets/job.ts')
+  return await toJob(settings)
+}
+
 /** sync-targets beside the endpoint, until that goes. */
-function follow({ proxy, sync, stop }: Served, log: Logger): void {
+async function follow({ proxy, sync, stop }: Served, log: Logger): Promise<void> {
   if (!sync) return
   const note = (result: SyncResult | SyncFailure) => noteSync(proxy.state, result)
-  startSync(sync, log, stop.signal, note).catch((thrown: unknown) => {
+  try {
+    const { startSync } = await import('./sync-targets/sync.ts')
+    await startSync(sync, log, stop.signal, note)
+  } catch (thrown) {
     if (stop.signal.aborted) return
     const error = asProxyError(thrown)
     log.error({ code: error.code, hint: hintFor(error, {}) }, `sync-targets has ended: ${error.message}`)
-  })
+  }
 }
 
 /** @throws ProxyError of the first that can't, after those that could have stopped again */
@@ -148,7 +156,7 @@ async function listenAll(served: readonly Served[], log: Logger): Promise<void> 
     await Promise.all(listening.map(proxy => proxy.close()))
     throw error
   }
-  for (const one of served) follow(one, log)
+  for (const one of served) void follow(one, log)
 }
 
 /** What listening there means. */

@@ -6,6 +6,12 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   return best && best.distance <= most ? best.other : undefined
 }
 
+/** `; did you mean …?` where a known name is near, else ''. */
+export function didYouMean(name: string, known: readonly string[]): string {
+  const found = nearest(name, known)
+  return found ? `; did you mean ${found}?` : ''
+}
+
 /** Letters to change, add or leave out (Levenshtein). */
 function distance(left: string, right: string): number {
   let row = Array.from({ length: right.length + 1 }, (_, index) => index)

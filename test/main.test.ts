@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
@@ -201,6 +202,30 @@ test('serves, logs JSON lines, ends with SIGTERM', async t => {
   }
   t.match(lines[1], { code: 'CREDENTIALS_MISSING', hint: /AWS_PROFILE/ }, 'told at the start, not at the first login')
   t.match(lines.at(-1)?.msg, /stopping/)
+})
+
+test('a start loads what it needs', async t => {
+  const data = (code: string) => `data:text/javascript,${encodeURIComponent(code)}`
+  const hook = data(`
+    import { writeSync } from 'node:fs'
+    export async function resolve(specifier, context, next) {
+      const found = await next(specifier, context)
+      writeSync(2, 'loads ' + found.url + '\\n')
+      return found
+    }`)
+  const tell = data(`import { register } from 'node:module'; register(${JSON.stringify(hook)})`)
+  const loads = async (args: string[]) => {
+    const { child, closed, stderr } = await startProxy(t, args, { NODE_OPTIONS: `--import=${tell}` })
+    child.kill('SIGTERM')
+    await closed
+    const seldom =
+      /^loads .*(node_modules\/(?:yaml|pino-pretty|prom-client)|src\/(?:sync-targets|check|demo|admin)\/)/gm
+    return [...new Set([...stderr().matchAll(seldom)].map(([, what]) => what))].sort()
+  }
+  t.same(await loads([]), [])
+  const config = join(t.testdir({ 'config.yaml': 'connect-timeout: 1s\n' }), 'config.yaml')
+  const more = await loads(['--config', config, '--log-format', 'pretty'])
+  t.same(more, ['node_modules/pino-pretty', 'node_modules/yaml'])
 })
 
 test('--admin-listen', async t => {

@@ -1,6 +1,7 @@
 /** `mysql-iam-proxy config check|show|schema` */
 import { stringify } from 'yaml'
-import { type EndpointConfig, loadConfig, mayBeInFile, SYNC_KEYS } from '../config.ts'
+import { type EndpointConfig, loadConfig } from '../config.ts'
+import { mayBeInFile, SYNC_KEYS } from '../config-keys.ts'
 import { configSchema } from '../config-schema.ts'
 import { createProxy } from '../index.ts'
 import { silent } from '../log.ts'

@@ -31,7 +31,7 @@ export async function exec(
   if (!endpoint || others.length > 0) throw new ProxyError('CONFIG_INVALID', 'exec: needs exactly one endpoint')
   const { settings } = config
   // What the command says is not to be mixed with what we say.
-  const log = createLogger(settings['log-level'], settings['log-format'], 2)
+  const log = await createLogger(settings['log-level'], settings['log-format'], 2)
   const given = await toProxyOptions(endpoint, log)
   const options = { ...given, listen: given.listen === OPTIONS.listen.default ? '127.0.0.1:0' : given.listen }
 

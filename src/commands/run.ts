@@ -18,7 +18,7 @@ export async function run(
   const readConfig = () => loadConfig(flags, endpoints, process.env)
   const config = await readConfig()
   const { settings } = config
-  const log = createLogger(settings['log-level'], settings['log-format'])
+  const log = await createLogger(settings['log-level'], settings['log-format'])
   const quit = new AbortController()
   const end = AbortSignal.any([stop, quit.signal])
   let service: Service | undefined

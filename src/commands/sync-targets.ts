@@ -25,7 +25,7 @@ export async function syncTargets(
 ): Promise<number | undefined> {
   const job = await toJob(settings)
   // What is printed for programs must not be mixed with the log.
-  const log = createLogger(settings['log-level'], settings['log-format'], settings.json ? 2 : 1)
+  const log = await createLogger(settings['log-level'], settings['log-format'], settings.json ? 2 : 1)
   if (settings.watch) {
     if (job.dryRun) throw new ProxyError('CONFIG_INVALID', '--watch and --dry-run do not go together')
     log.info({ interval: job.interval, gather: job.gather }, `watching ${job.rds.host} for ${job.targetGroupArn}`)

@@ -32,7 +32,7 @@ const FOLLOW_UP_INTERVAL = 5_000
  */
 export async function handler(event: unknown, context: LambdaContext): Promise<SyncResult> {
   const settings = resolveSettings({}, process.env)
-  return await runInLambda(await toJob(settings), createLogger(settings['log-level'], 'json'), event, context)
+  return await runInLambda(await toJob(settings), await createLogger(settings['log-level'], 'json'), event, context)
 }
 
 export async function runInLambda(
