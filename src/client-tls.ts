@@ -1,10 +1,11 @@
 /** TLS to clients, with a certificate of our own. */
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { ProxyError, systemCode } from './errors.ts'
 import type { Logger } from './log.ts'
+import { readText } from './read-text.ts'
 import { closed, switchSocket, timedOut, type Wire } from './wire.ts'
 
 /** Milliseconds between two looks at the files. */
@@ -60,14 +61,11 @@ async function versionOf(...files: string[]): Promise<string> {
 }
 
 async function load(certFile: string, keyFile: string): Promise<Loaded> {
-  const read = (option: string, file: string) =>
-    readFile(file).catch(error => {
-      throw new ProxyError('CONFIG_INVALID', `${option} ${file}: ${systemCode(error)}`, { cause: error })
-    })
-  const [cert, key] = await Promise.all([read('--tls-cert', certFile), read('--tls-key', keyFile)])
+  const [cert, key] = await Promise.all([readText('--tls-cert', certFile), readText('--tls-key', keyFile)])
   try {
     const { validTo } = new X509Certificate(cert)
-    const context = createSecureContext({ cert, key, minVersion: 'TLSv1.2' })
+    // As bytes: Node.js passes over an empty text, and would go on without a key.
+    const context = createSecureContext({ cert, key: Buffer.from(key), minVersion: 'TLSv1.2' })
     return { context, expires: Date.parse(validTo), version: await versionOf(certFile, keyFile) }
   } catch (error) {
     const reason = systemCode(error) || (error as Error).message

@@ -1,10 +1,9 @@
 /** The configuration file, YAML or JSON: what it gives, and what is wrong in it, with the line. */
-import { readFile } from 'node:fs/promises'
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml'
 import type { LocalUserConfig } from './config.ts'
 import { ENDPOINT_KEYS, FILE_KEYS, LOCAL_USER_KEYS, mayBeInFile, SYNC_KEYS } from './config-keys.ts'
-import { ProxyError, systemCode } from './errors.ts'
 import { type Given, type OptionName, optionNames, optionSpec, type Source } from './options.ts'
+import { readText } from './read-text.ts'
 import { didYouMean } from './spelling.ts'
 
 /** What a file gives, before options are checked. */
@@ -36,10 +35,7 @@ interface Parsed {
  * @throws ProxyError CONFIG_INVALID where there is no reading it
  */
 export async function readConfigFile(path: string, mistakes: string[]): Promise<ConfigFile | undefined> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new ProxyError('CONFIG_INVALID', `--config ${path}: ${systemCode(error)}`, { cause: error })
-  })
-  const file = parse(path, text, mistakes)
+  const file = parse(path, await readText('--config', path), mistakes)
   if (!file) return undefined
   checkKeys(file, file.top, [...optionNames.filter(mayBeInFile), ...FILE_KEYS], mistakes)
   return {

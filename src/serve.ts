@@ -1,8 +1,7 @@
 /** The endpoints of a process: starting them together, reading the configuration again, stopping. */
-import { readFile } from 'node:fs/promises'
 import type { Config, EndpointConfig, LocalUserConfig } from './config.ts'
 import { formatHostPort } from './endpoint.ts'
-import { asProxyError, hintFor, ProxyError, systemCode } from './errors.ts'
+import { asProxyError, hintFor, ProxyError } from './errors.ts'
 import {
   createProxy,
   type EndpointState,
@@ -14,6 +13,7 @@ import { isPasswordHash } from './local-users.ts'
 import type { Logger } from './log.ts'
 import type { Settings } from './options.ts'
 import { readCa } from './read-ca.ts'
+import { readText } from './read-text.ts'
 import { noteSync } from './state.ts'
 import type { SyncFailure, SyncJob, SyncResult } from './sync-targets/sync.ts'
 
@@ -232,7 +232,7 @@ function asSecret(text: string): Pick<LocalUserOptions, 'password' | 'passwordHa
 
 /** The first line of a file. */
 async function readPassword(file: string): Promise<string> {
-  const text = await read('local password file', file)
+  const text = await readText('local password file', file)
   const password = text.split(/\r?\n/, 1)[0]!
   if (password === '') throw invalid(`local password file ${file}: its first line is empty`)
   return password
@@ -242,12 +242,6 @@ function tlsFiles(settings: Settings): { certFile: string; keyFile: string } | u
   const { 'tls-cert': certFile, 'tls-key': keyFile } = settings
   if (!certFile !== !keyFile) throw invalid('--tls-cert and --tls-key: need one another')
   return certFile && keyFile ? { certFile, keyFile } : undefined
-}
-
-function read(what: string, file: string): Promise<string> {
-  return readFile(file, 'utf8').catch((error: unknown) => {
-    throw new ProxyError('CONFIG_INVALID', `${what} ${file}: ${systemCode(error)}`, { cause: error })
-  })
 }
 
 function invalid(message: string): ProxyError {

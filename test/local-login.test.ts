@@ -6,8 +6,10 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import mysql from 'mysql2/promise'
 import tap, { type Test, test } from 'tap'
+import { createLocalTls } from '../src/client-tls.ts'
 import { createAuthority } from '../src/demo/certificates.ts'
 import { createProxy, type LocalUserOptions, type ProxyOptions } from '../src/index.ts'
+import { silent } from '../src/log.ts'
 import { createSalt } from '../src/protocol/auth.ts'
 import { CLIENT_SSL, has } from '../src/protocol/capabilities.ts'
 import {
@@ -384,4 +386,14 @@ test('more than --max-connections', async t => {
     return message === 'logged in'
   })
   for (const connection of [connections[0]!, connections[2]!]) await connection.end()
+})
+
+test('a certificate for clients whose files are missing, or whose key is empty', async t => {
+  const { certFile, keyFile } = await localTls(t)
+  const refused = async (cert: string, key: string, message: string) =>
+    await t.rejects(createLocalTls(cert, key, silent), { code: 'CONFIG_INVALID', message })
+  await refused('/no/such/cert', keyFile, '--tls-cert /no/such/cert: ENOENT')
+  await refused(certFile, '/no/such/key', '--tls-key /no/such/key: ENOENT')
+  await writeFile(keyFile, '')
+  await refused(certFile, keyFile, `--tls-cert ${certFile}, --tls-key ${keyFile}: `)
 })

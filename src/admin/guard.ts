@@ -1,20 +1,17 @@
 /** Who may ask the admin listener: people and programs with its token, or on this machine; never another web page. */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import type { IncomingHttpHeaders } from 'node:http'
 import { isPrivate } from '../access.ts'
 import { parseHostPort } from '../endpoint.ts'
-import { ProxyError, systemCode } from '../errors.ts'
+import { ProxyError } from '../errors.ts'
+import { readText } from '../read-text.ts'
 
 /** Short ones can be guessed. */
 const SHORTEST_TOKEN = 16
 
 /** The token in a file, without white space around it. @throws ProxyError CONFIG_INVALID */
 export async function readAdminToken(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8').catch((error: unknown) => {
-    throw new ProxyError('CONFIG_INVALID', `--admin-token-file ${file}: ${systemCode(error)}`, { cause: error })
-  })
-  const token = text.trim()
+  const token = (await readText('--admin-token-file', file)).trim()
   if (!/^[\x21-\x7e]+$/.test(token) || token.length < SHORTEST_TOKEN) {
     const form = `one line of at least ${SHORTEST_TOKEN} ASCII characters without spaces`
     throw new ProxyError('CONFIG_INVALID', `--admin-token-file ${file}: a token is ${form}`)
