@@ -45,19 +45,22 @@ const OF_ONE_ENDPOINT: readonly OptionName[] = ['rds-endpoint', 'connect', 'list
 /**
  * The whole configuration, checked.
  * @param endpoints as on the command line, each `HOST[:PORT][?OPTION=VALUE&…]`
+ * @param defaults of a command, in place of the options' own
  * @throws ProxyError CONFIG_INVALID, naming every mistake with its place
  */
 export async function loadConfig(
   flags: Readonly<Record<string, unknown>>,
   endpoints: readonly string[],
   environment: NodeJS.ProcessEnv,
+  defaults: Readonly<Partial<Record<OptionName, string>>> = {},
 ): Promise<Config> {
   const mistakes: string[] = unknownVariables(environment)
   const above = [flagSource(flags), environmentSource(environment)]
   const path = above.map(({ value }) => value('config')).find(value => value !== undefined)
   const file = path === undefined ? undefined : await readFileNamed(String(path), mistakes)
-  const ofFile = file ? [file.source] : []
-  const settings = settle([...above, ...ofFile], mistakes)
+  const ofCommand: Source = { value: option => defaults[option], place: option => `--${option}` }
+  const below = file ? [file.source, ofCommand] : [ofCommand]
+  const settings = settle([...above, ...below], mistakes)
   const common = file?.localUsers ?? []
 
   const found: EndpointConfig[] = []
@@ -65,13 +68,13 @@ export async function loadConfig(
     const own = shorthandSource(text, index, mistakes)
     found.push({
       name: undefined,
-      settings: settle([own, ...above, ...ofFile], mistakes),
+      settings: settle([own, ...above, ...below], mistakes),
       localUsers: common,
       sync: undefined,
     })
   })
   for (const { name, source, localUsers, sync } of file?.endpoints ?? []) {
-    const sources = [...above, source, ...ofFile]
+    const sources = [...above, source, ...below]
     found.push({
       name,
       sync: sync && settle([sync, ...sources], mistakes),

@@ -4,12 +4,24 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { loadConfig } from '../config.ts'
+import { type EndpointConfig, loadConfig } from '../config.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { createProxy } from '../index.ts'
 import { createLogger } from '../log.ts'
-import { OPTIONS } from '../options.ts'
+import type { Settings } from '../options.ts'
 import { toProxyOptions } from '../serve.ts'
+
+/** The one endpoint, on a free port where none is named. @throws ProxyError CONFIG_INVALID */
+export async function configure(
+  flags: Readonly<Record<string, unknown>>,
+  endpoints: readonly string[],
+  environment: NodeJS.ProcessEnv,
+): Promise<{ settings: Settings; endpoint: EndpointConfig }> {
+  const { settings, endpoints: found } = await loadConfig(flags, endpoints, environment, { listen: '127.0.0.1:0' })
+  const [endpoint, ...others] = found
+  if (!endpoint || others.length > 0) throw new ProxyError('CONFIG_INVALID', 'exec: needs exactly one endpoint')
+  return { settings, endpoint }
+}
 
 /**
  * Runs `command` with MYSQL_HOST, MYSQL_PORT and MYSQL_SOCKET in its environment, and with MYSQL_TCP_PORT and MYSQL_UNIX_PORT,
@@ -26,14 +38,10 @@ export async function exec(
 ): Promise<number | undefined> {
   const [program, ...args] = command
   if (!program) throw new ProxyError('CONFIG_INVALID', 'exec: needs a command behind --')
-  const config = await loadConfig(flags, endpoints, process.env)
-  const [endpoint, ...others] = config.endpoints
-  if (!endpoint || others.length > 0) throw new ProxyError('CONFIG_INVALID', 'exec: needs exactly one endpoint')
-  const { settings } = config
+  const { settings, endpoint } = await configure(flags, endpoints, process.env)
   // What the command says is not to be mixed with what we say.
   const log = await createLogger(settings['log-level'], settings['log-format'], 2)
-  const given = await toProxyOptions(endpoint, log)
-  const options = { ...given, listen: given.listen === OPTIONS.listen.default ? '127.0.0.1:0' : given.listen }
+  const options = await toProxyOptions(endpoint, log)
 
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-'))
   const path = join(directory, 'mysql.sock')
