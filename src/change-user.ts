@@ -34,7 +34,6 @@ import {
   type Target,
   takeTurn,
   throwUnlessOK,
-  type Upstream,
   unexpectedPlugin,
 } from './upstream.ts'
 import {
@@ -64,45 +63,43 @@ type ServerAnswer = 'asked' | 'over' | 'OK' | 'nothing'
  */
 export async function changeUser(
   client: Client,
-  upstream: Upstream,
+  upstream: Wire,
   target: Target,
   address: string,
   { pipelined = false }: RelayEnd,
 ): Promise<string | undefined> {
   const deadline = Date.now() + target.endpoint.loginTimeout
   Object.assign(client.wire, { sequence: 0, deadline })
-  Object.assign(upstream.wire, { sequence: 0, deadline })
+  Object.assign(upstream, { sequence: 0, deadline })
   const payload = await readPacket(client.wire, 'COM_CHANGE_USER')
-  const command = parsed(client.wire, 'COM_CHANGE_USER', () =>
-    parseComChangeUser(payload, client.response.capabilities),
-  )
+  const command = parsed(client.wire, 'COM_CHANGE_USER', () => parseComChangeUser(payload, client.capabilities))
   const user = databaseUser(command.user, target.endpoint.user, target.access)
 
   const madeUp = { user: Buffer.from(user), authResponse: randomBytes(20), authPlugin: MYSQL_NATIVE_PASSWORD }
-  const charset = command.charset ?? client.response.charset
-  writePacket(upstream.wire, encodeComChangeUser({ ...command, ...madeUp, charset }))
-  const answer = await forwardUntilAsked(upstream.wire, client.wire, pipelined)
+  const charset = command.charset ?? client.charset
+  writePacket(upstream, encodeComChangeUser({ ...command, ...madeUp, charset }))
+  const answer = await forwardUntilAsked(upstream, client.wire, pipelined)
   if (answer === 'over') return undefined
-  if (answer === 'nothing') throw timedOut(upstream.wire, 'the answer to COM_CHANGE_USER')
+  if (answer === 'nothing') throw timedOut(upstream, 'the answer to COM_CHANGE_USER')
   if (answer === 'OK') throw unexpectedPlugin(user, 'nothing')
 
-  upstream.wire.deadline = client.wire.deadline = Date.now() + target.endpoint.loginTimeout
-  const question = await readPacket(upstream.wire, 'AuthSwitchRequest')
-  const { authPlugin } = parsed(upstream.wire, 'AuthSwitchRequest', () => parseAuthSwitchRequest(question))
-  if (authPlugin !== MYSQL_CLEAR_PASSWORD) throw await refuseToSwitch(upstream.wire, user, authPlugin)
+  upstream.deadline = client.wire.deadline = Date.now() + target.endpoint.loginTimeout
+  const question = await readPacket(upstream, 'AuthSwitchRequest')
+  const { authPlugin } = parsed(upstream, 'AuthSwitchRequest', () => parseAuthSwitchRequest(question))
+  if (authPlugin !== MYSQL_CLEAR_PASSWORD) throw await refuseToSwitch(upstream, user, authPlugin)
 
   try {
     // As servers do it, with an AuthSwitchRequest; without plugins, what the client sent is its whole login.
     const switchFirst = command.authPlugin !== undefined
     await authenticateClient(client, { ...command, switchFirst }, target.access, address)
-    await takeTurn(target, client.wire, upstream.wire)
+    await takeTurn(target, client.wire, upstream)
   } catch (error) {
-    await refuseToSwitch(upstream.wire, user, '')
+    await refuseToSwitch(upstream, user, '')
     throw error
   }
-  sendSecret(upstream.wire, clearPassword(await createTokenInTime(target, user, upstream.wire)))
-  const result = await readPacket(upstream.wire, 'the result of COM_CHANGE_USER')
-  throwUnlessOK(upstream.wire, result, user)
+  sendSecret(upstream, clearPassword(await createTokenInTime(target, user, upstream)))
+  const result = await readPacket(upstream, 'the result of COM_CHANGE_USER')
+  throwUnlessOK(upstream, result, user)
   sendOK(client, result)
   return user
 }

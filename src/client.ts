@@ -34,10 +34,12 @@ import {
 } from './protocol/packets.ts'
 import { parsed, readPacket, type Wire, writePacket } from './wire.ts'
 
-/** A client that has answered the greeting. */
+/** A client that has answered the greeting: what a session keeps of it. */
 export interface Client {
   wire: Wire
-  response: HandshakeResponse41
+  /** those of its answer */
+  capabilities: number
+  charset: number
   /** the method that our greeting named */
   offeredPlugin: string
   /** the salt of our greeting */
@@ -51,11 +53,11 @@ export interface Client {
  * capabilities are those that both legs can keep; the salt is our own, and so is TLS.
  * @throws ProxyError CLIENT_…
  */
-export async function greet(wire: Wire, server: HandshakeV10, access: Access): Promise<Client> {
+export async function greet(wire: Wire, server: HandshakeV10, access: Access): Promise<[Client, HandshakeResponse41]> {
   const offeredPlugin = pluginForClients(server)
-  const capabilities = offeredToClient(server.capabilities, access.tls !== undefined)
+  const offered = offeredToClient(server.capabilities, access.tls !== undefined)
   const salt = createSalt()
-  writePacket(wire, encodeHandshakeV10({ ...server, salt, capabilities, authPlugin: offeredPlugin }))
+  writePacket(wire, encodeHandshakeV10({ ...server, salt, capabilities: offered, authPlugin: offeredPlugin }))
   let payload = await readPacket(wire, 'HandshakeResponse41')
   if (isSSLRequest(payload)) {
     if (!access.tls) throw new ProxyError('CLIENT_WANTS_TLS', 'the client insists on TLS, which is not offered here')
@@ -65,7 +67,8 @@ export async function greet(wire: Wire, server: HandshakeV10, access: Access): P
     throw new ProxyError('CLIENT_TLS_REQUIRED', 'this address takes TLS connections only')
   }
   const response = parsed(wire, 'HandshakeResponse41', () => parseHandshakeResponse41(payload))
-  return { wire, response, offeredPlugin, salt, awaitsFastAuthSuccess: false }
+  const { capabilities, charset } = response
+  return [{ wire, capabilities, charset, offeredPlugin, salt, awaitsFastAuthSuccess: false }, response]
 }
 
 /** A method that clients of this server know: old and MariaDB ones lack caching_sha2_password. */
@@ -210,10 +213,10 @@ async function switchClient({ wire }: Client, authPlugin: string): Promise<Answe
 }
 
 /** The method that the client named where that can be done. */
-function pluginToSwitchTo({ response }: Client, named: string): string {
+function pluginToSwitchTo({ capabilities }: Client, named: string): string {
   if (named === CACHING_SHA2_PASSWORD || named === MYSQL_NATIVE_PASSWORD) return named
   // MariaDB's clients leave the flag clear.
-  return has(response.capabilities, CLIENT_LONG_PASSWORD) ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
+  return has(capabilities, CLIENT_LONG_PASSWORD) ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }
 
 /** The database user to log in as. @throws ProxyError CLIENT_NO_USER */

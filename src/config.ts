@@ -127,7 +127,7 @@ function shorthandSource(text: string, index: number, mistakes: string[]): Sourc
   const [endpoint = '', query = ''] = text.split('?', 2)
   const given = new Map(new URLSearchParams(query))
   for (const key of given.keys()) {
-    const isKnown = key in SHORTHAND || (isOption(key) && !optionSpec(key).perProcess && key !== 'rds-endpoint')
+    const isKnown = Object.hasOwn(SHORTHAND, key) || (isOption(key) && !optionSpec(key).perProcess && key !== 'rds-endpoint')
     if (!isKnown) mistakes.push(`${endpoint}: no option ${key}${didYouMean(key, optionNames)}`)
   }
   const address = `${given.get('address') ?? '127.0.0.1'}:${given.get('port') ?? 3306 + index}`

@@ -7,12 +7,21 @@ import { asProxyError, ERRORS, hintFor, ProxyError, systemCode, toERR_Packet } f
 import { allowFarewell } from './farewell.ts'
 import type { Logger } from './log.ts'
 import { isCompressed } from './protocol/capabilities.ts'
-import { programName } from './protocol/packets.ts'
+import { type HandshakeResponse41, programName } from './protocol/packets.ts'
 import { createFlow, relay } from './relay.ts'
 import { countOutcome, keepError, type LiveSession, timed } from './state.ts'
 import { dial, leave, login, type Target, takeTurn, throwUnlessOK, type Upstream } from './upstream.ts'
 import { createWire, hangUp, type Wire } from './wire.ts'
 import { requireWriter } from './writer.ts'
+
+/** The two connections of a session. */
+interface Legs {
+  client: Wire
+  /** undefined before it is there */
+  upstream: Wire | undefined
+  /** a server that has greeted us and waits for a login: it is not to be left without one */
+  waiting: Upstream | undefined
+}
 
 /**
  * Serves one client from accept to close. Never rejects: what goes wrong is told to the client and logged once.
@@ -26,60 +35,81 @@ export async function runSession(
   log: Logger,
   stop: AbortSignal,
 ): Promise<void> {
-  const { endpoint, access, queue, state } = target
-  const clientWire = createWire(socket, 'client', endpoint.connectTimeout + endpoint.loginTimeout)
+  const { connectTimeout, loginTimeout } = target.endpoint
+  const clientWire = createWire(socket, 'client', connectTimeout + loginTimeout)
+  const legs: Legs = { client: clientWire, upstream: undefined, waiting: undefined }
   const flow = createFlow()
   live.traffic = flow
-  let upstream: Upstream | undefined
-  let user: string | undefined
   try {
-    queue.throwIfPaused(undefined)
-    upstream = await timed(state, 'dial', dial(endpoint, stop)) // HandshakeV10
-    live.threadId = upstream.greeting.threadId
-    clientWire.deadline = upstream.wire.deadline
-    const client = await timed(state, 'client', greet(clientWire, upstream.greeting, access)) // HandshakeResponse41
-    const { response } = client
-    user = databaseUser(response.user, endpoint.user, access)
-    describe(live, client, user)
-    await authenticateClient(client, { ...response, switchFirst: false }, access, live.client)
-    queue.throwIfPaused(user)
-    await takeTurn(target, clientWire, upstream.wire)
-    const result = await login(upstream, target, response, user, stop)
-    upstream = result.upstream
-    throwUnlessOK(upstream.wire, result.payload, user)
-    const compressed = isCompressed(response.capabilities & upstream.greeting.capabilities)
-    if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, compressed)
-    loggedIn(live, target, user)
-    log.info(sessionFields(live), 'session started')
-    sendOK(client, result.payload)
+    const { client, upstream, compressed } = await logInBoth(legs, live, target, log, stop)
 
-    allowFarewell(live, flow, clientWire, upstream.wire, compressed)
-    let end = await relay(clientWire.socket, upstream.wire.socket, flow, compressed)
+    allowFarewell(live, flow, clientWire, upstream, compressed)
+    let end = await relay(clientWire.socket, upstream.socket, flow, compressed)
     while (end.by === 'COM_CHANGE_USER') {
       if (compressed) await refuseChangeUser(client, live, target, log)
       else live.user = (await changeUser(client, upstream, target, live.client, end)) ?? live.user
-      end = await relay(clientWire.socket, upstream.wire.socket, flow, compressed)
+      end = await relay(clientWire.socket, upstream.socket, flow, compressed)
     }
     const broken = end.error ? systemCode(end.error) || end.error.message : undefined
     logEnd(live, live.endedBy ?? end.by, broken, log)
   } catch (thrown) {
     const error = asProxyError(thrown)
-    if (live.phase === 'logging in') queue.failed(error, user)
+    if (live.phase === 'logging in') target.queue.failed(error, live.user)
     if (error.after) {
-      if (upstream) await leave(upstream)
+      if (legs.waiting) await leave(legs.waiting)
       await error.after
     }
-    refuse(clientWire, live, target, user, error, log)
+    refuse(clientWire, live, target, error, log)
     if (live.phase === 'open') logEnd(live, live.endedBy ?? error.code, undefined, log)
-    else if (upstream) await leave(upstream)
+    else if (legs.waiting) await leave(legs.waiting)
   } finally {
-    upstream?.wire.socket.destroySoon()
+    legs.upstream?.socket.destroySoon()
     hangUp(clientWire)
   }
 }
 
+/** What a session keeps once both logins are done: of many sessions most do nothing but be there. */
+interface OpenSession {
+  client: Client
+  upstream: Wire
+  compressed: boolean
+}
+
+/** The client's login here and ours with the server, each in the middle of the other. @throws ProxyError */
+async function logInBoth(
+  legs: Legs,
+  live: LiveSession,
+  target: Target,
+  log: Logger,
+  stop: AbortSignal,
+): Promise<OpenSession> {
+  const { endpoint, access, queue, state } = target
+  queue.throwIfPaused(undefined)
+  const greeted = await timed(state, 'dial', dial(endpoint, stop)) // HandshakeV10
+  legs.waiting = greeted
+  legs.upstream = greeted.wire
+  live.threadId = greeted.greeting.threadId
+  legs.client.deadline = greeted.wire.deadline
+  const [client, response] = await timed(state, 'client', greet(legs.client, greeted.greeting, access)) // HandshakeResponse41
+  const user = databaseUser(response.user, endpoint.user, access)
+  describe(live, response, user)
+  await authenticateClient(client, { ...response, switchFirst: false }, access, live.client)
+  queue.throwIfPaused(user)
+  await takeTurn(target, legs.client, greeted.wire)
+  const { upstream, payload } = await login(greeted, target, response, user, stop)
+  legs.waiting = undefined
+  legs.upstream = upstream.wire
+  throwUnlessOK(upstream.wire, payload, user)
+  const compressed = isCompressed(response.capabilities & upstream.greeting.capabilities)
+  if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, compressed)
+  loggedIn(live, target, user)
+  log.info(sessionFields(live), 'session started')
+  sendOK(client, payload)
+  return { client, upstream: upstream.wire, compressed }
+}
+
 /** What the client has said of itself. */
-function describe(live: LiveSession, { response }: Client, user: string): void {
+function describe(live: LiveSession, response: HandshakeResponse41, user: string): void {
   live.user = user
   live.database = response.database?.toString()
   live.program = programName(response.attributes)
@@ -105,29 +135,17 @@ function logEnd(live: LiveSession, endedBy: string, broken: string | undefined, 
 /** The session lives on: the client may do without the change. */
 async function refuseChangeUser(client: Client, live: LiveSession, target: Target, log: Logger): Promise<void> {
   const error = new ProxyError('CHANGE_USER_COMPRESSED', 'a compressed session cannot change its user')
-  logRefusal(live, target, undefined, error, log)
+  logRefusal(live, target, error, log)
   await answerCompressed(client.wire, toERR_Packet(error, {}))
 }
 
-function refuse(
-  wire: Wire,
-  live: LiveSession,
-  target: Target,
-  user: string | undefined,
-  error: ProxyError,
-  log: Logger,
-): void {
-  logRefusal(live, target, user, error, log)
-  if (!wire.socket.destroyed) sendError(wire, toERR_Packet(error, hintValues(target.endpoint, user)))
+function refuse(wire: Wire, live: LiveSession, target: Target, error: ProxyError, log: Logger): void {
+  logRefusal(live, target, error, log)
+  if (!wire.socket.destroyed) sendError(wire, toERR_Packet(error, hintValues(target.endpoint, live.user)))
 }
 
-function logRefusal(
-  live: LiveSession,
-  { endpoint, state }: Target,
-  user: string | undefined,
-  error: ProxyError,
-  log: Logger,
-): void {
+function logRefusal(live: LiveSession, { endpoint, state }: Target, error: ProxyError, log: Logger): void {
+  const { user } = live
   const values = hintValues(endpoint, user)
   if (live.phase === 'logging in') countOutcome(state, error.code)
   keepError(state, error, values, live.client)
