@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { lstat, mkdir, stat, unlink } from 'node:fs/promises'
 import { type AddressInfo, connect, type Server } from 'node:net'
 import { dirname } from 'node:path'
-import { formatListen, type Listen } from './endpoint.ts'
+import { formatListen, type HostPort, type Listen } from './endpoint.ts'
 import { ProxyError, systemCode } from './errors.ts'
 
 /** Starts to listen; resolves with the address, in which a port 0 has become the real one. @throws ProxyError LISTEN_FAILED, CONFIG_INVALID */
@@ -66,16 +66,17 @@ async function makeRoom(path: string): Promise<void> {
   const found = await lstat(path).catch(() => undefined)
   if (!found) return
   if (!found.isSocket()) throw new ProxyError('LISTEN_FAILED', `cannot listen on unix:${path}: a file is there`)
-  if (await isListening(path)) {
+  if (await isListening({ path })) {
     throw new ProxyError('LISTEN_FAILED', `cannot listen on unix:${path}: another process listens there`)
   }
   await unlink(path)
 }
 
-async function isListening(path: string): Promise<boolean> {
-  const socket = connect({ path })
+/** Whether somebody takes connections at `address`. @param stop ends the wait for one that says nothing, and counts as no */
+export async function isListening(address: HostPort | { path: string }, stop?: AbortSignal): Promise<boolean> {
+  const socket = connect(address)
   try {
-    await once(socket, 'connect')
+    await once(socket, 'connect', { signal: stop })
     return true
   } catch {
     return false

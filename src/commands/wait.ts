@@ -1,8 +1,7 @@
 /** `mysql-iam-proxy wait`: returns when another process of ours is ready, for start-up order. */
-import { once } from 'node:events'
-import { connect } from 'node:net'
 import { parseListen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
+import { isListening } from '../listen.ts'
 import type { Settings } from '../options.ts'
 
 const LOOK_AGAIN_AFTER = 100
@@ -36,13 +35,5 @@ async function answersStartup(admin: string): Promise<boolean> {
 async function takesConnections(listen: string): Promise<boolean> {
   const address = parseListen(listen)
   if ('systemd' in address) return true // the socket was there before the proxy
-  const socket = connect(address)
-  try {
-    await once(socket, 'connect', { signal: AbortSignal.timeout(2_000) })
-    return true
-  } catch {
-    return false
-  } finally {
-    socket.destroy()
-  }
+  return await isListening(address, AbortSignal.timeout(2_000))
 }

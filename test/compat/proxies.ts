@@ -2,13 +2,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { createAuthority } from '../../src/demo/certificates.ts'
 import { formatHostPort } from '../../src/endpoint.ts'
+import { isListening } from '../../src/listen.ts'
 import { optionNames } from '../../src/options.ts'
+import { freePort } from '../support/free-port.ts'
 import { type Route, SHORT_KEEPALIVE } from './behaviours.ts'
 import type { Server } from './servers.ts'
 
@@ -132,7 +133,8 @@ async function startProxy(server: Server, command: string[], address: Address): 
   running.add(child)
   const exit = once(child, 'exit')
   const deadline = Date.now() + 20_000
-  while (!(await accepts(address))) {
+  const listening = address.socket ? { path: address.socket } : address
+  while (!(await isListening(listening))) {
     if (child.exitCode !== null || Date.now() > deadline) throw new Error(`no proxy with ${args.join(' ')}`)
     await sleep(50)
   }
@@ -144,25 +146,4 @@ async function startProxy(server: Server, command: string[], address: Address): 
     clearTimeout(timer)
     running.delete(child)
   }
-}
-
-async function accepts({ host, port, socket: path }: Address): Promise<boolean> {
-  const socket = path ? connect(path) : connect(port, host)
-  try {
-    await once(socket, 'connect')
-    return true
-  } catch {
-    return false
-  } finally {
-    socket.destroy()
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
