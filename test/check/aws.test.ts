@@ -1,9 +1,8 @@
-import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { type Test, test } from 'tap'
 import type { ProxyOptions } from '../../src/index.ts'
 import { type Answer, type AwsApi, identity, startAwsApi } from '../support/aws-api.ts'
 import { type Checked, failsWith, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
+import { freePort } from '../support/free-port.ts'
 import {
   ACCESS_DENIED,
   type Script,
@@ -112,16 +111,7 @@ async function setUp(t: Test, answers: AwsApi['answers']): Promise<AwsApi> {
   return await startAwsApi(t, { GetCallerIdentity: identity(ROLE), ...answers })
 }
 
-/** localhost is an alias for the load balancer here; nobody listens on its port, where the walk ends if it comes so far. */
-async function closedPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
+/** In these tests localhost is an alias for the load balancer: nobody listens on its port, where the walk ends if it comes so far. */
 function look(t: Test, options: Partial<ProxyOptions>): Promise<Checked> {
   return runCheck(t, { aws: true, options })
 }
@@ -173,7 +163,7 @@ test('what RDS says, of every kind of endpoint', async t => {
   for (const [name, rdsEndpoint, answers, id, action] of cases) {
     await t.test(name, async t => {
       const api = await setUp(t, answers)
-      const checked = await look(t, { rdsEndpoint, connect: `localhost:${await closedPort()}` })
+      const checked = await look(t, { rdsEndpoint, connect: `localhost:${await freePort()}` })
       t.match(factsOf(checked, 'AWS: database'), { 'resource id': id, 'IAM authentication': 'on' })
       t.ok(api.requests.some(request => request.action === action))
     })
@@ -181,7 +171,7 @@ test('what RDS says, of every kind of endpoint', async t => {
 })
 
 test('a database that is not there, not up, or takes no tokens', async t => {
-  const connect = `localhost:${await closedPort()}`
+  const connect = `localhost:${await freePort()}`
   await t.test('IAM authentication is off', async t => {
     await setUp(t, { DescribeDBInstances: instance({ iam: false }) })
     failsWith(t, await look(t, { connect }), 'AWS: database', 'IAM_AUTHENTICATION_OFF', [
@@ -221,7 +211,7 @@ test('a database that is not there, not up, or takes no tokens', async t => {
 
 test('what the credentials may not see is told, and the walk goes on', async t => {
   await setUp(t, {})
-  const checked = await look(t, { connect: `localhost:${await closedPort()}` })
+  const checked = await look(t, { connect: `localhost:${await freePort()}` })
   t.same(
     warningsOf(checked).map(({ code, message }) => [code, /\S+:\S+$/.exec(message)?.[0]]),
     [
@@ -233,7 +223,7 @@ test('what the credentials may not see is told, and the walk goes on', async t =
 })
 
 test('the load balancer', async t => {
-  const port = await closedPort()
+  const port = await freePort()
   const options = { rdsEndpoint: `127.0.0.1:${port}`, region: 'eu-west-1', connect: `localhost:${port}` }
   const rds = { DescribeDBInstances: instance() }
 

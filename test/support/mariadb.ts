@@ -4,7 +4,6 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { accessSync, constants } from 'node:fs'
 import { chmod, lstat, mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import mysql from 'mysql2/promise'
 import { createAuthority } from '../../src/demo/certificates.ts'
+import { freePort } from './free-port.ts'
 import type { Credentials } from './token.ts'
 
 export type { Credentials } from './token.ts'
@@ -315,15 +315,6 @@ async function stopServer(child: ChildProcess): Promise<void> {
   const exit = once(child, 'exit')
   child.stdin!.end()
   await exit
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 // ---- what starts have in common, made once: the compiled plugin and an initialised data directory ----
