@@ -3,13 +3,7 @@ import type { ProxyOptions } from '../../src/index.ts'
 import { type Answer, type AwsApi, identity, startAwsApi } from '../support/aws-api.ts'
 import { type Checked, failsWith, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
 import { freePort } from '../support/free-port.ts'
-import {
-  ACCESS_DENIED,
-  type Script,
-  startScriptedUpstream,
-  testCertificates,
-  untilResponse,
-} from '../support/scripted-upstream.ts'
+import { refuseLogin, startScriptedUpstream, testCertificates } from '../support/scripted-upstream.ts'
 
 const ROLE = 'arn:aws:sts::123456789012:assumed-role/rds-connect/session'
 const IN_REGION = 'abcdefghijkl.eu-west-1.rds.amazonaws.com'
@@ -301,12 +295,7 @@ test('a refused login: the policy has the resource id, also without --aws', asyn
     await t.test(id, async t => {
       await setUp(t, answers)
       const certificate = await authority.issue({ names: [rdsEndpoint] })
-      const refuse: Script = async peer => {
-        await untilResponse(peer, {}, certificate)
-        peer.send(ACCESS_DENIED)
-        peer.close()
-      }
-      const upstream = await startScriptedUpstream(t, [refuse])
+      const upstream = await startScriptedUpstream(t, [refuseLogin(certificate)])
       const checked = await runCheck(t, { options: { rdsEndpoint, connect: upstream.address } })
       const arn = `arn:aws:rds-db:eu-west-1:123456789012:dbuser:${id}/iam_user`
       failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [new RegExp(`"Resource": ?"${arn}"`)])

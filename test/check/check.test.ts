@@ -15,6 +15,7 @@ import {
   greeting,
   greetingWithout,
   RDS_HOST,
+  refuseLogin,
   type Script,
   startScriptedUpstream,
   testCertificates,
@@ -332,12 +333,7 @@ test('the policy is JSON to copy, with the ARN of this very user', async t => {
       await startAwsApi(t, { GetCallerIdentity: identity(arn) })
       const { authority } = await testCertificates()
       const certificate = await authority.issue({ names: [rdsEndpoint] })
-      const script: Script = async peer => {
-        await untilResponse(peer, {}, certificate)
-        peer.send(ACCESS_DENIED)
-        peer.close()
-      }
-      const upstream = await startScriptedUpstream(t, [script])
+      const upstream = await startScriptedUpstream(t, [refuseLogin(certificate)])
       const checked = await runCheck(t, { options: { rdsEndpoint, connect: upstream.address } })
       failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [/rds-db:connect/])
       t.same(policyIn(t, checked.text), policyOf(expected), 'on the terminal')
@@ -382,12 +378,7 @@ test('certificates', async t => {
   for (const [name, certificate, code, says] of cases) {
     await t.test(name, async t => {
       setEnvironment(t)
-      const upstream = await startScriptedUpstream(t, [
-        async peer => {
-          await untilResponse(peer, {}, certificate)
-          peer.send(ACCESS_DENIED)
-        },
-      ])
+      const upstream = await startScriptedUpstream(t, [refuseLogin(certificate)])
       const checked = await runCheck(t, { options: { connect: upstream.address } })
       failsWith(t, checked, 'TLS', code, says)
       await checkEnded(t, upstream)
@@ -399,12 +390,7 @@ test('certificates', async t => {
 
   await t.test('that ends soon', async t => {
     setEnvironment(t)
-    const upstream = await startScriptedUpstream(t, [
-      async peer => {
-        await untilResponse(peer, {}, soon)
-        peer.send(ACCESS_DENIED)
-      },
-    ])
+    const upstream = await startScriptedUpstream(t, [refuseLogin(soon)])
     const checked = await runCheck(t, { options: { connect: upstream.address } })
     t.match(warningsOf(checked), [{ code: 'AWS_UNREACHABLE' }, { code: 'TLS_EXPIRES_SOON', message: /in 9 days/ }])
   })

@@ -4,7 +4,7 @@ import { check } from '../../src/check/check.ts'
 import { jsonReporter, terminalReporter } from '../../src/check/report.ts'
 import type { Finding, Reporter, StepResult } from '../../src/check/walk.ts'
 import { ERRORS, type ErrorCode, type ProxyOptions } from '../../src/index.ts'
-import { ACCESS_DENIED, RDS_HOST, type Script, testCertificates, untilResponse } from './scripted-upstream.ts'
+import { RDS_HOST, refuseLogin, testCertificates } from './scripted-upstream.ts'
 
 export interface Checked {
   /** as on a terminal of 80 columns, without colours */
@@ -139,8 +139,4 @@ export function warningsOf({ json }: Checked): Finding[] {
 }
 
 /** What the server sees first: somebody looks at its certificate, and leaves with a login to refuse. */
-export const lookedAt: Script = async peer => {
-  await untilResponse(peer)
-  peer.send(ACCESS_DENIED)
-  peer.close()
-}
+export const lookedAt = refuseLogin()

@@ -255,6 +255,15 @@ function refuseInClear(peer: Peer): never {
   throw new PeerLeft()
 }
 
+/** Refuses a login, which it has seen whole. */
+export function refuseLogin(certificate?: Certificate): Script {
+  return async peer => {
+    await untilResponse(peer, {}, certificate)
+    peer.send(ACCESS_DENIED)
+    peer.close()
+  }
+}
+
 /** Lets a login in whichever way its token comes, and answers every command with OK. */
 export const goodLogin: Script = async peer => {
   const response = await untilResponse(peer)
