@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -6,15 +5,7 @@ import { tmpdir } from 'node:os'
 import mysql, { type RowDataPacket } from 'mysql2/promise'
 import { type Test, test } from 'tap'
 import { type DemoOptions, runDemo } from '../../src/commands/demo.ts'
-
-const hasServer = ['mariadbd', 'mysqld'].some(name => {
-  try {
-    execFileSync('sh', ['-c', `PATH=$PATH:/usr/sbin:/usr/libexec command -v ${name}`])
-    return true
-  } catch {
-    return false
-  }
-})
+import { ensureProgram } from '../support/packages.ts'
 
 /** Runs the demo until it says that it stays up; `end` is Ctrl-C. */
 async function start(t: Test, options: Partial<DemoOptions> = {}) {
@@ -69,7 +60,8 @@ test('with the built-in backend', async t => {
   await t.rejects(mysql.createConnection({ host: '127.0.0.1', port, user: 'iam_user' }), /ECONNREFUSED/)
 })
 
-test('with a real server', { skip: !hasServer && 'neither MariaDB nor MySQL is here' }, async t => {
+test('with a real server', async t => {
+  await ensureProgram('mariadbd', 'mariadb-server')
   const before = leftovers()
   const { lines, port, end } = await start(t)
   checkLines(t, lines)
