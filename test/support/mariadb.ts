@@ -2,16 +2,17 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { chmod, lstat, mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import mysql from 'mysql2/promise'
 import { createAuthority } from '../../src/demo/certificates.ts'
 import { freePort } from './free-port.ts'
+import { ensurePackages, env, findProgram, updateLists } from './packages.ts'
 import type { Credentials } from './token.ts'
 
 export type { Credentials } from './token.ts'
@@ -75,12 +76,6 @@ const region = 'ap-northeast-1'
 const packages = ['mariadb-server', 'mariadb-client', 'gcc', 'libc6-dev']
 const isRoot = process.getuid?.() === 0
 const pluginSource = fileURLToPath(new URL('mariadb-plugin/auth_rds_iam.c', import.meta.url))
-// for cp, id and the like: messages in English, and /usr/sbin, which is not on everybody's PATH
-const env = {
-  ...process.env,
-  LC_ALL: 'C',
-  PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`,
-}
 
 /** The server that test/support/run.ts has started, or else one of the test's own. */
 export async function realServer(t: { teardown(stop: () => Promise<void>): unknown }): Promise<RealServer> {
@@ -93,7 +88,7 @@ export async function realServer(t: { teardown(stop: () => Promise<void>): unkno
 
 /** A server in a directory of its own, which goes with it. It ends when this process does, however it ends. */
 export async function startMariadb(options: StartOptions = {}): Promise<RealServer> {
-  await ensurePackages()
+  await ensurePackages('a MariaDB server and a C compiler', hasPrograms, packages)
   const prepared = await prepare()
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-server-'))
   try {
@@ -274,7 +269,7 @@ exit $status
 
 async function spawnServer(directory: string, launcher: readonly string[]): Promise<ChildProcess> {
   const output = await open(join(directory, 'error.log'), 'a')
-  const command = [...launcher, find('mariadbd')!, `--defaults-file=${join(directory, 'my.cnf')}`]
+  const command = [...launcher, findProgram('mariadbd')!, `--defaults-file=${join(directory, 'my.cnf')}`]
   if (isRoot) command.push('--user=mysql')
   const child = spawn('sh', ['-c', guardian, 'sh', ...command], {
     env: {
@@ -320,7 +315,7 @@ async function stopServer(child: ChildProcess): Promise<void> {
 // ---- what starts have in common, made once: the compiled plugin and an initialised data directory ----
 
 async function prepare(): Promise<string> {
-  const { stdout: version } = await run(find('mariadbd')!, ['--no-defaults', '--version'])
+  const { stdout: version } = await run(findProgram('mariadbd')!, ['--no-defaults', '--version'])
   const source = await readFile(pluginSource)
   const key = hash(version, source, logSize)
   const root = join(tmpdir(), `mysql-iam-proxy-test-${process.getuid?.() ?? 'x'}`)
@@ -337,7 +332,7 @@ async function prepare(): Promise<string> {
     if (isRoot) init.push('--user=mysql')
     await Promise.all([
       run('cc', [...flags, '-o', join(directory, 'auth_rds_iam.so'), pluginSource]),
-      run(find('mariadb-install-db')!, init),
+      run(findProgram('mariadb-install-db')!, init),
     ])
   })
 }
@@ -387,52 +382,9 @@ test -e usr/include/mariadb/server/mysql/plugin_auth.h`
   return join(directory, 'usr/include/mariadb/server')
 }
 
-// ---- packages ----
-
-const updateLists = 'ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || apt-get update -q'
-
-async function ensurePackages(): Promise<void> {
-  if (programsPresent()) return
-  const install = `apt-get install -y --no-install-recommends ${packages.join(' ')}`
-  if (!isRoot) throw new Error(`The tests need a MariaDB server. Please run as root: ${install}`)
-  // Whoever waits for the lock finds everything installed, and apt-get has nothing more to do. The policy keeps the
-  // package from starting a server of its own.
-  const script = `${updateLists}
-policy=/usr/sbin/policy-rc.d
-if ! [ -e $policy ]; then
-  trap 'rm -f $policy' EXIT
-  printf '#!/bin/sh\\nexit 101\\n' >$policy
-  chmod 755 $policy
-fi
-${install}`
-  await run('flock', ['/run/mysql-iam-proxy-test.lock', 'sh', '-ec', script], {
-    env: { ...env, DEBIAN_FRONTEND: 'noninteractive' },
-  })
-  if (!programsPresent()) throw new Error(`No mariadbd or cc, even after: ${install}`)
-}
-
-function programsPresent(): boolean {
-  return ['mariadbd', 'mariadb-install-db', 'cc'].every(name => find(name) !== undefined) && hasLibcHeaders()
-}
-
-function hasLibcHeaders(): boolean {
-  return isReadable('/usr/include/stdio.h')
-}
-
-function find(program: string): string | undefined {
-  return env.PATH.split(delimiter)
-    .filter(directory => directory !== '')
-    .map(directory => join(directory, program))
-    .find(path => isReadable(path))
-}
-
-function isReadable(path: string): boolean {
-  try {
-    accessSync(path, constants.R_OK)
-    return true
-  } catch {
-    return false
-  }
+function hasPrograms(): boolean {
+  const programs = ['mariadbd', 'mariadb-install-db', 'cc']
+  return programs.every(name => findProgram(name) !== undefined) && existsSync('/usr/include/stdio.h')
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -6,46 +6,55 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-// messages in English, and /usr/sbin, which is not on everybody's PATH
-const env = {
+/** Messages in English, and /usr/sbin, which is not on everybody's PATH. */
+export const env = {
   ...process.env,
   LC_ALL: 'C',
   PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`,
-  DEBIAN_FRONTEND: 'noninteractive',
 }
 
-// The lock is that of mariadb.ts: apt-get serves one at a time. The policy keeps packages from starting services. Lists
-// that have grown old name packages that are no longer there.
+/** Shell: fetches apt's lists where there are none. */
+export const updateLists = 'ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || apt-get update -q'
+
+// The policy keeps packages from starting services. Lists that have grown old name packages that are no longer there.
 const script = `
-ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || apt-get update -q
+${updateLists}
 policy=/usr/sbin/policy-rc.d
 if ! [ -e $policy ]; then
   trap 'rm -f $policy' EXIT
   printf '#!/bin/sh\\nexit 101\\n' >$policy
   chmod 755 $policy
 fi
-install="apt-get install -y --no-install-recommends $1"
-$install || { apt-get update -q && $install; }`
+install() { apt-get install -y --no-install-recommends "$@"; }
+install "$@" || { apt-get update -q && install "$@"; }`
 
 /**
- * The path of `program`. Where it is missing, root installs the Debian package that has it.
+ * Where `isPresent` says no, root installs Debian's packages.
+ * @param what is needed, for people
  * @throws Error that says what to install
  */
-export async function ensureProgram(program: string, debianPackage: string): Promise<string> {
-  const present = find(program)
-  if (present) return present
-  const advice = `The tests need ${program}. Please run as root: apt-get install ${debianPackage}`
+export async function ensurePackages(what: string, isPresent: () => boolean, packages: string[]): Promise<void> {
+  if (isPresent()) return
+  const advice = `The tests need ${what}. Please run as root: apt-get install ${packages.join(' ')}`
   if (process.getuid?.() !== 0) throw new Error(advice)
-  await run('flock', ['/run/mysql-iam-proxy-test.lock', 'sh', '-ec', script, 'sh', debianPackage], { env })
-  const installed = find(program)
-  if (!installed) throw new Error(advice)
-  return installed
+  // apt-get serves one at a time. Whoever waits for the lock finds everything installed, and there is nothing more to do.
+  await run('flock', ['/run/mysql-iam-proxy-test.lock', 'sh', '-ec', script, 'sh', ...packages], {
+    env: { ...env, DEBIAN_FRONTEND: 'noninteractive' },
+    maxBuffer: 64 << 20,
+  })
+  if (!isPresent()) throw new Error(advice)
 }
 
-function find(program: string): string | undefined {
+/** The path of `program`, whose Debian package is installed where it is missing. @throws Error that says what to install */
+export async function ensureProgram(program: string, debianPackage: string): Promise<string> {
+  await ensurePackages(program, () => findProgram(program) !== undefined, [debianPackage])
+  return findProgram(program)!
+}
+
+export function findProgram(name: string): string | undefined {
   return env.PATH.split(delimiter)
     .filter(directory => directory !== '')
-    .map(directory => join(directory, program))
+    .map(directory => join(directory, name))
     .find(isExecutable)
 }
 
