@@ -4,17 +4,7 @@ import { once } from 'node:events'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_NATIVE_PASSWORD } from '../src/protocol/auth.ts'
-import {
-  CLIENT_LOCAL_FILES,
-  CLIENT_LONG_PASSWORD,
-  CLIENT_MULTI_RESULTS,
-  CLIENT_PLUGIN_AUTH,
-  CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
-  CLIENT_PROTOCOL_41,
-  CLIENT_SECURE_CONNECTION,
-  CLIENT_SSL,
-  CLIENT_TRANSACTIONS,
-} from '../src/protocol/capabilities.ts'
+import { CLIENT_LOCAL_FILES, CLIENT_SSL } from '../src/protocol/capabilities.ts'
 import {
   AUTH_MORE_DATA,
   AUTH_SWITCH_REQUEST,
@@ -26,6 +16,7 @@ import {
   parseERR_Packet,
   parseHandshakeV10,
 } from '../src/protocol/packets.ts'
+import { PLAIN_CLIENT } from '../test/support/capabilities.ts'
 
 /** A way to the server, and the account that goes it. */
 export interface Route {
@@ -53,15 +44,7 @@ export interface Client {
 const HEADER_LENGTH = 4
 const RECEIVE_BUFFER = 256 * 1024
 const FULL_AUTHENTICATION = 4
-const CAPABILITIES =
-  CLIENT_LONG_PASSWORD |
-  CLIENT_LOCAL_FILES |
-  CLIENT_PROTOCOL_41 |
-  CLIENT_TRANSACTIONS |
-  CLIENT_SECURE_CONNECTION |
-  CLIENT_MULTI_RESULTS |
-  CLIENT_PLUGIN_AUTH |
-  CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+const CAPABILITIES = PLAIN_CLIENT | CLIENT_LOCAL_FILES
 
 /** Connects and logs in. */
 export async function logIn(route: Route): Promise<Client> {

@@ -13,17 +13,10 @@ import {
   CLIENT_CONNECT_WITH_DB,
   CLIENT_DEPRECATE_EOF,
   CLIENT_LOCAL_FILES,
-  CLIENT_LONG_PASSWORD,
-  CLIENT_MULTI_RESULTS,
   CLIENT_MULTI_STATEMENTS,
-  CLIENT_PLUGIN_AUTH,
-  CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
-  CLIENT_PROTOCOL_41,
   CLIENT_PS_MULTI_RESULTS,
-  CLIENT_SECURE_CONNECTION,
   CLIENT_SESSION_TRACK,
   CLIENT_SSL,
-  CLIENT_TRANSACTIONS,
 } from '../src/protocol/capabilities.ts'
 import {
   encodeComChangeUser,
@@ -31,6 +24,7 @@ import {
   encodeSSLRequest,
   parseERR_Packet,
 } from '../src/protocol/packets.ts'
+import { PLAIN_CLIENT } from './support/capabilities.ts'
 import { type RealServer, realServer, startMariadb } from './support/mariadb.ts'
 import {
   COM_INIT_DB,
@@ -525,15 +519,7 @@ function loginAs({ greeting }: RawClient, user: string, auth: Buffer, more: numb
 }
 
 function requestFields(more: number) {
-  const capabilities =
-    CLIENT_LONG_PASSWORD |
-    CLIENT_PROTOCOL_41 |
-    CLIENT_TRANSACTIONS |
-    CLIENT_SECURE_CONNECTION |
-    CLIENT_MULTI_RESULTS |
-    CLIENT_PLUGIN_AUTH |
-    CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
-  return { capabilities: capabilities | more, maxPacketSize: 1 << 30, charset: 45, reserved: Buffer.alloc(23) }
+  return { capabilities: PLAIN_CLIENT | more, maxPacketSize: 1 << 30, charset: 45, reserved: Buffer.alloc(23) }
 }
 
 /** Past the proxy, inside TLS, as the account with a password. The result of the login is left to be read. */

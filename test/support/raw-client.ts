@@ -4,15 +4,6 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import mysql from 'mysql2/promise'
 import { createProxy, type HostPort, type Logger, type ProxyOptions } from '../../src/index.ts'
 import {
-  CLIENT_LONG_PASSWORD,
-  CLIENT_MULTI_RESULTS,
-  CLIENT_PLUGIN_AUTH,
-  CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
-  CLIENT_PROTOCOL_41,
-  CLIENT_SECURE_CONNECTION,
-  CLIENT_TRANSACTIONS,
-} from '../../src/protocol/capabilities.ts'
-import {
   ERR,
   encodeHandshakeResponse41,
   type HandshakeV10,
@@ -20,6 +11,7 @@ import {
   parseERR_Packet,
   parseHandshakeV10,
 } from '../../src/protocol/packets.ts'
+import { PLAIN_CLIENT } from './capabilities.ts'
 import type { RealServer } from './mariadb.ts'
 
 export interface LogLine {
@@ -122,18 +114,10 @@ export async function logInRaw(address: HostPort): Promise<RawClient> {
   return client
 }
 
-/** A HandshakeResponse41 as iam_user without a password. Result sets have their EOF_Packets. */
+/** A HandshakeResponse41 as iam_user without a password. */
 export function loginPacket({ greeting }: RawClient): Buffer {
-  const capabilities =
-    CLIENT_LONG_PASSWORD |
-    CLIENT_PROTOCOL_41 |
-    CLIENT_TRANSACTIONS |
-    CLIENT_SECURE_CONNECTION |
-    CLIENT_MULTI_RESULTS |
-    CLIENT_PLUGIN_AUTH |
-    CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
   const response = encodeHandshakeResponse41({
-    capabilities,
+    capabilities: PLAIN_CLIENT,
     maxPacketSize: 1 << 30,
     charset: 45, // utf8mb4_general_ci
     reserved: Buffer.alloc(23),
