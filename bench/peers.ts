@@ -3,11 +3,12 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { mkdtemp, writeFile } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { formatHostPort, type HostPort } from '../src/endpoint.ts'
 import { freePort } from '../test/support/free-port.ts'
+import { findProgram } from '../test/support/packages.ts'
 import type { Route } from './client.ts'
 import type { Server } from './server.ts'
 
@@ -175,12 +176,6 @@ async function start(
       clearTimeout(kill)
     },
   }
-}
-
-/** Also where an ordinary user's PATH does not look. */
-export function findProgram(name: string): string | undefined {
-  const directories = [...(process.env.PATH ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']
-  return directories.map(directory => join(directory, name)).find(path => existsSync(path))
 }
 
 export function versionOf(name: string): string | undefined {

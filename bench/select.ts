@@ -1,9 +1,10 @@
 /** Short queries over few to many connections, by sysbench. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { findProgram } from '../test/support/packages.ts'
 import type { Route } from './client.ts'
 import { compare, number } from './compare.ts'
-import { findProgram, type Peer, type PeerSettings, usageOf } from './peers.ts'
+import { type Peer, type PeerSettings, usageOf } from './peers.ts'
 import { DATABASE, type Server, withConnections } from './server.ts'
 
 const THREADS = [1, 8, 32, 128]

@@ -1,8 +1,8 @@
 /** Gets clients onto this machine: into a cache of their own, or as Debian packages. What fails says why. */
 import { execFile } from 'node:child_process'
-import { accessSync, constants, existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
@@ -31,20 +31,6 @@ export async function run(program: string, args: string[], env: NodeJS.ProcessEn
     const last = (said.find(line => /error|^E:/i.test(line)) ?? said.at(-1) ?? '').slice(0, 300)
     throw new Error(`${program} ${args[0] ?? ''} failed: ${last || (error as Error).message}`)
   }
-}
-
-export function findProgram(name: string): string | undefined {
-  return `${process.env['PATH']}:/usr/sbin:/usr/bin`
-    .split(delimiter)
-    .map(directory => join(directory, name))
-    .find(path => {
-      try {
-        accessSync(path, constants.X_OK)
-        return true
-      } catch {
-        return false
-      }
-    })
 }
 
 let aptQueue: Promise<unknown> = Promise.resolve()

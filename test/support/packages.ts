@@ -51,6 +51,7 @@ export async function ensureProgram(program: string, debianPackage: string): Pro
   return findProgram(program)!
 }
 
+/** Its path: on the PATH, or where an ordinary user's does not look. */
 export function findProgram(name: string): string | undefined {
   return env.PATH.split(delimiter)
     .filter(directory => directory !== '')
