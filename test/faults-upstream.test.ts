@@ -2,6 +2,8 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import { type Test, test } from 'tap'
+import { ERRORS } from '../src/index.ts'
+import { silent } from '../src/log.ts'
 import * as flags from '../src/protocol/capabilities.ts'
 import { freePort } from './support/free-port.ts'
 import {
@@ -29,10 +31,10 @@ import {
   greetingWithout,
   OK,
   packet,
+  refuseLogin,
   type Script,
   serveCommands,
   startScriptedUpstream,
-  testCertificates,
   untilResponse,
   wait,
 } from './support/scripted-upstream.ts'
@@ -453,6 +455,22 @@ test('the upstream leaves between its greeting and the answer of the client', as
   }
 })
 
+test('a bug of ours is told to the client, and ends the connection to the upstream', async t => {
+  const upstream = await startScriptedUpstream(t, [goodLogin])
+  const logged: object[] = []
+  const logger = {
+    ...silent,
+    info(_fields: object, message: string) {
+      if (message === 'session started') throw new TypeError('a bug')
+    },
+    error: (fields: object) => logged.push(fields),
+  }
+  const { address } = await startProxy(t, { connect: upstream.address, logger })
+  checkOutcome(t, await logIn(t, address), { ...ERRORS.INTERNAL, code: 'INTERNAL', says: [/a bug/] })
+  t.match(logged, [{ code: 'INTERNAL', stack: /TypeError: a bug/ }])
+  await checkEnded(t, upstream)
+})
+
 test('mysql2 reads a refusal before and after the greeting', async t => {
   const upstream = await startScriptedUpstream(t, [
     async peer => peer.send(err(1040, undefined, 'Too many connections')),
@@ -671,14 +689,10 @@ test('close() ends a session whose upstream says nothing', async t => {
 })
 
 test('many failing logins at a time leave nothing behind', async t => {
-  const { certificate } = await testCertificates()
   const ends: Script[] = [
     async peer => peer.reset(),
     async peer => peer.sendRaw('SSH-2.0-OpenSSH_9.6\r\n'),
-    async peer => {
-      await untilResponse(peer, {}, certificate)
-      peer.send(ACCESS_DENIED)
-    },
+    refuseLogin(),
     async peer => {
       peer.send(greeting())
       await peer.expect()
