@@ -23,6 +23,7 @@ import {
   greeting,
   OK,
   packet,
+  refuseLogin,
   type Script,
   type ScriptedUpstream,
   serveCommands,
@@ -272,12 +273,7 @@ for (const way of ['FIN', 'RST'] as const) {
 }
 
 test('a client that has ended its side still reads why it was refused', async t => {
-  const upstream = await startScriptedUpstream(t, [
-    async peer => {
-      await untilResponse(peer)
-      peer.send(ACCESS_DENIED)
-    },
-  ])
+  const upstream = await startScriptedUpstream(t, [refuseLogin()])
   const { address } = await startProxy(t, { connect: upstream.address, tokenInHandshake: 'always' })
   const client = await connectRaw(t, address)
   await client.greeting()
@@ -288,10 +284,7 @@ test('a client that has ended its side still reads why it was refused', async t 
 
 test('a client that has sent more than its answer still reads why it was refused', async t => {
   const scripts: Record<string, Script> = {
-    'by the upstream': async peer => {
-      await untilResponse(peer)
-      peer.send(ACCESS_DENIED)
-    },
+    'by the upstream': refuseLogin(),
     'before TLS': async peer => {
       peer.send(greeting())
       await peer.expect()

@@ -1,11 +1,10 @@
-import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { type Test, test } from 'tap'
 import { createAuthority } from '../../src/demo/certificates.ts'
 import type { ErrorCode } from '../../src/index.ts'
 import { CLIENT_SSL } from '../../src/protocol/capabilities.ts'
 import { identity, startAwsApi } from '../support/aws-api.ts'
 import { failsWith, lookedAt, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
+import { freePort } from '../support/free-port.ts'
 import { realServer } from '../support/mariadb.ts'
 import { checkEnded, hasToken } from '../support/proxy.ts'
 import {
@@ -150,11 +149,7 @@ test('a name that DNS does not know', async t => {
 
 test('a closed port', async t => {
   setEnvironment(t)
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
+  const port = await freePort()
   const checked = await runCheck(t, { options: { connect: `127.0.0.1:${port}` } })
   failsWith(t, checked, 'TCP', 'DIAL_REFUSED', [
     new RegExp(`127\\.0\\.0\\.1 needs a TCP listener on ${port}`),
