@@ -247,9 +247,9 @@ export function hasToken({ clear, decrypted }: Connection): boolean {
   return SECRETS.test(clear.toString('latin1')) || SECRETS.test(decrypted.toString('latin1'))
 }
 
-/** Nothing stays open. */
+/** Nothing stays open; a server that says nothing has two seconds to refuse the login that it is left with. */
 export async function checkEnded(t: Test, { connections }: ScriptedUpstream): Promise<void> {
-  t.ok(await until(() => connections.every(({ ended }) => ended)), 'the upstream connection ends')
+  t.ok(await until(() => connections.every(({ ended }) => ended), 6_000), 'the upstream connection ends')
 }
 
 /** A real client logs in and is served. */
