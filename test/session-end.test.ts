@@ -46,9 +46,9 @@ test('how sessions end', async t => {
   await t.test('a client that does not close after its server has keeps nothing open', async t => {
     const proxy = await startProxy(t, server)
     const client = await logInRaw(proxy)
-    client.socket.resume()
+    const end = once(client.socket.resume(), 'end')
     await server.query(`KILL CONNECTION ${client.greeting.threadId}`)
-    await once(client.socket, 'end')
+    await end
     await until('the session has ended', () => sessionsEnded(proxy).length === 1, 7_000)
     t.match(sessionsEnded(proxy), [{ endedBy: 'upstream' }])
     client.socket.destroy()
