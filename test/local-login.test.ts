@@ -27,6 +27,7 @@ import { type RealServer, startMariadb } from './support/mariadb.ts'
 import {
   connect,
   loginPacket,
+  type RawClient,
   readPacket,
   sendPacket,
   startProxy,
@@ -257,22 +258,29 @@ test('TLS for clients', async t => {
     t.pass()
   })
   await t.test('plaintext behind the SSLRequest is not taken for what came inside TLS', async t => {
-    const client = await startTlsRaw(proxy, Buffer.from([1, 0, 0, 0, 1]))
+    const before = proxy.log.length
+    const client = await startTlsRaw(proxy, greeted => {
+      const login = loginPacket(greeted)
+      login[3] = 2 // the sequence id that it would have inside TLS
+      return login
+    })
     await once(client.resume(), 'close')
-    t.pass('the connection ends')
+    await until('it is in the log', () => proxy.log.length > before)
+    t.match(proxy.log.slice(before), [{ fields: { code: 'CLIENT_TLS_FAILED' } }])
   })
 })
 
 /** A client that has sent its SSLRequest, with `behind` in the same segment. */
-async function startTlsRaw(proxy: TestProxy, behind = Buffer.alloc(0)) {
+async function startTlsRaw(proxy: TestProxy, behind?: (greeted: RawClient) => Buffer) {
   const socket = connectTcp({ host: proxy.host, port: proxy.port })
   socket.on('error', () => undefined)
   await once(socket, 'connect')
-  const { capabilities, charset } = parseHandshakeV10(await readPacket(socket))
+  const greeting = parseHandshakeV10(await readPacket(socket))
+  const { capabilities, charset } = greeting
   if (!has(capabilities, CLIENT_SSL)) throw new Error('TLS is not offered')
   const request = encodeSSLRequest({ capabilities, charset, maxPacketSize: 0, reserved: Buffer.alloc(23) })
   const header = Buffer.from([request.length, 0, 0, 1])
-  socket.write(Buffer.concat([header, request, behind]))
+  socket.write(Buffer.concat([header, request, behind?.({ socket, greeting }) ?? Buffer.alloc(0)]))
   return socket
 }
 

@@ -151,17 +151,15 @@ const lastWords = packet('last words')
 test('ping-pong: a small chunk does not wait for more', async t => {
   const { client, upstream, relayed } = await setUp()
   upstream.on('data', chunk => upstream.write(chunk)).on('end', () => upstream.end())
-  const started = performance.now()
-  for (let round = 0; round < 500; round++) {
+  // One that waited for more would come to no end, one that waited a moment for it not within the test's time.
+  for (let round = 0; round < 1_000; round++) {
     const question = packet(`round ${round}`)
     client.write(question)
     const [answer] = (await once(client, 'data')) as [Buffer]
     if (!answer.equals(question)) t.fail(`round ${round}: ${answer}`)
   }
-  const each = (performance.now() - started) / 500
-  t.ok(each < 5, `${each.toFixed(2)} ms a round`)
   client.end()
-  await relayed
+  t.match(await relayed, { by: 'client', error: undefined })
 })
 
 test('what had arrived before the relay began is handed on too', async t => {
