@@ -162,6 +162,24 @@ test('ping-pong: a small chunk does not wait for more', async t => {
   t.match(await relayed, { by: 'client', error: undefined })
 })
 
+test('commands that are cut anywhere, and an end in the middle of a header', async t => {
+  const { client, upstream, relayed } = await setUp()
+  client.setNoDelay()
+  const commands = Buffer.concat([packet('\x03SELECT 1'), packet('', 0), packet('\x0e'), packet('rows', 2)])
+  const pieces = Array.from(commands, byte => Buffer.of(byte))
+  for (let cut = 1; cut < commands.length; cut++) pieces.push(commands.subarray(0, cut), commands.subarray(cut))
+  pieces.push(commands.subarray(0, 3))
+  const received = readAll(upstream)
+  for (const piece of pieces) {
+    client.write(piece)
+    await sleep(2)
+  }
+  client.end()
+  t.strictSame(await received, Buffer.concat(pieces), 'nothing is lost, doubled or held back')
+  upstream.end()
+  t.match(await relayed, { by: 'client', error: undefined })
+})
+
 test('what had arrived before the relay began is handed on too', async t => {
   const early = Buffer.from('sent before')
   const [client, nearClient] = await socketPair()
