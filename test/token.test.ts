@@ -205,13 +205,19 @@ test('one look-up is shared by all who wait', async t => {
   )
 })
 
-test('credentials are kept', async t => {
+/** Credentials that were looked up once and are good for an hour. */
+async function keepFirst(t: Test) {
   const clock = createClock(t)
-  const { provider, calls, answer } = createProvider()
+  const { provider, ...told } = createProvider()
   const credentials = keepUntilExpiry(provider)
   const first = credentials()
-  answer(expiring('first', 60 * minute))
+  told.answer(expiring('first', 60 * minute))
   await first
+  return { clock, credentials, ...told }
+}
+
+test('credentials are kept', async t => {
+  const { clock, credentials, calls } = await keepFirst(t)
   for (const minutes of [0, 10, 40]) {
     clock.advance(minutes * minute)
     t.equal((await credentials()).accessKeyId, 'first')
@@ -220,12 +226,7 @@ test('credentials are kept', async t => {
 })
 
 test('near their expiry they are renewed in the background', async t => {
-  const clock = createClock(t)
-  const { provider, calls, answer } = createProvider()
-  const credentials = keepUntilExpiry(provider)
-  const first = credentials()
-  answer(expiring('first', 60 * minute))
-  await first
+  const { clock, credentials, calls, answer } = await keepFirst(t)
   clock.advance(57 * minute)
   t.equal((await credentials()).accessKeyId, 'first', 'nobody waits for the renewal')
   t.equal((await credentials()).accessKeyId, 'first')
@@ -237,12 +238,7 @@ test('near their expiry they are renewed in the background', async t => {
 })
 
 test('expired credentials are never used', async t => {
-  const clock = createClock(t)
-  const { provider, calls, answer } = createProvider()
-  const credentials = keepUntilExpiry(provider)
-  const first = credentials()
-  answer(expiring('first', 60 * minute))
-  await first
+  const { clock, credentials, calls, answer } = await keepFirst(t)
   clock.advance(60 * minute)
   const waiting = credentials()
   await settle()
@@ -252,12 +248,7 @@ test('expired credentials are never used', async t => {
 })
 
 test('a renewal that fails leaves the old ones until they end, and is tried again', async t => {
-  const clock = createClock(t)
-  const { provider, calls, answer, fail } = createProvider()
-  const credentials = keepUntilExpiry(provider)
-  const first = credentials()
-  answer(expiring('first', 60 * minute))
-  await first
+  const { clock, credentials, calls, fail } = await keepFirst(t)
   clock.advance(57 * minute)
   await credentials()
   fail(new Error('no network'))
