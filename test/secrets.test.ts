@@ -137,26 +137,29 @@ test('no token, password or key in any output, error or metric', async t => {
   const secrets = {
     'the secret access key': secretAccessKey,
     'the session token': sessionToken!.slice(0, 40),
-    'a token': /X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential/,
+    'a token': 'X-Amz-Credential',
+    'the signature of a token': 'X-Amz-Signature',
     'a local password': LOCAL_PASSWORD,
     'a wrong password': WRONG_PASSWORD,
     'a hashed password': HASHED_PASSWORD,
     'a hash of it': hash.slice(7),
     'the admin token': ADMIN_TOKEN,
-    'a private key': /PRIVATE KEY/,
+    'a private key': 'PRIVATE KEY',
   }
   for (const [name, secret] of Object.entries(secrets)) {
-    for (const form of typeof secret === 'string' ? formsOf(secret) : [secret]) {
-      const found = typeof form === 'string' ? everything.indexOf(form) : everything.search(form)
+    for (const form of formsOf(secret)) {
+      const found = everything.indexOf(form)
       t.equal(found, -1, `${name}: ${found < 0 ? 'nowhere' : everything.slice(Math.max(0, found - 200), found + 100)}`)
     }
   }
 })
 
-/** As it is, and as a Buffer with it comes out of a log: hex, base64, JSON. */
+/** As it is, and as a Buffer with it, at any place, comes out of a log: hex, base64, JSON. */
 function formsOf(secret: string): string[] {
   const bytes = Buffer.from(secret)
-  // whole groups of three bytes, whatever comes behind them
-  const base64 = bytes.subarray(0, bytes.length - (bytes.length % 3)).toString('base64')
-  return [secret, bytes.toString('hex'), base64, [...bytes].join()]
+  // whole groups of three bytes
+  const base64 = [0, 1, 2].map(from =>
+    bytes.subarray(from, bytes.length - ((bytes.length - from) % 3)).toString('base64'),
+  )
+  return [secret, bytes.toString('hex'), ...base64, [...bytes].join()]
 }
