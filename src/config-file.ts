@@ -110,7 +110,9 @@ function localUsersOf(file: Parsed, map: YAMLMap, mistakes: string[]): LocalUser
     if (!name) mistakes.push(`${file.at(user)}: local-users: a user without a name`)
     if (secrets.length !== 1) {
       const what = secrets.length === 0 ? 'needs one of' : 'needs only one of'
-      mistakes.push(`${file.at(user)}: local user ${name}: ${what} password-file, password-env and password-hash`)
+      mistakes.push(
+        `${file.at(user)}: local user ${name ?? 'without a name'}: ${what} password-file, password-env and password-hash`,
+      )
     }
     return {
       name: name ?? '',

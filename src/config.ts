@@ -56,8 +56,11 @@ export async function loadConfig(
 ): Promise<Config> {
   const mistakes: string[] = unknownVariables(environment)
   const above = [flagSource(flags), environmentSource(environment)]
-  const path = above.map(({ value }) => value('config')).find(value => value !== undefined)
-  const file = path === undefined ? undefined : await readFileNamed(String(path), mistakes)
+  const path = above
+    .map(({ value }) => value('config'))
+    .find(value => value !== undefined)
+    ?.toString()
+  const file = path === undefined ? undefined : await readFileNamed(path, mistakes)
   const ofCommand: Source = { value: option => defaults[option], place: option => `--${option}` }
   const below = file ? [file.source, ofCommand] : [ofCommand]
   const settings = settle([...above, ...below], mistakes)
@@ -91,7 +94,7 @@ export async function loadConfig(
   }
   checkEndpoints(found, mistakes)
   if (mistakes.length > 0) {
-    const all = [...new Set(mistakes)].sort((left, right) => lineOf(left) - lineOf(right))
+    const all = [...new Set(mistakes)].sort((left, right) => lineOf(left, path) - lineOf(right, path))
     throw new ProxyError('CONFIG_INVALID', all.join(path === undefined ? '; ' : '\n  '))
   }
   return { settings, endpoints: found }
@@ -127,7 +130,8 @@ function shorthandSource(text: string, index: number, mistakes: string[]): Sourc
   const [endpoint = '', query = ''] = text.split('?', 2)
   const given = new Map(new URLSearchParams(query))
   for (const key of given.keys()) {
-    const isKnown = Object.hasOwn(SHORTHAND, key) || (isOption(key) && !optionSpec(key).perProcess && key !== 'rds-endpoint')
+    const isKnown =
+      Object.hasOwn(SHORTHAND, key) || (isOption(key) && !optionSpec(key).perProcess && key !== 'rds-endpoint')
     if (!isKnown) mistakes.push(`${endpoint}: no option ${key}${didYouMean(key, optionNames)}`)
   }
   const address = `${given.get('address') ?? '127.0.0.1'}:${given.get('port') ?? 3306 + index}`
@@ -143,6 +147,7 @@ function shorthandSource(text: string, index: number, mistakes: string[]): Sourc
 }
 
 /** Of a mistake in the file; what is wrong elsewhere comes first. */
-function lineOf(mistake: string): number {
-  return Number(/^[^ ]+:(\d+): /.exec(mistake)?.[1] ?? 0)
+function lineOf(mistake: string, path: string | undefined): number {
+  if (path === undefined || !mistake.startsWith(`${path}:`)) return 0
+  return Number.parseInt(mistake.slice(path.length + 1), 10) || 0
 }

@@ -9,7 +9,7 @@ import { ProxyError } from '../src/errors.ts'
 const HOST = 'orders.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 
 async function file(t: Test, text: string, name = 'config.yaml'): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-'))
+  const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy test-'))
   t.teardown(() => rm(directory, { recursive: true }))
   const path = join(directory, name)
   await writeFile(path, text)
@@ -110,6 +110,7 @@ test('the shorthand', async t => {
   const [flag] = (await loadConfig({ listen: '127.0.0.1:1' }, [HOST], {})).endpoints
   t.equal(flag!.settings.listen, '127.0.0.1:1')
   await t.rejects(loadConfig({}, [`${HOST}?usr=a`], {}), { message: /no option usr; did you mean user\?/ })
+  await t.rejects(loadConfig({}, [`${HOST}?constructor=a`], {}), { message: /no option constructor/ })
   await t.rejects(loadConfig({}, [`${HOST}?log-level=debug`], {}), { message: /no option log-level/ })
   const [bad] = (await loadConfig({}, [`${HOST}?port=http`], {})).endpoints
   t.equal(bad!.settings.listen, '127.0.0.1:http', 'which is refused when it is listened on')
@@ -147,7 +148,7 @@ endpoint: []
       'config.yaml:9: local user a: needs one of password-file, password-env and password-hash',
       'config.yaml:10: password: no such key; use password-file, password-env or password-hash',
       'config.yaml:11: local-users: a user without a name',
-      'config.yaml:11: local user undefined: needs only one of password-file, password-env and password-hash',
+      'config.yaml:11: local user without a name: needs only one of password-file, password-env and password-hash',
       'config.yaml:15: endpoint: no such key; did you mean endpoints?',
     ],
   )
