@@ -34,8 +34,13 @@ export interface Work {
   behaviours: { id: string; steps: Step[] }[]
 }
 
-/** Milliseconds for one behaviour. */
-const PATIENCE = 60_000
+/** Milliseconds for one behaviour, and for all that a client is given at once. */
+export interface Patience {
+  behaviour: number
+  client: number
+}
+
+const PATIENCE: Patience = { behaviour: 60_000, client: 600_000 }
 
 const running = new Set<ChildProcess>()
 process.on('exit', () => {
@@ -44,17 +49,22 @@ process.on('exit', () => {
 
 /**
  * A program that dies or stands still is started again for what is left.
- * @throws Error when it does not even come to say its version
+ * @throws Error when it does not even come to say its version, or takes too long for all of them
  */
-export async function runClient(client: Command, work: Work): Promise<ClientRun> {
+export async function runClient(client: Command, work: Work, patience: Patience = PATIENCE): Promise<ClientRun> {
   const run: ClientRun = { version: undefined, reports: new Map() }
+  const deadline = Date.now() + patience.client
   let left = work.behaviours
   while (left.length > 0) {
-    const end = await runOnce(client, { ...work, behaviours: left }, run)
+    const end = await runOnce(client, { ...work, behaviours: left }, run, patience, deadline)
     left = left.filter(({ id }) => !run.reports.has(id))
     const [culprit, ...rest] = left
     if (!culprit) break
     if (run.version === undefined) throw new Error(end)
+    if (Date.now() >= deadline) {
+      const which = work.direct ? 'directly' : 'through the proxy'
+      throw new Error(`stopped after ${patience.client / 1_000} s ${which}, at ${culprit.id}, ${left.length} left`)
+    }
     run.reports.set(culprit.id, { error: [0, '', end] })
     left = rest
   }
@@ -62,7 +72,13 @@ export async function runClient(client: Command, work: Work): Promise<ClientRun>
 }
 
 /** @returns how it ended, when something is left */
-async function runOnce(client: Command, work: Work, run: ClientRun): Promise<string> {
+async function runOnce(
+  client: Command,
+  work: Work,
+  run: ClientRun,
+  patience: Patience,
+  deadline: number,
+): Promise<string> {
   const [program = '', ...args] = client.command
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -76,24 +92,31 @@ async function runOnce(client: Command, work: Work, run: ClientRun): Promise<str
     stderr = `${stderr}${data}`.slice(-2_000)
   })
   let isStuck = false
+  const lines = createInterface({ input: child.stdout })
   const onTimeout = () => {
     isStuck = true
     kill(child)
+    // What it started in a group of its own may hold them open.
+    lines.close()
+    child.stdout.destroy()
+    child.stderr.destroy()
   }
-  let timer = setTimeout(onTimeout, PATIENCE)
-  for await (const line of createInterface({ input: child.stdout })) {
+  // Rather after the deadline than a millisecond before it, as timers may be.
+  const startTimer = () => setTimeout(onTimeout, Math.max(0, Math.min(patience.behaviour, deadline - Date.now() + 10)))
+  let timer = startTimer()
+  for await (const line of lines) {
     if (!line.startsWith('{')) continue
     clearTimeout(timer)
-    timer = setTimeout(onTimeout, PATIENCE)
+    timer = startTimer()
     const { behaviour, version, ...report } = JSON.parse(line) as Report & { behaviour?: string; version?: string }
     if (version !== undefined) run.version ??= version
     if (behaviour) run.reports.set(behaviour, report)
   }
-  clearTimeout(timer)
   const [code] = await closed
+  clearTimeout(timer)
   kill(child)
   running.delete(child)
-  if (isStuck) return `no answer within ${PATIENCE / 1_000} s`
+  if (isStuck) return `no answer within ${patience.behaviour / 1_000} s`
   return `the program ended with ${code}: ${essence(stderr)}`
 }
 

@@ -130,6 +130,7 @@ function startKilling(server: Server, proxies: Proxies): () => Promise<void> {
   done.catch(() => undefined)
   return async () => {
     isOver = true
-    await done
+    // What it could not kill shows in the cells.
+    await done.catch(() => undefined)
   }
 }

@@ -8,6 +8,8 @@ export interface ClientResult {
   usedBy?: string | undefined
   /** why it was not run */
   missing?: string
+  /** by server, why its run did not come to its end */
+  broken?: Map<string, string>
   /** by behaviour, then by server */
   cells: Map<string, Map<string, Cell>>
 }
@@ -65,6 +67,12 @@ ${LEGEND}`,
   }
   const notes = findings(run, behaviours)
   if (notes) parts.push(notes)
+  const broken = clients.flatMap(({ name, broken }) => [...(broken ?? [])].map(entry => [name, ...entry] as const))
+  if (broken.length > 0) {
+    parts.push(`## Runs that failed
+
+${broken.map(([name, server, reason]) => `- ${name}, ${server}: ${forTable(reason)}`).join('\n')}`)
+  }
   if (notRun.length > 0) {
     parts.push(`## Not run
 

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { BEHAVIOURS, type Behaviour } from './behaviours.ts'
+import type { Command } from './client-run.ts'
 import { allClients, type Client } from './clients.ts'
 import { cacheDirectory } from './install.ts'
 import { type Bench, setUpBench } from './matrix.ts'
@@ -20,8 +21,8 @@ from npm, PyPI, Maven, the Go proxy, crates.io and Debian, into node_modules/.ca
   --server ${SERVER_HELP}
                            may be given more than once
   --no-own                 without the MariaDB that is brought up for the time being
-  --clients TEXT,…         only those whose name contains one of these; the page is not written
-  --behaviours ID,…        only these; the page is not written
+  --clients TEXT,…         only those whose name contains one of these; the page is not written without --page
+  --behaviours ID,…        only these; the page is not written without --page
   --mysql-client COMMAND   how to start MySQL's own mysql, where that is not simply mysql
   --scratch DIR            for sockets and files (default: one of the system's)
   --page FILE              in place of docs/compatibility.md
@@ -46,7 +47,8 @@ else process.exit(await main())
 async function main(): Promise<number> {
   process.on('SIGINT', () => process.exit(130))
   process.on('SIGTERM', () => process.exit(143))
-  const clients = chosen(allClients({ mysqlClient: options['mysql-client'] }), options.clients, ({ name }) => name)
+  const clients = allClients({ mysqlClient: options['mysql-client'] })
+  const wanted = chosen(clients, options.clients, ({ name }) => name)
   const behaviours = chosen(BEHAVIOURS, options.behaviours, ({ id }) => id)
   await mkdir(cacheDirectory, { recursive: true })
   const parent = options.scratch ?? (await mkdtemp(join(tmpdir(), 'compat-')))
@@ -61,9 +63,14 @@ async function main(): Promise<number> {
     }
     const results: ClientResult[] = []
     for (const client of clients) {
+      if (!wanted.includes(client)) {
+        results.push({ ...client, cells: new Map(), missing: 'not among those chosen for this run' })
+        continue
+      }
+      const started = Date.now()
       const result = await runOnAll(client, benches, behaviours)
       results.push(result)
-      say(result)
+      say(result, Date.now() - started)
     }
     const text = page({
       servers: benches.map(({ server }) => server.label),
@@ -74,7 +81,7 @@ async function main(): Promise<number> {
     })
     const file = options.page ?? fileURLToPath(new URL('../../docs/compatibility.md', import.meta.url))
     if (options.page || !(options.clients || options.behaviours)) await writeFile(file, text)
-    return results.some(({ cells }) => [...cells.values()].some(isFailed)) ? 1 : 0
+    return results.some(({ broken, cells }) => broken?.size || [...cells.values()].some(isFailed)) ? 1 : 0
   } finally {
     for (const bench of benches) {
       await bench.stop()
@@ -85,36 +92,41 @@ async function main(): Promise<number> {
 }
 
 async function runOnAll(client: Client, benches: Bench[], behaviours: Behaviour[]): Promise<ClientResult> {
-  const result: ClientResult = { name: client.name, usedBy: client.usedBy, cells: new Map() }
+  const result: ClientResult = { name: client.name, usedBy: client.usedBy, cells: new Map(), broken: new Map() }
+  let command: Command
   try {
-    const command = await client.prepare()
-    await Promise.all(
-      benches.map(async ({ server, run }) => {
+    command = await client.prepare()
+  } catch (error) {
+    return { ...result, missing: (error as Error).message }
+  }
+  await Promise.all(
+    benches.map(async ({ server, run }) => {
+      try {
         const { version, cells } = await run(command, behaviours)
         result.version ??= version
         for (const [id, cell] of cells) {
           const byServer = result.cells.get(id) ?? new Map()
           result.cells.set(id, byServer.set(server.label, cell))
         }
-      }),
-    )
-    return result
-  } catch (error) {
-    return { ...result, missing: (error as Error).message }
-  }
+      } catch (error) {
+        result.broken?.set(server.label, (error as Error).message)
+      }
+    }),
+  )
+  return result
 }
 
 function isFailed(byServer: ClientResult['cells'] extends Map<string, infer Value> ? Value : never): boolean {
   return [...byServer.values()].some(({ outcome }) => outcome === 'failed')
 }
 
-function say({ name, version, missing, cells }: ClientResult): void {
+function say({ name, version, missing, broken, cells }: ClientResult, milliseconds: number): void {
   if (missing !== undefined) {
     print(`${name}: not run: ${missing}`)
     return
   }
   const counts: Record<string, number> = {}
-  const lines: string[] = []
+  const lines = [...(broken ?? [])].map(([server, reason]) => `  stopped: ${server}: ${reason}`)
   for (const [id, byServer] of cells) {
     for (const [server, { outcome, detail }] of byServer) {
       counts[outcome] = (counts[outcome] ?? 0) + 1
@@ -123,7 +135,8 @@ function say({ name, version, missing, cells }: ClientResult): void {
     }
   }
   const summary = Object.entries(counts).map(([outcome, count]) => `${count} ${outcome}`)
-  print([`${name} ${version ?? ''}: ${summary.join(', ')}`, ...lines].join('\n'))
+  const seconds = Math.round(milliseconds / 1_000)
+  print([`${name} ${version ?? ''}, ${seconds} s: ${summary.join(', ')}`, ...lines].join('\n'))
 }
 
 function print(text: string): void {

@@ -1,4 +1,8 @@
-/** phpMyAdmin and Adminer in a headless Chromium, by their forms and links. The first argument names one. */
+/**
+ * phpMyAdmin and Adminer in a headless Chromium. The first argument names one. By their forms: logging in, the SQL
+ * box (in phpMyAdmin its text is set by its editor's API), editing a row. The pages with these forms are opened by
+ * their addresses, not by clicking through the menus, but for the link "edit" of a row.
+ */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -28,7 +32,7 @@ await runSteps({
   version: process.env.COMPAT_VERSION,
   error(error) {
     const [, errno, message] = /\(?#?(?:HY000\/)?(\d{4,5})(?:\)?:| -) (.*)/.exec(error.message) ?? []
-    return error instanceof PageError && errno ? [Number(errno), '', message.trim()] : [0, '', error.message]
+    return error instanceof PageError && errno ? [Number(errno), '', message.trim()] : [0, '', firstLine(error)]
   },
   async connect(target, { compress, localInfile, multi }) {
     if (compress || localInfile) throw new Unsupported('not a setting of its forms')
@@ -207,6 +211,9 @@ ${servers.flat().join('\n')}
     },
     async query(page, target, sql) {
       await page.goto(url(target, target.database ? '/database/sql' : '/server/sql'))
+      // Of a database that there is not, it only shows its first page.
+      if (!new URL(page.url()).searchParams.get('route')?.endsWith('/sql'))
+        throw new PageError('its first page is shown, and no error')
       await page.locator('#queryfieldscontainer .CodeMirror').first().waitFor()
       await page.evaluate(
         text => document.querySelector('#queryfieldscontainer .CodeMirror').CodeMirror.setValue(text),
@@ -238,6 +245,11 @@ ${servers.flat().join('\n')}
       await failIfWrong(page)
     },
   }
+}
+
+/** Playwright adds a log, with colours, of what it waited for. */
+function firstLine({ message }) {
+  return message.split('\n', 1)[0]
 }
 
 /** @returns the address */

@@ -19,7 +19,7 @@ await runSteps({ version, error: errorOf, connect })
 
 async function connect(target, { compress, multi, localInfile }) {
   if (compress || multi) throw new Unsupported(compress ? 'no compression' : 'sends one statement at a time')
-  const args = ['--myclirc', join(home, 'myclirc'), '--format', 'tsv', '--no-warn', '--charset', 'utf8mb4']
+  const args = ['--myclirc', join(home, 'myclirc'), '--no-warn', '--charset', 'utf8mb4']
   args.push('--user', target.user)
   if (target.socket) args.push('--socket', target.socket)
   else args.push('--host', target.host, '--port', String(target.port))
@@ -65,26 +65,26 @@ async function start(args) {
     wake()
   })
 
+  // With \G it prints a line for each value, and NULL otherwise than an empty text; as TSV both are nothing.
   async function ask(sql) {
-    const mark = `end-${randomBytes(8).toString('hex')}\n`
-    child.stdin.write(`${sql};\nSELECT '${mark.trim()}';\n`)
-    while (!output.toString('latin1', output.length - mark.length).endsWith(mark)) {
+    const mark = `end-${randomBytes(8).toString('hex')}`
+    const end = ` | ${mark}\n`
+    child.stdin.write(`${sql}\\G;\nSELECT '${mark}'\\G;\n`)
+    while (!output.toString('latin1', output.length - end.length).endsWith(end)) {
       if (ended) throw new Error(errors.trim())
       await new Promise(resolve => {
         wake = resolve
       })
     }
-    const text = output.toString('utf8', 0, output.length - mark.length)
+    const rows = []
+    for (const line of output.toString().split('\n')) {
+      if (/^\*+\[ \d+\. row \]\*+$/.test(line)) rows.push([])
+      const [, value] = /^.*? +\| (.*)$/.exec(line) ?? []
+      if (value !== undefined) rows.at(-1)?.push(value === '<null>' ? 'NULL' : value)
+    }
     output = Buffer.alloc(0)
-    return (
-      text
-        .split('\n')
-        .slice(0, -1)
-        // A TSV has nothing for NULL.
-        .map(line => line.split('\t').map(cell => cell || 'NULL'))
-    )
+    return rows.slice(0, -1)
   }
-  // The first statement's column names are printed too.
   await ask('SELECT 1')
   return { ask, isOver: () => ended, close: () => child.stdin.end() }
 }
