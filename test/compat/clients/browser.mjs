@@ -44,7 +44,7 @@ await runSteps({
       route => route.abort(),
     )
     const page = await context.newPage()
-    page.setDefaultTimeout(10_000)
+    page.setDefaultTimeout(20_000)
     page.on('dialog', dialog => dialog.accept())
     // Once a page is wanted: most behaviours are none of a browser's.
     let login
@@ -120,6 +120,8 @@ include '${process.env.COMPAT_DIRECTORY}/adminer.php';
         .getByText(/row\(s\) affected|\d+ rows?\b|Error in query|No commands/)
         .first()
         .waitFor()
+      // Of several results, the first is there before the others.
+      await page.waitForLoadState()
       await failIfWrong(page)
       return await page.evaluate(() =>
         [...document.querySelectorAll('#content table:not(.hidden table):not(#form table)')].map(table =>
@@ -240,8 +242,11 @@ ${servers.flat().join('\n')}
       await page.goto(url(target, '/sql', { table, pos: '0' }))
       await page.locator('.edit_row_anchor a').first().click()
       await page.locator('[name^="fields[multi_edit]"]:visible').last().fill(text)
+      const answer = page.waitForResponse(response => /replace/.test(response.url()))
       await page.locator('#buttonYes').click()
-      await page.locator('.alert-success:visible, .alert-danger:visible').first().waitFor()
+      await answer
+      // Then it goes back to the table, where the news of it may have gone again.
+      await page.locator('.alert-danger:visible, .alert-success:visible, table.table_results:visible').first().waitFor()
       await failIfWrong(page)
     },
   }
