@@ -2,8 +2,9 @@
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml'
 import type { LocalUserConfig } from './config.ts'
 import { ENDPOINT_KEYS, FILE_KEYS, LOCAL_USER_KEYS, mayBeInFile, SYNC_KEYS } from './config-keys.ts'
-import { type Given, type OptionName, optionNames, optionSpec, type Source } from './options.ts'
+import { type OptionName, optionNames, optionSpec } from './options.ts'
 import { readText } from './read-text.ts'
+import type { Given, Source } from './settings.ts'
 import { didYouMean } from './spelling.ts'
 
 /** What a file gives, before options are checked. */

@@ -1,18 +1,8 @@
 /** The configuration of a process: flags > environment > file > defaults, for one endpoint or several. */
 import type { ConfigFile } from './config-file.ts'
 import { ProxyError } from './errors.ts'
-import {
-  environmentSource,
-  flagSource,
-  isOption,
-  type OptionName,
-  optionNames,
-  optionSpec,
-  type Settings,
-  type Source,
-  settle,
-  unknownVariables,
-} from './options.ts'
+import { isOption, type OptionName, optionNames, optionSpec } from './options.ts'
+import { environmentSource, flagSource, type Settings, type Source, settle, unknownVariables } from './settings.ts'
 import { didYouMean } from './spelling.ts'
 
 export interface Config {

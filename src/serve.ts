@@ -11,9 +11,9 @@ import {
 } from './index.ts'
 import { isPasswordHash } from './local-users.ts'
 import type { Logger } from './log.ts'
-import type { Settings } from './options.ts'
 import { readCa } from './read-ca.ts'
 import { readText } from './read-text.ts'
+import type { Settings } from './settings.ts'
 import { noteSync } from './state.ts'
 import type { SyncFailure, SyncJob, SyncResult } from './sync-targets/sync.ts'
 

@@ -19,9 +19,9 @@ import {
   optionNames,
   optionSpec,
   optionsOf,
-  resolveSettings,
 } from '../src/options.ts'
 import { toProxyOptions } from '../src/serve.ts'
+import { resolveSettings } from '../src/settings.ts'
 import {
   composeFiles,
   exampleFiles,

@@ -1,6 +1,7 @@
 import { test } from 'tap'
 import { ProxyError } from '../src/errors.ts'
-import { environmentName, optionNames, optionSpec, resolveSettings } from '../src/options.ts'
+import { environmentName, optionNames, optionSpec } from '../src/options.ts'
+import { resolveSettings } from '../src/settings.ts'
 
 /** What is wrong with these flags and this environment. */
 function mistakes(flags: Record<string, unknown>, environment: NodeJS.ProcessEnv = {}): string {

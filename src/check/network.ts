@@ -2,8 +2,9 @@
 import { lookup } from 'node:dns/promises'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import { asProxyError, ProxyError, systemCode } from '../errors.ts'
+import { leave } from '../leave.ts'
 import * as flags from '../protocol/capabilities.ts'
-import { dial, leave, throwUnlessFit, type Upstream } from '../upstream.ts'
+import { dial, throwUnlessFit, type Upstream } from '../upstream.ts'
 import { isIndirect, type Path } from './path.ts'
 import type { Notes } from './walk.ts'
 

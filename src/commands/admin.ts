@@ -3,7 +3,7 @@ import type { Admin, AdminOptions } from '../admin.ts'
 import { formatHostPort, parseHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import type { Settings } from '../options.ts'
+import type { Settings } from '../settings.ts'
 import { packageVersion } from '../version.ts'
 
 /**

@@ -4,8 +4,8 @@ import { jsonReporter, terminalReporter } from '../check/report.ts'
 import { type EndpointConfig, loadConfig } from '../config.ts'
 import { ProxyError } from '../errors.ts'
 import { silent } from '../log.ts'
-import { resolveSettings } from '../options.ts'
 import { toProxyOptions } from '../serve.ts'
+import { resolveSettings } from '../settings.ts'
 
 /** As wide as the output is at most, in characters. */
 const WIDTH = 80

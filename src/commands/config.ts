@@ -5,8 +5,9 @@ import { mayBeInFile, SYNC_KEYS } from '../config-keys.ts'
 import { configSchema } from '../config-schema.ts'
 import { createProxy } from '../index.ts'
 import { silent } from '../log.ts'
-import { type OptionName, optionNames, optionSpec, type Settings } from '../options.ts'
+import { type OptionName, optionNames, optionSpec } from '../options.ts'
 import { toProxyOptions } from '../serve.ts'
+import type { Settings } from '../settings.ts'
 import { toJob } from '../sync-targets/job.ts'
 
 /** What the command prints. @throws ProxyError CONFIG_INVALID */

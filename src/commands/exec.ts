@@ -8,8 +8,8 @@ import { type EndpointConfig, loadConfig } from '../config.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { createProxy } from '../index.ts'
 import { createLogger } from '../log.ts'
-import type { Settings } from '../options.ts'
 import { toProxyOptions } from '../serve.ts'
+import type { Settings } from '../settings.ts'
 
 /** The one endpoint, on a free port where none is named. @throws ProxyError CONFIG_INVALID */
 export async function configure(

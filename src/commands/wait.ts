@@ -2,7 +2,7 @@
 import { parseListen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { isListening } from '../listen.ts'
-import type { Settings } from '../options.ts'
+import type { Settings } from '../settings.ts'
 
 const LOOK_AGAIN_AFTER = 100
 

@@ -5,7 +5,7 @@
 
 import { hintFor, ProxyError } from '../errors.ts'
 import { createLogger, type Logger } from '../log.ts'
-import { resolveSettings } from '../options.ts'
+import { resolveSettings } from '../settings.ts'
 import { toJob } from './job.ts'
 import { createWorld, logResult, type SyncJob, type SyncResult, syncOnce, type World } from './sync.ts'
 

@@ -1,9 +1,10 @@
 /** Asks whoever answers at an address whether it is the database: MySQL's greeting, then TLS as the RDS endpoint. */
 import type { HostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
+import { leave, requestTls } from '../leave.ts'
 import { CLIENT_SSL, has } from '../protocol/capabilities.ts'
 import type { Trust } from '../trust.ts'
-import { dial, leave, requestTls } from '../upstream.ts'
+import { dial } from '../upstream.ts'
 import { startTls } from '../upstream-tls.ts'
 
 /** Milliseconds. */
