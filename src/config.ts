@@ -115,13 +115,18 @@ function checkEndpoints(endpoints: readonly EndpointConfig[], mistakes: string[]
 /** The shorthand's own names for two options, as in the Cloud SQL Auth Proxy. */
 const SHORTHAND: Record<string, true> = { port: true, address: true }
 
+/** Whether the shorthand may give it: what is for one endpoint, and may be seen on a command line. */
+function isOfOneEndpoint(option: OptionName): boolean {
+  const { perProcess, environmentOnly } = optionSpec(option)
+  return option !== 'rds-endpoint' && !perProcess && !environmentOnly
+}
+
 /** `HOST[:PORT]?port=3307`: without a port to listen on, the first takes 3306, the next 3307 and so on. */
 function shorthandSource(text: string, index: number, mistakes: string[]): Source {
   const [endpoint = '', query = ''] = text.split('?', 2)
   const given = new Map(new URLSearchParams(query))
   for (const key of given.keys()) {
-    const isKnown =
-      Object.hasOwn(SHORTHAND, key) || (isOption(key) && !optionSpec(key).perProcess && key !== 'rds-endpoint')
+    const isKnown = Object.hasOwn(SHORTHAND, key) || (isOption(key) && isOfOneEndpoint(key))
     if (!isKnown) mistakes.push(`${endpoint}: no option ${key}${didYouMean(key, optionNames)}`)
   }
   const address = `${given.get('address') ?? '127.0.0.1'}:${given.get('port') ?? 3306 + index}`

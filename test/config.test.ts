@@ -110,6 +110,8 @@ test('the shorthand', async t => {
   const [flag] = (await loadConfig({ listen: '127.0.0.1:1' }, [HOST], {})).endpoints
   t.equal(flag!.settings.listen, '127.0.0.1:1')
   await t.rejects(loadConfig({}, [`${HOST}?usr=a`], {}), { message: /no option usr; did you mean user\?/ })
+  const secret = loadConfig({}, [`${HOST}?local-password=hush`], {})
+  await t.rejects(secret, { message: /no option local-password(?!.*hush)/ }, 'others see a command line')
   await t.rejects(loadConfig({}, [`${HOST}?constructor=a`], {}), { message: /no option constructor/ })
   await t.rejects(loadConfig({}, [`${HOST}?log-level=debug`], {}), { message: /no option log-level/ })
   const [bad] = (await loadConfig({}, [`${HOST}?port=http`], {})).endpoints
