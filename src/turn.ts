@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { TLSSocket } from 'node:tls'
+import { giveBack } from './give-back.ts'
 
 /** Chunks this large are parts of a larger burst (a TLS record holds 16 KiB): worth gathering into one write. */
 const BURST = 16 * 1024
@@ -26,7 +27,7 @@ let crowdedUntil = 0
 /**
  * Writes `chunk`: at once where it is small and alone, for somebody waits for it; else with all other chunks of this turn
  * at its end. Then many records for one socket leave in one writev, and with many sessions all input is read before
- * the first answer makes others run.
+ * the first answer makes others run. A large chunk is emptied once it is written.
  */
 export function send(destination: Socket, chunk: Buffer): void {
   chunksOfThisTurn++
@@ -38,7 +39,7 @@ export function send(destination: Socket, chunk: Buffer): void {
     destination.cork()
     gathered.push(destination)
   }
-  destination.write(chunk)
+  destination.write(chunk, isLarge ? error => !error && giveBack(chunk) : undefined)
   if (!endIsDue) {
     endIsDue = true
     setImmediate(endTurn)

@@ -180,6 +180,23 @@ test('commands that are cut anywhere, and an end in the middle of a header', asy
   t.match(await relayed, { by: 'client', error: undefined })
 })
 
+test('large packets with the beginning of a header behind them', async t => {
+  const { client, upstream, relayed } = await setUp()
+  const large = packet(Buffer.alloc(40_000, 'a'), 3)
+  const command = packet('\x03SELECT 1')
+  const received = readAll(upstream)
+  for (let cut = 1; cut < 5; cut++) {
+    client.write(Buffer.concat([large, command.subarray(0, cut)]))
+    await sleep(20)
+    client.write(command.subarray(cut))
+    await sleep(20)
+  }
+  client.end()
+  t.ok((await received).equals(Buffer.concat(Array(4).fill([large, command]).flat())), 'is kept when they are written')
+  upstream.end()
+  t.match(await relayed, { by: 'client', error: undefined })
+})
+
 test('what had arrived before the relay began is handed on too', async t => {
   const early = Buffer.from('sent before')
   const [client, nearClient] = await socketPair()
