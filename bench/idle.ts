@@ -20,6 +20,8 @@ const AT_A_TIME = 16
 const STARTS = 5
 /** ms after which a process has come to rest */
 const SETTLED = 2_000
+/** ms after which V8 has given back what the logins needed: it does so some 30 s after the last one */
+const IDLE = 60_000
 
 const starts: Record<string, (settings: PeerSettings) => Promise<Peer>> = {
   [PROXY]: startProxy,
@@ -38,7 +40,7 @@ export async function idle(settings: PeerSettings): Promise<string> {
       rows.push([name, ...(await memoryOfSessions(peer))])
       await peer.stop()
     }
-    const head = ['', 'sessions', 'logins per second', 'MB with none', 'MB with all', 'KB each']
+    const head = ['', 'sessions', 'logins per second', 'MB with none', 'MB with all', 'a minute later', 'KB each']
     return table(`idle: resident memory with ${SESSIONS.toLocaleString('en')} sessions that do nothing`, head, rows)
   })
 }
@@ -55,6 +57,8 @@ async function memoryOfSessions(peer: Peer): Promise<string[]> {
   const { clients, failure } = await logInMany(peer, SESSIONS)
   const seconds = (performance.now() - started) / 1000
   await sleep(SETTLED)
+  const atFirst = usageOf(peer.pid).residentMB
+  await sleep(IDLE)
   const after = usageOf(peer.pid).residentMB
   for (const { socket } of clients) socket.destroy()
   // The server too has to see them go, before the next ones come.
@@ -63,6 +67,7 @@ async function memoryOfSessions(peer: Peer): Promise<string[]> {
     clients.length.toLocaleString('en') + (failure ? `, then: ${failure}` : ''),
     number(clients.length / seconds),
     number(before),
+    number(atFirst),
     number(after),
     number(((after - before) * 1000) / clients.length),
   ]
