@@ -53,12 +53,7 @@ export function allClients(settings: ClientSettings = {}): Client[] {
       name: 'mysql, the program',
       usedBy: 'on libmysqlclient, as MySQL Workbench is',
       async prepare() {
-        const command = settings.mysqlClient?.split(' ') ?? ['mysql']
-        const version = await run(command[0]!, [...command.slice(1), '--version'])
-        // Debian calls MariaDB's program mysql too.
-        if (/mariadb/i.test(version))
-          throw new Error("this machine's mysql is MariaDB's (--mysql-client names another)")
-        return { command: [process.execPath, program('cli.mjs'), ...command] }
+        return { command: [process.execPath, program('cli.mjs'), ...(await mysqlCommand(settings))] }
       },
     },
     {
@@ -118,17 +113,8 @@ export function allClients(settings: ClientSettings = {}): Client[] {
     },
     perlClient('mysql', 'libdbd-mysql-perl', 'Percona Toolkit; on libmariadb'),
     perlClient('MariaDB', 'libdbd-mariadb-perl', 'on libmariadb'),
-    {
-      name: 'mysql_async of Rust',
-      usedBy: '',
-      async prepare() {
-        const directory = await cached('rust', async directory => {
-          await cp(program('rust'), directory, { recursive: true })
-          await run('cargo', ['build', '--release', '--quiet'], {}, directory)
-        })
-        return { command: [join(directory, 'target/release/compat')] }
-      },
-    },
+    rustClient('mysql_async', ''),
+    rustClient('sqlx', 'SeaORM'),
     prismaClient,
     {
       name: 'mycli',
@@ -173,11 +159,6 @@ export function allClients(settings: ClientSettings = {}): Client[] {
         await debianPackages('php-cli', 'php-mysql', 'adminer', 'chromium-headless-shell')
         return browserCommand('adminer', '/usr/share/adminer')
       },
-    },
-    {
-      name: 'sqlx of Rust',
-      usedBy: '',
-      prepare: () => Promise.reject(new Error('no program for it yet; it has a protocol of its own')),
     },
   ]
 }
@@ -339,6 +320,20 @@ function perlClient(driver: string, debianPackage: string, usedBy: string): Clie
     async prepare() {
       await debianPackages(debianPackage)
       return { command: ['/usr/bin/perl', program('steps.pl'), driver] }
+    },
+  }
+}
+
+function rustClient(crate: string, usedBy: string): Client {
+  return {
+    name: `${crate} of Rust`,
+    usedBy,
+    async prepare() {
+      const directory = await cached(`rust-${crate}`, async directory => {
+        await cp(program('rust'), directory, { recursive: true })
+        await run('cargo', ['build', '--release', '--quiet', '--features', crate], {}, directory)
+      })
+      return { command: [join(directory, 'target/release', crate)] }
     },
   }
 }
