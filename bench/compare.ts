@@ -32,7 +32,7 @@ export interface Comparison {
   runs: number
 }
 
-/** What the ratios are of. Those without us say what there is to gain: nothing between the two is faster than they are. */
+/** What the ratios are of. Those without us say about how much there is to gain. */
 const RATIOS = [
   [PROXY, ROUTER],
   [PROXY, DIRECT_TLS],

@@ -185,7 +185,7 @@ pub fn timed_out(is_early: bool) -> Json {
     json!(if is_early { "timed out" } else { "ran to its end" })
 }
 
-/// Milliseconds after which a query that has a limit has run on.
+/// A query that has taken this long has run to its end, whatever its limit.
 pub const FAR_TOO_LONG: Duration = Duration::from_secs(8);
 
 pub fn limit(step: &Json) -> Duration {
