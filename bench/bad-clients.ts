@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import type { HostPort } from '../src/endpoint.ts'
+import { framePacket } from '../src/net/wire.ts'
 import { CACHING_SHA2_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../src/protocol/auth.ts'
 import { CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION, CLIENT_SSL } from '../src/protocol/capabilities.ts'
 import {
@@ -15,7 +16,6 @@ import {
   parseHandshakeResponse41,
   parseHandshakeV10,
 } from '../src/protocol/packets.ts'
-import { framePacket } from '../src/wire.ts'
 import { loginPacket, type RawClient, readPacket } from '../test/support/raw-client.ts'
 
 /** With which settings the proxy runs that a client is meant for. */

@@ -1,7 +1,8 @@
 /** The client of login.ts: a process that logs in again and again, with mysql2. */
 import { connect } from 'node:net'
 import mysql from 'mysql2/promise'
-import { type Credentials, createTokenSource } from '../src/token.ts'
+import type { Credentials } from '../src/aws/credentials.ts'
+import { createTokenSource } from '../src/aws/token.ts'
 import { answer } from './child.ts'
 import type { Route } from './client.ts'
 

@@ -4,8 +4,8 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import mysql from 'mysql2/promise'
+import type { Credentials } from '../src/aws/credentials.ts'
 import type { HostPort } from '../src/endpoint.ts'
-import type { Credentials } from '../src/token.ts'
 import { startMariadb } from '../test/support/mariadb.ts'
 
 export interface Server extends HostPort {

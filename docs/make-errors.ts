@@ -1,5 +1,5 @@
 /** Prints docs/errors.md, made from the tables of errors: npm run docs */
-import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../src/errors.ts'
+import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../src/error-codes.ts'
 
 /** The whole text of docs/errors.md. */
 export function errorsPage(): string {

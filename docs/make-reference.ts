@@ -1,6 +1,7 @@
 /** Prints docs/reference.md, made from the tables of options and errors: npm run docs */
-import { ERRORS } from '../src/errors.ts'
-import { environmentName, type OptionName, optionNames, optionSpec } from '../src/options.ts'
+
+import { environmentName, type OptionName, optionNames, optionSpec } from '../src/config/options.ts'
+import { ERRORS } from '../src/error-codes.ts'
 
 /** The whole text of docs/reference.md. */
 export function reference(): string {

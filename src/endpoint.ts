@@ -101,3 +101,15 @@ export function hintValues(endpoint: Endpoint, user: string | undefined): Record
     user: user ?? endpoint.user,
   }
 }
+
+/** Whether only this machine, pod or task reaches the address; of a socket that systemd hands over, that is asked again later. */
+export function isPrivate(listen: Listen): boolean {
+  if (!('host' in listen)) return true
+  const { host } = listen
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}
+
+/** Whether something else than the database is dialled: a load balancer, a tunnel. */
+export function isIndirect({ dial, rds }: Endpoint): boolean {
+  return dial.host !== rds.host
+}

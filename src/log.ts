@@ -1,7 +1,7 @@
 /** The log, by pino: for people on a terminal, JSON lines otherwise. No token, password or key is ever handed to it. */
 import { isatty } from 'node:tty'
 import { type LoggerOptions, pino } from 'pino'
-import type { LogLevel } from './errors.ts'
+import type { LogLevel } from './error-codes.ts'
 
 /** What this project asks of a logger; pino's is one. */
 export type Logger = Record<LogLevel, (fields: object, message: string) => void>

@@ -1,8 +1,9 @@
 /** The command line: which command, with which settings, and the exit code. */
 import yargs, { type Argv, type Options } from 'yargs'
-import { asProxyError, ERRORS, hintFor, ProxyError } from './errors.ts'
-import { type Command, type OptionName, optionSpec, optionsOf } from './options.ts'
-import { resolveSettings } from './settings.ts'
+import { type Command, type OptionName, optionSpec, optionsOf } from './config/options.ts'
+import { resolveSettings } from './config/settings.ts'
+import { ERRORS } from './error-codes.ts'
+import { asProxyError, hintFor, ProxyError } from './errors.ts'
 import { packageVersion } from './version.ts'
 
 /** Runs the command that `args` names; resolves with the exit code of the process. */

@@ -1,7 +1,7 @@
 /** What goes on at an endpoint, in plain numbers: kept by the sessions, read by metrics, status page and drain. */
 import type { Endpoint } from './endpoint.ts'
-import { type ErrorCode, hintFor, type ProxyError } from './errors.ts'
-import type { Traffic } from './relay.ts'
+import type { ErrorCode } from './error-codes.ts'
+import { hintFor, type ProxyError } from './errors.ts'
 
 /** A step of a login, in the order in which they happen. */
 export const PHASES = ['dial', 'client', 'queue', 'token', 'tls', 'login'] as const
@@ -145,4 +145,27 @@ export function keepError(
   const { code, message } = error
   recentErrors.push({ at: Date.now(), code, message, hint: hintFor(error, values), user: values['user'], client })
   if (recentErrors.length > MOST_RECENT_ERRORS) recentErrors.shift()
+}
+
+/** The sessions that are logged in. */
+export function countOpen(state: EndpointState): number {
+  let open = 0
+  for (const session of state.sessions) if (session.phase === 'open') open++
+  return open
+}
+
+/** Bytes of all sessions so far, ended and live. */
+export function traffic(state: EndpointState): { bytesFromClient: number; bytesFromServer: number } {
+  let { bytesFromClient, bytesFromUpstream: bytesFromServer } = state.ended
+  for (const { traffic } of state.sessions) {
+    bytesFromClient += traffic.bytesFromClient
+    bytesFromServer += traffic.bytesFromUpstream
+  }
+  return { bytesFromClient, bytesFromServer }
+}
+
+/** Bytes that a session has moved so far. */
+export interface Traffic {
+  bytesFromClient: number
+  bytesFromUpstream: number
 }

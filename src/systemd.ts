@@ -1,5 +1,6 @@
 /** Telling systemd how things are. https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html */
 import { spawn } from 'node:child_process'
+import { ProxyError } from './errors.ts'
 
 export interface Notifier {
   ready(): void
@@ -27,4 +28,20 @@ export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
     reloading: () => notify('RELOADING=1'),
     stopping: () => notify('STOPPING=1'),
   }
+}
+
+/** The first descriptor that systemd hands over. https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html */
+const FIRST_DESCRIPTOR = 3
+
+/** @param name FileDescriptorName= of the socket unit; '' for the only one */
+export function descriptorOf(name: string): number {
+  const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES = '' } = process.env
+  const names = LISTEN_FDNAMES.split(':')
+  const count = LISTEN_PID === String(process.pid) ? Number(LISTEN_FDS) : 0
+  const index = name === '' && count === 1 ? 0 : names.indexOf(name)
+  if (index < 0 || index >= count) {
+    const message = `--listen systemd: ${count} sockets were handed over${count > 0 ? `, named ${names.join(', ')}` : ''}`
+    throw new ProxyError('CONFIG_INVALID', message)
+  }
+  return FIRST_DESCRIPTOR + index
 }

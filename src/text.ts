@@ -10,3 +10,31 @@ export function wrap(text: string, width: number): string[] {
   }
   return lines
 }
+
+/** The known name that somebody may have meant. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  const most = Math.max(2, Math.floor(name.length / 3))
+  const distances = known.map(other => ({ other, distance: distance(name.toLowerCase(), other.toLowerCase()) }))
+  const best = distances.sort((left, right) => left.distance - right.distance)[0]
+  return best && best.distance <= most ? best.other : undefined
+}
+
+/** `; did you mean …?` where a known name is near, else ''. */
+export function didYouMean(name: string, known: readonly string[]): string {
+  const found = nearest(name, known)
+  return found ? `; did you mean ${found}?` : ''
+}
+
+/** Letters to change, add or leave out (Levenshtein). */
+function distance(left: string, right: string): number {
+  let row = Array.from({ length: right.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= left.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= right.length; j++) {
+      const change = row[j - 1]! + (left[i - 1] === right[j - 1] ? 0 : 1)
+      next.push(Math.min(change, row[j]! + 1, next[j - 1]! + 1))
+    }
+    row = next
+  }
+  return row[right.length]!
+}

@@ -2,10 +2,10 @@
 import { once } from 'node:events'
 import mysql from 'mysql2/promise'
 import { test } from 'tap'
+import { startAdmin } from '../src/admin/server.ts'
 import type { Status } from '../src/admin/status.ts'
-import { startAdmin } from '../src/admin.ts'
-import { createProxy } from '../src/index.ts'
 import { silent } from '../src/log.ts'
+import { createProxy } from '../src/proxy/proxy.ts'
 import { realServer } from './support/mariadb.ts'
 import { parseMetrics, valueIn } from './support/prometheus.ts'
 

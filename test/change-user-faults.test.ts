@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type Test, test } from 'tap'
-import type { ProxyOptions } from '../src/index.ts'
 import { encodeComChangeUser } from '../src/protocol/packets.ts'
+import type { ProxyOptions } from '../src/proxy/proxy.ts'
 import { checkEnded, connectRaw, handshakeResponse, problems, type RawClient, startProxy } from './support/proxy.ts'
 import {
   authSwitch,

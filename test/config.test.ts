@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { configCommand } from '../src/commands/config.ts'
-import { type Config, loadConfig } from '../src/config.ts'
+import { type Config, loadConfig } from '../src/config/load.ts'
 import { ProxyError } from '../src/errors.ts'
 
 const HOST = 'orders.abcdefghijkl.eu-west-1.rds.amazonaws.com'

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { test } from 'tap'
-import { ERRORS, type ErrorCode, hintFor, ProxyError, SERVER_ERRORS, toERR_Packet } from '../src/errors.ts'
+import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../src/error-codes.ts'
+import { hintFor, ProxyError, toERR_Packet } from '../src/errors.ts'
 
 /** As long as names get: an Aurora cluster's name has up to 63 characters, a load balancer's 32. */
 const VALUES = {

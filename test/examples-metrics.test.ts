@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
-import { createMetrics } from '../src/metrics.ts'
+import { createMetrics } from '../src/admin/metrics.ts'
 import { parseMetrics, promtool } from './support/prometheus.ts'
 import { makeState } from './support/states.ts'
 

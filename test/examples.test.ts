@@ -6,11 +6,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import { test } from 'tap'
 import { parse } from 'yaml'
 import packageJson from '../package.json' with { type: 'json' }
-import { loadConfig } from '../src/config.ts'
-import { configSchema } from '../src/config-schema.ts'
-import { createAuthority } from '../src/demo/certificates.ts'
-import { createProxy } from '../src/index.ts'
-import { silent } from '../src/log.ts'
+import { loadConfig } from '../src/config/load.ts'
 import {
   type Command,
   environmentName,
@@ -19,9 +15,13 @@ import {
   optionNames,
   optionSpec,
   optionsOf,
-} from '../src/options.ts'
-import { toProxyOptions } from '../src/serve.ts'
-import { resolveSettings } from '../src/settings.ts'
+} from '../src/config/options.ts'
+import { toProxyOptions } from '../src/config/proxy-options.ts'
+import { configSchema } from '../src/config/schema.ts'
+import { resolveSettings } from '../src/config/settings.ts'
+import { createAuthority } from '../src/demo/certificates.ts'
+import { silent } from '../src/log.ts'
+import { createProxy } from '../src/proxy/proxy.ts'
 import {
   composeFiles,
   exampleFiles,

@@ -1,6 +1,7 @@
 import { type Test, test } from 'tap'
-import type { Credentials, ErrorCode, ProxyOptions } from '../src/index.ts'
+import type { Credentials, ErrorCode } from '../src/index.ts'
 import { encodeSSLRequest, parseHandshakeResponse41 } from '../src/protocol/packets.ts'
+import type { ProxyOptions } from '../src/proxy/proxy.ts'
 import {
   checkEnded,
   checkGoodLogin,

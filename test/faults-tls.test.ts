@@ -1,8 +1,8 @@
 import { webcrypto } from 'node:crypto'
 import { test } from 'tap'
 import { type Certificate, createAuthority, type IssueOptions } from '../src/demo/certificates.ts'
-import type { ProxyOptions } from '../src/index.ts'
 import { CLIENT_SSL } from '../src/protocol/capabilities.ts'
+import type { ProxyOptions } from '../src/proxy/proxy.ts'
 import {
   checkEnded,
   checkGoodLogin,

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { giveBack } from '../src/give-back.ts'
+import { giveBack } from '../src/relay/release-memory.ts'
 
 test('memory that is a chunk alone is given back', async t => {
   const chunk = Buffer.allocUnsafeSlow(64 * 1024)

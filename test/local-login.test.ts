@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import mysql from 'mysql2/promise'
 import tap, { type Test, test } from 'tap'
-import { createLocalTls } from '../src/client-tls.ts'
+import { createLocalTls } from '../src/client/tls.ts'
 import { createAuthority } from '../src/demo/certificates.ts'
-import { createProxy, type LocalUserOptions, type ProxyOptions } from '../src/index.ts'
+import type { LocalUserOptions } from '../src/index.ts'
 import { silent } from '../src/log.ts'
 import { createSalt } from '../src/protocol/auth.ts'
 import { CLIENT_SSL, has } from '../src/protocol/capabilities.ts'
@@ -23,6 +23,7 @@ import {
   parseHandshakeV10,
 } from '../src/protocol/packets.ts'
 import { storedHash } from '../src/protocol/sha256-crypt.ts'
+import { createProxy, type ProxyOptions } from '../src/proxy/proxy.ts'
 import { type RealServer, startMariadb } from './support/mariadb.ts'
 import {
   connect,

@@ -1,9 +1,10 @@
 import { test } from 'tap'
+import { createSlowDown } from '../src/client/login-throttle.ts'
 import { parseHostPort } from '../src/endpoint.ts'
-import { type ErrorCode, ProxyError } from '../src/errors.ts'
-import { createLoginQueue, type LoginQueue } from '../src/login-queue.ts'
-import { createSlowDown } from '../src/slow-down.ts'
+import type { ErrorCode } from '../src/error-codes.ts'
+import { ProxyError } from '../src/errors.ts'
 import { createState } from '../src/state.ts'
+import { createLoginQueue, type LoginQueue } from '../src/upstream/login-queue.ts'
 
 const rds = { ...parseHostPort('database-1.abc.eu-west-1.rds.amazonaws.com', 3306, ''), region: 'eu-west-1' }
 const state = createState(

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
-import { environmentName, optionsOf } from '../src/options.ts'
+import { environmentName, optionsOf } from '../src/config/options.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const program = fileURLToPath(new URL('../bin/mysql-iam-proxy.ts', import.meta.url))

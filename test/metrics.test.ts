@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { createMetrics } from '../src/metrics.ts'
+import { createMetrics } from '../src/admin/metrics.ts'
 import type { EndpointState } from '../src/state.ts'
 import { parseMetrics, promtool, samples, valueIn } from './support/prometheus.ts'
 import { addSession, makeState } from './support/states.ts'

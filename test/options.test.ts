@@ -1,7 +1,7 @@
 import { test } from 'tap'
+import { environmentName, optionNames, optionSpec } from '../src/config/options.ts'
+import { resolveSettings } from '../src/config/settings.ts'
 import { ProxyError } from '../src/errors.ts'
-import { environmentName, optionNames, optionSpec } from '../src/options.ts'
-import { resolveSettings } from '../src/settings.ts'
 
 /** What is wrong with these flags and this environment. */
 function mistakes(flags: Record<string, unknown>, environment: NodeJS.ProcessEnv = {}): string {

@@ -4,7 +4,8 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'tap'
 import { COM_CHANGE_USER } from '../src/protocol/commands.ts'
-import { createFlow, type RelayEnd, relay, type Traffic } from '../src/relay.ts'
+import { createFlow, type RelayEnd, relay } from '../src/relay/relay.ts'
+import type { Traffic } from '../src/state.ts'
 
 interface Sockets {
   client: Socket

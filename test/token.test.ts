@@ -5,15 +5,16 @@ import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
-import { type AccessKey, verifyToken } from '../src/demo/verify-token.ts'
-import { ERRORS, hintFor, ProxyError } from '../src/errors.ts'
 import {
   type Credentials,
   createCredentials,
-  createTokenSource,
   explainCredentialsError,
   keepUntilExpiry,
-} from '../src/token.ts'
+} from '../src/aws/credentials.ts'
+import { createTokenSource } from '../src/aws/token.ts'
+import { type AccessKey, verifyToken } from '../src/demo/verify-token.ts'
+import { ERRORS } from '../src/error-codes.ts'
+import { hintFor, ProxyError } from '../src/errors.ts'
 
 const REGION = 'eu-west-1'
 const rds = { host: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com', port: 3306, region: REGION }

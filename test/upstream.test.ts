@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { connect as connectTls, TLSSocket } from 'node:tls'
 import { type Test, test } from 'tap'
-import { sendSecret } from '../src/upstream.ts'
-import { createWire } from '../src/wire.ts'
+import { createWire } from '../src/net/wire.ts'
+import { sendSecret } from '../src/upstream/login.ts'
 import { RDS_HOST, testCertificates } from './support/scripted-upstream.ts'
 
 /** A socket, and all that the other side gets from it, inside TLS where there is any. */

@@ -2,7 +2,6 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { type Test, test } from 'tap'
 import { ProxyError } from '../src/errors.ts'
-import { MalformedPacket } from '../src/protocol/bytes.ts'
 import {
   createWire,
   framePacket,
@@ -11,7 +10,8 @@ import {
   readPacket,
   type Wire,
   writePacket,
-} from '../src/wire.ts'
+} from '../src/net/wire.ts'
+import { MalformedPacket } from '../src/protocol/bytes.ts'
 
 interface Pair {
   /** the side under test */

@@ -1,10 +1,9 @@
 /** Who may ask the admin listener: people and programs with its token, or on this machine; never another web page. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { isPrivate } from '../access.ts'
-import { parseHostPort } from '../endpoint.ts'
+import { isPrivate, parseHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { readText } from '../read-text.ts'
+import { readText } from '../read-file.ts'
 
 /** Short ones can be guessed. */
 const SHORTEST_TOKEN = 16

@@ -1,6 +1,7 @@
 /** The last five minutes of the endpoints, for the charts of the status page. */
-import { traffic } from '../metrics.ts'
+
 import type { EndpointState } from '../state.ts'
+import { traffic } from '../state.ts'
 
 /** Milliseconds between two calls of `tick`. */
 export const SLOT = 2_000

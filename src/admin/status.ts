@@ -1,7 +1,7 @@
 /** What GET /api/status says, and the status page shows. Times are milliseconds since 1970 unless they say otherwise; no secret is in it. */
 import { formatHostPort } from '../endpoint.ts'
-import { countOpen, traffic } from '../metrics.ts'
 import type { EndpointState } from '../state.ts'
+import { countOpen, traffic } from '../state.ts'
 import type { History, Slot } from './history.ts'
 
 export interface Status {

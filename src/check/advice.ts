@@ -1,10 +1,12 @@
 /** What to do about an error, with this path's own values: commands, SQL and policies to copy. */
-import { formatHostPort, regionOf } from '../endpoint.ts'
-import type { ErrorCode, ProxyError } from '../errors.ts'
-import { describeDatabase } from './aws.ts'
-import { enableIamCommand, quote, shell } from './commands.ts'
-import { stderrOf } from './credentials.ts'
-import { isIndirect, type Path } from './path.ts'
+
+import { stderrOf } from '../aws/redact.ts'
+import { formatHostPort, isIndirect, regionOf } from '../endpoint.ts'
+import type { ErrorCode } from '../error-codes.ts'
+import type { ProxyError } from '../errors.ts'
+import { enableIamCommand, quote, shell } from './aws-cli.ts'
+import { describeDatabase } from './database.ts'
+import type { Path } from './path.ts'
 import { connectPolicy, type DatabaseUser, partitionOf } from './policy.ts'
 import type { Advice } from './walk.ts'
 

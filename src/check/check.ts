@@ -1,18 +1,19 @@
 /** Walks the path of a login, top to bottom, and stops at the first thing that is wrong. */
-import type { Access } from '../access.ts'
-import { formatHostPort, regionOf } from '../endpoint.ts'
+
+import { createCredentials } from '../aws/credentials.ts'
+import { createTokenSource } from '../aws/token.ts'
+import { formatHostPort, isIndirect, regionOf } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
-import { createProxy, type ProxyOptions } from '../index.ts'
-import { createLoginQueue } from '../login-queue.ts'
-import { createSlowDown } from '../slow-down.ts'
-import { createCredentials, createTokenSource } from '../token.ts'
-import { createTrust } from '../trust.ts'
+import { createProxy, type ProxyOptions } from '../proxy/proxy.ts'
+import { createLoginQueue } from '../upstream/login-queue.ts'
+import { createTrust } from '../upstream/trust.ts'
 import { adviseOn } from './advice.ts'
-import { checkDatabase, checkLoadBalancer } from './aws.ts'
 import { checkClock, checkCredentials, checkToken } from './credentials.ts'
+import { checkDatabase } from './database.ts'
+import { checkLoadBalancer } from './load-balancer.ts'
 import { checkLocalLeg, checkLogin, checkSession } from './login.ts'
 import { checkDns, checkGreeting, checkTcp } from './network.ts'
-import { hintValuesOf, isIndirect, type Path } from './path.ts'
+import { hintValuesOf, type Path } from './path.ts'
 import { checkTls } from './tls.ts'
 import { type Notes, type Reporter, startWalk, type WalkResult } from './walk.ts'
 
@@ -92,7 +93,6 @@ async function configure(read: () => Promise<Wanted>, stop: AbortSignal, notes: 
     target: {
       endpoint,
       state,
-      access: forNobody(),
       queue: createLoginQueue(0),
       trust,
       createToken,
@@ -106,10 +106,4 @@ async function configure(read: () => Promise<Wanted>, stop: AbortSignal, notes: 
     stop,
     cleanup: [],
   }
-}
-
-/** Nobody comes in here: check is its own client. */
-function forNobody(): Access {
-  const nothing = { users: undefined, tls: undefined, requireTls: false, overUnixSocket: false }
-  return { ...nothing, slowDown: createSlowDown(), allows: () => true }
 }

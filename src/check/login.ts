@@ -1,8 +1,7 @@
 /** The login itself, then a MySQL client through the proxy, then what its session says. */
 import type { Connection, QueryError, RowDataPacket } from 'mysql2/promise'
-import { formatHostPort } from '../endpoint.ts'
+import { formatHostPort, isIndirect } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { createProxy } from '../index.ts'
 import {
   CLIENT_CONNECT_WITH_DB,
   CLIENT_LONG_PASSWORD,
@@ -11,11 +10,13 @@ import {
 } from '../protocol/capabilities.ts'
 import { COM_QUIT } from '../protocol/commands.ts'
 import type { HandshakeResponse41 } from '../protocol/packets.ts'
-import { dial, login, throwUnlessOK, writeCommand } from '../upstream.ts'
-import { requireWriter } from '../writer.ts'
+import { createProxy } from '../proxy/proxy.ts'
+import { dial } from '../upstream/dial.ts'
+import { login, throwUnlessOK, writeCommand } from '../upstream/login.ts'
+import { requireWriter } from '../upstream/require-writer.ts'
 import { spokenDuration } from './credentials.ts'
 import { leaveAndEnd } from './network.ts'
-import { isIndirect, type Path } from './path.ts'
+import type { Path } from './path.ts'
 import type { Notes } from './walk.ts'
 
 /** As the proxy does it, over a connection of its own. @throws ProxyError DIAL_…, TLS_…, UPSTREAM_…, AUTH_PLUGIN_UNEXPECTED, NOT_WRITER */

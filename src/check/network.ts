@@ -1,11 +1,12 @@
 /** The way to the server: names, addresses, TCP, greeting. */
 import { lookup } from 'node:dns/promises'
-import { type Endpoint, formatHostPort } from '../endpoint.ts'
+import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
 import { asProxyError, ProxyError, systemCode } from '../errors.ts'
-import { leave } from '../leave.ts'
 import * as flags from '../protocol/capabilities.ts'
-import { dial, throwUnlessFit, type Upstream } from '../upstream.ts'
-import { isIndirect, type Path } from './path.ts'
+import { leave } from '../upstream/abandon.ts'
+import { dial, type Upstream } from '../upstream/dial.ts'
+import { throwUnlessFit } from '../upstream/login.ts'
+import type { Path } from './path.ts'
 import type { Notes } from './walk.ts'
 
 /** Looks both names up as the proxy does, by the system's resolver. @throws ProxyError DIAL_DNS */

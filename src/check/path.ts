@@ -1,10 +1,10 @@
 /** What is known of the path of a login: each step of check adds to it, and advice is made of it. */
-import { type Endpoint, hintValues } from '../endpoint.ts'
-import type { ProxyOptions } from '../index.ts'
-import type { Credentials } from '../token.ts'
-import type { Target, Upstream } from '../upstream.ts'
-import type { Database, LoadBalancer } from './aws.ts'
-import type { Identity } from './credentials.ts'
+
+import type { Credentials } from '../aws/credentials.ts'
+import { hintValues } from '../endpoint.ts'
+import type { ProxyOptions } from '../proxy/proxy.ts'
+import type { Upstream } from '../upstream/dial.ts'
+import type { Target } from '../upstream/login.ts'
 
 export interface Path {
   /** as for serving */
@@ -37,11 +37,33 @@ export interface Path {
   loadBalancer?: LoadBalancer | undefined
 }
 
-/** Whether something else than the database is dialled: a load balancer, a tunnel. */
-export function isIndirect({ dial, rds }: Endpoint): boolean {
-  return dial.host !== rds.host
-}
-
 export function hintValuesOf(path: Path | undefined): Record<string, string | undefined> {
   return path ? hintValues(path.target.endpoint, path.user) : {}
+}
+
+/** What RDS says of the database behind an endpoint. */
+export interface Database {
+  kind: 'instance' | 'cluster' | 'proxy'
+  /** the name that RDS commands take */
+  identifier: string
+  /** of the policy: `db-…`, `cluster-…` or `prx-…` */
+  resourceId: string | undefined
+  /** undefined where RDS does not say */
+  iamAuthentication: boolean | undefined
+  status: string
+  /** certificate authority of an instance */
+  ca: string | undefined
+  engine: string | undefined
+}
+
+/** What ELB says of the load balancer that is dialled. */
+export interface LoadBalancer {
+  /** seconds; undefined where ELB does not say */
+  idleTimeout: number | undefined
+}
+
+/** What STS says of credentials. */
+export interface Identity {
+  arn: string
+  account: string
 }

@@ -1,6 +1,6 @@
 /** How a walk is shown: to people as it goes, to scripts as one JSON document. */
 import { styleText } from 'node:util'
-import { ERRORS } from '../errors.ts'
+import { ERRORS } from '../error-codes.ts'
 import { wrap as wrapWords } from '../text.ts'
 import type { Advice, Finding, Reporter, StepResult, WalkResult } from './walk.ts'
 

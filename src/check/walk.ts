@@ -1,5 +1,7 @@
 /** A walk along the path of a login: one step after the other, each with what it found, up to the first that fails. */
-import { asProxyError, ERRORS, type ErrorCode, hintFor, type ProxyError, SERVER_ERRORS } from '../errors.ts'
+
+import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../error-codes.ts'
+import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 
 /** What to do, in words, with text to copy where there is some: a command, SQL, a policy. */
 export interface Advice {
@@ -114,5 +116,16 @@ export function startWalk(reporter: Reporter, explainer: Explainer): Walk {
       const failed = steps.find(({ error }) => error)?.error
       return { steps, failed, exitCode: failed ? ERRORS[failed.code].exitCode : 0 }
     },
+  }
+}
+
+/** What may not be seen, or can't be reached, is told and passed over. */
+export async function orWarn<Value>(notes: Notes, look: () => Promise<Value>): Promise<Value | undefined> {
+  try {
+    return await look()
+  } catch (thrown) {
+    if (!(thrown instanceof ProxyError) || !/^(AWS_|CREDENTIALS_)/.test(thrown.code)) throw thrown
+    notes.warn(thrown)
+    return undefined
   }
 }

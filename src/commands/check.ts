@@ -1,11 +1,11 @@
 /** `mysql-iam-proxy check [USER]`: from "it doesn't work" to the one thing to fix. */
 import { check, type Wanted } from '../check/check.ts'
 import { jsonReporter, terminalReporter } from '../check/report.ts'
-import { type EndpointConfig, loadConfig } from '../config.ts'
+import { type EndpointConfig, loadConfig } from '../config/load.ts'
+import { toProxyOptions } from '../config/proxy-options.ts'
+import { resolveSettings } from '../config/settings.ts'
 import { ProxyError } from '../errors.ts'
 import { silent } from '../log.ts'
-import { toProxyOptions } from '../serve.ts'
-import { resolveSettings } from '../settings.ts'
 
 /** As wide as the output is at most, in characters. */
 const WIDTH = 80

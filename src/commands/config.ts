@@ -1,13 +1,13 @@
 /** `mysql-iam-proxy config check|show|schema` */
 import { stringify } from 'yaml'
-import { type EndpointConfig, loadConfig } from '../config.ts'
-import { mayBeInFile, SYNC_KEYS } from '../config-keys.ts'
-import { configSchema } from '../config-schema.ts'
-import { createProxy } from '../index.ts'
+import { mayBeInFile, SYNC_KEYS } from '../config/keys.ts'
+import { type EndpointConfig, loadConfig } from '../config/load.ts'
+import { type OptionName, optionNames, optionSpec } from '../config/options.ts'
+import { toProxyOptions } from '../config/proxy-options.ts'
+import { configSchema } from '../config/schema.ts'
+import type { Settings } from '../config/settings.ts'
 import { silent } from '../log.ts'
-import { type OptionName, optionNames, optionSpec } from '../options.ts'
-import { toProxyOptions } from '../serve.ts'
-import type { Settings } from '../settings.ts'
+import { createProxy } from '../proxy/proxy.ts'
 import { toJob } from '../sync-targets/job.ts'
 
 /** What the command prints. @throws ProxyError CONFIG_INVALID */

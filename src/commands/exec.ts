@@ -4,12 +4,12 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type EndpointConfig, loadConfig } from '../config.ts'
+import { type EndpointConfig, loadConfig } from '../config/load.ts'
+import { toProxyOptions } from '../config/proxy-options.ts'
+import type { Settings } from '../config/settings.ts'
 import { ProxyError, systemCode } from '../errors.ts'
-import { createProxy } from '../index.ts'
 import { createLogger } from '../log.ts'
-import { toProxyOptions } from '../serve.ts'
-import type { Settings } from '../settings.ts'
+import { createProxy } from '../proxy/proxy.ts'
 
 /** The one endpoint, on a free port where none is named. @throws ProxyError CONFIG_INVALID */
 export async function configure(

@@ -1,7 +1,8 @@
 /** `mysql-iam-proxy explain [CODE]`: what an error means, what to do about it, and where more is written. */
-import { ERRORS, fillHint, ProxyError, SERVER_ERRORS } from '../errors.ts'
-import { nearest } from '../spelling.ts'
-import { wrap } from '../text.ts'
+
+import { ERRORS, SERVER_ERRORS } from '../error-codes.ts'
+import { fillHint, ProxyError } from '../errors.ts'
+import { nearest, wrap } from '../text.ts'
 
 /** One row of either table. */
 interface Entry {

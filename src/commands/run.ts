@@ -1,9 +1,9 @@
 /** `mysql-iam-proxy`: serves until a signal ends it. */
-import { type Config, loadConfig } from '../config.ts'
+import { type Config, loadConfig } from '../config/load.ts'
 import { createLogger, type Logger } from '../log.ts'
-import { logReloadFailure, type Service, startService } from '../serve.ts'
+import { logReloadFailure, type Service, startService } from '../service.ts'
 import { createNotifier } from '../systemd.ts'
-import { startAdminAsSet } from './admin.ts'
+import { startAdminAsSet } from './start-admin.ts'
 
 /**
  * Resolves when the proxy has stopped.

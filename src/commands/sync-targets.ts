@@ -1,15 +1,16 @@
 /** `mysql-iam-proxy sync-targets`: one pass, or with --watch one after the other until a signal ends it. */
+
+import type { Settings } from '../config/settings.ts'
 import { formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { createProxy } from '../index.ts'
 import { createLogger } from '../log.ts'
-import type { Settings } from '../settings.ts'
+import { createProxy } from '../proxy/proxy.ts'
 import { noteSync } from '../state.ts'
 import { toJob } from '../sync-targets/job.ts'
 import { toDiff, toJson } from '../sync-targets/report.ts'
 import { logResult, startSync, syncOnce } from '../sync-targets/sync.ts'
 import { regionOfTargetGroup } from '../sync-targets/targets.ts'
-import { startAdminAsSet } from './admin.ts'
+import { startAdminAsSet } from './start-admin.ts'
 
 /** Exit code of a pass that changed the target group: neither success as usual nor an error. */
 const CHANGED = 10

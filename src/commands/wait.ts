@@ -1,8 +1,9 @@
 /** `mysql-iam-proxy wait`: returns when another process of ours is ready, for start-up order. */
+
+import type { Settings } from '../config/settings.ts'
 import { parseListen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { isListening } from '../listen.ts'
-import type { Settings } from '../settings.ts'
+import { isListening } from '../net/listen.ts'
 
 const LOOK_AGAIN_AFTER = 100
 

@@ -1,10 +1,10 @@
 /** A server that knows a dozen expressions, for machines without MariaDB or MySQL: clients log in and look around. */
 
+import { readPacket, type Wire, writePacket } from '../net/wire.ts'
 import { createSalt } from '../protocol/auth.ts'
 import { lenencBytes, lenencInt, uint8, uint16, uint32 } from '../protocol/bytes.ts'
 import * as flags from '../protocol/capabilities.ts'
 import { type ERR_Packet, encodeERR_Packet, encodeOK_Packet, type HandshakeResponse41 } from '../protocol/packets.ts'
-import { readPacket, type Wire, writePacket } from '../wire.ts'
 import type { Backend, BackendSession } from './backend.ts'
 
 const VERSION = '8.4.0-demo'

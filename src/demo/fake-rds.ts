@@ -7,6 +7,7 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { ProxyError } from '../errors.ts'
+import { closed, createWire, readPacket, switchSocket, timedOut, type Wire, writePacket } from '../net/wire.ts'
 import { createSalt, MYSQL_CLEAR_PASSWORD } from '../protocol/auth.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
 import { offeredToClient } from '../protocol/capabilities.ts'
@@ -20,7 +21,6 @@ import {
   OK,
   parseHandshakeResponse41,
 } from '../protocol/packets.ts'
-import { closed, createWire, readPacket, switchSocket, timedOut, type Wire, writePacket } from '../wire.ts'
 import type { Backend } from './backend.ts'
 import { type AccessKey, verifyToken } from './verify-token.ts'
 
@@ -65,6 +65,7 @@ export interface FakeRds {
 
 /** Time for a login, in milliseconds: connect_timeout of servers. */
 const LOGIN_TIMEOUT = 10_000
+
 /** Time for a client to take its ERR_Packet and leave, in milliseconds. */
 const LINGER = 1000
 
@@ -73,6 +74,7 @@ const INSECURE_TRANSPORT: ERR_Packet = {
   sqlState: 'HY000',
   message: 'Connections using insecure transport are prohibited while --require_secure_transport=ON.',
 }
+
 const BAD_HANDSHAKE: ERR_Packet = { errno: 1043, sqlState: '08S01', message: 'Bad handshake' }
 const BACKEND_GONE: ERR_Packet = {
   errno: 1040,

@@ -39,6 +39,7 @@ const REQUIRED = [
   'X-Amz-Signature',
   'X-Amz-SignedHeaders',
 ]
+
 const SESSION_TOKEN = 'X-Amz-Security-Token'
 
 /**

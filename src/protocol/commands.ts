@@ -11,10 +11,13 @@ export const COM_CHANGE_USER = 0x11
 
 /** Length (3), sequence id (1) */
 const HEADER_LENGTH = 4
+
 /** Length as sent (3), sequence id (1), length before compression (3), 0 where the payload is not compressed */
 export const COMPRESSED_HEADER_LENGTH = 7
+
 /** Payload length of a packet that is continued in the next one. */
 const MAX_PACKET = 0xffffff
+
 /** Longest COM_CHANGE_USER that is looked for in a compressed packet, in bytes: connection attributes may have 64 KiB. */
 const LONGEST_COMMAND = 128 * 1024
 

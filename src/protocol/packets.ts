@@ -28,6 +28,7 @@ export const FAST_AUTH_SUCCESS = uint8(3)
 
 /** AuthMoreData of caching_sha2_password: the password itself is asked for. */
 export const PERFORM_FULL_AUTHENTICATION = uint8(4)
+
 /** What a client without TLS answers to that, before it sends the password encrypted. */
 export const REQUEST_PUBLIC_KEY = uint8(2)
 

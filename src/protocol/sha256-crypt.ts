@@ -8,6 +8,7 @@ const PREFIX = /^\$A\$([0-9A-F]{3})\$/
 const SALT_LENGTH = 20
 const DIGEST_LENGTH = 43
 const ALPHABET = './0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+
 /** Rounds of a stored hash, in thousands: more would let a configuration file stop the process. */
 const MOST_ROUNDS = 100
 

@@ -5,6 +5,7 @@
 import { AUTH_SWITCH_REQUEST, ERR, OK } from './packets.ts'
 
 const HEADER_LENGTH = 4
+
 /** Longest AuthSwitchRequest and ERR_Packet that are looked for, with their headers. */
 const LONGEST = 600
 

@@ -1,7 +1,8 @@
 /** A job of sync-targets from the settings of a command or of a configuration file. */
+
+import type { Settings } from '../config/settings.ts'
 import { ProxyError } from '../errors.ts'
-import { readCa } from '../read-ca.ts'
-import type { Settings } from '../settings.ts'
+import { readCa } from '../upstream/trust.ts'
 import { createSyncJob, type SyncJob } from './sync.ts'
 
 /** The job that the settings ask for. @throws ProxyError CONFIG_INVALID */

@@ -3,9 +3,9 @@
  * options are the environment variables MYSQL_IAM_PROXY_…; it takes schedules and RDS events alike.
  */
 
+import { resolveSettings } from '../config/settings.ts'
 import { hintFor, ProxyError } from '../errors.ts'
 import { createLogger, type Logger } from '../log.ts'
-import { resolveSettings } from '../settings.ts'
 import { toJob } from './job.ts'
 import { createWorld, logResult, type SyncJob, type SyncResult, syncOnce, type World } from './sync.ts'
 

@@ -1,6 +1,7 @@
 /** The target group, by the API of Elastic Load Balancing (version 2015-12-01). */
+
+import type { CredentialsProvider } from '../aws/credentials.ts'
 import { ProxyError } from '../errors.ts'
-import type { CredentialsProvider } from '../token.ts'
 import { canonicalAddress, type Family } from './address.ts'
 import type { Target } from './plan.ts'
 

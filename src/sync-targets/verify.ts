@@ -1,11 +1,11 @@
 /** Asks whoever answers at an address whether it is the database: MySQL's greeting, then TLS as the RDS endpoint. */
 import type { HostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { leave, requestTls } from '../leave.ts'
 import { CLIENT_SSL, has } from '../protocol/capabilities.ts'
-import type { Trust } from '../trust.ts'
-import { dial } from '../upstream.ts'
-import { startTls } from '../upstream-tls.ts'
+import { leave, requestTls } from '../upstream/abandon.ts'
+import { dial } from '../upstream/dial.ts'
+import { startTls } from '../upstream/tls.ts'
+import type { Trust } from '../upstream/trust.ts'
 
 /** Milliseconds. */
 const CONNECT_TIMEOUT = 5_000

@@ -1,5 +1,5 @@
 import { type Test, test } from 'tap'
-import type { ProxyOptions } from '../../src/index.ts'
+import type { ProxyOptions } from '../../src/proxy/proxy.ts'
 import { type Answer, type AwsApi, identity, startAwsApi } from '../support/aws-api.ts'
 import { type Checked, failsWith, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
 import { freePort } from '../support/free-port.ts'

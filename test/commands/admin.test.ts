@@ -1,5 +1,5 @@
 import { type Test, test } from 'tap'
-import { startAdminAsSet } from '../../src/commands/admin.ts'
+import { startAdminAsSet } from '../../src/commands/start-admin.ts'
 import { formatHostPort } from '../../src/endpoint.ts'
 import { silent } from '../../src/log.ts'
 

@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { configure } from '../../src/commands/exec.ts'
-import { environmentName, OPTIONS } from '../../src/options.ts'
+import { environmentName, OPTIONS } from '../../src/config/options.ts'
 
 const HOST = 'orders.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 

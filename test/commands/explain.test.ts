@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { explain } from '../../src/commands/explain.ts'
-import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../../src/errors.ts'
+import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../../src/error-codes.ts'
 
 test('a code, a number, a symbol, in any case', t => {
   t.match(explain('TLS_WRONG_NAME'), /^TLS_WRONG_NAME \(ERROR 2026, exit code 5\)/)

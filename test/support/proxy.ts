@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import mysql from 'mysql2/promise'
 import type { Test } from 'tap'
-import type { LogLevel } from '../../src/errors.ts'
-import { createProxy, ERRORS, type ErrorCode, type HostPort, type ProxyOptions } from '../../src/index.ts'
+import type { LogLevel } from '../../src/error-codes.ts'
+import { ERRORS, type ErrorCode, type HostPort } from '../../src/index.ts'
 import * as flags from '../../src/protocol/capabilities.ts'
 import {
   ERR,
@@ -16,6 +16,7 @@ import {
   parseERR_Packet,
   parseHandshakeV10,
 } from '../../src/protocol/packets.ts'
+import { createProxy, type ProxyOptions } from '../../src/proxy/proxy.ts'
 import {
   type Connection,
   goodLogin,

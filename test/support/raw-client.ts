@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { connect as connectTcp, type Socket } from 'node:net'
 import mysql from 'mysql2/promise'
-import { createProxy, type HostPort, type Logger, type ProxyOptions } from '../../src/index.ts'
+import type { HostPort, Logger } from '../../src/index.ts'
 import {
   ERR,
   encodeHandshakeResponse41,
@@ -11,6 +11,7 @@ import {
   parseERR_Packet,
   parseHandshakeV10,
 } from '../../src/protocol/packets.ts'
+import { createProxy, type ProxyOptions } from '../../src/proxy/proxy.ts'
 import { PLAIN_CLIENT } from './capabilities.ts'
 import type { RealServer } from './mariadb.ts'
 

@@ -2,7 +2,7 @@ import { test } from 'tap'
 import { createAuthority } from '../../src/demo/certificates.ts'
 import { CLIENT_SSL } from '../../src/protocol/capabilities.ts'
 import { verifyAddress } from '../../src/sync-targets/verify.ts'
-import { createTrust } from '../../src/trust.ts'
+import { createTrust } from '../../src/upstream/trust.ts'
 import { startMariadb } from '../support/mariadb.ts'
 import {
   ACCESS_DENIED,

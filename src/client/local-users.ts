@@ -1,0 +1,132 @@
+/** Who may log in here: names and passwords of this proxy's own, not of the database. */
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { ProxyError } from '../errors.ts'
+import { nativeHash, sha2Digest } from '../protocol/auth.ts'
+import { parseStoredHash, type StoredHash, sha256Crypt } from '../protocol/sha256-crypt.ts'
+
+/** A local user as it is configured: with a password, or with the hash that MySQL stores of one. */
+export interface LocalUserOptions {
+  name: string
+  password?: string | undefined
+  /** `*` and 40 hexadecimal digits (mysql_native_password), or `$A$005$…` (caching_sha2_password), also as 0x… */
+  passwordHash?: string | undefined
+  /** the database user to log in as; default: that of the endpoint, or else `name` */
+  user?: string | undefined
+}
+
+/** A local user, as logins are checked. Either hash of a stored password may be unknown, until it was once sent whole. */
+export interface LocalUser {
+  name: string
+  databaseUser: string | undefined
+  /** SHA1(SHA1(password)) */
+  native: Buffer | undefined
+  /** SHA256(SHA256(password)) */
+  sha2: Buffer | undefined
+  stored: StoredHash | undefined
+  /** stands for a name that nobody has, so that it costs the same; no password is right */
+  unknown: boolean
+}
+
+export interface LocalUsers {
+  /** never fails: an unknown name gets a user whose password nobody knows */
+  find(name: string): LocalUser
+}
+
+/** Whether this is a hash as MySQL stores it, and not a password. */
+export function isPasswordHash(text: string): boolean {
+  return nativeHashOf(text) !== undefined || parseStoredHash(bytesOf(text)) !== undefined
+}
+
+/** `text`, where MySQL shows it as 0x… (print_identified_with_as_hex) the bytes that it stands for. */
+function bytesOf(text: string): string {
+  return /^0x(?:[0-9a-f]{2})+$/i.test(text) ? Buffer.from(text.slice(2), 'hex').toString('latin1') : text
+}
+
+function nativeHashOf(text: string): Buffer | undefined {
+  return /^\*[0-9a-f]{40}$/i.test(text) ? Buffer.from(text.slice(1), 'hex') : undefined
+}
+
+/** @throws ProxyError CONFIG_INVALID naming the user, never the password */
+export function createLocalUsers(options: readonly LocalUserOptions[]): LocalUsers {
+  if (options.length === 0)
+    throw new ProxyError('CONFIG_INVALID', 'local users: there are none; leave them out to let everybody in')
+  const users = new Map<string, LocalUser>()
+  for (const user of options.map(toLocalUser)) {
+    if (users.has(user.name)) throw invalid(user.name, 'is there twice')
+    users.set(user.name, user)
+  }
+  const known = [...users.values()]
+  const secret = randomBytes(32)
+  return {
+    find(name) {
+      return users.get(name) ?? standIn(known[pick(secret, name, known.length)]!, name, secret)
+    },
+  }
+}
+
+function toLocalUser({ name, password, passwordHash, user }: LocalUserOptions): LocalUser {
+  const common = { name, databaseUser: user, unknown: false }
+  if (name === '') throw invalid(name, 'has no name')
+  if (password !== undefined && passwordHash !== undefined) throw invalid(name, 'has a password and a hash')
+  if (password) return { ...common, native: nativeHash(password), sha2: sha2Digest(password), stored: undefined }
+  if (password === '' || passwordHash === undefined) throw invalid(name, 'has no password')
+  const native = nativeHashOf(passwordHash)
+  const stored = parseStoredHash(bytesOf(passwordHash))
+  if (!native && !stored) throw invalid(name, 'has a hash that is neither *… (40 digits) nor $A$005$… (63 characters)')
+  return { ...common, native, sha2: undefined, stored }
+}
+
+function invalid(name: string, what: string): ProxyError {
+  return new ProxyError('CONFIG_INVALID', `local user '${name}' ${what}`)
+}
+
+/** Looks like `model` in what its login takes, the same each time for the same name. */
+function standIn(model: LocalUser, name: string, secret: Buffer): LocalUser {
+  const random = createHmac('sha512', secret).update(name).digest()
+  return {
+    name,
+    databaseUser: undefined,
+    native: model.native && random.subarray(0, 20),
+    sha2: model.sha2 && random.subarray(0, 32),
+    stored: model.stored && { ...model.stored, salt: random.subarray(32, 52) },
+    unknown: true,
+  }
+}
+
+function pick(secret: Buffer, name: string, count: number): number {
+  return createHmac('sha256', secret).update(name).digest().readUInt32LE(0) % count
+}
+
+/** Longest password in bytes, as with MySQL: to hash a longer one would take seconds. */
+const LONGEST_PASSWORD = 256
+
+/** The hash before: they take their turns, so that many at once leave time for the sessions. */
+let hashing: Promise<unknown> = Promise.resolve()
+
+/** Checks a password that was sent whole, and remembers what it takes to check the next login without. */
+export async function checkPassword(user: LocalUser, password: string): Promise<boolean> {
+  if (Buffer.byteLength(password) > LONGEST_PASSWORD) return false
+  if (user.stored) {
+    hashing = hashing.then(() => new Promise(resolve => setImmediate(resolve)))
+    await hashing
+  }
+  const isRight = matchesStored(user, password) && !user.unknown
+  if (isRight) {
+    user.sha2 ??= sha2Digest(password)
+    user.native ??= nativeHash(password)
+  }
+  return isRight
+}
+
+function matchesStored({ native, sha2, stored }: LocalUser, password: string): boolean {
+  if (stored) {
+    const digest = sha256Crypt(Buffer.from(password), stored.salt, stored.rounds)
+    return timingSafeEqual(sha256(digest), sha256(stored.digest))
+  }
+  if (sha2) return timingSafeEqual(sha2Digest(password), sha2)
+  return native !== undefined && timingSafeEqual(nativeHash(password), native)
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}

@@ -1,0 +1,174 @@
+/**
+ * Packets over a socket: framing, sequence ids, a size cap and a deadline. Only for the connection phase; the relay moves bytes.
+ *
+ * Reads with a paused `socket.read(n)`: what was not asked for stays in the socket, so that a TLS upgrade or the relay
+ * takes it from there with no hand-over.
+ */
+import type { Socket } from 'node:net'
+import type { ErrorCode } from '../error-codes.ts'
+import { ProxyError, systemCode } from '../errors.ts'
+import { MalformedPacket } from '../protocol/bytes.ts'
+
+/** One connection in its handshake. `socket` changes when TLS starts. */
+export interface Wire {
+  readonly peer: 'client' | 'upstream'
+  socket: Socket
+  /** sequence id of the next packet, either way */
+  sequence: number
+  /** when the handshake must be over, as Date.now() counts */
+  deadline: number
+  /** what ended the socket, once something did */
+  failure: Error | undefined
+}
+
+const HEADER_LENGTH = 4
+
+/** Largest packet of a handshake, in bytes: connection attributes may have 64 KiB, a token about 1.5 KiB. */
+export const MAX_HANDSHAKE_PACKET = 128 * 1024
+
+const CODES = {
+  client: { closed: 'CLIENT_CLOSED', timeout: 'CLIENT_TIMEOUT', malformed: 'CLIENT_MALFORMED' },
+  upstream: { closed: 'UPSTREAM_CLOSED', timeout: 'UPSTREAM_TIMEOUT', malformed: 'UPSTREAM_NOT_MYSQL' },
+} as const satisfies Record<Wire['peer'], Record<string, ErrorCode>>
+
+/** @param timeout milliseconds until the handshake must be over */
+export function createWire(socket: Socket, peer: Wire['peer'], timeout: number): Wire {
+  const wire: Wire = { peer, socket, sequence: 0, deadline: Date.now() + timeout, failure: undefined }
+  watch(wire)
+  return wire
+}
+
+/** Goes on over `socket`, a TLS socket around the one before it. */
+export function switchSocket(wire: Wire, socket: Socket): void {
+  wire.socket = socket
+  watch(wire)
+}
+
+function watch(wire: Wire): void {
+  wire.socket.on('error', error => {
+    wire.failure ??= error
+  })
+}
+
+/**
+ * The next packet's payload; `step` names it for errors.
+ * @throws ProxyError CLIENT_… or UPSTREAM_…: CLOSED, TIMEOUT, or for the wrong sequence id and size MALFORMED / NOT_MYSQL
+ */
+export async function readPacket(wire: Wire, step: string): Promise<Buffer> {
+  const header = await readBytes(wire, HEADER_LENGTH, step)
+  const length = header.readUIntLE(0, 3)
+  const sequence = header[3]!
+  if (sequence !== wire.sequence) {
+    throw malformed(wire, `${step}: sequence id ${sequence}, expected ${wire.sequence}`)
+  }
+  if (length > MAX_HANDSHAKE_PACKET) throw malformed(wire, `${step}: a packet of ${length} bytes`)
+  wire.sequence = (sequence + 1) & 0xff
+  return length === 0 ? Buffer.alloc(0) : readBytes(wire, length, step)
+}
+
+/** Sends one packet with the next sequence id. */
+export function writePacket(wire: Wire, payload: Buffer): void {
+  wire.socket.write(framePacket(payload, wire.sequence))
+  wire.sequence = (wire.sequence + 1) & 0xff
+}
+
+/** `payload` behind its 4-byte header. */
+export function framePacket(payload: Buffer, sequence: number): Buffer {
+  const packet = Buffer.allocUnsafe(HEADER_LENGTH + payload.length)
+  packet.writeUIntLE(payload.length, 0, 3)
+  packet[3] = sequence
+  payload.copy(packet, HEADER_LENGTH)
+  return packet
+}
+
+/** `packet` as the payload of a compressed packet that is not compressed, which it need not be. */
+export function frameUncompressed(packet: Buffer, sequence: number): Buffer {
+  return Buffer.concat([framePacket(packet, sequence).subarray(0, HEADER_LENGTH), Buffer.alloc(3), packet])
+}
+
+/** The error for bytes from this peer that the protocol has no place for. */
+export function malformed(wire: Wire, message: string, cause?: unknown): ProxyError {
+  return new ProxyError(CODES[wire.peer].malformed, message, { cause })
+}
+
+/**
+ * One set of listeners until all bytes are there: 'readable' listeners that come and go around each attempt make the
+ * stream announce the same part of a packet again and again, on which the event loop would spin.
+ */
+export function readBytes(wire: Wire, length: number, step: string): Promise<Buffer> {
+  const { socket } = wire
+  return new Promise((resolve, reject) => {
+    const attempt = () => {
+      const bytes: Buffer | null = socket.read(length)
+      if (bytes?.length === length) settle(bytes)
+      // A socket that has ended hands out what is left, even if it is less than asked for.
+      else if (bytes || socket.readableEnded || socket.destroyed) settle(closed(wire, step))
+    }
+    const settle = (result: Buffer | ProxyError) => {
+      clearTimeout(timer)
+      socket.off('readable', attempt).off('end', attempt).off('close', attempt)
+      if (result instanceof ProxyError) reject(result)
+      else resolve(result)
+    }
+    const timer = setTimeout(() => settle(timedOut(wire, step)), wire.deadline - Date.now())
+    socket.on('readable', attempt).on('end', attempt).on('close', attempt)
+    attempt()
+  })
+}
+
+/**
+ * `work` with a signal that aborts once the peer has left, with CLIENT_CLOSED or UPSTREAM_CLOSED as its reason: for a time in
+ * which nobody reads from it, and nobody else would notice.
+ */
+export async function whileThere<Value>(
+  wire: Wire,
+  step: string,
+  work: (left: AbortSignal) => Promise<Value>,
+): Promise<Value> {
+  const { socket } = wire
+  const controller = new AbortController()
+  const onLeave = () => controller.abort(closed(wire, step))
+  // A stream says that it has ended only to who reads.
+  const onReadable = () => socket.readableLength === 0 && socket.read(0)
+  socket.on('readable', onReadable).on('end', onLeave).on('close', onLeave)
+  if (socket.readableEnded || socket.destroyed) onLeave()
+  try {
+    return await work(controller.signal)
+  } finally {
+    socket.off('readable', onReadable).off('end', onLeave).off('close', onLeave)
+  }
+}
+
+/** What `parse` makes of a packet; where it is malformed, the error of this peer. */
+export function parsed<Value>(wire: Wire, step: string, parse: () => Value): Value {
+  try {
+    return parse()
+  } catch (error) {
+    if (error instanceof MalformedPacket) throw malformed(wire, `${step}: ${error.message}`, error)
+    throw error
+  }
+}
+
+export function timedOut(wire: Wire, step: string): ProxyError {
+  return new ProxyError(CODES[wire.peer].timeout, `timed out while waiting for ${step}`)
+}
+
+export function closed(wire: Wire, step: string): ProxyError {
+  const how = wire.failure ? ` (${systemCode(wire.failure) || wire.failure.message})` : ''
+  return new ProxyError(CODES[wire.peer].closed, `connection closed while waiting for ${step}${how}`, {
+    cause: wire.failure,
+  })
+}
+
+/** Milliseconds that a socket gets to deliver its last bytes. */
+const LINGER = 1_000
+
+/** Ends a socket so that its last packet arrives: unread bytes at close would turn the end into a reset. */
+export function hangUp({ socket }: Wire): void {
+  if (socket.destroyed) return
+  socket.end()
+  socket.resume()
+  const timer = setTimeout(() => socket.destroy(), LINGER)
+  socket.once('end', () => socket.destroySoon())
+  socket.once('close', () => clearTimeout(timer))
+}

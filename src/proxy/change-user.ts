@@ -1,0 +1,174 @@
+/**
+ * COM_CHANGE_USER: the client logs in anew in the middle of its session, and so do we, with a fresh token.
+ *
+ *   client                          proxy                            server
+ *     | -- COM_CHANGE_USER (0) -----> |                                |
+ *     |                               | -- COM_CHANGE_USER (0) ------> |   with a made-up answer: a token would not fit
+ *     | <--- answers to earlier commands, where the client pipelines --- |
+ *     |                               | <-- AuthSwitchRequest (1) ---- |   mysql_clear_password
+ *     | <-- AuthSwitchRequest (1) --- |                                |
+ *     | -- answer (2) --------------> |                                |   local login
+ *     |                               | -- token (2) ----------------> |
+ *     | <-- [AuthMoreData] OK_Packet  | <-- OK_Packet (3) ------------ |
+ *
+ * The server's AuthSwitchRequest is the barrier: it comes behind all answers to earlier commands, so that nothing is
+ * overtaken, and only then is the client led through its own login.
+ */
+import { randomBytes } from 'node:crypto'
+import { authenticateClient, type Client, databaseUser, sendOK } from '../client/handshake.ts'
+import {
+  framePacket,
+  frameUncompressed,
+  parsed,
+  readBytes,
+  readPacket,
+  timedOut,
+  type Wire,
+  writePacket,
+} from '../net/wire.ts'
+import { clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../protocol/auth.ts'
+import { COMPRESSED_HEADER_LENGTH } from '../protocol/commands.ts'
+import {
+  type ERR_Packet,
+  encodeComChangeUser,
+  encodeERR_Packet,
+  parseAuthSwitchRequest,
+  parseComChangeUser,
+} from '../protocol/packets.ts'
+import { authSwitchRequestAt, endsWithERR_Packet, isOK_Packet } from '../protocol/tail.ts'
+import type { RelayEnd } from '../relay/relay.ts'
+import {
+  createTokenInTime,
+  refuseToSwitch,
+  sendSecret,
+  takeTurn,
+  throwUnlessOK,
+  unexpectedPlugin,
+} from '../upstream/login.ts'
+import type { Served } from './served.ts'
+
+/** Milliseconds in which an AuthSwitchRequest may follow what looks like the answer: that was to an earlier command then. */
+const AFTER_ANSWER = 1_000
+
+/** What a server makes of a COM_CHANGE_USER. */
+type ServerAnswer = 'asked' | 'over' | 'OK' | 'nothing'
+
+/**
+ * Takes the COM_CHANGE_USER that is next on the client's wire through to its result.
+ * Resolves when the relay may go on: after the server's OK_Packet with the new database user, or with undefined where it
+ * refused without asking for a token.
+ * @param address where the client comes from
+ * @param pipelined whether answers to earlier commands may come before: however long they take
+ * @throws ProxyError whatever a login may end with: the session is over then, as it is directly
+ */
+export async function changeUser(
+  client: Client,
+  upstream: Wire,
+  target: Served,
+  address: string,
+  { pipelined = false }: RelayEnd,
+): Promise<string | undefined> {
+  const deadline = Date.now() + target.endpoint.loginTimeout
+  Object.assign(client.wire, { sequence: 0, deadline })
+  Object.assign(upstream, { sequence: 0, deadline })
+  const payload = await readPacket(client.wire, 'COM_CHANGE_USER')
+  const command = parsed(client.wire, 'COM_CHANGE_USER', () => parseComChangeUser(payload, client.capabilities))
+  const user = databaseUser(command.user, target.endpoint.user, target.access)
+
+  const madeUp = { user: Buffer.from(user), authResponse: randomBytes(20), authPlugin: MYSQL_NATIVE_PASSWORD }
+  const charset = command.charset ?? client.charset
+  writePacket(upstream, encodeComChangeUser({ ...command, ...madeUp, charset }))
+  const answer = await forwardUntilAsked(upstream, client.wire, pipelined)
+  if (answer === 'over') return undefined
+  if (answer === 'nothing') throw timedOut(upstream, 'the answer to COM_CHANGE_USER')
+  if (answer === 'OK') throw unexpectedPlugin(user, 'nothing')
+
+  upstream.deadline = client.wire.deadline = Date.now() + target.endpoint.loginTimeout
+  const question = await readPacket(upstream, 'AuthSwitchRequest')
+  const { authPlugin } = parsed(upstream, 'AuthSwitchRequest', () => parseAuthSwitchRequest(question))
+  if (authPlugin !== MYSQL_CLEAR_PASSWORD) throw await refuseToSwitch(upstream, user, authPlugin)
+
+  try {
+    // As servers do it, with an AuthSwitchRequest; without plugins, what the client sent is its whole login.
+    const switchFirst = command.authPlugin !== undefined
+    await authenticateClient(client, { ...command, switchFirst }, target.access, address)
+    await takeTurn(target, client.wire, upstream)
+  } catch (error) {
+    await refuseToSwitch(upstream, user, '')
+    throw error
+  }
+  sendSecret(upstream, clearPassword(await createTokenInTime(target, user, upstream)))
+  const result = await readPacket(upstream, 'the result of COM_CHANGE_USER')
+  throwUnlessOK(upstream, result, user)
+  sendOK(client, result)
+  return user
+}
+
+/**
+ * Hands on what the server sends until it ends with an AuthSwitchRequest, which is left in the socket: 'asked'.
+ * 'over' where the relay may go on: a side closed, or the server sent an ERR_Packet and the client goes on. 'OK' where the
+ * server lets the client in without asking, of which the client is not told; 'nothing' where it is silent until the deadline.
+ */
+function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: boolean): Promise<ServerAnswer> {
+  const { socket: upstream } = upstreamWire
+  const { socket: client } = clientWire
+  return new Promise(resolve => {
+    let timer: NodeJS.Timeout | undefined
+    let isRefused = false
+    let held: Buffer | undefined
+    const settle = (answer: ServerAnswer) => {
+      clearTimeout(timer)
+      upstream.off('data', onData).off('end', onEnd).off('close', onEnd)
+      client.off('readable', onClientReadable).off('end', onEnd).off('close', onEnd)
+      upstream.pause()
+      resolve(answer)
+    }
+    const settleAfter = (milliseconds: number, answer: ServerAnswer) => {
+      clearTimeout(timer)
+      timer = setTimeout(settle, milliseconds, answer)
+    }
+    const onEnd = () => settle(held ? 'OK' : 'over')
+    const onClientReadable = () => {
+      if (client.readableLength === 0)
+        client.read(0) // to hear of its end
+      else if (isRefused) settle('over')
+    }
+    const onData = (data: Buffer) => {
+      clearTimeout(timer)
+      const chunk = held ? Buffer.concat([held, data]) : data
+      held = undefined
+      isRefused = false
+      const at = authSwitchRequestAt(chunk)
+      if (at < 0 && !pipelined && isOK_Packet(chunk)) {
+        // The answer to this command, unless more comes.
+        held = chunk
+        settleAfter(AFTER_ANSWER, 'OK')
+        return
+      }
+      client.write(at < 0 ? chunk : chunk.subarray(0, at))
+      if (at >= 0) {
+        upstream.pause()
+        upstream.unshift(chunk.subarray(at))
+        settle('asked')
+      } else if (endsWithERR_Packet(chunk)) {
+        // The answer to this command, on which the client will speak; or to an earlier one of a client that pipelines.
+        if (client.readableLength > 0) settleAfter(AFTER_ANSWER, 'over')
+        else isRefused = true
+      }
+    }
+    upstream.on('data', onData).on('end', onEnd).on('close', onEnd)
+    client.on('readable', onClientReadable).on('end', onEnd).on('close', onEnd)
+    if (!pipelined) settleAfter(upstreamWire.deadline - Date.now(), 'nothing')
+    upstream.resume()
+  })
+}
+
+/**
+ * Takes the COM_CHANGE_USER of a compressed session off the wire and answers it with `error`, in a compressed packet
+ * that is not compressed. Whoever compresses is far away, and changes users seldom: it is not carried out.
+ */
+export async function answerCompressed(wire: Wire, error: ERR_Packet): Promise<void> {
+  const header = await readBytes(wire, COMPRESSED_HEADER_LENGTH, 'COM_CHANGE_USER')
+  await readBytes(wire, header.readUIntLE(0, 3), 'COM_CHANGE_USER')
+  wire.socket.write(frameUncompressed(framePacket(encodeERR_Packet(error), 1), 1))
+}

@@ -1,0 +1,87 @@
+/** Connecting to the database, up to its HandshakeV10. */
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { type Endpoint, formatHostPort } from '../endpoint.ts'
+import type { ErrorCode } from '../error-codes.ts'
+import { ProxyError, systemCode } from '../errors.ts'
+import { createWire, parsed, readPacket, type Wire } from '../net/wire.ts'
+import { ERR, type HandshakeV10, parseERR_Packet, parseHandshakeV10, type SSLRequest } from '../protocol/packets.ts'
+
+/** A connection to the database that has been greeted. */
+export interface Upstream {
+  wire: Wire
+  greeting: HandshakeV10
+  /** what TLS was asked for with; undefined before */
+  sslRequest?: SSLRequest
+}
+
+/**
+ * Connects to the address that is dialled and reads the server's greeting.
+ * @param stop destroys the connection, now or later
+ * @throws ProxyError DIAL_…, UPSTREAM_…
+ */
+export async function dial(endpoint: Endpoint, stop: AbortSignal): Promise<Upstream> {
+  const socket = await connectTcp(endpoint, stop)
+  const wire = createWire(socket, 'upstream', endpoint.loginTimeout)
+  const onStop = () => wire.socket.destroy()
+  stop.addEventListener('abort', onStop)
+  socket.on('close', () => stop.removeEventListener('abort', onStop))
+  try {
+    const payload = await readPacket(wire, `the greeting of ${formatHostPort(endpoint.dial)}`)
+    return { wire, greeting: parseGreeting(wire, payload) }
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
+}
+
+async function connectTcp(endpoint: Endpoint, stop: AbortSignal): Promise<Socket> {
+  const { host, port } = endpoint.dial
+  const socket = connect({
+    host,
+    port,
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: endpoint.keepalive,
+    // An NLB has an address in each zone: time for the slow, and some left for the next.
+    autoSelectFamilyAttemptTimeout: Math.max(250, Math.floor(endpoint.connectTimeout / 3)),
+  })
+  const timer = setTimeout(
+    () => socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })),
+    endpoint.connectTimeout,
+  )
+  try {
+    await once(socket, 'connect', { signal: stop })
+    return socket
+  } catch (error) {
+    socket.destroy()
+    throw dialError(endpoint, error)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function dialError(endpoint: Endpoint, cause: unknown): ProxyError {
+  const dial = formatHostPort(endpoint.dial)
+  const code = systemCode(cause) || 'unknown error'
+  const spoken: Record<string, [ErrorCode, string]> = {
+    ECONNREFUSED: ['DIAL_REFUSED', `connection to ${dial} refused`],
+    ETIMEDOUT: ['DIAL_TIMEOUT', `no answer from ${dial} within ${endpoint.connectTimeout} ms`],
+    ENOTFOUND: ['DIAL_DNS', `the name ${endpoint.dial.host} is unknown to DNS`],
+    ECONNRESET: ['UPSTREAM_CLOSED', `connection to ${dial} reset at once`],
+    EMFILE: ['OUT_OF_FILES', 'this process has no file descriptor left'],
+    ENFILE: ['OUT_OF_FILES', 'this machine has no file descriptor left'],
+    EAI_AGAIN: ['DIAL_DNS', `no answer from DNS for the name ${endpoint.dial.host}`],
+  }
+  const [errorCode, message] = spoken[code] ?? ['DIAL_FAILED', `connection to ${dial} failed: ${code}`]
+  return new ProxyError(errorCode, message, { cause })
+}
+
+function parseGreeting(wire: Wire, payload: Buffer): HandshakeV10 {
+  if (payload[0] === ERR) {
+    const serverError = parsed(wire, 'ERR_Packet', () => parseERR_Packet(payload))
+    throw new ProxyError('UPSTREAM_REFUSED_CONNECTION', serverError.message, { serverError })
+  }
+  return parsed(wire, 'no MySQL greeting', () => parseHandshakeV10(payload))
+}

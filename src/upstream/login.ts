@@ -1,0 +1,221 @@
+/** The leg to the database: dial → HandshakeV10; then TLS, token, OK_Packet or ERR_Packet. */
+import { TLSSocket } from 'node:tls'
+import type { TokenSource } from '../aws/token.ts'
+import { type Endpoint, formatHostPort } from '../endpoint.ts'
+import { ProxyError } from '../errors.ts'
+import { malformed, parsed, readPacket, type Wire, whileThere, writePacket } from '../net/wire.ts'
+import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../protocol/auth.ts'
+import { CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, CLIENT_SSL, has, sentUpstream } from '../protocol/capabilities.ts'
+import {
+  AUTH_MORE_DATA,
+  AUTH_SWITCH_REQUEST,
+  ERR,
+  encodeHandshakeResponse41,
+  encodeSSLRequest,
+  type HandshakeResponse41,
+  type HandshakeV10,
+  OK,
+  parseAuthSwitchRequest,
+  parseERR_Packet,
+  type SSLRequest,
+} from '../protocol/packets.ts'
+import { type EndpointState, timed } from '../state.ts'
+import { dial, type Upstream } from './dial.ts'
+import type { LoginQueue } from './login-queue.ts'
+import { startTls } from './tls.ts'
+import type { Trust } from './trust.ts'
+
+/** An endpoint with what its logins share. */
+export interface Target {
+  endpoint: Endpoint
+  queue: LoginQueue
+  state: EndpointState
+  trust: Trust
+  createToken: TokenSource
+  /** what the logins so far have shown: whether the server takes a token inside HandshakeResponse41 */
+  takesTokenInHandshake: boolean | undefined
+}
+
+/** Milliseconds of the login's time that are kept for TLS and the server, when credentials are slow. */
+const TIME_FOR_LOGIN = 1_000
+
+/** A login that came to its end: the payload of the server's OK_Packet or ERR_Packet, and the connection that it came over. */
+export interface LoginResult {
+  upstream: Upstream
+  payload: Buffer
+}
+
+/** A command without parameters. */
+export function writeCommand(wire: Wire, command: number): void {
+  wire.sequence = 0
+  writePacket(wire, Buffer.of(command))
+}
+
+/** The server's refusal as our error, so that there is one way to tell a client. @throws ProxyError UPSTREAM_REFUSED_LOGIN */
+export function throwUnlessOK(wire: Wire, payload: Buffer, user: string): void {
+  if (payload[0] === OK) return
+  const serverError = parsed(wire, 'the result of the login', () => parseERR_Packet(payload))
+  throw new ProxyError('UPSTREAM_REFUSED_LOGIN', serverError.message, { serverError, values: { user } })
+}
+
+/**
+ * Logs in: SSLRequest, TLS verified as the RDS endpoint, HandshakeResponse41 with a token for `user`.
+ *
+ * The token rides in HandshakeResponse41, a round trip less than usual. Until that has worked once, a refusal is tried again
+ * in the usual way, over a connection of its own: no public word says that every RDS front accepts the short way.
+ * @param client the client's own answer, for its flags, charset, database and connection attributes
+ * @throws ProxyError DIAL_…, TLS_…, UPSTREAM_…, AUTH_PLUGIN_UNEXPECTED, CREDENTIALS_…
+ */
+export async function login(
+  upstream: Upstream,
+  target: Target,
+  client: HandshakeResponse41,
+  user: string,
+  stop: AbortSignal,
+): Promise<LoginResult> {
+  const { tokenInHandshake: setting } = target.endpoint
+  const atOnce = setting === 'auto' ? (target.takesTokenInHandshake ?? true) : setting === 'always'
+  const payload = await loginOnce(upstream, target, client, user, atOnce)
+  if (payload[0] === OK && atOnce) target.takesTokenInHandshake = true
+  const undecided = setting === 'auto' && target.takesTokenInHandshake === undefined
+  if (!undecided || !isAccessDenied(payload)) return { upstream, payload }
+
+  upstream.wire.socket.destroy()
+  const second = await dial(target.endpoint, stop)
+  try {
+    await target.queue.turn(timeForToken(second.wire), target.state, stop)
+    const secondPayload = await loginOnce(second, target, client, user, false)
+    if (secondPayload[0] === OK) target.takesTokenInHandshake = false
+    return { upstream: second, payload: secondPayload }
+  } catch (error) {
+    second.wire.socket.destroy()
+    throw error
+  }
+}
+
+const ER_ACCESS_DENIED_ERROR = 1045
+
+function isAccessDenied(payload: Buffer): boolean {
+  return payload[0] === ERR && payload.length >= 3 && payload.readUInt16LE(1) === ER_ACCESS_DENIED_ERROR
+}
+
+/** Whether a token can be sent to a server of this greeting at all. @throws ProxyError TLS_NOT_OFFERED, UPSTREAM_TOO_OLD */
+export function throwUnlessFit(greeting: HandshakeV10, endpoint: Endpoint): void {
+  if (!has(greeting.capabilities, CLIENT_SSL)) {
+    throw new ProxyError('TLS_NOT_OFFERED', `the server at ${formatHostPort(endpoint.dial)} does not offer TLS`)
+  }
+  if (!has(greeting.capabilities, CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)) {
+    throw new ProxyError(
+      'UPSTREAM_TOO_OLD',
+      `the server at ${formatHostPort(endpoint.dial)}, version ${greeting.serverVersion}, cannot take a token`,
+    )
+  }
+}
+
+/** After it, flags that differ are a bad handshake to MySQL. */
+export function askForTls(upstream: Upstream, sslRequest: SSLRequest): void {
+  upstream.sslRequest = sslRequest
+  writePacket(upstream.wire, encodeSSLRequest(sslRequest))
+}
+
+async function loginOnce(
+  upstream: Upstream,
+  target: Target,
+  client: HandshakeResponse41,
+  user: string,
+  tokenInHandshake: boolean,
+): Promise<Buffer> {
+  const { endpoint, trust } = target
+  const { wire, greeting } = upstream
+  throwUnlessFit(greeting, endpoint)
+  const token = await timed(target.state, 'token', createTokenInTime(target, user, wire))
+
+  const capabilities = sentUpstream(client.capabilities, greeting.capabilities, {
+    database: client.database !== undefined,
+    attributes: client.attributes !== undefined,
+  })
+  askForTls(upstream, { ...client, capabilities })
+  await timed(target.state, 'tls', startTls(wire, endpoint, trust))
+  target.state.certificateExpires = trust.certificateExpires()
+
+  const response = {
+    ...client,
+    capabilities,
+    user: Buffer.from(user),
+    authResponse: tokenInHandshake ? clearPassword(token) : Buffer.alloc(0),
+    authPlugin: tokenInHandshake ? MYSQL_CLEAR_PASSWORD : pluginToBeSwitchedFrom(greeting),
+  }
+  sendSecret(wire, encodeHandshakeResponse41(response))
+  return await timed(target.state, 'login', resultOfLogin(wire, user, token))
+}
+
+/** The server's OK_Packet or ERR_Packet, after the AuthSwitchRequest that may come before. */
+async function resultOfLogin(wire: Wire, user: string, token: string): Promise<Buffer> {
+  let result = await readPacket(wire, 'the result of the login')
+  if (result[0] === AUTH_SWITCH_REQUEST) {
+    const question = result
+    const { authPlugin } = parsed(wire, 'AuthSwitchRequest', () => parseAuthSwitchRequest(question))
+    if (authPlugin !== MYSQL_CLEAR_PASSWORD) throw await refuseToSwitch(wire, user, authPlugin)
+    sendSecret(wire, clearPassword(token))
+    result = await readPacket(wire, 'the result of the login')
+  }
+  if (result[0] === OK || result[0] === ERR) return result
+  if (result[0] === AUTH_MORE_DATA || result[0] === AUTH_SWITCH_REQUEST) throw unexpectedPlugin(user, 'more data')
+  throw malformed(wire, 'the result of the login: neither OK_Packet nor ERR_Packet')
+}
+
+/** A token that comes in time for this login. @throws ProxyError CREDENTIALS_… */
+export async function createTokenInTime(target: Target, user: string, wire: Wire): Promise<string> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not come in time for this login')
+    timer = setTimeout(() => reject(error), timeForToken(wire) - Date.now())
+  })
+  try {
+    return await Promise.race([target.createToken(user), late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/**
+ * Waits for the turn of the client's login; a client that leaves meanwhile loses it, and no token is signed.
+ * @throws ProxyError LOGIN_QUEUE_FULL, CLIENT_CLOSED
+ */
+export async function takeTurn({ queue, state }: Target, client: Wire, upstream: Wire): Promise<void> {
+  await whileThere(client, 'the turn of its login', left => queue.turn(timeForToken(upstream), state, left))
+}
+
+/** Until when a token may take, as Date.now() counts. */
+function timeForToken({ deadline }: Wire): number {
+  const left = deadline - Date.now()
+  return Date.now() + Math.max(left - TIME_FOR_LOGIN, left / 2)
+}
+
+/** Any plugin but mysql_clear_password, for which the empty answer would be the password. */
+export function pluginToBeSwitchedFrom(greeting: HandshakeV10): string {
+  return greeting.authPlugin === CACHING_SHA2_PASSWORD ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
+}
+
+/**
+ * The answer to an AuthSwitchRequest for another method: an empty one, on which the server refuses by itself.
+ * A connection that just ends would count towards max_connect_errors. Resolves with the error for the client.
+ */
+export async function refuseToSwitch(wire: Wire, user: string, asked: string): Promise<ProxyError> {
+  writePacket(wire, Buffer.alloc(0))
+  await readPacket(wire, 'the refusal of the login').catch(() => undefined)
+  return unexpectedPlugin(user, asked)
+}
+
+/** The server wants another login than the one that we have. @param asked what for */
+export function unexpectedPlugin(user: string, asked: string): ProxyError {
+  const message = `access denied for user '${user}': the server asks for ${asked}, not for an IAM token`
+  return new ProxyError('AUTH_PLUGIN_UNEXPECTED', message, { values: { user } })
+}
+
+/** The one place that a token leaves from. */
+export function sendSecret(wire: Wire, payload: Buffer): void {
+  const { socket } = wire
+  if (!(socket instanceof TLSSocket) || !socket.authorized) throw new Error('a token outside verified TLS')
+  writePacket(wire, payload)
+}

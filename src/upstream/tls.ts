@@ -1,0 +1,91 @@
+/** TLS to the database: whom it is with is the RDS endpoint, wherever it was dialled. */
+import { once } from 'node:events'
+import { isIP } from 'node:net'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { type Endpoint, formatHostPort } from '../endpoint.ts'
+import type { ErrorCode } from '../error-codes.ts'
+import { ProxyError, systemCode } from '../errors.ts'
+import { closed, switchSocket, timedOut, type Wire } from '../net/wire.ts'
+import type { Trust } from './trust.ts'
+
+/**
+ * Starts TLS on the upstream leg, verified as the RDS endpoint; after it, `wire` goes on inside.
+ * @throws ProxyError TLS_…, UPSTREAM_CLOSED, UPSTREAM_TIMEOUT
+ */
+export async function startTls(wire: Wire, endpoint: Endpoint, trust: Trust): Promise<void> {
+  // Bytes that came in clear behind the greeting would be taken for the server's own after TLS.
+  if (wire.socket.readableLength > 0) {
+    throw new ProxyError('TLS_PLAINTEXT_INJECTED', 'the server sent plaintext between its greeting and TLS')
+  }
+  if (wire.socket.readableEnded || wire.socket.destroyed) throw closed(wire, 'TLS')
+  const { host } = endpoint.rds
+  const session = trust.session()
+  const tls = connectTls({
+    socket: wire.socket,
+    host, // checked against the certificate
+    ...(isIP(host) ? {} : { servername: host }),
+    secureContext: trust.secureContext(),
+    ...(session ? { session } : {}),
+    // Whom it is with is checked as soon as the handshake is over, before anything is said: to break off in it would
+    // count as a connection error, at so many of which a server locks out everybody behind our address (ERROR 1129).
+    rejectUnauthorized: false,
+  })
+  switchSocket(wire, tls)
+  const giveUp = new AbortController()
+  const timer = setTimeout(() => giveUp.abort(timedOut(wire, 'TLS')), wire.deadline - Date.now())
+  const onClose = () => giveUp.abort(closed(wire, 'TLS'))
+  tls.once('close', onClose)
+  try {
+    await once(tls, 'secureConnect', { signal: giveUp.signal })
+    if (!tls.authorized) throw refusedCertificate(tls)
+    trust.remember(tls)
+  } catch (error) {
+    throw tlsError(wire, endpoint, giveUp.signal.reason ?? error)
+  } finally {
+    clearTimeout(timer)
+    tls.off('close', onClose)
+  }
+}
+
+/** Why Node.js does not call the connection authorized; `code` is OpenSSL's or its own. */
+function refusedCertificate(tls: TLSSocket): Error {
+  const code = String(tls.authorizationError)
+  return Object.assign(new Error(code), { code, cert: tls.getPeerCertificate() })
+}
+
+const TLS_CODES: Record<string, ErrorCode> = {
+  ERR_TLS_CERT_ALTNAME_INVALID: 'TLS_WRONG_NAME',
+  CERT_HAS_EXPIRED: 'TLS_EXPIRED',
+  CERT_NOT_YET_VALID: 'TLS_EXPIRED',
+  SELF_SIGNED_CERT_IN_CHAIN: 'TLS_UNKNOWN_CA',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'TLS_UNKNOWN_CA',
+  UNABLE_TO_GET_ISSUER_CERT: 'TLS_UNKNOWN_CA',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'TLS_UNKNOWN_CA',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'TLS_UNKNOWN_CA',
+}
+
+function tlsError(wire: Wire, endpoint: Endpoint, cause: unknown): ProxyError {
+  if (cause instanceof ProxyError) return cause
+  const code = systemCode(cause)
+  if (code === 'ECONNRESET' || code === 'EPIPE') return closed(wire, 'TLS')
+  const { host } = endpoint.rds
+  const dial = formatHostPort(endpoint.dial)
+  const errorCode = TLS_CODES[code] ?? 'TLS_FAILED'
+  const messages: Partial<Record<ErrorCode, string>> = {
+    TLS_WRONG_NAME: `the certificate of the server behind ${dial} does not name ${host}${namesOf(cause)}`,
+    TLS_EXPIRED: `the certificate of ${host} is out of date (${code})`,
+    TLS_UNKNOWN_CA: `the certificate of ${host} is not of a trusted CA (${code})`,
+  }
+  return new ProxyError(errorCode, messages[errorCode] ?? `TLS with ${dial} failed: ${reasonOf(cause)}`, { cause })
+}
+
+function namesOf(error: unknown): string {
+  const certificate =
+    error instanceof Error && 'cert' in error ? (error.cert as { subjectaltname?: string }) : undefined
+  return certificate?.subjectaltname ? `, it names ${certificate.subjectaltname.slice(0, 120)}` : ''
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return 'reason' in error && typeof error.reason === 'string' ? error.reason : systemCode(error) || error.message
+}
