@@ -14,26 +14,32 @@ Made from the tables in \`src/errors.ts\` by \`npm run docs\`; do not edit by ha
 These reach the client in the server's own words, with what to do behind them.
 
 ${Object.entries(SERVER_ERRORS)
-  .map(([errno, { name, hint, means, docs }]) => section(`${errno}: ${name}`, [], means, hint, docs))
+  .map(([errno, { name, hint, explanation, docs }]) => section(`${errno}: ${name}`, [], explanation, hint, docs))
   .join('\n\n')}
 
 ## What mysql-iam-proxy says
 
 ${(Object.keys(ERRORS) as ErrorCode[])
   .map(code => {
-    const { errno, sqlState, level, exitCode, hint, means, docs } = ERRORS[code]
+    const { errno, sqlState, level, exitCode, hint, explanation, docs } = ERRORS[code]
     const numbers = `ERR ${errno} (${sqlState}), log level ${level}, exit code ${exitCode}.`
-    return section(code, [numbers], means, hint, docs)
+    return section(code, [numbers], explanation, hint, docs)
   })
   .join('\n\n')}
 `
 }
 
-function section(title: string, more: string[], means: string, hint: string, docs: string): string {
+function section(title: string, more: string[], explanation: string, hint: string, docs: string): string {
   const link = docs.startsWith('https:')
     ? docs
     : `[${docs}](${docs.startsWith('docs/') ? docs.slice(5) : `../${docs}`})`
-  const paragraphs = [`### ${title}`, means, ...(hint ? [`**What to do:** ${hint}`] : []), ...more, `More: ${link}`]
+  const paragraphs = [
+    `### ${title}`,
+    explanation,
+    ...(hint ? [`**What to do:** ${hint}`] : []),
+    ...more,
+    `More: ${link}`,
+  ]
   return paragraphs.join('\n\n')
 }
 

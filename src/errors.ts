@@ -11,21 +11,21 @@ export class ProxyError extends Error {
   override name = 'ProxyError'
   readonly code: ErrorCode
   /** values for the hint beside the endpoint's own, for example `ssoLogin` */
-  readonly values: Readonly<Record<string, string>>
+  readonly hintValues: Readonly<Record<string, string>>
   /** where the server itself refused, its own words: they reach the client as they are, with a hint behind them */
   readonly serverError: ERR_Packet | undefined
   /** resolves when the client may be told */
-  readonly after: Promise<void> | undefined
+  readonly delay: Promise<void> | undefined
   /** whether this login was not tried, because those before it failed so */
-  readonly paused: boolean
+  readonly fromOpenCircuit: boolean
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, { cause: details.cause })
     this.code = code
-    this.values = details.values ?? {}
+    this.hintValues = details.values ?? {}
     this.serverError = details.serverError
-    this.after = details.after
-    this.paused = details.paused ?? false
+    this.delay = details.after
+    this.fromOpenCircuit = details.paused ?? false
   }
 }
 
@@ -46,7 +46,7 @@ export function asProxyError(thrown: unknown): ProxyError {
 /** What a person does about `error`; `values` are those of the endpoint. '' where the server said it all. */
 export function hintFor(error: ProxyError, values: Readonly<Record<string, string | undefined>>): string {
   const hint = error.serverError ? (SERVER_ERRORS[error.serverError.errno]?.hint ?? '') : ERRORS[error.code].hint
-  return fillHint(hint, { ...values, ...error.values })
+  return fillHint(hint, { ...values, ...error.hintValues })
 }
 
 /** Clients cut what is longer, in bytes (MYSQL_ERRMSG_SIZE, less its NUL). */

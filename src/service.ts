@@ -39,17 +39,17 @@ export async function startService(config: Config, log: Logger): Promise<Service
   await listenAll(served, log)
   const retired = new Set<ServedProxy>()
 
-  const forgetTheEmpty = () => {
+  const dropDrained = () => {
     for (const proxy of retired) if (proxy.state.sessions.size === 0) retired.delete(proxy)
   }
 
   return {
     states() {
-      forgetTheEmpty()
+      dropDrained()
       return [...served.map(({ proxy }) => proxy), ...retired].map(({ state }) => state)
     },
     async reload(config) {
-      forgetTheEmpty()
+      dropDrained()
       const next = await prepare(config, log)
       const kept = (one: Served, others: Served[]) => others.find(({ identity }) => identity === one.identity)
       const come = next.filter(one => !kept(one, served))
@@ -143,7 +143,7 @@ async function listenAll(served: readonly Served[], log: Logger): Promise<void> 
         dial: formatHostPort(endpoint.dial),
         region: endpoint.rds.region,
       }
-      log.info(names, `listening on ${state.address}; ${whoMayComeIn(options)}`)
+      log.info(names, `listening on ${state.address}; ${describeExposure(options)}`)
     }
   } catch (error) {
     await Promise.all(listening.map(proxy => proxy.close()))
@@ -153,7 +153,7 @@ async function listenAll(served: readonly Served[], log: Logger): Promise<void> 
 }
 
 /** What listening there means. */
-function whoMayComeIn({ localUsers = [], listen = '', trustNetwork }: ProxyOptions): string {
+function describeExposure({ localUsers = [], listen = '', trustNetwork }: ProxyOptions): string {
   if (localUsers.length > 0) return `clients log in as ${localUsers.map(({ name }) => `'${name}'`).join(', ')}`
   if (listen.startsWith('unix:')) return 'no password is asked for: every program of this user is in the database'
   const who = trustNetwork ? 'everybody who' : 'every program on this machine that'

@@ -8,7 +8,7 @@ export const PHASES = ['dial', 'client', 'queue', 'token', 'tls', 'login'] as co
 export type Phase = (typeof PHASES)[number]
 
 /** One client, from accept to close. */
-export interface LiveSession {
+export interface Session {
   /** counts from 1 in each process */
   id: number
   /** Date.now() at accept */
@@ -28,7 +28,7 @@ export interface LiveSession {
   /** why it was ended from outside, once it was */
   endedBy: ErrorCode | undefined
   /** whether it could end now and break off nothing: no answer is due, no transaction is open */
-  isAtRest(): boolean
+  isIdle(): boolean
   /** ends the session; the client gets an ERR_Packet where that can be */
   close(why: ErrorCode): void
 }
@@ -61,7 +61,7 @@ export interface EndpointState {
   endpoint: Endpoint
   /** the address that clients connect to; '' before it listens */
   address: string
-  sessions: Set<LiveSession>
+  sessions: Set<Session>
   /** it takes no more clients, and is there until its sessions have ended: a reload took it out or replaced it */
   retired: boolean
   /** 0: as many as come */
@@ -73,7 +73,7 @@ export interface EndpointState {
   /** the newest last, at most 50 */
   recentErrors: RecentError[]
   /** logins that wait for their turn */
-  waiting: number
+  loginsQueued: number
   /** Date.now() at which the credentials end; undefined where unknown or never */
   credentialsExpire: number | undefined
   /** whether the last look-up of credentials failed */
@@ -103,7 +103,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     ended: { bytesFromClient: 0, bytesFromUpstream: 0 },
     outcomes: new Map(),
     recentErrors: [],
-    waiting: 0,
+    loginsQueued: 0,
     credentialsExpire: undefined,
     credentialsFailed: false,
     retryCredentials: undefined,

@@ -124,10 +124,10 @@ test('no token, password or key in any output, error or metric', async t => {
   for (const [code, ...args] of [
     [0, 'config', 'show'],
     [0, 'config', 'check'],
-    [0, 'check', 'iam_user', '--name', 'good', '--log-level', 'debug'],
-    [0, 'check', 'iam_user', '--name', 'good', '--json'],
-    [5, 'check', 'iam_user', '--name', 'unknown-ca', '--json'],
-    [7, 'check', 'nobody_of_the_tests', '--name', 'good'],
+    [0, 'check', 'iam_user', '--endpoint', 'good', '--log-level', 'debug'],
+    [0, 'check', 'iam_user', '--endpoint', 'good', '--json'],
+    [5, 'check', 'iam_user', '--endpoint', 'unknown-ca', '--json'],
+    [7, 'check', 'nobody_of_the_tests', '--endpoint', 'good'],
   ] as [code: number, ...args: string[]][]) {
     t.same(await once(start(...args, '--config', config), 'close'), [code, null], args.join(' '))
   }

@@ -6,7 +6,7 @@ import { traffic } from '../state.ts'
 /** Milliseconds between two calls of `tick`. */
 export const SLOT = 2_000
 
-const SLOTS = 150
+const MAX_SLOTS = 150
 
 /** Logins from which the typical time is taken. */
 const RECENT = 200
@@ -86,7 +86,7 @@ export function createHistory(now = Date.now()): History {
             ? { median: quantile(record.times, 0.5), slowest: quantile(record.times, 1) }
             : {}),
         })
-        if (record.slots.length > SLOTS) record.slots.shift()
+        if (record.slots.length > MAX_SLOTS) record.slots.shift()
         Object.assign(record, { logins: 0, times: [], at: now })
         Object.assign(record, { fromClient: bytesFromClient, fromServer: bytesFromServer })
       }

@@ -34,12 +34,15 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
 
   const gauge = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
     new Gauge({ name: `mysql_iam_proxy_${name}`, help, labelNames, registers })
-  gauge('info', 'Always 1; the versions are its labels.', 'version', 'node').set({ version, node: process.version }, 1)
+  gauge('build_info', 'Always 1; the versions are its labels.', 'version', 'node').set(
+    { version, node: process.version },
+    1,
+  )
 
   const sessions = gauge('sessions', 'Clients that are logged in.', 'endpoint')
   const loggingIn = gauge('logins_in_progress', 'Clients that have connected and are not logged in yet.', 'endpoint')
   const maxConnections = gauge('max_connections', 'Connections that are let in at a time; 0: no limit.', 'endpoint')
-  const queue = gauge('login_queue', 'Logins that wait for their turn.', 'endpoint')
+  const queue = gauge('logins_queued', 'Logins that wait for their turn.', 'endpoint')
   const credentialsOK = gauge('credentials_ok', 'Whether the last look-up of AWS credentials succeeded.', 'endpoint')
   const credentialsExpiry = gauge(
     'credentials_expiry_timestamp_seconds',
@@ -70,7 +73,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
     registers,
   })
   const handshake = new Histogram({
-    name: 'mysql_iam_proxy_handshake_seconds',
+    name: 'mysql_iam_proxy_login_phase_duration_seconds',
     help: 'How long the steps of a login take; total: from accept to OK_Packet.',
     labelNames: ['endpoint', 'phase'],
     buckets: SECONDS,
@@ -99,7 +102,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
       const open = countOpen(state)
       sessions.inc(endpoint, open)
       loggingIn.inc(endpoint, state.sessions.size - open)
-      queue.inc(endpoint, state.waiting)
+      queue.inc(endpoint, state.loginsQueued)
       if (!state.retired) describe(state)
     }
     for (const state of new Set([...counted.keys(), ...states])) {

@@ -11,7 +11,7 @@ import { formatHostPort, type HostPort, isPrivate } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
-import type { EndpointState, LiveSession } from '../state.ts'
+import type { EndpointState, Session } from '../state.ts'
 import { hasToken, isForLoopback, isFromOtherPage } from './guard.ts'
 import { createCredentialsRetry, type Life, whyNotReady } from './health.ts'
 import { createHistory, SLOT } from './history.ts'
@@ -58,7 +58,7 @@ interface Route {
 }
 
 /** Bytes of a request's body, which nothing here reads. */
-const MAX_BODY = 4_096
+const MAX_BODY_BYTES = 4_096
 
 /** Starts to listen. @throws ProxyError CONFIG_INVALID for an address beyond loopback without a token, LISTEN_FAILED */
 export async function startAdmin(options: AdminOptions, log: Logger): Promise<Admin> {
@@ -154,7 +154,7 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
 
   async function reply(request: IncomingMessage): Promise<Reply> {
     if (!(await skipBody(request))) {
-      return { status: 413, body: `A body of more than ${MAX_BODY} bytes.`, headers: { connection: 'close' } }
+      return { status: 413, body: `A body of more than ${MAX_BODY_BYTES} bytes.`, headers: { connection: 'close' } }
     }
     const route = routeOf(request.url?.split('?')[0] ?? '')
     if (!route) return { status: 404, body: 'Nothing is here.' }
@@ -207,7 +207,7 @@ function json(status: number, value: unknown): Reply {
   return { status, type: 'application/json', body: JSON.stringify(value) }
 }
 
-function findSession(states: readonly EndpointState[], endpoint: string, id: number): LiveSession | undefined {
+function findSession(states: readonly EndpointState[], endpoint: string, id: number): Session | undefined {
   for (const { name, sessions } of states) {
     if (name !== endpoint) continue
     for (const session of sessions) if (session.id === id) return session
@@ -230,7 +230,7 @@ async function skipBody(request: IncomingMessage): Promise<boolean> {
   // Left early, the stream must not end its socket, over which the answer goes.
   for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     bytes += (chunk as Buffer).length
-    if (bytes > MAX_BODY) return false
+    if (bytes > MAX_BODY_BYTES) return false
   }
   return true
 }

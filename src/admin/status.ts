@@ -113,7 +113,7 @@ function endpointStatus(state: EndpointState, history: History): EndpointStatus 
     open,
     loggingIn: state.sessions.size - open,
     maxConnections: state.maxConnections,
-    waiting: state.waiting,
+    waiting: state.loginsQueued,
     loginsOK: state.outcomes.get('OK') ?? 0,
     loginsFailed,
     loginTime: history.loginTime(state),

@@ -13,13 +13,13 @@ export interface Credentials {
 export type CredentialsProvider = () => Promise<Credentials>
 
 /** Credentials this close to their end are renewed in the background, in milliseconds. */
-const RENEW_BEFORE = 5 * 60_000
+const RENEW_BEFORE_MS = 5 * 60_000
 
 /** How long credentials without an expiry are kept, in milliseconds: other programs write new ones into ~/.aws/credentials. */
-const KEEP_WITHOUT_EXPIRY = 60_000
+const KEEP_WITHOUT_EXPIRY_MS = 60_000
 
 /** A look-up that takes longer than this is not waited for by later logins, in milliseconds. */
-const LOOK_UP_TIMEOUT = 60_000
+const LOOK_UP_TIMEOUT_MS = 60_000
 
 /**
  * The credentials to sign with: of `profile` alone where one is named, else of the whole chain of the AWS SDK (environment,
@@ -27,7 +27,7 @@ const LOOK_UP_TIMEOUT = 60_000
  * https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
  */
 export function createCredentials(region: string, profile: string | undefined): CredentialsProvider {
-  return keepUntilExpiry(async () => {
+  return cacheUntilExpiry(async () => {
     const { fromIni, fromNodeProviderChain } = await import('@aws-sdk/credential-providers')
     const options = {
       // For the calls to STS that a role needs; SSO has the region of its profile.
@@ -40,13 +40,13 @@ export function createCredentials(region: string, profile: string | undefined): 
       const provider = profile ? fromIni({ profile, ...options }) : fromNodeProviderChain(options)
       return await provider()
     } catch (error) {
-      throw explainCredentialsError(profile ? error : await chainReason(error, fromIni(options)), named)
+      throw explainCredentialsError(profile ? error : await profileReason(error, fromIni(options)), named)
     }
   })
 }
 
 /** The chain only says that no link of it had credentials; a profile that is there but fails has more to say. */
-async function chainReason(error: unknown, ofProfile: CredentialsProvider): Promise<unknown> {
+async function profileReason(error: unknown, ofProfile: CredentialsProvider): Promise<unknown> {
   return ofProfile().then(
     () => error,
     (reason: unknown) => (messageOf(reason).startsWith('Could not resolve credentials using profile') ? error : reason),
@@ -54,7 +54,7 @@ async function chainReason(error: unknown, ofProfile: CredentialsProvider): Prom
 }
 
 /** One look-up at a time, shared by all who wait; its result kept until it nears its expiry. */
-export function keepUntilExpiry(provider: CredentialsProvider): CredentialsProvider {
+export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProvider {
   let kept: { credentials: Credentials; until: number } | undefined
   let pending: Promise<Credentials> | undefined
   /** which look-up `pending` is: one that was given up may still come to its end */
@@ -67,11 +67,11 @@ export function keepUntilExpiry(provider: CredentialsProvider): CredentialsProvi
       if (current === mine) current = pending = undefined
     }
     // Also when a helper hangs: it must not take all later logins with it.
-    const giveUp = setTimeout(forget, LOOK_UP_TIMEOUT).unref()
+    const giveUp = setTimeout(forget, LOOK_UP_TIMEOUT_MS).unref()
     const result = (async () => {
       try {
         const credentials = await provider()
-        const until = credentials.expiration?.getTime() ?? Date.now() + KEEP_WITHOUT_EXPIRY + RENEW_BEFORE
+        const until = credentials.expiration?.getTime() ?? Date.now() + KEEP_WITHOUT_EXPIRY_MS + RENEW_BEFORE_MS
         if (current === mine) kept = { credentials, until }
         return credentials
       } finally {
@@ -86,7 +86,7 @@ export function keepUntilExpiry(provider: CredentialsProvider): CredentialsProvi
 
   return async () => {
     const left = kept ? kept.until - Date.now() : 0
-    if (kept && left > RENEW_BEFORE) return kept.credentials
+    if (kept && left > RENEW_BEFORE_MS) return kept.credentials
     const result = pending ?? lookUp()
     if (!kept || left <= 0) return await result
     // Still good for this login; should the renewal fail, the next login tries again, and the last one says so.

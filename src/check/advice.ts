@@ -5,23 +5,24 @@ import { formatHostPort, isIndirect, regionOf } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import type { ProxyError } from '../errors.ts'
 import { enableIamCommand, quote, shell } from './aws-cli.ts'
+import type { Context } from './context.ts'
 import { describeDatabase } from './database.ts'
-import type { Path } from './path.ts'
 import { connectPolicy, type DatabaseUser, partitionOf } from './policy.ts'
-import type { Advice } from './walk.ts'
+import type { Advice } from './steps.ts'
 
 /** Never rejects: what cannot be found out is left out. */
-export async function adviseOn(error: ProxyError, path: Path | undefined): Promise<Advice[]> {
+export async function adviseOn(error: ProxyError, path: Context | undefined): Promise<Advice[]> {
   const stderr = stderrOf(error)
   if (stderr !== undefined && error.code !== 'CREDENTIALS_PROGRAM_MISSING')
-    return [{ say: `It wrote to stderr: ${stderr}` }]
-  if (error.code === 'CREDENTIALS_SSO_EXPIRED') return [{ say: 'Sign in again:', copy: error.values['ssoLogin'] }]
+    return [{ text: `It wrote to stderr: ${stderr}` }]
+  if (error.code === 'CREDENTIALS_SSO_EXPIRED')
+    return [{ text: 'Sign in again:', snippet: error.hintValues['ssoLogin'] }]
   if (!path) return []
   if (error.serverError) return await adviseOnRefusal(error.serverError.errno, path)
   return (await ADVICE[error.code]?.(path)) ?? []
 }
 
-const ADVICE: Partial<Record<ErrorCode, (path: Path) => Advice[] | Promise<Advice[]>>> = {
+const ADVICE: Partial<Record<ErrorCode, (path: Context) => Advice[] | Promise<Advice[]>>> = {
   DIAL_REFUSED: adviseOnNetwork,
   DIAL_TIMEOUT: adviseOnNetwork,
   DIAL_FAILED: adviseOnNetwork,
@@ -34,7 +35,7 @@ const ADVICE: Partial<Record<ErrorCode, (path: Path) => Advice[] | Promise<Advic
   IAM_AUTHENTICATION_OFF: path => [enableIamAdvice(path)],
 }
 
-async function adviseOnRefusal(errno: number, path: Path): Promise<Advice[]> {
+async function adviseOnRefusal(errno: number, path: Context): Promise<Advice[]> {
   const { user, database } = path
   switch (errno) {
     case 1045:
@@ -42,86 +43,86 @@ async function adviseOnRefusal(errno: number, path: Path): Promise<Advice[]> {
     case 1044:
       return [
         {
-          say: 'As an administrator of the database:',
-          copy: `GRANT SELECT ON ${sqlName(database ?? '')}.* TO ${sqlUser(user)};`,
+          text: 'As an administrator of the database:',
+          snippet: `GRANT SELECT ON ${sqlName(database ?? '')}.* TO ${sqlUser(user)};`,
         },
       ]
     case 1049:
       return [
         {
-          say: `Correct --database ${database}. What there is, as far as ${user} may see it:`,
-          copy: 'SHOW DATABASES;',
+          text: `Correct --database ${database}. What there is, as far as ${user} may see it:`,
+          snippet: 'SHOW DATABASES;',
         },
       ]
     case 1129:
       return [
         {
-          say: 'At once, from another address or with another user who is logged in (MySQL 8.4 and newer):',
-          copy: 'TRUNCATE TABLE performance_schema.host_cache;',
+          text: 'At once, from another address or with another user who is logged in (MySQL 8.4 and newer):',
+          snippet: 'TRUNCATE TABLE performance_schema.host_cache;',
         },
-        { say: 'Or, before 8.4:', copy: 'FLUSH HOSTS;' },
+        { text: 'Or, before 8.4:', snippet: 'FLUSH HOSTS;' },
         {
-          say: 'Then set max_connect_errors to 1000000 in the parameter group, and find who connects and leaves: often the health check of the load balancer.',
+          text: 'Then set max_connect_errors to 1000000 in the parameter group, and find who connects and leaves: often the health check of the load balancer.',
         },
       ]
     case 1130:
       return [
         {
-          say: 'Let the user come from anywhere; its token is what counts:',
-          copy: `RENAME USER 'USER'@'ITS_HOST' TO ${sqlUser(user)};`.replace("'USER'", sqlText(user)),
+          text: 'Let the user come from anywhere; its token is what counts:',
+          snippet: `RENAME USER 'USER'@'ITS_HOST' TO ${sqlUser(user)};`.replace("'USER'", sqlText(user)),
         },
       ]
     case 1524:
       return [enableIamAdvice(path)]
     case 3118:
-      return [{ say: 'As an administrator of the database:', copy: `ALTER USER ${sqlUser(user)} ACCOUNT UNLOCK;` }]
+      return [{ text: 'As an administrator of the database:', snippet: `ALTER USER ${sqlUser(user)} ACCOUNT UNLOCK;` }]
     default:
       return []
   }
 }
 
 /** The server says the same for all of these; they come in the order in which they are worth a look. */
-async function adviseOnAccessDenied(path: Path): Promise<Advice[]> {
+async function adviseOnAccessDenied(path: Context): Promise<Advice[]> {
   const { rds } = path.target.endpoint
   const advice: Advice[] = []
   const named = regionOf(rds.host)
   if (named !== undefined && named !== rds.region) {
     advice.push({
-      say: `The token was signed for region ${rds.region}, but the name of the endpoint says ${named}: leave --region out.`,
+      text: `The token was signed for region ${rds.region}, but the name of the endpoint says ${named}: leave --region out.`,
     })
   }
-  if (path.rdsSays === undefined) path.rdsSays = await describeDatabase(path).catch(() => null)
-  const { rdsSays, identity, user } = path
+  if (path.rdsDatabase === undefined) path.rdsDatabase = await describeDatabase(path).catch(() => null)
+  const { rdsDatabase, identity, user } = path
   const wanted: DatabaseUser = {
     partition: identity?.arn.split(':')[1] ?? partitionOf(rds.region),
     region: named ?? rds.region,
     account: identity?.account,
-    resourceId: rdsSays?.resourceId,
+    resourceId: rdsDatabase?.resourceId,
     user,
   }
-  const who = identity ? spokenIdentity(identity.arn) : 'whoever these credentials are of'
+  const who = identity ? describeIdentity(identity.arn) : 'whoever these credentials are of'
   advice.push({
-    say: `IAM: this policy for ${who}. A permissions boundary, SCP or session policy must not take it away again.`,
-    copy: connectPolicy(wanted),
+    text: `IAM: this policy for ${who}. A permissions boundary, SCP or session policy must not take it away again.`,
+    snippet: connectPolicy(wanted),
   })
   const attach = identity && attachCommand(identity.arn)
-  if (attach) advice.push({ say: 'With that in policy.json:', copy: attach })
-  if (!rdsSays) {
+  if (attach) advice.push({ text: 'With that in policy.json:', snippet: attach })
+  if (!rdsDatabase) {
     advice.push({
-      say: 'The * in the ARN stands for the resource id of the database, which these credentials may not look up (rds:DescribeDBInstances, rds:DescribeDBClusters).',
+      text: 'The * in the ARN stands for the resource id of the database, which these credentials may not look up (rds:DescribeDBInstances, rds:DescribeDBClusters).',
     })
   }
   advice.push(createUserAdvice(user))
-  advice.push({ say: `Case matters: the user of the database, of the policy and of --user must all be ${user}.` })
-  if (rdsSays?.iamAuthentication !== true) advice.push(enableIamAdvice(path))
+  advice.push({ text: `Case matters: the user of the database, of the policy and of --user must all be ${user}.` })
+  if (rdsDatabase?.iamAuthentication !== true) advice.push(enableIamAdvice(path))
   advice.push({
-    say: `The token was signed for ${formatHostPort(rds)}, region ${rds.region}: that must be the database's own endpoint and port, not a CNAME.`,
+    text: `The token was signed for ${formatHostPort(rds)}, region ${rds.region}: that must be the database's own endpoint and port, not a CNAME.`,
   })
   return advice
 }
 
 /** As whom, in words that say where to attach a policy. */
-export function spokenIdentity(arn: string): string {
+export function describeIdentity(arn: string): string {
   const permissionSet = permissionSetOf(arn)
   if (permissionSet) return `the permission set ${permissionSet} of IAM Identity Center`
   const role = roleOf(arn)
@@ -150,23 +151,23 @@ function attachCommand(arn: string): string | undefined {
 
 function createUserAdvice(user: string): Advice {
   return {
-    say: 'Database: the user must be there, and made for IAM:',
-    copy: `CREATE USER ${sqlUser(user)}\n  IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL;`,
+    text: 'Database: the user must be there, and made for IAM:',
+    snippet: `CREATE USER ${sqlUser(user)}\n  IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL;`,
   }
 }
 
 function alterUserAdvice(user: string): Advice {
   return {
-    say: 'Or, where it is there with a password:',
-    copy: `ALTER USER ${sqlUser(user)}\n  IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL;`,
+    text: 'Or, where it is there with a password:',
+    snippet: `ALTER USER ${sqlUser(user)}\n  IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL;`,
   }
 }
 
-function enableIamAdvice(path: Path): Advice {
-  return { say: 'RDS: IAM authentication must be on:', copy: enableIamCommand(path) }
+function enableIamAdvice(path: Context): Advice {
+  return { text: 'RDS: IAM authentication must be on:', snippet: enableIamCommand(path) }
 }
 
-function adviseOnNetwork({ target, addresses, loadBalancer }: Path): Advice[] {
+function adviseOnNetwork({ target, addresses, loadBalancer }: Context): Advice[] {
   const { endpoint } = target
   const { dial, rds } = endpoint
   const advice: Advice[] = []
@@ -175,49 +176,49 @@ function adviseOnNetwork({ target, addresses, loadBalancer }: Path): Advice[] {
     const must =
       present.length > 0 ? `${present.join(', ')}, port ${rds.port}` : `what ${rds.host} resolves to in its VPC`
     advice.push({
-      say: `The load balancer ${dial.host} needs a TCP listener on ${dial.port} and, as targets, the present addresses of the database: ${must}.`,
+      text: `The load balancer ${dial.host} needs a TCP listener on ${dial.port} and, as targets, the present addresses of the database: ${must}.`,
     })
     advice.push({
-      say: "Its security group must let this machine in, and the database's must let the load balancer in.",
+      text: "Its security group must let this machine in, and the database's must let the load balancer in.",
     })
-    if (!loadBalancer) advice.push({ say: 'check --aws looks at its listener, targets and their health.' })
+    if (!loadBalancer) advice.push({ text: 'check --aws looks at its listener, targets and their health.' })
   } else {
     advice.push({
-      say: `The security group of ${rds.host} must let this machine in on port ${dial.port}. An endpoint that is not publicly accessible is reached from inside its VPC, by VPN, or through a load balancer (--connect).`,
+      text: `The security group of ${rds.host} must let this machine in on port ${dial.port}. An endpoint that is not publicly accessible is reached from inside its VPC, by VPN, or through a load balancer (--connect).`,
     })
   }
   return advice
 }
 
-function adviseOnWrongName({ target, certificateNames = [], loadBalancer }: Path): Advice[] {
+function adviseOnWrongName({ target, certificateNames = [], loadBalancer }: Context): Advice[] {
   const { endpoint } = target
   const names = certificateNames.filter(name => regionOf(name) !== undefined && !name.startsWith('*'))
   const advice: Advice[] = []
   if (isIndirect(endpoint)) {
     advice.push({
-      say: `Either a target of ${endpoint.dial.host} is stale, and its address now belongs to another database: register what ${endpoint.rds.host} resolves to now, and deregister the rest.${loadBalancer ? '' : ' (check --aws compares the two.)'}`,
+      text: `Either a target of ${endpoint.dial.host} is stale, and its address now belongs to another database: register what ${endpoint.rds.host} resolves to now, and deregister the rest.${loadBalancer ? '' : ' (check --aws compares the two.)'}`,
     })
   } else {
     advice.push({
-      say: `What ${endpoint.rds.host} resolves to here is another server: look for it in DNS, /etc/hosts and VPN.`,
+      text: `What ${endpoint.rds.host} resolves to here is another server: look for it in DNS, /etc/hosts and VPN.`,
     })
   }
   if (names.length > 0)
     advice.push({
-      say: 'Or that server is the database that you mean; then its own name is the one to give:',
-      copy: `--rds-endpoint ${names[0]}`,
+      text: 'Or that server is the database that you mean; then its own name is the one to give:',
+      snippet: `--rds-endpoint ${names[0]}`,
     })
   return advice
 }
 
-function adviseOnUnknownCa({ options, certificateRoot }: Path): Advice[] {
+function adviseOnUnknownCa({ options, certificateRoot }: Context): Advice[] {
   const advice: Advice[] = []
-  if (certificateRoot) advice.push({ say: `The chain of the server ends with "${certificateRoot}".` })
+  if (certificateRoot) advice.push({ text: `The chain of the server ends with "${certificateRoot}".` })
   if (options.caOnly)
-    advice.push({ say: '--ca-only leaves the RDS bundle and the public roots out: without it they count too.' })
+    advice.push({ text: '--ca-only leaves the RDS bundle and the public roots out: without it they count too.' })
   advice.push({
-    say: 'RDS and RDS Proxy have certificates of the RDS bundle or of public roots, so this is most likely another server, or somebody on the path. If it is yours, with a CA of its own:',
-    copy: '--ca FILE',
+    text: 'RDS and RDS Proxy have certificates of the RDS bundle or of public roots, so this is most likely another server, or somebody on the path. If it is yours, with a CA of its own:',
+    snippet: '--ca FILE',
   })
   return advice
 }

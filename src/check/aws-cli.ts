@@ -1,11 +1,11 @@
 /** Commands of the AWS CLI to copy. */
-import type { Path } from './path.ts'
+import type { Context } from './context.ts'
 
-export function enableIamCommand({ target, rdsSays }: Path): string {
+export function enableIamCommand({ target, rdsDatabase }: Context): string {
   const { host, region } = target.endpoint.rds
-  const isCluster = rdsSays ? rdsSays.kind === 'cluster' : host.includes('.cluster-')
-  const identifier = quote(rdsSays?.identifier ?? host.split('.')[0]!)
-  if (rdsSays?.kind === 'proxy' || /\.proxy-/.test(host)) {
+  const isCluster = rdsDatabase ? rdsDatabase.kind === 'cluster' : host.includes('.cluster-')
+  const identifier = quote(rdsDatabase?.identifier ?? host.split('.')[0]!)
+  if (rdsDatabase?.kind === 'proxy' || /\.proxy-/.test(host)) {
     return shell(
       'aws rds modify-db-proxy',
       `--region ${region}`,

@@ -8,14 +8,14 @@ import { createProxy, type ProxyOptions } from '../proxy/proxy.ts'
 import { createLoginQueue } from '../upstream/login-queue.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { adviseOn } from './advice.ts'
+import { type Context, hintValuesOf } from './context.ts'
 import { checkClock, checkCredentials, checkToken } from './credentials.ts'
 import { checkDatabase } from './database.ts'
 import { checkLoadBalancer } from './load-balancer.ts'
 import { checkLocalLeg, checkLogin, checkSession } from './login.ts'
 import { checkDns, checkGreeting, checkTcp } from './network.ts'
-import { hintValuesOf, type Path } from './path.ts'
+import { createSteps, type Reporter, type StepLog, type StepsResult } from './steps.ts'
 import { checkTls } from './tls.ts'
-import { type Notes, type Reporter, startWalk, type WalkResult } from './walk.ts'
 
 /** What is to be checked. */
 export interface Wanted {
@@ -36,9 +36,9 @@ export async function check(
   configuration: () => Promise<Wanted>,
   reporter: Reporter,
   stop: AbortSignal,
-): Promise<WalkResult> {
-  let path: Path | undefined
-  const walk = startWalk(reporter, {
+): Promise<StepsResult> {
+  let path: Context | undefined
+  const walk = createSteps(reporter, {
     hintValues: () => hintValuesOf(path),
     advise: error => adviseOn(error, path),
   })
@@ -62,14 +62,14 @@ export async function check(
   }
   // Told by the step already.
   await steps().catch(asProxyError)
-  for (const close of path ? (path as Path).cleanup.reverse() : []) await close()
+  for (const close of path ? (path as Context).cleanup.reverse() : []) await close()
   const result = walk.result()
   reporter.finish(result)
   return result
 }
 
 /** @throws ProxyError CONFIG_INVALID */
-async function configure(read: () => Promise<Wanted>, stop: AbortSignal, notes: Notes): Promise<Path> {
+async function configure(read: () => Promise<Wanted>, stop: AbortSignal, notes: StepLog): Promise<Context> {
   const { proxy: options, user, database, aws } = await read()
   const { endpoint, state } = createProxy(options)
   const { rds, dial } = endpoint

@@ -3,8 +3,8 @@
 import { clientSettings, explainAwsError } from '../aws/api.ts'
 import type { Credentials } from '../aws/credentials.ts'
 import { ProxyError } from '../errors.ts'
-import type { Identity, Path } from './path.ts'
-import type { Notes } from './walk.ts'
+import type { Context, Identity } from './context.ts'
+import type { StepLog } from './steps.ts'
 
 /** The ids that the AWS SDK notes in `$source` of credentials, in its order of asking; the first that is there is told. */
 const SOURCES: [id: string, spoken: string][] = [
@@ -26,7 +26,7 @@ const SOURCES: [id: string, spoken: string][] = [
   ['CREDENTIALS_STS_ASSUME_ROLE', 'an assumed role'],
 ]
 
-export async function checkCredentials(path: Path, notes: Notes): Promise<void> {
+export async function checkCredentials(path: Context, notes: StepLog): Promise<void> {
   const credentials = await path.credentials()
   notes.fact('from', sourceOf(credentials, path.profile))
   notes.fact('key', credentials.accessKeyId)
@@ -68,7 +68,7 @@ interface StsAnswer {
 }
 
 /** GetCallerIdentity needs no permission. https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html */
-async function askSts({ target, credentials }: Path): Promise<StsAnswer> {
+async function askSts({ target, credentials }: Context): Promise<StsAnswer> {
   const { GetCallerIdentityCommand, STSClient } = await import('@aws-sdk/client-sts')
   const client = new STSClient(clientSettings(target.endpoint.rds.region, credentials))
   let clockAhead: number | undefined
@@ -97,20 +97,20 @@ async function askSts({ target, credentials }: Path): Promise<StsAnswer> {
 }
 
 /** Signatures from more than this far in the future are refused, in milliseconds. */
-const MOST_AHEAD = 5 * 60_000
+const MAX_AHEAD_MS = 5 * 60_000
 
 /** A token is good for this long from its signing, in milliseconds. */
-const MOST_BEHIND = 15 * 60_000
+const MAX_BEHIND_MS = 15 * 60_000
 
 /** What is worth a word, in milliseconds. */
-const WORTH_A_WARNING = 60_000
+const CLOCK_WARNING_MS = 60_000
 
 function isClockWrong(ahead: number | undefined): boolean {
-  return ahead !== undefined && (ahead > MOST_AHEAD || -ahead > MOST_BEHIND)
+  return ahead !== undefined && (ahead > MAX_AHEAD_MS || -ahead > MAX_BEHIND_MS)
 }
 
 /** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html */
-export function checkClock({ clockAhead }: Path, notes: Notes): void {
+export function checkClock({ clockAhead }: Context, notes: StepLog): void {
   if (clockAhead === undefined) {
     notes.fact('skew', 'not known: AWS could not be asked')
     return
@@ -120,11 +120,11 @@ export function checkClock({ clockAhead }: Path, notes: Notes): void {
   notes.fact('skew', spoken)
   const message = `the clock of this machine is ${spoken === 'less than 2 s' ? 'right' : spoken}, by the date of AWS STS`
   if (isClockWrong(clockAhead)) throw new ProxyError('CLOCK_SKEW', message)
-  if (Math.abs(clockAhead) > WORTH_A_WARNING) notes.warn(new ProxyError('CLOCK_SKEW', message))
+  if (Math.abs(clockAhead) > CLOCK_WARNING_MS) notes.warn(new ProxyError('CLOCK_SKEW', message))
 }
 
 /** What the token says of itself, but for its signature and session token. */
-export async function checkToken({ target, user, credentials }: Path, notes: Notes): Promise<void> {
+export async function checkToken({ target, user, credentials }: Context, notes: StepLog): Promise<void> {
   const { host, searchParams } = new URL(`https://${await target.createToken(user)}`)
   const [, , region] = (searchParams.get('X-Amz-Credential') ?? '').split('/')
   notes.fact('for', `user ${searchParams.get('DBUser')} on ${host}, region ${region}`)

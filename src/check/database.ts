@@ -2,8 +2,8 @@
 import type { RDSClient } from '@aws-sdk/client-rds'
 import { ask, clientSettings } from '../aws/api.ts'
 import { ProxyError } from '../errors.ts'
-import type { Database, Path } from './path.ts'
-import { type Notes, orWarn } from './walk.ts'
+import type { Context, Database } from './context.ts'
+import { orWarn, type StepLog } from './steps.ts'
 
 /** What is found in one look-up; undefined: no such thing. */
 type Looked<Value> = Promise<Value | undefined>
@@ -12,7 +12,7 @@ type Looked<Value> = Promise<Value | undefined>
  * What RDS says of the database, looked up by the endpoint's name.
  * @throws ProxyError AWS_…, CREDENTIALS_REJECTED
  */
-export async function describeDatabase({ target, credentials }: Path): Promise<Database> {
+export async function describeDatabase({ target, credentials }: Context): Promise<Database> {
   const { rds } = target.endpoint
   const { RDSClient } = await import('@aws-sdk/client-rds')
   const client = new RDSClient(clientSettings(rds.region, credentials))
@@ -136,10 +136,10 @@ const NOT_UP =
   /^(stopped|stopping|starting|creating|deleting|deleted|failed|rebooting|restore-error|inaccessible-|incompatible-|storage-full|suspended)/
 
 /** @throws ProxyError IAM_AUTHENTICATION_OFF, DATABASE_NOT_AVAILABLE */
-export async function checkDatabase(path: Path, notes: Notes): Promise<void> {
+export async function checkDatabase(path: Context, notes: StepLog): Promise<void> {
   const { rds } = path.target.endpoint
   const database = await orWarn(notes, () => describeDatabase(path))
-  path.rdsSays = database ?? null
+  path.rdsDatabase = database ?? null
   if (!database) return
   notes.fact(
     database.kind,

@@ -4,20 +4,20 @@ import { ask, clientSettings } from '../aws/api.ts'
 import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { registerTargetsCommand } from './aws-cli.ts'
-import type { Path } from './path.ts'
-import { type Notes, orWarn } from './walk.ts'
+import type { Context } from './context.ts'
+import { orWarn, type StepLog } from './steps.ts'
 
 /**
  * The load balancer whose name is dialled: its listener, target groups, targets, and what it thinks of their health.
  * @throws ProxyError NLB_LISTENER_MISSING, NLB_LISTENER_NOT_TCP, NLB_TARGETS_MISSING
  */
-export async function checkLoadBalancer(path: Path, notes: Notes): Promise<void> {
+export async function checkLoadBalancer(path: Context, notes: StepLog): Promise<void> {
   const { endpoint } = path.target
   if (!isIndirect(endpoint)) notes.fact('load balancer', 'none: the RDS endpoint itself is dialled')
   else await orWarn(notes, () => describeLoadBalancer(path, notes))
 }
 
-async function describeLoadBalancer(path: Path, notes: Notes): Promise<void> {
+async function describeLoadBalancer(path: Context, notes: StepLog): Promise<void> {
   const { endpoint } = path.target
   const elb = await import('@aws-sdk/client-elastic-load-balancing-v2')
   const region = /\.elb\.([a-z0-9-]+)\.amazonaws\./.exec(endpoint.dial.host)?.[1] ?? endpoint.rds.region
@@ -110,7 +110,7 @@ interface TargetGroup {
   targets: { address: string; port: number; state: string; why: string | undefined }[]
 }
 
-function noteTargets(group: TargetGroup, present: string[], endpoint: Endpoint, notes: Notes): void {
+function noteTargets(group: TargetGroup, present: string[], endpoint: Endpoint, notes: StepLog): void {
   const { name, arn, type, targets } = group
   const rds = endpoint.rds.host
   notes.fact(
@@ -124,8 +124,8 @@ function noteTargets(group: TargetGroup, present: string[], endpoint: Endpoint, 
     present.length > 0
       ? [
           {
-            say: 'Register what the RDS endpoint says now:',
-            copy: registerTargetsCommand(arn, present, endpoint.rds.port),
+            text: 'Register what the RDS endpoint says now:',
+            snippet: registerTargetsCommand(arn, present, endpoint.rds.port),
           },
         ]
       : []

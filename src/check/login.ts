@@ -8,24 +8,24 @@ import {
   CLIENT_PROTOCOL_41,
   CLIENT_SECURE_CONNECTION,
 } from '../protocol/capabilities.ts'
-import { COM_QUIT } from '../protocol/commands.ts'
+import { COM_QUIT } from '../protocol/command-scanner.ts'
 import type { HandshakeResponse41 } from '../protocol/packets.ts'
 import { createProxy } from '../proxy/proxy.ts'
 import { dial } from '../upstream/dial.ts'
-import { login, throwUnlessOK, writeCommand } from '../upstream/login.ts'
+import { assertOK, login, writeCommand } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
+import type { Context } from './context.ts'
 import { spokenDuration } from './credentials.ts'
 import { leaveAndEnd } from './network.ts'
-import type { Path } from './path.ts'
-import type { Notes } from './walk.ts'
+import type { StepLog } from './steps.ts'
 
-/** As the proxy does it, over a connection of its own. @throws ProxyError DIAL_…, TLS_…, UPSTREAM_…, AUTH_PLUGIN_UNEXPECTED, NOT_WRITER */
-export async function checkLogin({ target, user, database, stop }: Path, notes: Notes): Promise<void> {
+/** As the proxy does it, over a connection of its own. @throws ProxyError DIAL_…, TLS_…, UPSTREAM_…, AUTH_PLUGIN_UNEXPECTED, SERVER_NOT_WRITER */
+export async function checkLogin({ target, user, database, stop }: Context, notes: StepLog): Promise<void> {
   let upstream = await dial(target.endpoint, stop)
   try {
     const result = await login(upstream, target, responseOf(user, database), user, stop)
     upstream = result.upstream
-    throwUnlessOK(upstream.wire, result.payload, user)
+    assertOK(upstream.wire, result.payload, user)
     const asked = target.takesTokenInHandshake === false || target.endpoint.tokenInHandshake === 'never'
     notes.fact('token', asked ? 'sent in answer to an AuthSwitchRequest' : 'sent inside HandshakeResponse41')
     if (target.endpoint.requireWriter) await requireWriter(upstream.wire, target.endpoint, false)
@@ -55,8 +55,8 @@ function responseOf(user: string, database: string | undefined): HandshakeRespon
   }
 }
 
-/** A MySQL client through the proxy itself; resolves with its connection. @throws ProxyError LOCAL_LEG_FAILED */
-export async function checkLocalLeg(path: Path, notes: Notes): Promise<Connection> {
+/** A MySQL client through the proxy itself; resolves with its connection. @throws ProxyError PROXY_LOGIN_FAILED */
+export async function checkLocalLeg(path: Context, notes: StepLog): Promise<Connection> {
   const { connectTimeout, loginTimeout } = path.target.endpoint
   const { createConnection } = await import('mysql2/promise')
   const { options } = path
@@ -87,7 +87,7 @@ function localLegError(cause: unknown): ProxyError {
   const { errno, message } = cause as QueryError
   const number = errno === undefined ? '' : `ERROR ${errno}: `
   const what = `a MySQL client through the proxy failed: ${number}${message}`
-  return new ProxyError('LOCAL_LEG_FAILED', what, { cause })
+  return new ProxyError('PROXY_LOGIN_FAILED', what, { cause })
 }
 
 const VARIABLES = [
@@ -105,8 +105,8 @@ const NLB_IDLE_TIMEOUT = 350
 /** Fewer than this are soon reached where all clients share the address of a load balancer. */
 const FEW_CONNECT_ERRORS = 1_000
 
-/** What the session says of the server's settings. Nothing of it keeps a login from working. @throws ProxyError LOCAL_LEG_FAILED */
-export async function checkSession(path: Path, connection: Connection, notes: Notes): Promise<void> {
+/** What the session says of the server's settings. Nothing of it keeps a login from working. @throws ProxyError PROXY_LOGIN_FAILED */
+export async function checkSession(path: Context, connection: Connection, notes: StepLog): Promise<void> {
   const { endpoint } = path.target
   const settings = await readVariables(connection)
   await connection.end()
@@ -115,7 +115,7 @@ export async function checkSession(path: Path, connection: Connection, notes: No
   notes.fact('server is', isReadOnly ? 'read-only: a reader or replica' : 'a writer')
   if (isReadOnly && isWriterEndpoint(endpoint.rds.host)) {
     const message = `the server behind ${formatHostPort(endpoint.dial)} is read-only, but ${endpoint.rds.host} is a writer endpoint`
-    notes.warn(new ProxyError('WRITER_IS_READ_ONLY', message))
+    notes.warn(new ProxyError('SERVER_READ_ONLY', message))
   }
   notes.fact('max_connections', settings['max_connections'] ?? 'not told')
 
@@ -135,7 +135,7 @@ export async function checkSession(path: Path, connection: Connection, notes: No
   checkKeepalive(path, notes)
 }
 
-function checkKeepalive({ target: { endpoint }, loadBalancer }: Path, notes: Notes): void {
+function checkKeepalive({ target: { endpoint }, loadBalancer }: Context, notes: StepLog): void {
   const keepalive = endpoint.keepalive / 1_000
   if (!isIndirect(endpoint)) {
     notes.fact('keepalive', `after ${keepalive} s of idleness`)

@@ -3,14 +3,14 @@ import { lookup } from 'node:dns/promises'
 import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
 import { asProxyError, ProxyError, systemCode } from '../errors.ts'
 import * as flags from '../protocol/capabilities.ts'
-import { leave } from '../upstream/abandon.ts'
+import { abandonLogin } from '../upstream/abandon.ts'
 import { dial, type Upstream } from '../upstream/dial.ts'
-import { throwUnlessFit } from '../upstream/login.ts'
-import type { Path } from './path.ts'
-import type { Notes } from './walk.ts'
+import { assertSupportsTokens } from '../upstream/login.ts'
+import type { Context } from './context.ts'
+import type { StepLog } from './steps.ts'
 
 /** Looks both names up as the proxy does, by the system's resolver. @throws ProxyError DIAL_DNS */
-export async function checkDns(path: Path, notes: Notes): Promise<void> {
+export async function checkDns(path: Context, notes: StepLog): Promise<void> {
   const { dial, rds } = path.target.endpoint
   const dialled = await resolve(dial.host)
   if (dialled instanceof ProxyError) throw dialled
@@ -52,7 +52,7 @@ interface Attempt {
  * an NLB has one in each zone.
  * @throws ProxyError DIAL_… where none answers
  */
-export async function checkTcp(path: Path, notes: Notes): Promise<Attempt[]> {
+export async function checkTcp(path: Context, notes: StepLog): Promise<Attempt[]> {
   const { endpoint } = path.target
   const { dial: dialled, rds } = path.addresses!
   const attempts = await Promise.all(dialled.map(address => attempt(address, endpoint, path.stop)))
@@ -95,12 +95,12 @@ async function attempt(address: string, endpoint: Endpoint, stop: AbortSignal): 
 
 /** Without counting towards max_connect_errors. */
 export async function leaveAndEnd(upstream: Upstream): Promise<void> {
-  await leave(upstream)
+  await abandonLogin(upstream)
   upstream.wire.socket.destroySoon()
 }
 
 /** @throws ProxyError UPSTREAM_…, TLS_NOT_OFFERED */
-export function checkGreeting(path: Path, attempts: Attempt[], notes: Notes): void {
+export function checkGreeting(path: Context, attempts: Attempt[], notes: StepLog): void {
   const greeted = attempts.find(({ upstream }) => upstream !== undefined)
   const failed = attempts.find(({ error }) => error && !error.code.startsWith('DIAL_'))?.error
   if (!greeted?.upstream) throw failed ?? attempts[0]!.error!
@@ -112,7 +112,7 @@ export function checkGreeting(path: Path, attempts: Attempt[], notes: Notes): vo
     'offers',
     OFFERS.flatMap(([name, flag]) => (flags.has(greeting.capabilities, flag) ? [name] : [])).join(', '),
   )
-  throwUnlessFit(greeting, path.target.endpoint)
+  assertSupportsTokens(greeting, path.target.endpoint)
   // A zone of the NLB may lead to a server that is not well.
   if (failed) notes.warn(failed)
 }

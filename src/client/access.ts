@@ -3,13 +3,13 @@ import { BlockList, isIP, isIPv4 } from 'node:net'
 import { formatListen, isPrivate, type Listen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import type { LocalUsers } from './local-users.ts'
-import type { SlowDown } from './login-throttle.ts'
+import type { LoginThrottle } from './login-throttle.ts'
 import type { LocalTls } from './tls.ts'
 
 export interface Access {
   /** undefined: any password, or none */
   users: LocalUsers | undefined
-  slowDown: SlowDown
+  loginThrottle: LoginThrottle
   /** undefined: no TLS is offered to clients */
   tls: LocalTls | undefined
   /** whether clients must use TLS; a unix socket counts as such */

@@ -60,7 +60,8 @@ export async function greet(wire: Wire, server: HandshakeV10, access: Access): P
   writePacket(wire, encodeHandshakeV10({ ...server, salt, capabilities: offered, authPlugin: offeredPlugin }))
   let payload = await readPacket(wire, 'HandshakeResponse41')
   if (isSSLRequest(payload)) {
-    if (!access.tls) throw new ProxyError('CLIENT_WANTS_TLS', 'the client insists on TLS, which is not offered here')
+    if (!access.tls)
+      throw new ProxyError('CLIENT_TLS_NOT_OFFERED', 'the client insists on TLS, which is not offered here')
     await startClientTls(wire, access.tls)
     payload = await readPacket(wire, 'HandshakeResponse41')
   } else if (access.requireTls && !access.overUnixSocket) {
@@ -97,7 +98,7 @@ interface Answer {
  * Takes the client's login: with local users, theirs alone; without, any password or none. Clients still have to be led
  * through the method of their choice: those of MySQL 9 lack mysql_native_password, those of MariaDB caching_sha2_password.
  * @param address where the client comes from
- * @throws ProxyError CLIENT_ACCESS_DENIED, CLIENT_SLOWED_DOWN, CLIENT_…
+ * @throws ProxyError CLIENT_ACCESS_DENIED, CLIENT_THROTTLED, CLIENT_…
  */
 export async function authenticateClient(
   client: Client,
@@ -106,25 +107,25 @@ export async function authenticateClient(
   address: string,
 ): Promise<void> {
   client.awaitsFastAuthSuccess = false
-  const { users, slowDown } = access
+  const { users, loginThrottle } = access
   if (!users) return await takeAnyPassword(client, login)
   const user = users.find(login.user.toString())
-  if (!slowDown.mayTry(address, user.name)) {
+  if (!loginThrottle.begin(address, user.name)) {
     const message = `too many logins at a time as '${user.name}' from ${address}, whose last ones had a wrong password`
-    throw new ProxyError('CLIENT_SLOWED_DOWN', message)
+    throw new ProxyError('CLIENT_THROTTLED', message)
   }
   let using = 'NO'
   try {
     const answer = await usableAnswer(client, login, user, access)
     if (!isEmptyPassword(answer.bytes)) using = 'YES'
     const isRight = await checkAnswer(client, user, answer, access)
-    if (isRight && !user.unknown) return slowDown.succeeded(address, user.name)
+    if (isRight && !user.isDecoy) return loginThrottle.succeed(address, user.name)
   } catch (error) {
-    slowDown.gaveUp(address, user.name)
+    loginThrottle.cancel(address, user.name)
     throw error
   }
   const message = `access denied for local user '${user.name}' (using password: ${using})`
-  throw new ProxyError('CLIENT_ACCESS_DENIED', message, { after: slowDown.denied(address, user.name) })
+  throw new ProxyError('CLIENT_ACCESS_DENIED', message, { after: loginThrottle.fail(address, user.name) })
 }
 
 async function takeAnyPassword(client: Client, login: LocalLogin): Promise<void> {

@@ -24,7 +24,7 @@ export interface LocalUser {
   sha2: Buffer | undefined
   stored: StoredHash | undefined
   /** stands for a name that nobody has, so that it costs the same; no password is right */
-  unknown: boolean
+  isDecoy: boolean
 }
 
 export interface LocalUsers {
@@ -59,13 +59,13 @@ export function createLocalUsers(options: readonly LocalUserOptions[]): LocalUse
   const secret = randomBytes(32)
   return {
     find(name) {
-      return users.get(name) ?? standIn(known[pick(secret, name, known.length)]!, name, secret)
+      return users.get(name) ?? decoyUser(known[pickIndex(secret, name, known.length)]!, name, secret)
     },
   }
 }
 
 function toLocalUser({ name, password, passwordHash, user }: LocalUserOptions): LocalUser {
-  const common = { name, databaseUser: user, unknown: false }
+  const common = { name, databaseUser: user, isDecoy: false }
   if (name === '') throw invalid(name, 'has no name')
   if (password !== undefined && passwordHash !== undefined) throw invalid(name, 'has a password and a hash')
   if (password) return { ...common, native: nativeHash(password), sha2: sha2Digest(password), stored: undefined }
@@ -81,7 +81,7 @@ function invalid(name: string, what: string): ProxyError {
 }
 
 /** Looks like `model` in what its login takes, the same each time for the same name. */
-function standIn(model: LocalUser, name: string, secret: Buffer): LocalUser {
+function decoyUser(model: LocalUser, name: string, secret: Buffer): LocalUser {
   const random = createHmac('sha512', secret).update(name).digest()
   return {
     name,
@@ -89,28 +89,28 @@ function standIn(model: LocalUser, name: string, secret: Buffer): LocalUser {
     native: model.native && random.subarray(0, 20),
     sha2: model.sha2 && random.subarray(0, 32),
     stored: model.stored && { ...model.stored, salt: random.subarray(32, 52) },
-    unknown: true,
+    isDecoy: true,
   }
 }
 
-function pick(secret: Buffer, name: string, count: number): number {
+function pickIndex(secret: Buffer, name: string, count: number): number {
   return createHmac('sha256', secret).update(name).digest().readUInt32LE(0) % count
 }
 
 /** Longest password in bytes, as with MySQL: to hash a longer one would take seconds. */
-const LONGEST_PASSWORD = 256
+const MAX_PASSWORD_BYTES = 256
 
 /** The hash before: they take their turns, so that many at once leave time for the sessions. */
 let hashing: Promise<unknown> = Promise.resolve()
 
 /** Checks a password that was sent whole, and remembers what it takes to check the next login without. */
 export async function checkPassword(user: LocalUser, password: string): Promise<boolean> {
-  if (Buffer.byteLength(password) > LONGEST_PASSWORD) return false
+  if (Buffer.byteLength(password) > MAX_PASSWORD_BYTES) return false
   if (user.stored) {
     hashing = hashing.then(() => new Promise(resolve => setImmediate(resolve)))
     await hashing
   }
-  const isRight = matchesStored(user, password) && !user.unknown
+  const isRight = matchesStored(user, password) && !user.isDecoy
   if (isRight) {
     user.sha2 ??= sha2Digest(password)
     user.native ??= nativeHash(password)

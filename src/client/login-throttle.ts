@@ -5,77 +5,77 @@
 import { isIPv6 } from 'node:net'
 
 /** Failures that cost nothing: people mistype. */
-const FREE = 3
-const FIRST_DELAY = 250
-const LONGEST_DELAY = 4_000
+const FREE_ATTEMPTS = 3
+const FIRST_DELAY_MS = 250
+const MAX_DELAY_MS = 4_000
 
 /** Logins at a time of a name that is being slowed down. */
-const AT_ONCE = 4
+const MAX_CONCURRENT = 4
 
 /** Milliseconds after which failures are forgotten. */
-const FORGET_AFTER = 10 * 60_000
-const MOST_RECORDS = 10_000
+const FORGET_AFTER_MS = 10 * 60_000
+const MAX_RECORDS = 10_000
 
 /** Characters of a name that are looked at: clients name what they like. */
-const LONGEST_NAME = 64
+const MAX_NAME_CHARACTERS = 64
 
-export interface SlowDown {
+export interface LoginThrottle {
   /** whether this name may try now from this address; after true, one of the others is to be called */
-  mayTry(address: string, user: string): boolean
-  succeeded(address: string, user: string): void
+  begin(address: string, user: string): boolean
+  succeed(address: string, user: string): void
   /** a wrong user or password; resolves when the client may be told */
-  denied(address: string, user: string): Promise<void>
+  fail(address: string, user: string): Promise<void>
   /** for another reason */
-  gaveUp(address: string, user: string): void
+  cancel(address: string, user: string): void
 }
 
-interface Failures {
+interface Attempts {
   failures: number
   trying: number
   last: number
 }
 
-export function createSlowDown(): SlowDown {
+export function createLoginThrottle(): LoginThrottle {
   // What was used last is the last.
-  const records = new Map<string, Failures>()
-  const use = (address: string, user: string): Failures => {
-    const key = `${networkOf(address)} ${user.slice(0, LONGEST_NAME)}`
+  const records = new Map<string, Attempts>()
+  const use = (address: string, user: string): Attempts => {
+    const key = `${networkOf(address)} ${user.slice(0, MAX_NAME_CHARACTERS)}`
     const found = records.get(key)
-    const isFresh = found && (found.trying > 0 || Date.now() - found.last < FORGET_AFTER)
+    const isFresh = found && (found.trying > 0 || Date.now() - found.last < FORGET_AFTER_MS)
     const record = isFresh ? found : { failures: 0, trying: 0, last: Date.now() }
     records.delete(key)
     records.set(key, record)
-    if (records.size > MOST_RECORDS) forgetOne(records)
+    if (records.size > MAX_RECORDS) evictOldest(records)
     return record
   }
   return {
-    mayTry(address, user) {
+    begin(address, user) {
       const record = use(address, user)
-      if (record.failures >= FREE && record.trying >= AT_ONCE) return false
+      if (record.failures >= FREE_ATTEMPTS && record.trying >= MAX_CONCURRENT) return false
       record.trying++
       return true
     },
-    succeeded(address, user) {
+    succeed(address, user) {
       const record = use(address, user)
       record.failures = 0
       record.trying--
     },
-    async denied(address, user) {
+    async fail(address, user) {
       const record = use(address, user)
       record.last = Date.now()
       record.failures++
-      const excess = record.failures - FREE
-      if (excess > 0) await wait(Math.min(FIRST_DELAY * 2 ** (excess - 1), LONGEST_DELAY))
+      const excess = record.failures - FREE_ATTEMPTS
+      if (excess > 0) await wait(Math.min(FIRST_DELAY_MS * 2 ** (excess - 1), MAX_DELAY_MS))
       record.trying--
     },
-    gaveUp(address, user) {
+    cancel(address, user) {
       use(address, user).trying--
     },
   }
 }
 
 /** The oldest that nobody is trying with. */
-function forgetOne(records: Map<string, Failures>): void {
+function evictOldest(records: Map<string, Attempts>): void {
   for (const [key, { trying }] of records) {
     if (trying > 0) continue
     records.delete(key)

@@ -9,7 +9,7 @@ import { closed, switchSocket, timedOut, type Wire } from '../net/wire.ts'
 import { readText } from '../read-file.ts'
 
 /** Milliseconds between two looks at the files. */
-const LOOK_AGAIN_AFTER = 5_000
+const RELOAD_INTERVAL_MS = 5_000
 
 export interface LocalTls {
   /** the context to serve TLS with: of the files as they are now, or as they last were good */
@@ -35,7 +35,7 @@ export async function createLocalTls(certFile: string, keyFile: string, log: Log
   let complained = ''
   return {
     async secureContext() {
-      if (Date.now() - looked < LOOK_AGAIN_AFTER) return loaded.context
+      if (Date.now() - looked < RELOAD_INTERVAL_MS) return loaded.context
       looked = Date.now()
       try {
         if ((await versionOf(certFile, keyFile)) !== loaded.version) {

@@ -31,7 +31,7 @@ export async function runCheck(flags: Readonly<Record<string, unknown>>, stop: A
 /** @throws ProxyError CONFIG_INVALID */
 async function configure(flags: Readonly<Record<string, unknown>>): Promise<Wanted> {
   const { settings, endpoints } = await loadConfig(flags, [], process.env)
-  const endpoint = theOne(endpoints, settings.name)
+  const endpoint = selectEndpoint(endpoints, settings.endpoint)
   return {
     proxy: await toProxyOptions(endpoint, silent),
     user: (flags['db-user'] as string | undefined) ?? endpoint.settings.user,
@@ -40,12 +40,12 @@ async function configure(flags: Readonly<Record<string, unknown>>): Promise<Want
   }
 }
 
-function theOne(endpoints: readonly EndpointConfig[], wanted: string | undefined): EndpointConfig {
+function selectEndpoint(endpoints: readonly EndpointConfig[], wanted: string | undefined): EndpointConfig {
   const names = endpoints.map(({ name, settings }) => name ?? settings['rds-endpoint'] ?? '')
   const index = wanted === undefined ? 0 : names.indexOf(wanted)
   const found = endpoints[index]
   if (found && (wanted !== undefined || endpoints.length === 1)) return found
-  const message = `--name: check looks at one endpoint, and there are ${names.join(', ')}`
+  const message = `--endpoint: check looks at one endpoint, and there are ${names.join(', ')}`
   throw new ProxyError('CONFIG_INVALID', message)
 }
 

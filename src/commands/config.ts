@@ -29,14 +29,14 @@ export async function configCommand(
       config.settings,
       inFile.filter(name => optionSpec(name).perProcess),
     ),
-    endpoints: config.endpoints.map(shown),
+    endpoints: config.endpoints.map(toYaml),
   }).trimEnd()
 }
 
 const inFile = optionNames.filter(mayBeInFile)
 
 /** As a file would say it, without secrets. */
-function shown({ name, settings, localUsers, sync }: EndpointConfig): object {
+function toYaml({ name, settings, localUsers, sync }: EndpointConfig): object {
   const users = localUsers.map(({ passwordHash, ...user }) => ({
     name: user.name,
     ...(user.user ? { user: user.user } : {}),
@@ -58,11 +58,11 @@ function shown({ name, settings, localUsers, sync }: EndpointConfig): object {
 function valuesOf(settings: Settings, names: readonly OptionName[]): Record<string, unknown> {
   const isSet = (value: unknown) => value !== undefined && !(Array.isArray(value) && value.length === 0)
   return Object.fromEntries(
-    names.filter(name => isSet(settings[name])).map(name => [name, written(name, settings[name])]),
+    names.filter(name => isSet(settings[name])).map(name => [name, toYamlValue(name, settings[name])]),
   )
 }
 
-function written(name: OptionName, value: unknown): unknown {
+function toYamlValue(name: OptionName, value: unknown): unknown {
   if (optionSpec(name).kind !== 'duration') return value
   const milliseconds = value as number
   if (milliseconds > 0 && milliseconds < 1) return `${milliseconds * 1_000}us`

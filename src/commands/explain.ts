@@ -1,4 +1,4 @@
-/** `mysql-iam-proxy explain [CODE]`: what an error means, what to do about it, and where more is written. */
+/** `mysql-iam-proxy explain [CODE]`: what an error explanation, what to do about it, and where more is written. */
 
 import { ERRORS, SERVER_ERRORS } from '../error-codes.ts'
 import { fillHint, ProxyError } from '../errors.ts'
@@ -12,7 +12,7 @@ interface Entry {
   /** undefined where the server itself speaks */
   exitCode: number | undefined
   hint: string
-  means: string
+  explanation: string
   docs: string
 }
 
@@ -49,9 +49,9 @@ export function explain(code: string | undefined): string {
   throw new ProxyError('CONFIG_INVALID', `there is no error ${code.slice(0, 60)}${suggestion}`)
 }
 
-function describe({ name, errno, exitCode, hint, means, docs }: Entry): string {
+function describe({ name, errno, exitCode, hint, explanation, docs }: Entry): string {
   const numbers = exitCode === undefined ? `ERROR ${errno} of the server` : `ERROR ${errno}, exit code ${exitCode}`
-  const paragraphs = [means]
+  const paragraphs = [explanation]
   if (hint) paragraphs.push(`What to do: ${fillHint(hint, IN_GENERAL)}`)
   paragraphs.push(`More: ${docs}`)
   const lines = paragraphs.map(text => wrap(text, WIDTH - 2).map(line => `  ${line}`))
@@ -60,9 +60,9 @@ function describe({ name, errno, exitCode, hint, means, docs }: Entry): string {
 
 function list(): string {
   const width = Math.max(...ENTRIES.map(({ name }) => name.length))
-  const rows = ENTRIES.map(({ name, errno, means }) => {
-    const [first] = wrap(means, WIDTH - width - 10)
-    const more = first === means ? '' : ' …'
+  const rows = ENTRIES.map(({ name, errno, explanation }) => {
+    const [first] = wrap(explanation, WIDTH - width - 10)
+    const more = first === explanation ? '' : ' …'
     return `${errno}  ${name.padEnd(width)}  ${first}${more}`
   })
   return `${rows.join('\n')}\n\nmysql-iam-proxy explain CODE says more, for example: explain 1045\n`

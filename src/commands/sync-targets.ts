@@ -29,7 +29,10 @@ export async function syncTargets(
   const log = await createLogger(settings['log-level'], settings['log-format'], settings.json ? 2 : 1)
   if (settings.watch) {
     if (job.dryRun) throw new ProxyError('CONFIG_INVALID', '--watch and --dry-run do not go together')
-    log.info({ interval: job.interval, gather: job.gather }, `watching ${job.rds.host} for ${job.targetGroupArn}`)
+    log.info(
+      { interval: job.interval, collectAnswers: job.collectAnswers },
+      `watching ${job.rds.host} for ${job.targetGroupArn}`,
+    )
     const { state } = createProxy({
       rdsEndpoint: formatHostPort(job.rds),
       region: regionOfTargetGroup(job.targetGroupArn),

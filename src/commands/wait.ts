@@ -5,7 +5,7 @@ import { parseListen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { isListening } from '../net/listen.ts'
 
-const LOOK_AGAIN_AFTER = 100
+const POLL_MS = 100
 
 /**
  * Asks /startup where --admin-listen names the admin listener, else whether --listen takes connections.
@@ -23,7 +23,7 @@ export async function waitUntilReady(settings: Settings, stop: AbortSignal): Pro
         `no proxy was ready at ${admin ?? settings.listen} within ${settings.max} ms`,
       )
     }
-    await new Promise(resolve => setTimeout(resolve, LOOK_AGAIN_AFTER))
+    await new Promise(resolve => setTimeout(resolve, POLL_MS))
   }
 }
 

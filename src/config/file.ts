@@ -5,7 +5,7 @@ import { didYouMean } from '../text.ts'
 import type { LocalUserConfig } from './keys.ts'
 import { ENDPOINT_KEYS, FILE_KEYS, LOCAL_USER_KEYS, mayBeInFile, SYNC_KEYS } from './keys.ts'
 import { type OptionName, optionNames, optionSpec } from './options.ts'
-import type { Given, Source } from './settings.ts'
+import type { RawValue, Source } from './settings.ts'
 
 /** What a file gives, before options are checked. */
 export interface ConfigFile {
@@ -156,12 +156,12 @@ function checkKeys(
 function sourceOf(file: Parsed, map: YAMLMap, mayHave: (option: OptionName) => boolean): Source {
   return {
     value: option => (mayHave(option) ? givenBy(map.get(option, true)) : undefined),
-    place: option => `${file.at(map.get(option, true))}: ${option}`,
+    label: option => `${file.at(map.get(option, true))}: ${option}`,
   }
 }
 
 /** As a flag would have it. What is neither text, number, switch nor a list of such becomes text that no check lets pass. */
-function givenBy(node: unknown): Given {
+function givenBy(node: unknown): RawValue {
   if (node === undefined) return undefined
   if (isSeq(node)) return node.items.map(item => (isScalar(item) ? String(item.value) : ''))
   if (!isScalar(node) || node.value === null) return ''

@@ -5,7 +5,7 @@ import { didYouMean } from '../text.ts'
 import type { ConfigFile } from './file.ts'
 import type { LocalUserConfig } from './keys.ts'
 import { isOption, type OptionName, optionNames, optionSpec } from './options.ts'
-import { environmentSource, flagSource, type Settings, type Source, settle, unknownVariables } from './settings.ts'
+import { environmentSource, flagSource, resolve, type Settings, type Source, unknownVariables } from './settings.ts'
 
 export interface Config {
   /** for the whole process */
@@ -44,9 +44,9 @@ export async function loadConfig(
     .find(value => value !== undefined)
     ?.toString()
   const file = path === undefined ? undefined : await readFileNamed(path, mistakes)
-  const ofCommand: Source = { value: option => defaults[option], place: option => `--${option}` }
+  const ofCommand: Source = { value: option => defaults[option], label: option => `--${option}` }
   const below = file ? [file.source, ofCommand] : [ofCommand]
-  const settings = settle([...above, ...below], mistakes)
+  const settings = resolve([...above, ...below], mistakes)
   const common = file?.localUsers ?? []
 
   const found: EndpointConfig[] = []
@@ -54,7 +54,7 @@ export async function loadConfig(
     const own = shorthandSource(text, index, mistakes)
     found.push({
       name: undefined,
-      settings: settle([own, ...above, ...below], mistakes),
+      settings: resolve([own, ...above, ...below], mistakes),
       localUsers: common,
       sync: undefined,
     })
@@ -63,8 +63,8 @@ export async function loadConfig(
     const sources = [...above, source, ...below]
     found.push({
       name,
-      sync: sync && settle([sync, ...sources], mistakes),
-      settings: settle(sources, mistakes),
+      sync: sync && resolve([sync, ...sources], mistakes),
+      settings: resolve(sources, mistakes),
       localUsers: localUsers.length > 0 ? localUsers : common,
     })
   }
@@ -72,7 +72,7 @@ export async function loadConfig(
   if (found.length > 1) {
     for (const option of OF_ONE_ENDPOINT) {
       const source = above.find(({ value }) => value(option) !== undefined)
-      if (source) mistakes.push(`${source.place(option)}: names one database, but there are ${found.length} endpoints`)
+      if (source) mistakes.push(`${source.label(option)}: names one database, but there are ${found.length} endpoints`)
     }
   }
   checkEndpoints(found, mistakes)
@@ -130,7 +130,7 @@ function shorthandSource(text: string, index: number, mistakes: string[]): Sourc
       if (option === 'rds-endpoint') return endpoint
       return option === 'listen' ? listen : given.get(option)
     },
-    place: option => `${endpoint}: ${option}`,
+    label: option => `${endpoint}: ${option}`,
   }
 }
 

@@ -225,7 +225,8 @@ export const OPTIONS = {
     kind: 'text',
     commands: SYNC,
     placeholder: 'ARN',
-    describe: 'The target group, of type ip, whose targets are to follow --rds-endpoint; on its port, all but --keep',
+    describe:
+      'The target group, of type ip, whose targets are to follow --rds-endpoint; on its port, all but --keep-target',
   },
   resolver: {
     kind: 'texts',
@@ -235,7 +236,7 @@ export const OPTIONS = {
     describe:
       'A name server to ask in place of those of this machine; may be given more than once, and then all of them must say the same',
   },
-  gather: {
+  'collect-answers': {
     kind: 'text',
     commands: SYNC,
     choices: ['auto', 'always', 'never'],
@@ -243,7 +244,7 @@ export const OPTIONS = {
     describe:
       'Whether each answer names one of several instances, which are gathered over many look-ups; auto: for reader, custom and RDS Proxy endpoints',
   },
-  confirm: {
+  confirmations: {
     kind: 'count',
     commands: SYNC,
     placeholder: 'NUMBER',
@@ -251,7 +252,7 @@ export const OPTIONS = {
     describe:
       'Look-ups in a row, 5 s or the time to live apart, that must say the same before a target is removed: names flap for 20 to 30 s in a failover',
   },
-  keep: {
+  'keep-target': {
     kind: 'texts',
     commands: SYNC,
     placeholder: 'ADDRESS',
@@ -306,7 +307,7 @@ export const OPTIONS = {
     describe:
       'Look at the AWS side as well, where the credentials may: the database in RDS, the load balancer before it',
   },
-  name: {
+  endpoint: {
     kind: 'text',
     placeholder: 'NAME',
     commands: ['check'],

@@ -27,7 +27,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     caOnly: settings['ca-only'],
     tokenInHandshake: settings['token-in-handshake'],
     requireWriter: settings['require-writer'],
-    localUsers: orNone(await localUsers(config)),
+    localUsers: emptyToUndefined(await localUsers(config)),
     tls: tlsFiles(settings),
     requireTls: settings['require-tls'] || undefined,
     allowFrom: settings['allow-from'],
@@ -41,7 +41,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
   }
 }
 
-function orNone<Item>(list: Item[]): Item[] | undefined {
+function emptyToUndefined<Item>(list: Item[]): Item[] | undefined {
   return list.length > 0 ? list : undefined
 }
 

@@ -29,26 +29,26 @@ export type Settings = { [Name in OptionName]: ValueOf<(typeof OPTIONS)[Name]> }
 const OF_A_KUBERNETES_SERVICE = /_SERVICE_(HOST|PORT)|_PORT(_|$)/
 
 /** What was given for an option, before it is checked. */
-export type Given = string | string[] | boolean | undefined
+export type RawValue = string | string[] | boolean | undefined
 
 /** One place that options are given in: the flags, the environment, a mapping of the configuration file. */
 export interface Source {
   /** undefined where the place does not name the option */
-  value(option: OptionName): Given
+  value(option: OptionName): RawValue
   /** what a mistake in it is called by */
-  place(option: OptionName): string
+  label(option: OptionName): string
 }
 
 export function flagSource(flags: Readonly<Record<string, unknown>>): Source {
-  return { value: option => flags[option] as Given, place: option => `--${option}` }
+  return { value: option => flags[option] as RawValue, label: option => `--${option}` }
 }
 
 export function environmentSource(environment: NodeJS.ProcessEnv): Source {
-  return { value: option => environment[environmentName(option)] || undefined, place: environmentName }
+  return { value: option => environment[environmentName(option)] || undefined, label: environmentName }
 }
 
 /** The settings of the first source, in this order, that gives each; or else the defaults. Adds what is wrong to `mistakes`. */
-export function settle(sources: readonly Source[], mistakes: string[]): Settings {
+export function resolve(sources: readonly Source[], mistakes: string[]): Settings {
   const settings: Record<string, unknown> = {}
   for (const name of optionNames) {
     const spec = optionSpec(name)
@@ -56,7 +56,7 @@ export function settle(sources: readonly Source[], mistakes: string[]): Settings
     try {
       settings[name] = parseValue(spec, source ? source.value(name) : spec.default)
     } catch (error) {
-      const mistake = `${source?.place(name) ?? `--${name}`}: ${(error as Error).message}`
+      const mistake = `${source?.label(name) ?? `--${name}`}: ${(error as Error).message}`
       if (!mistakes.includes(mistake)) mistakes.push(mistake)
     }
   }
@@ -77,13 +77,13 @@ export function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
  */
 export function resolveSettings(flags: Readonly<Record<string, unknown>>, environment: NodeJS.ProcessEnv): Settings {
   const mistakes: string[] = []
-  const settings = settle([flagSource(flags), environmentSource(environment)], mistakes)
+  const settings = resolve([flagSource(flags), environmentSource(environment)], mistakes)
   mistakes.push(...unknownVariables(environment))
   if (mistakes.length > 0) throw new ProxyError('CONFIG_INVALID', mistakes.join('; '))
   return settings
 }
 
-function parseValue(spec: OptionSpec, given: Given): unknown {
+function parseValue(spec: OptionSpec, given: RawValue): unknown {
   switch (spec.kind) {
     case 'switch':
       return parseSwitch(given)
@@ -99,7 +99,7 @@ function parseValue(spec: OptionSpec, given: Given): unknown {
 }
 
 /** Of a flag that was given more than once, the last counts. */
-function last(given: Given): string | undefined {
+function last(given: RawValue): string | undefined {
   const value = Array.isArray(given) ? given.at(-1) : given
   return value === undefined ? undefined : String(value)
 }
@@ -112,7 +112,7 @@ function parseText({ choices }: OptionSpec, value: string | undefined): string |
   return value
 }
 
-function parseTexts(given: Given, separator: string): string[] {
+function parseTexts(given: RawValue, separator: string): string[] {
   if (Array.isArray(given)) {
     if (given.includes('')) throw new Error('needs a value')
     return given
@@ -120,7 +120,7 @@ function parseTexts(given: Given, separator: string): string[] {
   return typeof given === 'string' ? given.split(separator).filter(Boolean) : []
 }
 
-function parseSwitch(given: Given): boolean {
+function parseSwitch(given: RawValue): boolean {
   if (given === undefined || typeof given === 'boolean') return given ?? false
   const value = last(given)
   if (value === 'true' || value === '1') return true

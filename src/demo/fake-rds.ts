@@ -110,25 +110,25 @@ export async function startFakeRds(options: FakeRdsOptions): Promise<FakeRds> {
 async function serve(socket: Socket, secureContext: SecureContext, options: FakeRdsOptions): Promise<void> {
   const wire = createWire(socket, 'client', LOGIN_TIMEOUT)
   const behind = await options.backend.connect().catch(() => undefined)
-  if (!behind) return leave(wire, BACKEND_GONE)
+  if (!behind) return closeGracefully(wire, BACKEND_GONE)
   try {
     const capabilities = offeredToClient(behind.greeting.capabilities, true)
     writePacket(wire, encodeHandshakeV10({ ...behind.greeting, salt: createSalt(), capabilities }))
 
     const request = await readPacket(wire, 'SSLRequest')
-    if (!isSSLRequest(request)) return leave(wire, INSECURE_TRANSPORT)
+    if (!isSSLRequest(request)) return closeGracefully(wire, INSECURE_TRANSPORT)
     await startTls(wire, secureContext)
 
     const response = await readResponse(wire, request)
     const refusal = await authenticate(wire, response, options)
-    if (refusal) return leave(wire, refusal)
+    if (refusal) return closeGracefully(wire, refusal)
 
     const result = await behind.login(response)
     writePacket(wire, result)
     if (result[0] === OK) await behind.serve(wire)
-    leave(wire)
+    closeGracefully(wire)
   } catch (error) {
-    leave(wire, error instanceof MalformedPacket ? BAD_HANDSHAKE : undefined)
+    closeGracefully(wire, error instanceof MalformedPacket ? BAD_HANDSHAKE : undefined)
   } finally {
     behind.end()
   }
@@ -189,7 +189,7 @@ async function startTls(wire: Wire, secureContext: SecureContext): Promise<void>
 }
 
 /** Says why, if there is something to say, and closes; the socket is read on so that its end is seen. */
-function leave(wire: Wire, error?: ERR_Packet): void {
+function closeGracefully(wire: Wire, error?: ERR_Packet): void {
   const { socket } = wire
   if (socket.destroyed) return
   if (error) writePacket(wire, encodeERR_Packet(error))

@@ -20,7 +20,7 @@ import {
   parseHandshakeV10,
 } from '../protocol/packets.ts'
 import { type Backend, type BackendSession, DEMO_DATABASE, DEMO_USER } from './backend.ts'
-import { createKeeper, type Keeper } from './keeper.ts'
+import { createKeeper, type ScratchProcess } from './scratch-process.ts'
 
 /** Time for the server to come up, in milliseconds. */
 export const START_TIMEOUT = 60000
@@ -101,7 +101,12 @@ async function serverAccount(): Promise<{ args: string[]; ids?: [uid: number, gi
   }
 }
 
-async function installMariaDB(keeper: Keeper, binary: string, common: string[], signal?: AbortSignal): Promise<void> {
+async function installMariaDB(
+  keeper: ScratchProcess,
+  binary: string,
+  common: string[],
+  signal?: AbortSignal,
+): Promise<void> {
   const besides = ['.', '../bin', '../scripts'].map(path => join(dirname(binary), path))
   const install = findProgram('mariadb-install-db', besides) ?? findProgram('mysql_install_db', besides)
   if (install === undefined) throw new Error('no mariadb-install-db')
@@ -109,7 +114,12 @@ async function installMariaDB(keeper: Keeper, binary: string, common: string[], 
   await finished(await keeper.run(install, args), keeper, signal)
 }
 
-async function installMySQL(keeper: Keeper, binary: string, common: string[], signal?: AbortSignal): Promise<void> {
+async function installMySQL(
+  keeper: ScratchProcess,
+  binary: string,
+  common: string[],
+  signal?: AbortSignal,
+): Promise<void> {
   await finished(await keeper.run(binary, [...common, '--initialize-insecure', ...MYSQL_ARGS]), keeper, signal)
 }
 
@@ -137,12 +147,12 @@ function serverArgs(directory: string, socketPath: string, isMariaDB: boolean): 
 }
 
 /** Resolves when a process has ended well; rejects with the first error that it wrote. */
-async function finished(child: ChildProcess, keeper: Keeper, signal: AbortSignal | undefined): Promise<void> {
+async function finished(child: ChildProcess, keeper: ScratchProcess, signal: AbortSignal | undefined): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit', { signal })
   if (child.exitCode !== 0) throw new Error(await firstError(keeper))
 }
 
-async function untilReady(server: ChildProcess, keeper: Keeper, socketPath: string, signal?: AbortSignal) {
+async function untilReady(server: ChildProcess, keeper: ScratchProcess, socketPath: string, signal?: AbortSignal) {
   const deadline = Date.now() + START_TIMEOUT
   while (!(await accepts(socketPath))) {
     if (server.exitCode !== null || server.signalCode !== null) throw new Error(await firstError(keeper))
@@ -174,7 +184,7 @@ async function accepts(socketPath: string): Promise<boolean> {
   }
 }
 
-async function firstError({ logFile }: Keeper): Promise<string> {
+async function firstError({ logFile }: ScratchProcess): Promise<string> {
   const lines = (await readFile(logFile, 'utf8')).split('\n').filter(line => line.trim() !== '')
   const error = lines.find(line => line.includes('[ERROR]')) ?? lines.at(-1) ?? 'it said nothing'
   return error.replace(/^.*\[ERROR\]\s*(\[[^\]]*\]\s*)*/, '')

@@ -12,7 +12,7 @@ export async function listenOn(server: Server, listen: Listen): Promise<Listen> 
   try {
     if ('systemd' in listen) server.listen({ fd: descriptorOf(listen.systemd) })
     else if ('path' in listen) {
-      await makeRoom(listen.path)
+      await prepareSocketPath(listen.path)
       bindPrivately(server, listen.path)
     } else server.listen({ host: listen.host, port: listen.port })
     if (!server.listening) await once(server, 'listening')
@@ -38,7 +38,7 @@ function bindPrivately(server: Server, path: string): void {
 }
 
 /** The directory, for its owner alone where it has to be made; and no socket of a process that is gone. */
-async function makeRoom(path: string): Promise<void> {
+async function prepareSocketPath(path: string): Promise<void> {
   const directory = dirname(path)
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const { mode, uid } = await stat(directory)

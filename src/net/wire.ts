@@ -21,10 +21,10 @@ export interface Wire {
   failure: Error | undefined
 }
 
-const HEADER_LENGTH = 4
+const HEADER_BYTES = 4
 
 /** Largest packet of a handshake, in bytes: connection attributes may have 64 KiB, a token about 1.5 KiB. */
-export const MAX_HANDSHAKE_PACKET = 128 * 1024
+export const MAX_HANDSHAKE_PACKET_BYTES = 128 * 1024
 
 const CODES = {
   client: { closed: 'CLIENT_CLOSED', timeout: 'CLIENT_TIMEOUT', malformed: 'CLIENT_MALFORMED' },
@@ -55,13 +55,13 @@ function watch(wire: Wire): void {
  * @throws ProxyError CLIENT_… or UPSTREAM_…: CLOSED, TIMEOUT, or for the wrong sequence id and size MALFORMED / NOT_MYSQL
  */
 export async function readPacket(wire: Wire, step: string): Promise<Buffer> {
-  const header = await readBytes(wire, HEADER_LENGTH, step)
+  const header = await readBytes(wire, HEADER_BYTES, step)
   const length = header.readUIntLE(0, 3)
   const sequence = header[3]!
   if (sequence !== wire.sequence) {
     throw malformed(wire, `${step}: sequence id ${sequence}, expected ${wire.sequence}`)
   }
-  if (length > MAX_HANDSHAKE_PACKET) throw malformed(wire, `${step}: a packet of ${length} bytes`)
+  if (length > MAX_HANDSHAKE_PACKET_BYTES) throw malformed(wire, `${step}: a packet of ${length} bytes`)
   wire.sequence = (sequence + 1) & 0xff
   return length === 0 ? Buffer.alloc(0) : readBytes(wire, length, step)
 }
@@ -74,16 +74,16 @@ export function writePacket(wire: Wire, payload: Buffer): void {
 
 /** `payload` behind its 4-byte header. */
 export function framePacket(payload: Buffer, sequence: number): Buffer {
-  const packet = Buffer.allocUnsafe(HEADER_LENGTH + payload.length)
+  const packet = Buffer.allocUnsafe(HEADER_BYTES + payload.length)
   packet.writeUIntLE(payload.length, 0, 3)
   packet[3] = sequence
-  payload.copy(packet, HEADER_LENGTH)
+  payload.copy(packet, HEADER_BYTES)
   return packet
 }
 
 /** `packet` as the payload of a compressed packet that is not compressed, which it need not be. */
 export function frameUncompressed(packet: Buffer, sequence: number): Buffer {
-  return Buffer.concat([framePacket(packet, sequence).subarray(0, HEADER_LENGTH), Buffer.alloc(3), packet])
+  return Buffer.concat([framePacket(packet, sequence).subarray(0, HEADER_BYTES), Buffer.alloc(3), packet])
 }
 
 /** The error for bytes from this peer that the protocol has no place for. */
@@ -120,7 +120,7 @@ export function readBytes(wire: Wire, length: number, step: string): Promise<Buf
  * `work` with a signal that aborts once the peer has left, with CLIENT_CLOSED or UPSTREAM_CLOSED as its reason: for a time in
  * which nobody reads from it, and nobody else would notice.
  */
-export async function whileThere<Value>(
+export async function whileConnected<Value>(
   wire: Wire,
   step: string,
   work: (left: AbortSignal) => Promise<Value>,
@@ -161,14 +161,14 @@ export function closed(wire: Wire, step: string): ProxyError {
 }
 
 /** Milliseconds that a socket gets to deliver its last bytes. */
-const LINGER = 1_000
+const LINGER_MS = 1_000
 
 /** Ends a socket so that its last packet arrives: unread bytes at close would turn the end into a reset. */
-export function hangUp({ socket }: Wire): void {
+export function endGracefully({ socket }: Wire): void {
   if (socket.destroyed) return
   socket.end()
   socket.resume()
-  const timer = setTimeout(() => socket.destroy(), LINGER)
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
   socket.once('end', () => socket.destroySoon())
   socket.once('close', () => clearTimeout(timer))
 }

@@ -15,7 +15,7 @@ import {
   CLIENT_ZSTD_COMPRESSION_ALGORITHM,
   has,
 } from './capabilities.ts'
-import { COM_CHANGE_USER } from './commands.ts'
+import { COM_CHANGE_USER } from './command-scanner.ts'
 
 /** First byte of a packet that says what it is. */
 export const OK = 0x00

@@ -27,7 +27,8 @@ import {
   writePacket,
 } from '../net/wire.ts'
 import { clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../protocol/auth.ts'
-import { COMPRESSED_HEADER_LENGTH } from '../protocol/commands.ts'
+import { COMPRESSED_HEADER_LENGTH } from '../protocol/command-scanner.ts'
+import { authSwitchRequestAt, endsWithERR_Packet, isOK_Packet } from '../protocol/last-packet.ts'
 import {
   type ERR_Packet,
   encodeComChangeUser,
@@ -35,20 +36,19 @@ import {
   parseAuthSwitchRequest,
   parseComChangeUser,
 } from '../protocol/packets.ts'
-import { authSwitchRequestAt, endsWithERR_Packet, isOK_Packet } from '../protocol/tail.ts'
 import type { RelayEnd } from '../relay/relay.ts'
 import {
+  assertOK,
   createTokenInTime,
   refuseToSwitch,
   sendSecret,
-  takeTurn,
-  throwUnlessOK,
   unexpectedPlugin,
+  waitForSlot,
 } from '../upstream/login.ts'
 import type { Served } from './served.ts'
 
 /** Milliseconds in which an AuthSwitchRequest may follow what looks like the answer: that was to an earlier command then. */
-const AFTER_ANSWER = 1_000
+const SETTLE_MS = 1_000
 
 /** What a server makes of a COM_CHANGE_USER. */
 type ServerAnswer = 'asked' | 'over' | 'OK' | 'nothing'
@@ -92,14 +92,14 @@ export async function changeUser(
     // As servers do it, with an AuthSwitchRequest; without plugins, what the client sent is its whole login.
     const switchFirst = command.authPlugin !== undefined
     await authenticateClient(client, { ...command, switchFirst }, target.access, address)
-    await takeTurn(target, client.wire, upstream)
+    await waitForSlot(target, client.wire, upstream)
   } catch (error) {
     await refuseToSwitch(upstream, user, '')
     throw error
   }
   sendSecret(upstream, clearPassword(await createTokenInTime(target, user, upstream)))
   const result = await readPacket(upstream, 'the result of COM_CHANGE_USER')
-  throwUnlessOK(upstream, result, user)
+  assertOK(upstream, result, user)
   sendOK(client, result)
   return user
 }
@@ -142,7 +142,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
       if (at < 0 && !pipelined && isOK_Packet(chunk)) {
         // The answer to this command, unless more comes.
         held = chunk
-        settleAfter(AFTER_ANSWER, 'OK')
+        settleAfter(SETTLE_MS, 'OK')
         return
       }
       client.write(at < 0 ? chunk : chunk.subarray(0, at))
@@ -152,7 +152,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
         settle('asked')
       } else if (endsWithERR_Packet(chunk)) {
         // The answer to this command, on which the client will speak; or to an earlier one of a client that pipelines.
-        if (client.readableLength > 0) settleAfter(AFTER_ANSWER, 'over')
+        if (client.readableLength > 0) settleAfter(SETTLE_MS, 'over')
         else isRefused = true
       }
     }

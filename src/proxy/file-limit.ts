@@ -10,7 +10,7 @@ const PER_SESSION = 2
 /** Clients that are told why they are refused, at a time: those beyond are just closed. */
 const MOST_REFUSALS = 100
 
-export interface Room {
+export interface SessionLimit {
   sessions: number
   refusals: number
 }
@@ -19,7 +19,7 @@ export interface Room {
  * Beyond this, the operating system would close clients without a word (libuv accepts and drops them), so they are refused
  * before. No limit on sessions where none can be read: only Linux tells it in a file.
  */
-export function roomForClients(): Room {
+export function sessionLimitFromFileLimit(): SessionLimit {
   const limit = limitOfOpenFiles()
   const refusals = Math.max(1, Math.min(MOST_REFUSALS, Math.floor(limit / 8)))
   return { refusals, sessions: Math.max(1, Math.floor((limit - RESERVED - refusals) / PER_SESSION)) }

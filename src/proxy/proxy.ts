@@ -3,14 +3,14 @@
 import {
   type Credentials,
   type CredentialsProvider,
+  cacheUntilExpiry,
   createCredentials,
   explainCredentialsError,
-  keepUntilExpiry,
 } from '../aws/credentials.ts'
 import { createTokenSource } from '../aws/token.ts'
 import { type Access, checkExposure, createAllowList } from '../client/access.ts'
 import { createLocalUsers, type LocalUserOptions } from '../client/local-users.ts'
-import { createSlowDown } from '../client/login-throttle.ts'
+import { createLoginThrottle } from '../client/login-throttle.ts'
 import { createLocalTls } from '../client/tls.ts'
 import {
   DEFAULT_PORT,
@@ -112,11 +112,11 @@ export function createProxy(options: ProxyOptions): Proxy {
   const listen = parseListen(options.listen ?? '127.0.0.1:3306')
   const log = options.logger ?? silent
   const state = createState(endpoint, options.maxConnections ?? 10000)
-  const credentials = observed(toProvider(options, endpoint), state)
+  const credentials = trackCredentials(credentialsProvider(options, endpoint), state)
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
   const access: Access = {
     users: options.localUsers ? createLocalUsers(options.localUsers) : undefined,
-    slowDown: createSlowDown(),
+    loginThrottle: createLoginThrottle(),
     tls: undefined,
     requireTls: false,
     overUnixSocket: 'path' in listen,
@@ -171,7 +171,7 @@ export function createProxy(options: ProxyOptions): Proxy {
 }
 
 /** Notes in `state` how look-ups of credentials come out. */
-function observed(credentials: CredentialsProvider, state: EndpointState): CredentialsProvider {
+function trackCredentials(credentials: CredentialsProvider, state: EndpointState): CredentialsProvider {
   return async () => {
     try {
       const found = await credentials()
@@ -205,10 +205,10 @@ function toEndpoint(options: ProxyOptions): Endpoint {
   }
 }
 
-function toProvider({ credentials, profile }: ProxyOptions, endpoint: Endpoint): CredentialsProvider {
+function credentialsProvider({ credentials, profile }: ProxyOptions, endpoint: Endpoint): CredentialsProvider {
   if (credentials === undefined) return createCredentials(endpoint.rds.region, profile)
   if (typeof credentials !== 'function') return async () => credentials
-  return keepUntilExpiry(async () => {
+  return cacheUntilExpiry(async () => {
     try {
       return await credentials()
     } catch (error) {

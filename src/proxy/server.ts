@@ -7,9 +7,9 @@ import { ERRORS, type ErrorCode } from '../error-codes.ts'
 import { hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
-import { createWire, hangUp } from '../net/wire.ts'
-import { countOutcome, type LiveSession } from '../state.ts'
-import { roomForClients } from './file-limit.ts'
+import { createWire, endGracefully } from '../net/wire.ts'
+import { countOutcome, type Session } from '../state.ts'
+import { sessionLimitFromFileLimit } from './file-limit.ts'
 import type { Served } from './served.ts'
 import { runSession } from './session.ts'
 
@@ -26,10 +26,10 @@ export interface ProxyServer {
 }
 
 /** Milliseconds between two looks at sessions that are not to be broken off. */
-const LOOK_AGAIN_AFTER = 20
+const DRAIN_POLL_MS = 20
 
 /** Milliseconds for the last packets of sessions that are ended. */
-const LINGER = 1_000
+const LINGER_MS = 1_000
 
 let sessionCount = 0
 
@@ -48,11 +48,11 @@ export async function startServer(
   check: (address: Listen) => void,
 ): Promise<ProxyServer> {
   const { access, state } = target
-  const sessions = new Map<LiveSession, Promise<void>>()
+  const sessions = new Map<Session, Promise<void>>()
   const stop = new AbortController()
   setMaxListeners(0, stop.signal) // one of each session
-  const complain = complainSeldom(log)
-  const room = roomForClients()
+  const complain = createRateLimitedLog(log)
+  const room = sessionLimitFromFileLimit()
   let refusals = 0
 
   const options = {
@@ -65,7 +65,7 @@ export async function startServer(
     const client = addressOf(socket)
     const error = reasonToRefuse(target, client, room.sessions)
     if (!error) {
-      const live = createLive(socket, client)
+      const live = createSessionInfo(socket, client)
       state.sessions.add(live)
       openSessions++
       sessions.set(
@@ -84,7 +84,7 @@ export async function startServer(
     refuse(socket, error, () => refusals--)
   })
 
-  const forget = (live: LiveSession) => {
+  const forget = (live: Session) => {
     sessions.delete(live)
     openSessions--
     state.sessions.delete(live)
@@ -103,7 +103,7 @@ export async function startServer(
   state.localCertificateExpires = access.tls?.expires()
   // A failed accept concerns that one client: the others go on.
   server.on('error', error => {
-    complain(new ProxyError('OUT_OF_FILES', `a client could not be accepted (${systemCode(error)})`), {})
+    complain(new ProxyError('FILE_LIMIT_REACHED', `a client could not be accepted (${systemCode(error)})`), {})
   })
 
   return {
@@ -117,12 +117,12 @@ export async function startServer(
       const deadline = Date.now() + delay
       while (sessions.size > 0 && Date.now() < deadline) {
         // First wait: what a client has just sent is to be seen.
-        await new Promise(resolve => setTimeout(resolve, LOOK_AGAIN_AFTER))
-        for (const live of sessions.keys()) if (!live.endedBy && live.isAtRest()) live.close('PROXY_STOPPING')
+        await new Promise(resolve => setTimeout(resolve, DRAIN_POLL_MS))
+        for (const live of sessions.keys()) if (!live.endedBy && live.isIdle()) live.close('PROXY_STOPPING')
       }
       for (const live of sessions.keys()) if (!live.endedBy) live.close('PROXY_STOPPING')
       const gone = Promise.all(sessions.values())
-      const patience = setTimeout(() => stop.abort(), LINGER)
+      const patience = setTimeout(() => stop.abort(), LINGER_MS)
       await gone
       clearTimeout(patience)
       stop.abort()
@@ -140,7 +140,7 @@ function reasonToRefuse({ access, state }: Served, client: string, mostSessions:
   }
   if (openSessions >= mostSessions) {
     return new ProxyError(
-      'OUT_OF_FILES',
+      'FILE_LIMIT_REACHED',
       `too many connections: the limit of open files leaves room for ${mostSessions}`,
     )
   }
@@ -152,11 +152,11 @@ function refuse(socket: Socket, error: ProxyError, done: () => void): void {
   socket.once('close', done)
   const wire = createWire(socket, 'client', 0)
   sendError(wire, toERR_Packet(error, {}))
-  hangUp(wire)
+  endGracefully(wire)
 }
 
 /** Floods come with a line a second for each reason, not with one for each client. */
-function complainSeldom(log: Logger): (error: ProxyError, fields: object) => void {
+function createRateLimitedLog(log: Logger): (error: ProxyError, fields: object) => void {
   const last = new Map<ErrorCode, { at: number; unsaid: number }>()
   return (error, fields) => {
     const before = last.get(error.code)
@@ -171,7 +171,7 @@ function complainSeldom(log: Logger): (error: ProxyError, fields: object) => voi
   }
 }
 
-function createLive(socket: Socket, client: string): LiveSession {
+function createSessionInfo(socket: Socket, client: string): Session {
   return {
     id: ++sessionCount,
     since: Date.now(),
@@ -183,7 +183,7 @@ function createLive(socket: Socket, client: string): LiveSession {
     threadId: undefined,
     traffic: { bytesFromClient: 0, bytesFromUpstream: 0 },
     endedBy: undefined,
-    isAtRest: () => false,
+    isIdle: () => false,
     close(why) {
       this.endedBy = why
       socket.destroy()

@@ -5,17 +5,17 @@ import { hintValues } from '../endpoint.ts'
 import { ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import { createWire, hangUp, type Wire } from '../net/wire.ts'
+import { createWire, endGracefully, type Wire } from '../net/wire.ts'
 import { isCompressed } from '../protocol/capabilities.ts'
 import { type HandshakeResponse41, programName } from '../protocol/packets.ts'
 import { createFlow, relay } from '../relay/relay.ts'
-import { countOutcome, keepError, type LiveSession, timed } from '../state.ts'
-import { leave } from '../upstream/abandon.ts'
+import { countOutcome, keepError, type Session, timed } from '../state.ts'
+import { abandonLogin } from '../upstream/abandon.ts'
 import { dial, type Upstream } from '../upstream/dial.ts'
-import { login, takeTurn, throwUnlessOK } from '../upstream/login.ts'
+import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
 import { answerCompressed, changeUser } from './change-user.ts'
-import { allowFarewell } from './end-session.ts'
+import { installClose } from './end-session.ts'
 import type { Served } from './served.ts'
 
 /** The two connections of a session. */
@@ -24,7 +24,7 @@ interface Legs {
   /** undefined before it is there */
   upstream: Wire | undefined
   /** a server that has greeted us and waits for a login: it is not to be left without one */
-  waiting: Upstream | undefined
+  unauthenticatedUpstream: Upstream | undefined
 }
 
 /**
@@ -34,20 +34,20 @@ interface Legs {
  */
 export async function runSession(
   socket: Socket,
-  live: LiveSession,
+  live: Session,
   target: Served,
   log: Logger,
   stop: AbortSignal,
 ): Promise<void> {
   const { connectTimeout, loginTimeout } = target.endpoint
   const clientWire = createWire(socket, 'client', connectTimeout + loginTimeout)
-  const legs: Legs = { client: clientWire, upstream: undefined, waiting: undefined }
+  const legs: Legs = { client: clientWire, upstream: undefined, unauthenticatedUpstream: undefined }
   const flow = createFlow()
   live.traffic = flow
   try {
-    const { client, upstream, compressed } = await logInBoth(legs, live, target, log, stop)
+    const { client, upstream, compressed } = await handshake(legs, live, target, log, stop)
 
-    allowFarewell(live, flow, clientWire, upstream, compressed)
+    installClose(live, flow, clientWire, upstream, compressed)
     let end = await relay(clientWire.socket, upstream.socket, flow, compressed)
     while (end.by === 'COM_CHANGE_USER') {
       if (compressed) await refuseChangeUser(client, live, target, log)
@@ -59,16 +59,16 @@ export async function runSession(
   } catch (thrown) {
     const error = asProxyError(thrown)
     if (live.phase === 'logging in') target.queue.failed(error, live.user)
-    if (error.after) {
-      if (legs.waiting) await leave(legs.waiting)
-      await error.after
+    if (error.delay) {
+      if (legs.unauthenticatedUpstream) await abandonLogin(legs.unauthenticatedUpstream)
+      await error.delay
     }
     refuse(clientWire, live, target, error, log)
     if (live.phase === 'open') logEnd(live, live.endedBy ?? error.code, undefined, log)
-    else if (legs.waiting) await leave(legs.waiting)
+    else if (legs.unauthenticatedUpstream) await abandonLogin(legs.unauthenticatedUpstream)
   } finally {
     legs.upstream?.socket.destroySoon()
-    hangUp(clientWire)
+    endGracefully(clientWire)
   }
 }
 
@@ -80,9 +80,9 @@ interface OpenSession {
 }
 
 /** The client's login here and ours with the server, each in the middle of the other. @throws ProxyError */
-async function logInBoth(
+async function handshake(
   legs: Legs,
-  live: LiveSession,
+  live: Session,
   target: Served,
   log: Logger,
   stop: AbortSignal,
@@ -90,7 +90,7 @@ async function logInBoth(
   const { endpoint, access, queue, state } = target
   queue.throwIfPaused(undefined)
   const greeted = await timed(state, 'dial', dial(endpoint, stop)) // HandshakeV10
-  legs.waiting = greeted
+  legs.unauthenticatedUpstream = greeted
   legs.upstream = greeted.wire
   live.threadId = greeted.greeting.threadId
   legs.client.deadline = greeted.wire.deadline
@@ -99,11 +99,11 @@ async function logInBoth(
   describe(live, response, user)
   await authenticateClient(client, { ...response, switchFirst: false }, access, live.client)
   queue.throwIfPaused(user)
-  await takeTurn(target, legs.client, greeted.wire)
+  await waitForSlot(target, legs.client, greeted.wire)
   const { upstream, payload } = await login(greeted, target, response, user, stop)
-  legs.waiting = undefined
+  legs.unauthenticatedUpstream = undefined
   legs.upstream = upstream.wire
-  throwUnlessOK(upstream.wire, payload, user)
+  assertOK(upstream.wire, payload, user)
   const compressed = isCompressed(response.capabilities & upstream.greeting.capabilities)
   if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, compressed)
   loggedIn(live, target, user)
@@ -113,42 +113,42 @@ async function logInBoth(
 }
 
 /** What the client has said of itself. */
-function describe(live: LiveSession, response: HandshakeResponse41, user: string): void {
+function describe(live: Session, response: HandshakeResponse41, user: string): void {
   live.user = user
   live.database = response.database?.toString()
   live.program = programName(response.attributes)
 }
 
-function loggedIn(live: LiveSession, { queue, state }: Served, user: string): void {
+function loggedIn(live: Session, { queue, state }: Served, user: string): void {
   live.phase = 'open'
   queue.succeeded(user)
   countOutcome(state, 'OK')
   state.onPhase?.('total', Date.now() - live.since)
 }
 
-function sessionFields(live: LiveSession): object {
+function sessionFields(live: Session): object {
   const { client, user, database, program, threadId } = live
   return { client, user, database, program, threadId, ms: Date.now() - live.since }
 }
 
-function logEnd(live: LiveSession, endedBy: string, broken: string | undefined, log: Logger): void {
+function logEnd(live: Session, endedBy: string, broken: string | undefined, log: Logger): void {
   const { bytesFromClient, bytesFromUpstream } = live.traffic
   log.info({ ...sessionFields(live), endedBy, broken, bytesFromClient, bytesFromUpstream }, 'session ended')
 }
 
 /** The session lives on: the client may do without the change. */
-async function refuseChangeUser(client: Client, live: LiveSession, target: Served, log: Logger): Promise<void> {
-  const error = new ProxyError('CHANGE_USER_COMPRESSED', 'a compressed session cannot change its user')
+async function refuseChangeUser(client: Client, live: Session, target: Served, log: Logger): Promise<void> {
+  const error = new ProxyError('CHANGE_USER_UNSUPPORTED', 'a compressed session cannot change its user')
   logRefusal(live, target, error, log)
   await answerCompressed(client.wire, toERR_Packet(error, {}))
 }
 
-function refuse(wire: Wire, live: LiveSession, target: Served, error: ProxyError, log: Logger): void {
+function refuse(wire: Wire, live: Session, target: Served, error: ProxyError, log: Logger): void {
   logRefusal(live, target, error, log)
   if (!wire.socket.destroyed) sendError(wire, toERR_Packet(error, hintValues(target.endpoint, live.user)))
 }
 
-function logRefusal(live: LiveSession, { endpoint, state }: Served, error: ProxyError, log: Logger): void {
+function logRefusal(live: Session, { endpoint, state }: Served, error: ProxyError, log: Logger): void {
   const { user } = live
   const values = hintValues(endpoint, user)
   if (live.phase === 'logging in') countOutcome(state, error.code)

@@ -1,28 +1,28 @@
 /** The hot path: bytes both ways between two sockets whose logins are done. */
 import type { Socket } from 'node:net'
-import { createCommandScanner, createCompressedCommandScanner } from '../protocol/commands.ts'
+import { createCommandScanner, createCompressedCommandScanner } from '../protocol/command-scanner.ts'
 import type { Traffic } from '../state.ts'
-import { send } from './write-batching.ts'
+import { writeBatched } from './write-batching.ts'
 
 /** Bytes that may wait for one socket. Stopping and starting a source for every chunk costs more than they do. */
-const ENOUGH = 1024 * 1024
+const HIGH_WATER_MARK_BYTES = 1024 * 1024
 
 /** Milliseconds that a client has to close after its server has. */
-const LINGER = 5_000
+const LINGER_MS = 5_000
 
 /** What a session moves, and where it stands. */
 export interface Flow extends Traffic {
   /** whether the client spoke last: an answer is due */
   clientSpokeLast: boolean
   /** the last bytes from the server, as many as an OK_Packet may have; empty before the first */
-  tail: Buffer
+  lastBytes: Buffer
 }
 
 /** Bytes of the tail that are kept of a longer chunk. */
-const TAIL = 256
+const LAST_BYTES = 256
 
 export function createFlow(): Flow {
-  return { bytesFromClient: 0, bytesFromUpstream: 0, clientSpokeLast: false, tail: Buffer.alloc(0) }
+  return { bytesFromClient: 0, bytesFromUpstream: 0, clientSpokeLast: false, lastBytes: Buffer.alloc(0) }
 }
 
 /** Why a relay stopped. */
@@ -87,14 +87,14 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
     // MySQL servers end both directions at once; a client that does not close its own, as an idle one in a pool, must not keep us.
     let linger: NodeJS.Timeout | undefined
     const lingerThenClose = () => {
-      linger = setTimeout(() => upstream.destroySoon(), LINGER)
+      linger = setTimeout(() => upstream.destroySoon(), LINGER_MS)
     }
     const ofUpstream = {
       ...listenersOf('upstream', client, lingerThenClose),
       data: (chunk: Buffer) => {
         flow.bytesFromUpstream += chunk.length
         flow.clientSpokeLast = false
-        flow.tail = chunk.length <= TAIL ? chunk : copyOfEnd(chunk, flow.tail)
+        flow.lastBytes = chunk.length <= LAST_BYTES ? chunk : copyOfEnd(chunk, flow.lastBytes)
         forward(chunk, upstream, client)
       },
     }
@@ -139,13 +139,14 @@ function detach(socket: Socket, { data, drain, end, close, error }: Listeners): 
 
 /** The end of `chunk`, without keeping all of it in memory; in `last` again where that has the room. */
 function copyOfEnd(chunk: Buffer, last: Buffer): Buffer {
-  const end = last.length === TAIL && last.byteLength === last.buffer.byteLength ? last : Buffer.allocUnsafeSlow(TAIL)
-  chunk.copy(end, 0, chunk.length - TAIL)
+  const end =
+    last.length === LAST_BYTES && last.byteLength === last.buffer.byteLength ? last : Buffer.allocUnsafeSlow(LAST_BYTES)
+  chunk.copy(end, 0, chunk.length - LAST_BYTES)
   return end
 }
 
 /** Hands `chunk` on; a destination that has enough to write pauses its source until it has written all. */
 function forward(chunk: Buffer, source: Socket, destination: Socket): void {
-  send(destination, chunk)
-  if (destination.writableLength > ENOUGH) source.pause()
+  writeBatched(destination, chunk)
+  if (destination.writableLength > HIGH_WATER_MARK_BYTES) source.pause()
 }

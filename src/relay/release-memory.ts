@@ -15,7 +15,7 @@ let isKnown = false
  * Empties `chunk`, of which nobody may want a byte any more: nobody in JavaScript, and no system call.
  * One that shares its memory with others is left alone.
  */
-export function giveBack(chunk: Buffer): void {
+export function releaseBuffer(chunk: Buffer): void {
   if (chunk.byteLength !== chunk.buffer.byteLength) return
   if (!isKnown) transfer = findTransfer()
   isKnown = true

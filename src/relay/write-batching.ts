@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { TLSSocket } from 'node:tls'
-import { giveBack } from './release-memory.ts'
+import { releaseBuffer } from './release-memory.ts'
 
 /** Chunks this large are parts of a larger burst (a TLS record holds 16 KiB): worth gathering into one write. */
 const BURST = 16 * 1024
@@ -20,10 +20,10 @@ let endIsDue = false
 
 /** Milliseconds to go on looking for input after the last chunk, before the process sleeps. */
 let busyPoll = 0
-let awakeUntil = 0
+let busyPollUntil = 0
 
 /** Milliseconds for which a turn with several chunks says that several sessions are busy. */
-const CROWDED = 1
+const SEVERAL_BUSY_MS = 1
 let crowdedUntil = 0
 
 /**
@@ -31,7 +31,7 @@ let crowdedUntil = 0
  * at its end. Then many records for one socket leave in one writev, and with many sessions all input is read before
  * the first answer makes others run. A large chunk is emptied once it is written.
  */
-export function send(destination: Socket, chunk: Buffer): void {
+export function writeBatched(destination: Socket, chunk: Buffer): void {
   chunksOfThisTurn++
   const isLarge = chunk.length >= BURST
   const alone = chunksOfThisTurn === 1 && chunksOfLastTurn <= 1 && !isLarge
@@ -41,7 +41,7 @@ export function send(destination: Socket, chunk: Buffer): void {
     destination.cork()
     gathered.push(destination)
   }
-  destination.write(chunk, isLarge ? error => !error && giveBack(chunk) : undefined)
+  destination.write(chunk, isLarge ? error => !error && releaseBuffer(chunk) : undefined)
   if (!endIsDue) {
     endIsDue = true
     setImmediate(endTurn)
@@ -50,7 +50,7 @@ export function send(destination: Socket, chunk: Buffer): void {
 
 function endTurn(): void {
   if (chunksOfThisTurn > 0) {
-    if (busyPoll > 0) planSleep()
+    if (busyPoll > 0) planBusyPoll()
     chunksOfLastTurn = chunksOfThisTurn
     chunksOfThisTurn = 0
     const sockets = gathered
@@ -58,15 +58,15 @@ function endTurn(): void {
     for (const socket of sockets) socket.uncork()
   }
   // An immediate that is due keeps the event loop from sleeping.
-  endIsDue = busyPoll > 0 && performance.now() < awakeUntil
+  endIsDue = busyPoll > 0 && performance.now() < busyPollUntil
   if (endIsDue) setImmediate(endTurn)
 }
 
 /** Where several sessions are busy, input comes by itself, and others need the processor. */
-function planSleep(): void {
+function planBusyPoll(): void {
   const now = performance.now()
-  if (chunksOfThisTurn > 1) crowdedUntil = now + CROWDED
-  awakeUntil = now < crowdedUntil ? 0 : now + busyPoll
+  if (chunksOfThisTurn > 1) crowdedUntil = now + SEVERAL_BUSY_MS
+  busyPollUntil = now < crowdedUntil ? 0 : now + busyPoll
 }
 
 /**

@@ -7,7 +7,7 @@ import { resolveSettings } from '../config/settings.ts'
 import { hintFor, ProxyError } from '../errors.ts'
 import { createLogger, type Logger } from '../log.ts'
 import { toJob } from './job.ts'
-import { createWorld, logResult, type SyncJob, type SyncResult, syncOnce, type World } from './sync.ts'
+import { createDependencies, type Dependencies, logResult, type SyncJob, type SyncResult, syncOnce } from './sync.ts'
 
 /** What of Lambda's context is used. */
 export interface LambdaContext {
@@ -16,13 +16,13 @@ export interface LambdaContext {
 }
 
 /** Milliseconds that are kept for the answer. */
-const TIME_TO_ANSWER = 5_000
+const RESERVED_FOR_ANSWER_MS = 5_000
 
 /** How long an RDS event is followed up, in milliseconds: names change some time after "failover started". */
-const FOLLOW_UP = 3 * 60_000
+const FOLLOW_UP_MS = 3 * 60_000
 
 /** Milliseconds between two passes of a follow-up. */
-const FOLLOW_UP_INTERVAL = 5_000
+const FOLLOW_UP_INTERVAL_MS = 5_000
 
 /**
  * One pass; after an RDS event, passes until the name has changed or three minutes are over. An invocation that fails is
@@ -40,25 +40,25 @@ export async function runInLambda(
   log: Logger,
   event: unknown,
   context: LambdaContext,
-  world: World = createWorld(job),
+  world: Dependencies = createDependencies(job),
 ): Promise<SyncResult> {
   const stop = new AbortController()
-  const timer = setTimeout(() => stop.abort(), context.getRemainingTimeInMillis() - TIME_TO_ANSWER)
+  const timer = setTimeout(() => stop.abort(), context.getRemainingTimeInMillis() - RESERVED_FOR_ANSWER_MS)
   const cause = rdsEventOf(event)
-  const until = world.now() + (cause === undefined ? 0 : FOLLOW_UP)
+  const until = world.now() + (cause === undefined ? 0 : FOLLOW_UP_MS)
   if (cause !== undefined) log.info({ event: cause }, 'an RDS event: following up')
   try {
     for (;;) {
       const result = await syncOnce(job, log, stop.signal, world)
       logResult(job, result, log)
-      const isLast = world.now() + FOLLOW_UP_INTERVAL >= until
+      const isLast = world.now() + FOLLOW_UP_INTERVAL_MS >= until
       if (result.outcome === 'changed' || (isLast && result.outcome === 'unchanged')) return result
       if (isLast) {
         const error = new ProxyError('SYNC_REFUSED', `refused to act: ${result.reason}`)
         log.error({ code: error.code, hint: hintFor(error, { rds: job.rds.host }) }, error.message)
         throw error
       }
-      await world.sleep(FOLLOW_UP_INTERVAL, stop.signal)
+      await world.sleep(FOLLOW_UP_INTERVAL_MS, stop.signal)
     }
   } catch (error) {
     if (!stop.signal.aborted) throw error

@@ -14,14 +14,14 @@ export interface LookUpOptions {
   /** `address:port` of each name server to ask, all of them each time; []: those of the system, of which one is enough */
   resolvers: readonly string[]
   /** the answers name one of several instances each, so that two servers need not agree */
-  gather: boolean
+  collectAnswers: boolean
   /** milliseconds for one try; a name server has two */
   timeout?: number
 }
 
 /** Never rejects, but where `signal` ends it. */
 export async function lookUp(options: LookUpOptions, signal: AbortSignal): Promise<TimedLookUp> {
-  const { resolvers, gather } = options
+  const { resolvers, collectAnswers } = options
   const servers = resolvers.length > 0 ? resolvers.map(server => [server]) : [[]]
   const answers = await Promise.all(servers.map(server => ask(server, options, signal)))
   signal.throwIfAborted()
@@ -31,7 +31,7 @@ export async function lookUp(options: LookUpOptions, signal: AbortSignal): Promi
   if (!first) return { problem: 'no name server to ask', ttl: 0 }
   const ttl = Math.max(...good.map(answer => answer.ttl))
   const addresses = [...new Set(good.flatMap(answer => answer.addresses))].sort()
-  if (!gather && good.some(answer => answer.addresses.length !== addresses.length)) {
+  if (!collectAnswers && good.some(answer => answer.addresses.length !== addresses.length)) {
     const said = good.map((answer, index) => `${resolvers[index]} says ${answer.addresses.join(', ')}`)
     return { problem: `the name servers disagree about ${options.host}: ${said.join('; ')}`, ttl }
   }

@@ -22,16 +22,16 @@ export interface Situation {
   /** the database's port; targets on others are somebody else's */
   port: number
   /** each answer names one of several instances (an Aurora reader endpoint), rather than all that there is */
-  gather: boolean
+  collectAnswers: boolean
   /** look-ups that must agree before anything is removed; at least 1 */
-  confirm: number
+  confirmations: number
   /** addresses that are never removed */
-  keep: readonly string[]
+  keepTargets: readonly string[]
   /** oldest first, each after the time to live of the one before */
   lookUps: readonly LookUp[]
   targets: readonly Target[]
   /** whether new targets may still become healthy in their time */
-  patient: boolean
+  withinHealthTimeout: boolean
 }
 
 export type Plan =
@@ -47,12 +47,12 @@ export type Plan =
 
 /** The one next thing to do. */
 export function plan(situation: Situation): Plan {
-  const { gather, confirm, lookUps, patient } = situation
+  const { collectAnswers, confirmations, lookUps, withinHealthTimeout } = situation
   const newest = lookUps.at(-1)
   if (!newest) return { action: 'look-up', reason: 'nobody was asked yet' }
   if ('problem' in newest) {
     const badInARow = lookUps.length - 1 - lookUps.findLastIndex(isGood)
-    if (badInARow >= confirm) return { action: 'refuse', reason: newest.problem }
+    if (badInARow >= confirmations) return { action: 'refuse', reason: newest.problem }
     return { action: 'look-up', reason: newest.problem }
   }
 
@@ -60,10 +60,10 @@ export function plan(situation: Situation): Plan {
   const missing = missingAddresses(situation)
   if (missing.length > 0) return { action: 'register', addresses: missing }
 
-  const gone = goneTargets(situation)
+  const stale = staleTargets(situation)
   const { seen, needed, limit } = confirmation(situation)
   // An answer names one reader of several: a single one says too little to be content with.
-  if (gone.length === 0 && (!gather || seen >= confirm)) return { action: 'none' }
+  if (stale.length === 0 && (!collectAnswers || seen >= confirmations)) return { action: 'none' }
   if (seen < needed) {
     if (lookUps.length >= limit) {
       return { action: 'refuse', reason: `the answers kept changing over ${lookUps.length} look-ups` }
@@ -71,20 +71,22 @@ export function plan(situation: Situation): Plan {
     return { action: 'look-up', reason: `${seen} of ${needed} look-ups agree so far` }
   }
 
-  const sick = situation.targets.filter(target => isWanted(target, situation, wanted) && target.health !== 'healthy')
-  if (sick.length > 0) {
-    const reason = sick.map(describe).join(', ')
+  const unhealthy = situation.targets.filter(
+    target => isWanted(target, situation, wanted) && target.health !== 'healthy',
+  )
+  if (unhealthy.length > 0) {
+    const reason = unhealthy.map(describe).join(', ')
     // Nothing checks the health of a group that no listener forwards to.
-    const willNeverBeHealthy = sick.some(target => target.reason === 'Target.NotInUse')
-    return patient && !willNeverBeHealthy ? { action: 'wait', reason } : { action: 'refuse', reason }
+    const willNeverBeHealthy = unhealthy.some(target => target.reason === 'Target.NotInUse')
+    return withinHealthTimeout && !willNeverBeHealthy ? { action: 'wait', reason } : { action: 'refuse', reason }
   }
-  return { action: 'deregister', targets: gone }
+  return { action: 'deregister', targets: stale }
 }
 
 /** Where the endpoint is, as far as the look-ups show; [] while they show nothing. */
-export function wantedAddresses({ gather, lookUps }: Situation): string[] {
+export function wantedAddresses({ collectAnswers, lookUps }: Situation): string[] {
   const good = sinceLastProblem(lookUps)
-  const counted = gather ? good : good.slice(-1)
+  const counted = collectAnswers ? good : good.slice(-1)
   return [...new Set(counted.flatMap(({ addresses }) => addresses))].sort()
 }
 
@@ -96,11 +98,11 @@ export function missingAddresses(situation: Situation): string[] {
 }
 
 /** Registered targets on this port at which the endpoint is no more, without those to keep. */
-export function goneTargets(situation: Situation): Target[] {
-  const { targets, port, keep } = situation
+export function staleTargets(situation: Situation): Target[] {
+  const { targets, port, keepTargets } = situation
   const wanted = wantedAddresses(situation)
   return targets.filter(
-    target => isLive(target, port) && !wanted.includes(target.address) && !keep.includes(target.address),
+    target => isLive(target, port) && !wanted.includes(target.address) && !keepTargets.includes(target.address),
   )
 }
 
@@ -128,21 +130,24 @@ interface Confirmation {
 }
 
 function confirmation(situation: Situation): Confirmation {
-  const { gather, confirm, lookUps } = situation
+  const { collectAnswers, confirmations, lookUps } = situation
   const good = sinceLastProblem(lookUps)
-  if (gather) {
-    const needed = Math.max(confirm, windowFor(wantedAddresses(situation).length + goneTargets(situation).length))
+  if (collectAnswers) {
+    const needed = Math.max(
+      confirmations,
+      windowFor(wantedAddresses(situation).length + staleTargets(situation).length),
+    )
     return { seen: good.length, needed, limit: 3 * needed }
   }
   const newest = good.at(-1)
   const lastOther = good.findLastIndex(lookUp => !sameAddresses(lookUp, newest))
-  return { seen: good.length - 1 - lastOther, needed: confirm, limit: 10 * confirm }
+  return { seen: good.length - 1 - lastOther, needed: confirmations, limit: 10 * confirmations }
 }
 
 /** How likely it may be that a reader which is there was in no answer. */
 const CHANCE_TO_MISS = 1e-6
 
-/** As many random answers as are needed before one of `readers` that was in none of them is taken for gone. */
+/** As many random answers as are needed before one of `readers` that was in none of them is taken for stale. */
 function windowFor(readers: number): number {
   return readers <= 1 ? 1 : Math.ceil(Math.log(CHANCE_TO_MISS) / Math.log(1 - 1 / readers))
 }

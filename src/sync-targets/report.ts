@@ -42,14 +42,14 @@ function row(sign: string, target: string, health: string, note: string): string
   return `${sign} ${target.padEnd(22)} ${health.padEnd(10)} ${note}`.trimEnd()
 }
 
-function removal({ confirm }: SyncJob, { wanted }: SyncResult): string {
-  return `to be deregistered, once ${confirm} look-ups have said so and ${wanted.join(', ')} is healthy`
+function removal({ confirmations }: SyncJob, { wanted }: SyncResult): string {
+  return `to be deregistered, once ${confirmations} look-ups have said so and ${wanted.join(', ')} is healthy`
 }
 
 function whyItStays(job: SyncJob, { wanted }: SyncResult, { address, port, health }: Target): string {
   if (port !== job.rds.port) return 'left alone: another port'
   if (health === 'draining') return 'on its way out'
   if (wanted.includes(address)) return ''
-  if (job.keep.includes(address)) return 'kept'
-  return job.gather ? 'stays until enough look-ups have not named it' : ''
+  if (job.keepTargets.includes(address)) return 'kept'
+  return job.collectAnswers ? 'stays until enough look-ups have not named it' : ''
 }

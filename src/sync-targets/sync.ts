@@ -9,7 +9,7 @@ import type { Logger } from '../log.ts'
 import { createTrust, type Trust } from '../upstream/trust.ts'
 import { canonicalAddress, type Family } from './address.ts'
 import { lookUp, type TimedLookUp } from './look-up.ts'
-import { goneTargets, isLive, missingAddresses, plan, type Situation, type Target, wantedAddresses } from './plan.ts'
+import { isLive, missingAddresses, plan, type Situation, staleTargets, type Target, wantedAddresses } from './plan.ts'
 import { openTargetGroup, regionOfTargetGroup, type TargetGroup } from './targets.ts'
 import { verifyAddress } from './verify.ts'
 
@@ -20,11 +20,11 @@ export interface SyncOptions {
   /** address[:port] of name servers that all have to agree; default: those of the system */
   resolvers?: readonly string[] | undefined
   /** whether each answer names one of several instances; default 'auto': from the endpoint's name */
-  gather?: 'auto' | 'always' | 'never' | undefined
+  collectAnswers?: 'auto' | 'always' | 'never' | undefined
   /** look-ups that must agree before anything is removed; default 6 */
-  confirm?: number | undefined
+  confirmations?: number | undefined
   /** addresses that are never removed */
-  keep?: readonly string[] | undefined
+  keepTargets?: readonly string[] | undefined
   /** ask a new address for the endpoint's certificate before it is registered */
   verify?: boolean | undefined
   /** PEM texts of authorities for `verify`, beside the RDS bundle and the public roots */
@@ -47,9 +47,9 @@ export interface SyncJob {
   rds: HostPort
   targetGroupArn: string
   resolvers: readonly string[]
-  gather: boolean
-  confirm: number
-  keep: readonly string[]
+  collectAnswers: boolean
+  confirmations: number
+  keepTargets: readonly string[]
   verify: Trust | undefined
   healthTimeout: number
   interval: number
@@ -81,7 +81,7 @@ export interface SyncFailure {
 }
 
 /** All that a pass deals with outside this process. */
-export interface World {
+export interface Dependencies {
   lookUp(signal: AbortSignal): Promise<TimedLookUp>
   openTargetGroup(signal: AbortSignal): Promise<TargetGroup>
   /** undefined: nobody is to be asked */
@@ -99,15 +99,15 @@ export function createSyncJob(options: SyncOptions): SyncJob {
   const rds = parseHostPort(options.rdsEndpoint, DEFAULT_PORT, '--rds-endpoint')
   if (isIP(rds.host)) throw new ProxyError('CONFIG_INVALID', `--rds-endpoint: ${rds.host} is an address, not a name`)
   const region = regionOfTargetGroup(options.targetGroupArn)
-  const { gather = 'auto', confirm = 6 } = options
-  if (confirm < 1) throw new ProxyError('CONFIG_INVALID', '--confirm: must be at least 1')
+  const { collectAnswers = 'auto', confirmations = 6 } = options
+  if (confirmations < 1) throw new ProxyError('CONFIG_INVALID', '--confirmations: must be at least 1')
   return {
     rds,
     targetGroupArn: options.targetGroupArn,
     resolvers: (options.resolvers ?? []).map(toResolver),
-    gather: gather === 'auto' ? ONE_OF_SEVERAL.test(rds.host) : gather === 'always',
-    confirm,
-    keep: (options.keep ?? []).map(toKept),
+    collectAnswers: collectAnswers === 'auto' ? ONE_OF_SEVERAL.test(rds.host) : collectAnswers === 'always',
+    confirmations,
+    keepTargets: (options.keepTargets ?? []).map(toKept),
     verify: options.verify ? withoutResumption(createTrust(options.ca ?? [], options.caOnly ?? false)) : undefined,
     healthTimeout: options.healthTimeout ?? 5 * 60_000,
     interval: options.interval ?? 30_000,
@@ -125,7 +125,7 @@ function toResolver(text: string): string {
 
 function toKept(text: string): string {
   const address = canonicalAddress(text)
-  if (address === undefined) throw new ProxyError('CONFIG_INVALID', `--keep: "${text}" is not an IP address`)
+  if (address === undefined) throw new ProxyError('CONFIG_INVALID', `--keep-target: "${text}" is not an IP address`)
   return address
 }
 
@@ -135,7 +135,7 @@ function withoutResumption(trust: Trust): Trust {
 }
 
 /** The real one: name servers, AWS, and the database for `verify`. */
-export function createWorld(job: SyncJob): World {
+export function createDependencies(job: SyncJob): Dependencies {
   const { verify, rds } = job
   let group: Promise<TargetGroup> | undefined
   let family: Family | undefined
@@ -146,7 +146,7 @@ export function createWorld(job: SyncJob): World {
   return {
     async lookUp(signal) {
       family ??= await (await open(signal)).family()
-      return lookUp({ host: rds.host, family, resolvers: job.resolvers, gather: job.gather }, signal)
+      return lookUp({ host: rds.host, family, resolvers: job.resolvers, collectAnswers: job.collectAnswers }, signal)
     },
     openTargetGroup: open,
     verify: verify && ((address, signal) => verifyAddress(address, rds, verify, signal)),
@@ -156,12 +156,12 @@ export function createWorld(job: SyncJob): World {
 }
 
 /** Milliseconds between two reads of the targets' health. */
-const POLL = 2_000
+const POLL_MS = 2_000
 
 /** Milliseconds between two look-ups, where the time to live says less or more. */
-const LEAST_PAUSE = 5_000
-const LEAST_PAUSE_GATHERING = 1_000
-const LONGEST_PAUSE = 60_000
+const MIN_PAUSE_MS = 5_000
+const MIN_PAUSE_GATHERING_MS = 1_000
+const MAX_PAUSE_MS = 60_000
 
 /**
  * One pass: looks, registers what is new, waits until it is healthy, removes what is gone. With nothing to do that is one
@@ -172,7 +172,7 @@ export async function syncOnce(
   job: SyncJob,
   log: Logger,
   signal: AbortSignal,
-  world = createWorld(job),
+  world = createDependencies(job),
 ): Promise<SyncResult> {
   const group = await world.openTargetGroup(signal)
   const lookUps: TimedLookUp[] = []
@@ -180,7 +180,7 @@ export async function syncOnce(
   const deregistered = new Set<string>()
   const wasLive = new Set<string>()
   let nextLookUp = Number.NEGATIVE_INFINITY
-  let patientUntil: number | undefined
+  let healthDeadline: number | undefined
   let verifyProblem: string | undefined
 
   for (;;) {
@@ -189,12 +189,12 @@ export async function syncOnce(
       const answer = await world.lookUp(signal)
       log.debug({ ...answer }, `look-up ${lookUps.length + 1} of ${job.rds.host}`)
       lookUps.push(answer)
-      nextLookUp = world.now() + pauseAfter(answer, job.gather)
+      nextLookUp = world.now() + pauseAfter(answer, job.collectAnswers)
     }
     // Read anew before each step: another copy, or a person, may be at work too.
     const targets = await group.targets()
-    const patient = patientUntil === undefined || world.now() < patientUntil
-    const situation: Situation = { ...job, port: job.rds.port, lookUps, targets, patient }
+    const withinHealthTimeout = healthDeadline === undefined || world.now() < healthDeadline
+    const situation: Situation = { ...job, port: job.rds.port, lookUps, targets, withinHealthTimeout }
     const next = plan(situation)
     const finish = (outcome: SyncResult['outcome'], reason?: string): SyncResult => ({
       outcome,
@@ -213,8 +213,8 @@ export async function syncOnce(
       case 'refuse':
         return finish('refused', next.reason)
       case 'register': {
-        patientUntil ??= world.now() + job.healthTimeout
-        const stolen = next.addresses.filter(address => wasLive.has(address))
+        healthDeadline ??= world.now() + job.healthTimeout
+        const removedByOthers = next.addresses.filter(address => wasLive.has(address))
         const { verified, problem, isFinal } = await verifyAll(next.addresses, world, signal)
         if (verified.length > 0) {
           await group.register(verified, job.rds.port)
@@ -222,19 +222,19 @@ export async function syncOnce(
           log.info({ addresses: verified }, `registered ${verified.join(', ')}`)
         }
         // It is back now; that whoever removed it thinks otherwise is for a person to see.
-        if (stolen.length > 0) {
-          return finish('refused', `somebody else removed ${stolen.join(', ')}, where ${job.rds.host} is`)
+        if (removedByOthers.length > 0) {
+          return finish('refused', `somebody else removed ${removedByOthers.join(', ')}, where ${job.rds.host} is`)
         }
         if (problem && problem !== verifyProblem) log.warn({}, `not registered: ${problem}`)
         verifyProblem = problem
-        if (problem && (isFinal || !patient)) return finish('refused', `not registered: ${problem}`)
-        await world.sleep(POLL, signal)
+        if (problem && (isFinal || !withinHealthTimeout)) return finish('refused', `not registered: ${problem}`)
+        await world.sleep(POLL_MS, signal)
         break
       }
       case 'wait':
-        patientUntil ??= world.now() + job.healthTimeout
+        healthDeadline ??= world.now() + job.healthTimeout
         log.debug({}, `waiting: ${next.reason}`)
-        await world.sleep(POLL, signal)
+        await world.sleep(POLL_MS, signal)
         break
       case 'look-up':
         log.debug({}, `looking up again: ${next.reason}`)
@@ -247,7 +247,7 @@ export async function syncOnce(
           { addresses: next.targets.map(({ address }) => address), lookUps: lookUps.length },
           `deregistered ${next.targets.map(({ address }) => address).join(', ')}`,
         )
-        await world.sleep(POLL, signal)
+        await world.sleep(POLL_MS, signal)
         break
     }
     for (const target of targets) if (isLive(target, job.rds.port)) wasLive.add(target.address)
@@ -263,13 +263,13 @@ function preview(
   if (newest && 'problem' in newest) return finish('refused', newest.problem)
   const registered = missingAddresses(situation)
   // One answer of a reader endpoint says nothing about the other readers.
-  const deregistered = situation.gather ? [] : goneTargets(situation).map(({ address }) => address)
+  const deregistered = situation.collectAnswers ? [] : staleTargets(situation).map(({ address }) => address)
   const outcome = registered.length + deregistered.length > 0 ? 'changed' : 'unchanged'
   return { ...finish(outcome), registered, deregistered }
 }
 
-function pauseAfter({ ttl }: TimedLookUp, gather: boolean): number {
-  return Math.min(Math.max(ttl * 1_000, gather ? LEAST_PAUSE_GATHERING : LEAST_PAUSE), LONGEST_PAUSE)
+function pauseAfter({ ttl }: TimedLookUp, collectAnswers: boolean): number {
+  return Math.min(Math.max(ttl * 1_000, collectAnswers ? MIN_PAUSE_GATHERING_MS : MIN_PAUSE_MS), MAX_PAUSE_MS)
 }
 
 interface Verification {
@@ -279,7 +279,11 @@ interface Verification {
   isFinal: boolean
 }
 
-async function verifyAll(addresses: readonly string[], { verify }: World, signal: AbortSignal): Promise<Verification> {
+async function verifyAll(
+  addresses: readonly string[],
+  { verify }: Dependencies,
+  signal: AbortSignal,
+): Promise<Verification> {
   if (!verify) return { verified: [...addresses], problem: undefined, isFinal: false }
   const verified: string[] = []
   const problems: ProxyError[] = []
@@ -309,7 +313,7 @@ export async function startSync(
   log: Logger,
   signal: AbortSignal,
   onResult: (result: SyncResult | SyncFailure) => void = () => {},
-  world = createWorld(job),
+  world = createDependencies(job),
 ): Promise<void> {
   while (!signal.aborted) {
     try {

@@ -7,7 +7,7 @@ import type { Target } from './plan.ts'
 
 /** One target group, as far as its targets go. Every method throws ProxyError SYNC_…, CREDENTIALS_… */
 export interface TargetGroup {
-  /** the addresses that it takes. @throws ProxyError SYNC_TARGET_GROUP where its targets are not IP addresses */
+  /** the addresses that it takes. @throws ProxyError SYNC_TARGET_GROUP_INVALID where its targets are not IP addresses */
   family(): Promise<Family>
   targets(): Promise<Target[]>
   /** Registering what is registered already does no harm. */
@@ -30,8 +30,8 @@ export function regionOfTargetGroup(arn: string): string {
 const MAX_ATTEMPTS = 8
 
 /** Milliseconds. */
-const CONNECTION_TIMEOUT = 5_000
-const REQUEST_TIMEOUT = 15_000
+const CONNECTION_TIMEOUT_MS = 5_000
+const REQUEST_TIMEOUT_MS = 15_000
 
 /** The SDK's client for Elastic Load Balancing is loaded here, on first use: the proxy's start does not wait for it. */
 export async function openTargetGroup(
@@ -47,8 +47,8 @@ export async function openTargetGroup(
     retryMode: 'standard',
     maxAttempts: MAX_ATTEMPTS,
     requestHandler: {
-      connectionTimeout: CONNECTION_TIMEOUT,
-      requestTimeout: REQUEST_TIMEOUT,
+      connectionTimeout: CONNECTION_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
       throwOnRequestTimeout: true,
     },
   })
@@ -71,7 +71,7 @@ export async function openTargetGroup(
       const [group] = TargetGroups
       if (group?.TargetType !== 'ip') {
         const message = `the targets of ${arn} are of type ${group?.TargetType ?? '(none)'}, not ip`
-        throw new ProxyError('SYNC_TARGET_GROUP', message)
+        throw new ProxyError('SYNC_TARGET_GROUP_INVALID', message)
       }
       return group.IpAddressType === 'ipv6' ? 'ipv6' : 'ipv4'
     },
@@ -138,7 +138,7 @@ function explainAwsError(error: unknown, action: string, arn: string): ProxyErro
   if (BAD_CREDENTIALS.test(name)) return new ProxyError('CREDENTIALS_REJECTED', what, details)
   if (name.startsWith('AccessDenied') || $metadata?.httpStatusCode === 403)
     return new ProxyError('SYNC_DENIED', what, details)
-  if (name.startsWith('TargetGroupNotFound')) return new ProxyError('SYNC_TARGET_GROUP', what, details)
+  if (name.startsWith('TargetGroupNotFound')) return new ProxyError('SYNC_TARGET_GROUP_INVALID', what, details)
   const attempts = $metadata?.attempts ?? 1
   return new ProxyError('SYNC_FAILED', attempts > 1 ? `${what} (after ${attempts} attempts)` : what, details)
 }

@@ -2,14 +2,14 @@
 import type { HostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { CLIENT_SSL, has } from '../protocol/capabilities.ts'
-import { leave, requestTls } from '../upstream/abandon.ts'
+import { abandonLogin, requestTls } from '../upstream/abandon.ts'
 import { dial } from '../upstream/dial.ts'
 import { startTls } from '../upstream/tls.ts'
 import type { Trust } from '../upstream/trust.ts'
 
 /** Milliseconds. */
-const CONNECT_TIMEOUT = 5_000
-const TLS_TIMEOUT = 8_000
+const CONNECT_TIMEOUT_MS = 5_000
+const TLS_TIMEOUT_MS = 8_000
 
 /**
  * Resolves where `address` presents a certificate of `rds`. It sends no token and no password, and leaves by a login that
@@ -23,8 +23,8 @@ export async function verifyAddress(address: string, rds: HostPort, trust: Trust
     dial: { host: address, port: rds.port },
     user: undefined,
     tokenInHandshake: 'never',
-    connectTimeout: CONNECT_TIMEOUT,
-    loginTimeout: TLS_TIMEOUT,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    loginTimeout: TLS_TIMEOUT_MS,
     keepalive: 60_000,
     requireWriter: false,
   } as const
@@ -37,7 +37,7 @@ export async function verifyAddress(address: string, rds: HostPort, trust: Trust
     requestTls(upstream)
     await startTls(wire, endpoint, trust)
   } finally {
-    await leave(upstream)
+    await abandonLogin(upstream)
     wire.socket.destroy()
   }
 }

@@ -9,29 +9,29 @@ import {
   has,
   sentUpstream,
 } from '../protocol/capabilities.ts'
-import { COM_QUIT } from '../protocol/commands.ts'
+import { COM_QUIT } from '../protocol/command-scanner.ts'
 import { ERR, encodeHandshakeResponse41, type HandshakeResponse41, OK, parseERR_Packet } from '../protocol/packets.ts'
 import type { Upstream } from './dial.ts'
-import { askForTls, pluginToBeSwitchedFrom, writeCommand } from './login.ts'
+import { placeholderPlugin, sendSSLRequest, writeCommand } from './login.ts'
 
 /** Milliseconds that a server gets to refuse a login that is not meant. */
-const TIME_TO_LEAVE = 2_000
+const ABANDON_TIMEOUT_MS = 2_000
 
 /**
  * Leaves a server that has greeted us and has not had a login, with one that it refuses. A connection that just ends
  * counts towards max_connect_errors, at which the server locks out everybody behind our address (ERROR 1129); a refused
  * login does not count. Never rejects; resolves with the error code of the refusal, where there was one.
  */
-export async function leave(upstream: Upstream): Promise<number | undefined> {
+export async function abandonLogin(upstream: Upstream): Promise<number | undefined> {
   const { wire } = upstream
   const { socket } = wire
   // Once its handshake is over: either is set then.
   const inTls = socket instanceof TLSSocket && (socket.authorized || Boolean(socket.authorizationError))
   const isUnanswered = wire.sequence === (inTls ? 2 : 1)
   if (!isUnanswered || socket.destroyed) return undefined
-  wire.deadline = Date.now() + TIME_TO_LEAVE
+  wire.deadline = Date.now() + ABANDON_TIMEOUT_MS
   try {
-    writePacket(wire, encodeHandshakeResponse41(loginToBeRefused(upstream)))
+    writePacket(wire, encodeHandshakeResponse41(anonymousLogin(upstream)))
     for (;;) {
       const packet = await readPacket(wire, 'the refusal of the login')
       if (packet[0] === ERR) return parseERR_Packet(packet).errno
@@ -51,7 +51,7 @@ export async function leave(upstream: Upstream): Promise<number | undefined> {
  * Names nobody, and holds no secret: it goes in clear, or to a server of which nobody knows who it is. After an SSLRequest
  * its flags are the same again: MySQL takes others for a bad handshake, which counts.
  */
-function loginToBeRefused({ greeting, sslRequest }: Upstream): HandshakeResponse41 {
+function anonymousLogin({ greeting, sslRequest }: Upstream): HandshakeResponse41 {
   const inClear = sentUpstream(0, greeting.capabilities, { database: false, attributes: false }) & ~CLIENT_SSL
   const capabilities = sslRequest?.capabilities ?? inClear
   const nothingFor = (flag: number) => (has(capabilities, flag) ? Buffer.alloc(0) : undefined)
@@ -63,7 +63,7 @@ function loginToBeRefused({ greeting, sslRequest }: Upstream): HandshakeResponse
     user: Buffer.from('mysql-iam-proxy'),
     authResponse: Buffer.alloc(0),
     database: nothingFor(CLIENT_CONNECT_WITH_DB),
-    authPlugin: pluginToBeSwitchedFrom(greeting),
+    authPlugin: placeholderPlugin(greeting),
     attributes: nothingFor(CLIENT_CONNECT_ATTRS),
     zstdLevel: has(capabilities, CLIENT_ZSTD_COMPRESSION_ALGORITHM) ? 3 : undefined,
   }
@@ -73,5 +73,5 @@ function loginToBeRefused({ greeting, sslRequest }: Upstream): HandshakeResponse
 export function requestTls(upstream: Upstream): void {
   const { greeting } = upstream
   const capabilities = sentUpstream(0, greeting.capabilities, { database: false, attributes: false })
-  askForTls(upstream, { capabilities, maxPacketSize: 0, charset: greeting.charset, reserved: Buffer.alloc(23) })
+  sendSSLRequest(upstream, { capabilities, maxPacketSize: 0, charset: greeting.charset, reserved: Buffer.alloc(23) })
 }

@@ -70,8 +70,8 @@ function dialError(endpoint: Endpoint, cause: unknown): ProxyError {
     ETIMEDOUT: ['DIAL_TIMEOUT', `no answer from ${dial} within ${endpoint.connectTimeout} ms`],
     ENOTFOUND: ['DIAL_DNS', `the name ${endpoint.dial.host} is unknown to DNS`],
     ECONNRESET: ['UPSTREAM_CLOSED', `connection to ${dial} reset at once`],
-    EMFILE: ['OUT_OF_FILES', 'this process has no file descriptor left'],
-    ENFILE: ['OUT_OF_FILES', 'this machine has no file descriptor left'],
+    EMFILE: ['FILE_LIMIT_REACHED', 'this process has no file descriptor left'],
+    ENFILE: ['FILE_LIMIT_REACHED', 'this machine has no file descriptor left'],
     EAI_AGAIN: ['DIAL_DNS', `no answer from DNS for the name ${endpoint.dial.host}`],
   }
   const [errorCode, message] = spoken[code] ?? ['DIAL_FAILED', `connection to ${dial} failed: ${code}`]

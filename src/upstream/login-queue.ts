@@ -104,7 +104,7 @@ export function createLoginQueue(perSecond: number): LoginQueue {
       next = Math.max(next, now - burst)
       const mine = next + line.size * interval
       if (mine > deadline) {
-        const message = `${state.waiting} logins wait before this one, at ${perSecond} a second: its turn would come too late`
+        const message = `${state.loginsQueued} logins wait before this one, at ${perSecond} a second: its turn would come too late`
         throw new ProxyError('LOGIN_QUEUE_FULL', message)
       }
       if (mine <= now) {
@@ -112,11 +112,11 @@ export function createLoginQueue(perSecond: number): LoginQueue {
         return
       }
       if (!timer) timer = setTimeout(callNext, next - now)
-      state.waiting++
+      state.loginsQueued++
       try {
         await timed(state, 'queue', standIn(line, left))
       } finally {
-        state.waiting--
+        state.loginsQueued--
       }
     },
     throwIfPaused(user) {
@@ -128,7 +128,7 @@ export function createLoginQueue(perSecond: number): LoginQueue {
       failing.delete(user)
     },
     failed(error, user) {
-      if (interval === 0 || error.paused || !PAUSES_FOR.has(error.code)) return
+      if (interval === 0 || error.fromOpenCircuit || !PAUSES_FOR.has(error.code)) return
       const key = concernsUser(error) && user !== undefined ? user : ''
       const now = Date.now()
       let failures = failing.get(key)
@@ -166,7 +166,7 @@ function standIn(line: Set<() => void>, left: AbortSignal): Promise<void> {
   })
 }
 
-function again({ code, message, values, serverError }: ProxyError, left: number): ProxyError {
+function again({ code, message, hintValues: values, serverError }: ProxyError, left: number): ProxyError {
   const note = ` (as every login of late; the next is tried in ${Math.ceil(left / 1_000)} s)`
   const details = serverError && { serverError: { ...serverError, message: serverError.message + note } }
   return new ProxyError(code, message + note, { values: { ...values }, paused: true, ...details })

@@ -3,7 +3,7 @@ import { TLSSocket } from 'node:tls'
 import type { TokenSource } from '../aws/token.ts'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { malformed, parsed, readPacket, type Wire, whileThere, writePacket } from '../net/wire.ts'
+import { malformed, parsed, readPacket, type Wire, whileConnected, writePacket } from '../net/wire.ts'
 import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../protocol/auth.ts'
 import { CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, CLIENT_SSL, has, sentUpstream } from '../protocol/capabilities.ts'
 import {
@@ -37,7 +37,7 @@ export interface Target {
 }
 
 /** Milliseconds of the login's time that are kept for TLS and the server, when credentials are slow. */
-const TIME_FOR_LOGIN = 1_000
+const RESERVED_FOR_LOGIN_MS = 1_000
 
 /** A login that came to its end: the payload of the server's OK_Packet or ERR_Packet, and the connection that it came over. */
 export interface LoginResult {
@@ -52,7 +52,7 @@ export function writeCommand(wire: Wire, command: number): void {
 }
 
 /** The server's refusal as our error, so that there is one way to tell a client. @throws ProxyError UPSTREAM_REFUSED_LOGIN */
-export function throwUnlessOK(wire: Wire, payload: Buffer, user: string): void {
+export function assertOK(wire: Wire, payload: Buffer, user: string): void {
   if (payload[0] === OK) return
   const serverError = parsed(wire, 'the result of the login', () => parseERR_Packet(payload))
   throw new ProxyError('UPSTREAM_REFUSED_LOGIN', serverError.message, { serverError, values: { user } })
@@ -83,7 +83,7 @@ export async function login(
   upstream.wire.socket.destroy()
   const second = await dial(target.endpoint, stop)
   try {
-    await target.queue.turn(timeForToken(second.wire), target.state, stop)
+    await target.queue.turn(tokenDeadline(second.wire), target.state, stop)
     const secondPayload = await loginOnce(second, target, client, user, false)
     if (secondPayload[0] === OK) target.takesTokenInHandshake = false
     return { upstream: second, payload: secondPayload }
@@ -100,7 +100,7 @@ function isAccessDenied(payload: Buffer): boolean {
 }
 
 /** Whether a token can be sent to a server of this greeting at all. @throws ProxyError TLS_NOT_OFFERED, UPSTREAM_TOO_OLD */
-export function throwUnlessFit(greeting: HandshakeV10, endpoint: Endpoint): void {
+export function assertSupportsTokens(greeting: HandshakeV10, endpoint: Endpoint): void {
   if (!has(greeting.capabilities, CLIENT_SSL)) {
     throw new ProxyError('TLS_NOT_OFFERED', `the server at ${formatHostPort(endpoint.dial)} does not offer TLS`)
   }
@@ -113,7 +113,7 @@ export function throwUnlessFit(greeting: HandshakeV10, endpoint: Endpoint): void
 }
 
 /** After it, flags that differ are a bad handshake to MySQL. */
-export function askForTls(upstream: Upstream, sslRequest: SSLRequest): void {
+export function sendSSLRequest(upstream: Upstream, sslRequest: SSLRequest): void {
   upstream.sslRequest = sslRequest
   writePacket(upstream.wire, encodeSSLRequest(sslRequest))
 }
@@ -127,14 +127,14 @@ async function loginOnce(
 ): Promise<Buffer> {
   const { endpoint, trust } = target
   const { wire, greeting } = upstream
-  throwUnlessFit(greeting, endpoint)
+  assertSupportsTokens(greeting, endpoint)
   const token = await timed(target.state, 'token', createTokenInTime(target, user, wire))
 
   const capabilities = sentUpstream(client.capabilities, greeting.capabilities, {
     database: client.database !== undefined,
     attributes: client.attributes !== undefined,
   })
-  askForTls(upstream, { ...client, capabilities })
+  sendSSLRequest(upstream, { ...client, capabilities })
   await timed(target.state, 'tls', startTls(wire, endpoint, trust))
   target.state.certificateExpires = trust.certificateExpires()
 
@@ -143,7 +143,7 @@ async function loginOnce(
     capabilities,
     user: Buffer.from(user),
     authResponse: tokenInHandshake ? clearPassword(token) : Buffer.alloc(0),
-    authPlugin: tokenInHandshake ? MYSQL_CLEAR_PASSWORD : pluginToBeSwitchedFrom(greeting),
+    authPlugin: tokenInHandshake ? MYSQL_CLEAR_PASSWORD : placeholderPlugin(greeting),
   }
   sendSecret(wire, encodeHandshakeResponse41(response))
   return await timed(target.state, 'login', resultOfLogin(wire, user, token))
@@ -169,7 +169,7 @@ export async function createTokenInTime(target: Target, user: string, wire: Wire
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
     const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not come in time for this login')
-    timer = setTimeout(() => reject(error), timeForToken(wire) - Date.now())
+    timer = setTimeout(() => reject(error), tokenDeadline(wire) - Date.now())
   })
   try {
     return await Promise.race([target.createToken(user), late])
@@ -182,18 +182,18 @@ export async function createTokenInTime(target: Target, user: string, wire: Wire
  * Waits for the turn of the client's login; a client that leaves meanwhile loses it, and no token is signed.
  * @throws ProxyError LOGIN_QUEUE_FULL, CLIENT_CLOSED
  */
-export async function takeTurn({ queue, state }: Target, client: Wire, upstream: Wire): Promise<void> {
-  await whileThere(client, 'the turn of its login', left => queue.turn(timeForToken(upstream), state, left))
+export async function waitForSlot({ queue, state }: Target, client: Wire, upstream: Wire): Promise<void> {
+  await whileConnected(client, 'the turn of its login', left => queue.turn(tokenDeadline(upstream), state, left))
 }
 
 /** Until when a token may take, as Date.now() counts. */
-function timeForToken({ deadline }: Wire): number {
+function tokenDeadline({ deadline }: Wire): number {
   const left = deadline - Date.now()
-  return Date.now() + Math.max(left - TIME_FOR_LOGIN, left / 2)
+  return Date.now() + Math.max(left - RESERVED_FOR_LOGIN_MS, left / 2)
 }
 
 /** Any plugin but mysql_clear_password, for which the empty answer would be the password. */
-export function pluginToBeSwitchedFrom(greeting: HandshakeV10): string {
+export function placeholderPlugin(greeting: HandshakeV10): string {
   return greeting.authPlugin === CACHING_SHA2_PASSWORD ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }
 

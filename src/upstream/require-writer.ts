@@ -2,7 +2,7 @@
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { framePacket, frameUncompressed, malformed, parsed, readBytes, readPacket, type Wire } from '../net/wire.ts'
-import { COM_QUERY, COMPRESSED_HEADER_LENGTH } from '../protocol/commands.ts'
+import { COM_QUERY, COMPRESSED_HEADER_LENGTH } from '../protocol/command-scanner.ts'
 import { ERR, OK, parseERR_Packet } from '../protocol/packets.ts'
 
 /**
@@ -14,7 +14,7 @@ const QUESTION =
   "SET @@session.lc_time_names = IF(@@global.innodb_read_only OR @@global.read_only, 'reader', @@session.lc_time_names)"
 const ER_UNKNOWN_LOCALE = 1649
 
-/** @throws ProxyError NOT_WRITER, UPSTREAM_… */
+/** @throws ProxyError SERVER_NOT_WRITER, UPSTREAM_… */
 export async function requireWriter(wire: Wire, endpoint: Endpoint, compressed: boolean): Promise<void> {
   const command = framePacket(Buffer.concat([Buffer.of(COM_QUERY), Buffer.from(QUESTION)]), 0)
   wire.sequence = 1
@@ -26,7 +26,7 @@ export async function requireWriter(wire: Wire, endpoint: Endpoint, compressed: 
   if (answer[0] === ERR && serverError.errno !== ER_UNKNOWN_LOCALE) {
     throw new ProxyError('UPSTREAM_REFUSED_LOGIN', serverError.message, { serverError })
   }
-  throw new ProxyError('NOT_WRITER', `the server behind ${formatHostPort(endpoint.dial)} is read-only`)
+  throw new ProxyError('SERVER_NOT_WRITER', `the server behind ${formatHostPort(endpoint.dial)} is read-only`)
 }
 
 async function skipCompressedHeader(wire: Wire): Promise<void> {

@@ -242,7 +242,7 @@ test('the load balancer', async t => {
     })
     const warning = warningsOf(await look(t, options)).find(({ code }) => code === 'NLB_TARGETS_STALE')
     t.match(warning, { message: /127\.0\.0\.1.*does not have: 10\.0\.1\.9$/ })
-    const copy = warning?.advice[0]?.copy ?? ''
+    const copy = warning?.advice[0]?.snippet ?? ''
     t.match(copy, `--target-group-arn \\\n  ${GROUP}`)
     t.match(copy, `Id=127.0.0.1,Port=${port}`)
   })

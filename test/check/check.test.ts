@@ -332,7 +332,7 @@ test('the policy is JSON to copy, with the ARN of this very user', async t => {
       const checked = await runCheck(t, { options: { rdsEndpoint, connect: upstream.address } })
       failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [/rds-db:connect/])
       t.same(policyIn(t, checked.text), policyOf(expected), 'on the terminal')
-      const copy = checked.json.error?.advice.find(({ copy }) => copy?.startsWith('{'))?.copy
+      const copy = checked.json.error?.advice.find(({ snippet: copy }) => copy?.startsWith('{'))?.snippet
       t.same(JSON.parse(copy ?? ''), policyOf(expected), 'in the document')
     })
   }

@@ -49,7 +49,7 @@ sso_region = eu-west-1
   const checked = await runCheck(t, { options: { profile: 'dev' } })
   failsWith(t, checked, 'credentials', 'CREDENTIALS_SSO_EXPIRED', [/aws sso login --profile dev/])
   t.ok(
-    checked.json.error?.advice.some(({ copy }) => copy === 'aws sso login --profile dev'),
+    checked.json.error?.advice.some(({ snippet: copy }) => copy === 'aws sso login --profile dev'),
     'the very line to copy',
   )
 })

@@ -86,10 +86,10 @@ endpoints:
   - { name: etl, rds-endpoint: ${ENDPOINT}, connect: another-nlb.invalid, listen: '127.0.0.1:3307' }
 `,
   })}/proxy.yaml`
-  const chosen = await run(t, ['check', '--json', '--config', config, '--name', 'etl'])
+  const chosen = await run(t, ['check', '--json', '--config', config, '--endpoint', 'etl'])
   t.equal(chosen.code, 4)
   t.match(JSON.parse(chosen.stdout), { code: 'DIAL_DNS', error: { message: /another-nlb\.invalid/ } })
   const open = await run(t, ['check', '--json', '--config', config])
   t.equal(open.code, 2)
-  t.match(JSON.parse(open.stdout), { code: 'CONFIG_INVALID', error: { message: /--name: .* shop, etl$/ } })
+  t.match(JSON.parse(open.stdout), { code: 'CONFIG_INVALID', error: { message: /--endpoint: .* shop, etl$/ } })
 })

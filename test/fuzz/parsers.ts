@@ -16,7 +16,8 @@ import {
   type CommandScanner,
   createCommandScanner,
   createCompressedCommandScanner,
-} from '../../src/protocol/commands.ts'
+} from '../../src/protocol/command-scanner.ts'
+import { authSwitchRequestAt, endsWithERR_Packet, isIdle, statusAtEnd } from '../../src/protocol/last-packet.ts'
 import {
   encodeComChangeUser,
   encodeERR_Packet,
@@ -31,7 +32,6 @@ import {
   programName,
   SALT_LENGTH,
 } from '../../src/protocol/packets.ts'
-import { authSwitchRequestAt, endsWithERR_Packet, isAtRest, statusAtEnd } from '../../src/protocol/tail.ts'
 import { createRandom } from './random.ts'
 
 /** Throws where an input breaks what must hold. */
@@ -139,7 +139,7 @@ export const parsers: Record<string, Check> = {
     }
     endsWithERR_Packet(input)
     const status = statusAtEnd(input.subarray(-256))
-    if (status !== undefined) isAtRest(status)
+    if (status !== undefined) isIdle(status)
   },
 }
 

@@ -13,7 +13,7 @@ import { connect as connectTls } from 'node:tls'
 import type { Test } from 'tap'
 import { type Certificate, createAuthority } from '../../src/demo/certificates.ts'
 import type { HostPort } from '../../src/index.ts'
-import { COM_CHANGE_USER, COM_QUIT } from '../../src/protocol/commands.ts'
+import { COM_CHANGE_USER, COM_QUIT } from '../../src/protocol/command-scanner.ts'
 import { ERR, encodeComChangeUser, OK, parseERR_Packet } from '../../src/protocol/packets.ts'
 import { connectMysql, handshakeResponse, hasToken, startProxy, until } from '../support/proxy.ts'
 import {

@@ -2,7 +2,7 @@
 import type { Test as TapTest, Test } from 'tap'
 import { check } from '../../src/check/check.ts'
 import { jsonReporter, terminalReporter } from '../../src/check/report.ts'
-import type { Finding, Reporter, StepResult } from '../../src/check/walk.ts'
+import type { Finding, Reporter, StepResult } from '../../src/check/steps.ts'
 import { ERRORS, type ErrorCode } from '../../src/index.ts'
 import type { ProxyOptions } from '../../src/proxy/proxy.ts'
 import { RDS_HOST, refuseLogin, testCertificates } from './scripted-upstream.ts'

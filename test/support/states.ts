@@ -1,6 +1,6 @@
 /** Endpoints and sessions made by hand, as metrics, health and the status page read them. */
 import type { Endpoint } from '../../src/endpoint.ts'
-import { createState, type EndpointState, type LiveSession } from '../../src/state.ts'
+import { createState, type EndpointState, type Session } from '../../src/state.ts'
 
 export const RDS = 'database-1.xxxxxxxxxxx.ap-northeast-1.rds.amazonaws.com'
 export const NLB = 'my-nlb-0123456789abcdef.elb.ap-northeast-1.amazonaws.com'
@@ -25,8 +25,8 @@ export function makeState(overrides: Partial<EndpointState> = {}): EndpointState
 let lastId = 0
 
 /** A session of `state` that is logged in; closing it takes it out and counts its bytes as ended. */
-export function addSession(state: EndpointState, overrides: Partial<LiveSession> = {}): LiveSession {
-  const session: LiveSession = {
+export function addSession(state: EndpointState, overrides: Partial<Session> = {}): Session {
+  const session: Session = {
     id: ++lastId,
     since: Date.now(),
     phase: 'open',
@@ -37,7 +37,7 @@ export function addSession(state: EndpointState, overrides: Partial<LiveSession>
     threadId: 4_000 + lastId,
     traffic: { bytesFromClient: 0, bytesFromUpstream: 0 },
     endedBy: undefined,
-    isAtRest: () => true,
+    isIdle: () => true,
     close(why) {
       session.endedBy = why
       state.sessions.delete(session)

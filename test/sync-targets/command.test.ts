@@ -31,7 +31,7 @@ async function runCommand(args: string[], elbUrl: string, until?: RegExp) {
       AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2: elbUrl,
       AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE',
       AWS_SECRET_ACCESS_KEY: 'secret-access-key-of-the-tests',
-      MYSQL_IAM_PROXY_CONFIRM: '1',
+      MYSQL_IAM_PROXY_CONFIRMATIONS: '1',
     },
   })
   let [stdout, stderr, reached] = ['', '', false]
@@ -76,7 +76,7 @@ test('--dry-run prints what would be done', async t => {
   elb.add('10.0.0.9')
   elb.add('10.0.0.1', 3307)
   dns.answer({ addresses: ['10.0.0.2'] })
-  const { code, stdout } = await run(['--dry-run', '--keep', '10.0.0.9'])
+  const { code, stdout } = await run(['--dry-run', '--keep-target', '10.0.0.9'])
   t.equal(code, 10)
   t.match(stdout, /^\+ 10\.0\.0\.2:3306 +to be registered$/m)
   t.match(stdout, /^- 10\.0\.0\.1:3306 +healthy +to be deregistered/m)
@@ -104,7 +104,7 @@ test('--watch with --admin-listen: health and metrics', async t => {
   const port = await freePort()
   const environment = { AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2: elb.url, AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE' }
   Object.assign(process.env, environment, { AWS_SECRET_ACCESS_KEY: 'secret-access-key-of-the-tests' })
-  const given = { 'rds-endpoint': HOST, 'target-group-arn': TARGET_GROUP, resolver: [dns.address], confirm: '1' }
+  const given = { 'rds-endpoint': HOST, 'target-group-arn': TARGET_GROUP, resolver: [dns.address], confirmations: '1' }
   const flags = { ...given, watch: true, interval: '100ms', 'admin-listen': `127.0.0.1:${port}`, 'log-level': 'error' }
   const stop = new AbortController()
   const watching = syncTargets(resolveSettings(flags, {}), () => {}, stop.signal)
@@ -148,7 +148,7 @@ test('what cannot work is said at once', async t => {
     [{ 'rds-endpoint': undefined }, /--rds-endpoint is missing/],
     [{ 'target-group-arn': undefined }, /--target-group-arn is missing/],
     [{ 'target-group-arn': 'my-database' }, /--target-group-arn: "my-database" is not arn:/],
-    [{ confirm: '0' }, /--confirm: must be at least 1/],
+    [{ confirmations: '0' }, /--confirmations: must be at least 1/],
     [{ resolver: ['dns'] }, /--resolver: "dns"/],
     [{ ca: ['/nowhere.pem'] }, /--ca \/nowhere\.pem: ENOENT/],
     [{ watch: true, 'dry-run': true }, /--watch and --dry-run/],

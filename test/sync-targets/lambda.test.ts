@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { silent } from '../../src/log.ts'
 import { handler, rdsEventOf, runInLambda } from '../../src/sync-targets/lambda.ts'
-import { createSyncJob, type World } from '../../src/sync-targets/sync.ts'
+import { createSyncJob, type Dependencies } from '../../src/sync-targets/sync.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { startElb, TARGET_GROUP } from '../support/elb.ts'
 
@@ -58,7 +58,7 @@ const notification = {
 const context = { getRemainingTimeInMillis: () => 300_000 }
 
 /** A world in which time passes only when somebody sleeps, and the name moves from A to B after `movesAfter` seconds. */
-function createWorld(movesAfter: number): World & { lookUps: number } {
+function createWorld(movesAfter: number): Dependencies & { lookUps: number } {
   let now = 0
   const registered = new Set(['10.0.0.1'])
   const world = {
@@ -93,7 +93,7 @@ function createWorld(movesAfter: number): World & { lookUps: number } {
   return world
 }
 
-const job = createSyncJob({ rdsEndpoint: HOST, targetGroupArn: TARGET_GROUP, confirm: 2 })
+const job = createSyncJob({ rdsEndpoint: HOST, targetGroupArn: TARGET_GROUP, confirmations: 2 })
 
 test('which events are of RDS', async t => {
   t.equal(rdsEventOf(rdsEvent), 'Multi-AZ instance failover started.')

@@ -13,7 +13,7 @@ async function startServer(t: Test): Promise<DnsServer> {
 
 function ask(servers: DnsServer[], more: Partial<LookUpOptions> = {}, signal = new AbortController().signal) {
   const resolvers = servers.map(({ address }) => address)
-  return lookUp({ host: HOST, family: 'ipv4', resolvers, gather: false, timeout: 300, ...more }, signal)
+  return lookUp({ host: HOST, family: 'ipv4', resolvers, collectAnswers: false, timeout: 300, ...more }, signal)
 }
 
 async function problem(servers: DnsServer[], more?: Partial<LookUpOptions>): Promise<string> {
@@ -112,9 +112,9 @@ test('name servers need not agree about readers', async t => {
   const [one, two] = [await startServer(t), await startServer(t)]
   one.answer({ addresses: ['10.0.0.1'] })
   two.answer({ addresses: ['10.0.0.2'] })
-  t.same(await ask([one, two], { gather: true }), { addresses: ['10.0.0.1', '10.0.0.2'], ttl: 5 })
+  t.same(await ask([one, two], { collectAnswers: true }), { addresses: ['10.0.0.1', '10.0.0.2'], ttl: 5 })
   two.answer('SERVFAIL')
-  t.match(await problem([one, two], { gather: true }), /ESERVFAIL/)
+  t.match(await problem([one, two], { collectAnswers: true }), /ESERVFAIL/)
 })
 
 test('a signal ends a look-up', async t => {

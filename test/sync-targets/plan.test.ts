@@ -9,10 +9,10 @@ function target(address: string, health = 'healthy', more: Partial<Target> = {})
 function situation(lookUps: string[], targets: Target[], more: Partial<Situation> = {}): Situation {
   return {
     port: 3306,
-    gather: false,
-    confirm: 3,
-    keep: [],
-    patient: true,
+    collectAnswers: false,
+    confirmations: 3,
+    keepTargets: [],
+    withinHealthTimeout: true,
     lookUps: lookUps.map(text => (text.startsWith('!') ? { problem: text.slice(1) } : { addresses: text.split(' ') })),
     targets,
     ...more,
@@ -50,14 +50,14 @@ test('what is gone stays until enough look-ups agree', async t => {
   t.equal(decide(['A', 'B', 'B'], targets), 'look-up', 'a flap')
   t.equal(decide(['B', 'A', 'B', 'B'], targets), 'look-up')
   t.equal(decide(['B', 'B', '!SERVFAIL', 'B'], targets), 'look-up', 'a failure breaks the row')
-  t.equal(decide(['B'], targets, { confirm: 1 }), 'deregister A')
+  t.equal(decide(['B'], targets, { confirmations: 1 }), 'deregister A')
 })
 
 test('what is gone stays until all that is wanted is healthy', async t => {
   const agreed = ['B', 'B', 'B']
   for (const health of ['initial', 'unhealthy', 'unhealthy.draining', 'unavailable', 'unused']) {
     t.equal(decide(agreed, [target('A'), target('B', health)]), 'wait', health)
-    t.equal(decide(agreed, [target('A'), target('B', health)], { patient: false }), 'refuse', health)
+    t.equal(decide(agreed, [target('A'), target('B', health)], { withinHealthTimeout: false }), 'refuse', health)
   }
   t.equal(decide(['B C', 'B C', 'B C'], [target('A'), target('B'), target('C', 'initial')]), 'wait')
   t.equal(
@@ -67,17 +67,17 @@ test('what is gone stays until all that is wanted is healthy', async t => {
   )
 })
 
-test('other ports and --keep', async t => {
+test('other ports and --keep-target', async t => {
   const targets = [target('A'), target('B'), target('A', 'healthy', { port: 3307 })]
   t.same(plan(situation(['B', 'B', 'B'], targets)), { action: 'deregister', targets: [target('A')] })
-  t.equal(decide(['B', 'B', 'B'], targets, { keep: ['A'] }), 'none')
+  t.equal(decide(['B', 'B', 'B'], targets, { keepTargets: ['A'] }), 'none')
 })
 
 test('a bad answer is never acted on', async t => {
   for (const targets of [[], [target('A')], [target('A'), target('B')]]) {
     t.equal(decide(['!SERVFAIL'], targets), 'look-up')
     t.equal(decide(['B', 'B', 'B', '!SERVFAIL'], targets), 'look-up')
-    t.equal(decide(['!x', '!x', '!x'], targets), 'refuse', 'as often as --confirm says')
+    t.equal(decide(['!x', '!x', '!x'], targets), 'refuse', 'as often as --confirmations says')
     t.equal(decide([], targets), 'look-up')
   }
   t.match(plan(situation(['!x', '!y', '!z'], [])), { reason: 'z' })
@@ -90,18 +90,18 @@ test('answers that never settle', async t => {
 })
 
 test('readers are gathered', async t => {
-  const gather = { gather: true }
-  t.equal(decide(['A', 'B', 'A'], [target('A'), target('B')], gather), 'none')
-  t.equal(decide(['A', 'C'], [target('A'), target('B')], gather), 'register C')
-  t.equal(decide(['A'], [target('A')], gather), 'look-up', 'one answer names one reader')
-  t.equal(decide(['A', 'A', 'A'], [target('A')], gather), 'none')
+  const collectAnswers = { collectAnswers: true }
+  t.equal(decide(['A', 'B', 'A'], [target('A'), target('B')], collectAnswers), 'none')
+  t.equal(decide(['A', 'C'], [target('A'), target('B')], collectAnswers), 'register C')
+  t.equal(decide(['A'], [target('A')], collectAnswers), 'look-up', 'one answer names one reader')
+  t.equal(decide(['A', 'A', 'A'], [target('A')], collectAnswers), 'none')
   const absent = (count: number) => Array.from({ length: count }, () => 'A')
   const targets = [target('A'), target('B')]
   // Of two readers, 20 answers in a row name the same by chance once in a million times.
-  t.equal(decide(absent(19), targets, gather), 'look-up')
-  t.equal(decide(absent(20), targets, gather), 'deregister B')
-  t.equal(decide([...absent(19), 'B'], targets, gather), 'none')
-  t.equal(decide(['A', '!SERVFAIL', ...absent(19)], targets, gather), 'look-up')
+  t.equal(decide(absent(19), targets, collectAnswers), 'look-up')
+  t.equal(decide(absent(20), targets, collectAnswers), 'deregister B')
+  t.equal(decide([...absent(19), 'B'], targets, collectAnswers), 'none')
+  t.equal(decide(['A', '!SERVFAIL', ...absent(19)], targets, collectAnswers), 'look-up')
 })
 
 /** A small generator with a seed, so that a failure can be had again. */
@@ -140,10 +140,10 @@ test('whatever the situation, what is planned is safe', async t => {
     const targets = some(0.6).map(name => target(name, pick(healths), { port: next() < 0.9 ? 3306 : 3307 }))
     const given: Situation = {
       port: 3306,
-      gather: next() < 0.3,
-      confirm: 1 + Math.floor(next() * 4),
-      keep: some(0.1),
-      patient: next() < 0.7,
+      collectAnswers: next() < 0.3,
+      confirmations: 1 + Math.floor(next() * 4),
+      keepTargets: some(0.1),
+      withinHealthTimeout: next() < 0.7,
       lookUps,
       targets,
     }
@@ -160,7 +160,7 @@ test('whatever the situation, what is planned is safe', async t => {
 
 /** What is unsafe about a plan, '' where nothing is: said anew, not with the code that is tested. */
 function unsafe(given: Situation, result: ReturnType<typeof plan>): string {
-  const { lookUps, targets, confirm, keep, gather } = given
+  const { lookUps, targets, confirmations, keepTargets, collectAnswers } = given
   const newest = lookUps.at(-1)
   const answer = newest && 'addresses' in newest ? newest.addresses : []
   const acts = result.action === 'register' || result.action === 'deregister'
@@ -168,21 +168,22 @@ function unsafe(given: Situation, result: ReturnType<typeof plan>): string {
   const everNamed = lookUps.flatMap(lookUp => ('addresses' in lookUp ? lookUp.addresses : []))
   if (result.action === 'register') {
     if (result.addresses.length === 0) return 'registers nothing'
-    if (!result.addresses.every(address => (gather ? everNamed : answer).includes(address)))
+    if (!result.addresses.every(address => (collectAnswers ? everNamed : answer).includes(address)))
       return 'registers a stranger'
   }
   if (result.action !== 'deregister') return ''
   if (result.targets.length === 0) return 'removes nothing'
-  const row = lookUps.slice(-confirm)
-  if (row.length < confirm) return 'removes before enough look-ups'
+  const row = lookUps.slice(-confirmations)
+  if (row.length < confirmations) return 'removes before enough look-ups'
   for (const lookUp of row) {
     if (!('addresses' in lookUp)) return 'removes with a failure in the row'
-    if (!gather && [...lookUp.addresses].sort().join() !== [...answer].sort().join()) return 'removes during a flap'
+    if (!collectAnswers && [...lookUp.addresses].sort().join() !== [...answer].sort().join())
+      return 'removes during a flap'
     if (result.targets.some(({ address }) => lookUp.addresses.includes(address))) return 'removes what was just named'
   }
-  if (gather && lookUps.length < 20) return 'removes a reader after few answers'
+  if (collectAnswers && lookUps.length < 20) return 'removes a reader after few answers'
   if (result.targets.some(({ port }) => port !== 3306)) return 'removes on another port'
-  if (result.targets.some(({ address }) => keep.includes(address))) return 'removes what is to be kept'
+  if (result.targets.some(({ address }) => keepTargets.includes(address))) return 'removes what is to be kept'
   const left = targets.filter(each => !result.targets.includes(each) && each.port === 3306)
   const good = left.filter(({ address, health }) => health === 'healthy' && everNamed.includes(address))
   if (good.length === 0) return 'leaves no healthy target'

@@ -5,12 +5,12 @@ import { silent } from '../../src/log.ts'
 import type { LookUp, Target } from '../../src/sync-targets/plan.ts'
 import {
   createSyncJob,
+  type Dependencies,
   type SyncFailure,
   type SyncOptions,
   type SyncResult,
   startSync,
   syncOnce,
-  type World,
 } from '../../src/sync-targets/sync.ts'
 import { TARGET_GROUP } from '../support/elb.ts'
 
@@ -24,7 +24,7 @@ function never(): never {
   throw new Error('not to be called')
 }
 
-interface TestWorld extends World {
+interface TestWorld extends Dependencies {
   targets: Map<string, Target>
   /** what was done, as `12s register A` */
   journal: string[]
@@ -130,7 +130,7 @@ test('slow health checks', async t => {
 })
 
 test('the time to live is waited for', async t => {
-  const { journal, result } = await pass({ targets: [A], names: () => [B], ttl: 60 }, { confirm: 3 })
+  const { journal, result } = await pass({ targets: [A], names: () => [B], ttl: 60 }, { confirmations: 3 })
   t.same(journal, [`0s register ${B}`, `120s deregister ${A}`])
   t.equal(result.lookUps, 3)
 })
@@ -160,7 +160,7 @@ test('a new address that never becomes healthy: what there was stays', async t =
 })
 
 test('bad answers', async t => {
-  const bad = await pass({ targets: [A], names: () => 'ESERVFAIL' }, { confirm: 3 })
+  const bad = await pass({ targets: [A], names: () => 'ESERVFAIL' }, { confirmations: 3 })
   t.match(bad.result, { outcome: 'refused', reason: 'ESERVFAIL', lookUps: 3 })
   t.same(bad.journal, [])
   const passing = await pass({ targets: [A], names: seconds => (seconds < 10 ? 'ESERVFAIL' : [A]) })
@@ -264,7 +264,7 @@ test('two copies that are told different things do not empty the group, nor figh
   const first = createTestWorld({ targets: [A], names: () => [A] })
   const second = createTestWorld({ names: () => [B] }, first)
   for (let round = 0; round < 20; round++) {
-    await Promise.all([first, second].map(world => syncOnce(job({ confirm: 2 }), silent, signal, world)))
+    await Promise.all([first, second].map(world => syncOnce(job({ confirmations: 2 }), silent, signal, world)))
     const live = [...first.targets.values()].filter(({ health }) => health !== 'draining')
     t.ok(live.length > 0, `${live.length} targets`)
   }
@@ -301,9 +301,9 @@ test('startSync: passes until it is stopped, whatever comes', async t => {
 })
 
 test('options', async t => {
-  const made = job({ resolvers: ['10.0.0.2', '10.0.0.3:5353', '2a05:d018::2'], keep: ['2A05:D018:0::1'] })
+  const made = job({ resolvers: ['10.0.0.2', '10.0.0.3:5353', '2a05:d018::2'], keepTargets: ['2A05:D018:0::1'] })
   t.same(made.resolvers, ['10.0.0.2:53', '10.0.0.3:5353', '[2a05:d018::2]:53'])
-  t.same(made.keep, ['2a05:d018::1'])
+  t.same(made.keepTargets, ['2a05:d018::1'])
   for (const [name, gather] of [
     ['my-cluster.cluster-abc.eu-west-1.rds.amazonaws.com', false],
     ['my-cluster.cluster-ro-abc.eu-west-1.rds.amazonaws.com', true],
@@ -311,12 +311,12 @@ test('options', async t => {
     ['my-proxy.proxy-abc.eu-west-1.rds.amazonaws.com', true],
     [HOST, false],
   ] as const) {
-    t.equal(job({ rdsEndpoint: name }).gather, gather, name)
+    t.equal(job({ rdsEndpoint: name }).collectAnswers, gather, name)
   }
-  t.equal(job({ gather: 'always' }).gather, true)
+  t.equal(job({ collectAnswers: 'always' }).collectAnswers, true)
   for (const wrong of [
     { resolvers: ['dns.example.com'] },
-    { keep: ['A'] },
+    { keepTargets: ['A'] },
     { rdsEndpoint: '10.0.0.1' },
     { targetGroupArn: 'x' },
   ]) {
@@ -369,7 +369,7 @@ test('whatever names and health checks do, the group keeps a target and only the
           wrong = 'left no healthy target that is wanted'
       },
     })
-    const result = await syncOnce(job({ confirm, healthTimeout: 120_000 }), silent, signal, world)
+    const result = await syncOnce(job({ confirmations: confirm, healthTimeout: 120_000 }), silent, signal, world)
     if (result.deregistered.length > 0) changed++
     if (wrong) wrong = `seed ${seed}: ${wrong}: ${world.journal.join(', ')}`
   }

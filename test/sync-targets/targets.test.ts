@@ -99,9 +99,9 @@ test('what AWS refuses, and what to do about it', async t => {
     message: /InvalidTarget.*8\.8\.8\.8/,
   })
   elb.group.targetType = 'instance'
-  t.match(await failure(group.family()), { code: 'SYNC_TARGET_GROUP', message: /type instance, not ip/ })
+  t.match(await failure(group.family()), { code: 'SYNC_TARGET_GROUP_INVALID', message: /type instance, not ip/ })
   const other = await openTargetGroup(TARGET_GROUP.replace('my-', 'your-'), credentials, new AbortController().signal)
-  t.match(await failure(other.targets()), { code: 'SYNC_TARGET_GROUP', message: /not found/ })
+  t.match(await failure(other.targets()), { code: 'SYNC_TARGET_GROUP_INVALID', message: /not found/ })
 })
 
 test('credentials that are missing say so themselves', async t => {

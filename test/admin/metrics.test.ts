@@ -1,0 +1,161 @@
+import { test } from 'tap'
+import { createMetrics } from '../../src/admin/metrics.ts'
+import type { EndpointState } from '../../src/state.ts'
+import { parseMetrics, promtool, samples, valueIn } from '../support/prometheus.ts'
+import { addSession, makeState } from '../support/states.ts'
+
+/** A scrape of metrics of these states. */
+function scraper(states: EndpointState[]) {
+  const metrics = createMetrics(() => states, '1.2.3')
+  return { metrics, scrape: async () => parseMetrics(await metrics.text()) }
+}
+
+const ENDPOINT = { endpoint: 'database-1' }
+
+test('what the state says', async t => {
+  const state = makeState({
+    maxConnections: 50,
+    loginsQueued: 3,
+    outcomes: new Map([
+      ['OK', 7],
+      ['DIAL_TIMEOUT', 2],
+    ]),
+    credentialsExpire: 1_800_000_000_500,
+    certificateExpires: 1_900_000_000_000,
+    localCertificateExpires: 2_000_000_000_000,
+  })
+  addSession(state)
+  addSession(state)
+  addSession(state, { phase: 'logging in', user: undefined })
+  const found = await scraper([state]).scrape()
+  const value = (name: string, labels = {}) => valueIn(found, `mysql_iam_proxy_${name}`, { ...ENDPOINT, ...labels })
+  t.equal(value('sessions'), 2)
+  t.equal(value('logins_in_progress'), 1)
+  t.equal(value('max_connections'), 50)
+  t.equal(value('logins_queued'), 3)
+  t.equal(value('logins_total', { code: 'OK' }), 7)
+  t.equal(value('logins_total', { code: 'DIAL_TIMEOUT' }), 2)
+  t.equal(value('credentials_ok'), 1)
+  t.equal(value('credentials_expiry_timestamp_seconds'), 1_800_000_000.5)
+  t.equal(value('certificate_expiry_timestamp_seconds', { certificate: 'server' }), 1_900_000_000)
+  t.equal(value('certificate_expiry_timestamp_seconds', { certificate: 'local' }), 2_000_000_000)
+  t.equal(valueIn(found, 'mysql_iam_proxy_build_info', { version: '1.2.3', node: process.version }), 1)
+  t.equal(samples(found, 'nodejs_eventloop_lag_p99_seconds').length, 1)
+  t.equal(samples(found, 'process_resident_memory_bytes').length, 1)
+})
+
+test('what is not known is not there, but OK is 0 from the start', async t => {
+  const found = await scraper([makeState({ credentialsFailed: true })]).scrape()
+  t.same(samples(found, 'mysql_iam_proxy_credentials_expiry_timestamp_seconds'), [])
+  t.same(samples(found, 'mysql_iam_proxy_certificate_expiry_timestamp_seconds'), [])
+  t.equal(valueIn(found, 'mysql_iam_proxy_credentials_ok', ENDPOINT), 0)
+  t.equal(valueIn(found, 'mysql_iam_proxy_logins_total', { ...ENDPOINT, code: 'OK' }), 0)
+  t.equal(valueIn(found, 'mysql_iam_proxy_bytes_total', { ...ENDPOINT, direction: 'from_client' }), 0)
+})
+
+test('the steps of a login, in seconds', async t => {
+  const { metrics, scrape } = scraper([makeState()])
+  metrics.observe('database-1', 'tls', 3)
+  metrics.observe('database-1', 'tls', 700)
+  const found = await scrape()
+  const labels = { ...ENDPOINT, phase: 'tls' }
+  const bucket = (le: string) =>
+    valueIn(found, 'mysql_iam_proxy_login_phase_duration_seconds_bucket', { ...labels, le })
+  t.same(['0.0025', '0.005', '0.5', '1', '+Inf'].map(bucket), [0, 1, 1, 2, 2])
+  t.equal(valueIn(found, 'mysql_iam_proxy_login_phase_duration_seconds_count', labels), 2)
+  t.equal(valueIn(found, 'mysql_iam_proxy_login_phase_duration_seconds_sum', labels), 0.703)
+})
+
+test('bytes and logins never go backwards', async t => {
+  const states = [makeState()]
+  const { scrape } = scraper(states)
+  const bytes = async (direction: string) =>
+    valueIn(await scrape(), 'mysql_iam_proxy_bytes_total', { ...ENDPOINT, direction })
+
+  const traffic = { bytesFromClient: 100, bytesFromUpstream: 1_000 }
+  const session = addSession(states[0]!, { traffic })
+  t.equal(await bytes('from_client'), 100)
+  t.equal(await bytes('from_server'), 1_000)
+  traffic.bytesFromUpstream = 3_000
+  t.equal(await bytes('from_server'), 3_000)
+  session.close('SESSION_CLOSED')
+  t.equal(await bytes('from_server'), 3_000, 'when a session ends')
+  const { ended } = states[0]!
+  states[0]!.ended = { bytesFromClient: 0, bytesFromUpstream: 0 }
+  t.equal(await bytes('from_server'), 3_000, 'not even for a moment')
+  states[0]!.ended = ended
+  ended.bytesFromUpstream += 5
+  t.equal(await bytes('from_server'), 3_005)
+
+  states[0]!.outcomes.set('OK', 4)
+  await scrape()
+  states[0] = makeState({ outcomes: new Map([['OK', 1]]), ended: { bytesFromClient: 1, bytesFromUpstream: 1 } })
+  t.equal(await bytes('from_server'), 3_006, 'and go on when a reload replaces the state')
+  t.equal(valueIn(await scrape(), 'mysql_iam_proxy_logins_total', { ...ENDPOINT, code: 'OK' }), 5)
+})
+
+test('endpoints come and go', async t => {
+  const states = [makeState({ certificateExpires: 1, credentialsExpire: 1 })]
+  const { metrics, scrape } = scraper(states)
+  metrics.observe('database-1', 'total', 5)
+  states[0]!.outcomes.set('TLS_EXPIRED', 1)
+  await scrape()
+  states[0] = makeState({ name: 'database-2' })
+  const text = await metrics.text()
+  t.notMatch(text, 'database-1')
+  t.equal(valueIn(parseMetrics(text), 'mysql_iam_proxy_sessions', { endpoint: 'database-2' }), 0)
+})
+
+test('an endpoint that a reload has replaced, while sessions from before go on', async t => {
+  const states = [makeState({ maxConnections: 5, loginsQueued: 1, credentialsExpire: 1_000 })]
+  const old = states[0]!
+  const traffic = { bytesFromClient: 0, bytesFromUpstream: 100 }
+  const session = addSession(old, { traffic })
+  const { scrape } = scraper(states)
+  await scrape()
+  old.retired = true
+  states.unshift(makeState({ maxConnections: 9 }))
+  addSession(states[0]!)
+  const both = await scrape()
+  t.equal(valueIn(both, 'mysql_iam_proxy_sessions', ENDPOINT), 2, 'both together')
+  t.equal(valueIn(both, 'mysql_iam_proxy_logins_queued', ENDPOINT), 1)
+  t.equal(valueIn(both, 'mysql_iam_proxy_max_connections', ENDPOINT), 9, 'of the new one')
+  t.same(samples(both, 'mysql_iam_proxy_credentials_expiry_timestamp_seconds'), [])
+  traffic.bytesFromUpstream = 400
+  session.close('SESSION_CLOSED')
+  states.pop()
+  const labels = { ...ENDPOINT, direction: 'from_server' }
+  t.equal(valueIn(await scrape(), 'mysql_iam_proxy_bytes_total', labels), 400, 'to its last byte')
+  old.ended.bytesFromUpstream += 1
+  t.equal(valueIn(await scrape(), 'mysql_iam_proxy_bytes_total', labels), 400, 'then it is let go')
+})
+
+test('no user, address or message is a label, and clients make no more of them', async t => {
+  const state = makeState({ loginsQueued: 1 })
+  const { metrics, scrape } = scraper([state])
+  const before = samplesOfOurs(await scrape()).length
+  for (let i = 0; i < 100; i++) {
+    addSession(state, { user: `user-${i}`, client: `10.0.0.${i}`, program: `program-${i}` })
+    const error = { message: `message-${i}`, hint: `hint-${i}`, user: `user-${i}`, client: `10.0.0.${i}` }
+    state.recentErrors.push({ at: 1, code: 'INTERNAL', ...error })
+  }
+  t.equal(samplesOfOurs(await scrape()).length, before)
+  t.notMatch(await metrics.text(), /user-|10\.0\.0|program-|message-|hint-/)
+})
+
+function samplesOfOurs(found: Awaited<ReturnType<ReturnType<typeof scraper>['scrape']>>) {
+  return [...found].filter(([name]) => name.startsWith('mysql_iam_proxy_')).flatMap(([, { samples }]) => samples)
+}
+
+test('a name with everything that needs escaping', async t => {
+  const found = await scraper([makeState({ name: 'a "b"\\c\nd' })]).scrape()
+  t.equal(valueIn(found, 'mysql_iam_proxy_sessions', { endpoint: 'a \\"b\\"\\\\c\\nd' }), 0)
+})
+
+test('promtool finds nothing', async t => {
+  const state = makeState({ certificateExpires: 1, credentialsExpire: 1, outcomes: new Map([['OK', 1]]) })
+  const { metrics } = scraper([state, makeState({ name: 'two' })])
+  metrics.observe('database-1', 'total', 5)
+  addSession(state)
+  t.equal(await promtool(['check', 'metrics'], await metrics.text()), '')
+})

@@ -1,0 +1,540 @@
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { type IncomingHttpHeaders, request } from 'node:http'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Test, test } from 'tap'
+import { readAdminToken } from '../../src/admin/guard.ts'
+import { createCredentialsRetry, whyNotReady } from '../../src/admin/health.ts'
+import { createHistory } from '../../src/admin/history.ts'
+import { type AdminOptions, startAdmin } from '../../src/admin/server.ts'
+import { MAX_SESSIONS, type Status } from '../../src/admin/status.ts'
+import { type Logger, silent } from '../../src/log.ts'
+import type { EndpointState } from '../../src/state.ts'
+import { parseMetrics, valueIn } from '../support/prometheus.ts'
+import { addSession, makeState, NLB, RDS } from '../support/states.ts'
+
+const TOKEN = 'admin-token-of-the-tests'
+const bearer = { authorization: `Bearer ${TOKEN}` }
+
+interface Answer {
+  status: number
+  headers: IncomingHttpHeaders
+  body: string
+}
+
+interface TestAdmin {
+  port: number
+  watchAll(): void
+  ask(method: string, path: string, headers?: Record<string, string>, body?: string): Promise<Answer>
+  status(): Promise<Status>
+}
+
+async function start(t: Test, options: Partial<AdminOptions> = {}, log: Logger = silent): Promise<TestAdmin> {
+  const admin = await startAdmin(
+    {
+      listen: { host: '127.0.0.1', port: 0 },
+      token: undefined,
+      endpoints: () => [],
+      isStarted: () => true,
+      isStopping: () => false,
+      version: '1.2.3',
+      ...options,
+    },
+    log,
+  )
+  t.teardown(() => admin.close())
+  const { port } = admin.address
+  const ask: TestAdmin['ask'] = async (method, path, headers = {}, body = '') => {
+    const sent = request({ host: '127.0.0.1', port, method, path, headers, agent: false })
+    sent.end(body)
+    const [response] = await once(sent, 'response')
+    let text = ''
+    for await (const chunk of response) text += chunk
+    return { status: response.statusCode, headers: response.headers, body: text }
+  }
+  return { port, watchAll: admin.watchAll, ask, status: async () => JSON.parse((await ask('GET', '/api/status')).body) }
+}
+
+// ---- health ----
+
+test('startup, readiness and liveness', async t => {
+  let isStarted = false
+  let isStopping = false
+  const state = makeState({ maxConnections: 1 })
+  const { ask } = await start(t, {
+    endpoints: () => [state],
+    isStarted: () => isStarted,
+    isStopping: () => isStopping,
+  })
+  const probe = async (path: string) => {
+    const { status, body } = await ask('GET', path)
+    return `${status} ${body}`
+  }
+  t.equal(await probe('/startup'), '503 not started yet\n')
+  t.equal(await probe('/readiness'), '503 not started yet\n')
+  t.equal(await probe('/liveness'), '200 ok\n')
+  isStarted = true
+  t.equal(await probe('/startup'), '200 ok\n')
+  t.equal(await probe('/readiness'), '200 ok\n')
+  addSession(state)
+  t.equal(await probe('/readiness'), '503 database-1: all 1 connections are in use\n')
+  t.equal(await probe('/startup'), '200 ok\n')
+  isStopping = true
+  t.equal(await probe('/readiness'), '503 stopping\n')
+  t.equal(await probe('/startup'), '200 ok\n')
+  t.equal(await probe('/liveness'), '200 ok\n')
+})
+
+test('what makes it not ready', async t => {
+  const now = 1_000_000
+  const life = { isStarted: () => true, isStopping: () => false }
+  const reasons = (overrides: Partial<EndpointState>) => whyNotReady([makeState(overrides)], life, now)
+  t.same(reasons({}), [])
+  t.same(reasons({ maxConnections: 0, sessions: new Set([addSession(makeState())]) }), [], '0 is no limit')
+  t.same(reasons({ credentialsFailed: true }), ['database-1: no AWS credentials'])
+  t.same(reasons({ credentialsFailed: true, credentialsExpire: now }), ['database-1: no AWS credentials'])
+  t.same(reasons({ credentialsFailed: true, credentialsExpire: now + 1 }), [], 'the old ones are still good')
+  t.same(reasons({ credentialsExpire: now - 1 }), [], 'the next login will get new ones')
+  const down = new Map([['DIAL_REFUSED', 99] as const])
+  t.same(reasons({ outcomes: down, certificateExpires: 1 }), [], 'a database that is down is no reason')
+  t.same(reasons({ credentialsFailed: true, retired: true }), [], 'it takes no clients any more')
+  const two = [makeState({ credentialsFailed: true }), makeState({ name: 'two', credentialsFailed: true })]
+  t.equal(whyNotReady(two, life, now).length, 2)
+})
+
+test('a login that is under way takes a connection too', async t => {
+  const state = makeState({ maxConnections: 1 })
+  addSession(state, { phase: 'logging in' })
+  const life = { isStarted: () => true, isStopping: () => false }
+  t.equal(whyNotReady([state], life).length, 1)
+})
+
+test('credentials that could not be had are looked up again without a login', async t => {
+  let lookUps = 0
+  const retryCredentials = () => {
+    lookUps++
+  }
+  const state = makeState({ retryCredentials, credentialsFailed: true })
+  const retry = createCredentialsRetry(0)
+  for (let now = 0; now <= 30_000; now += 2_000) retry([state, makeState({ credentialsFailed: true })], now)
+  t.equal(lookUps, 3, 'every ten seconds')
+  state.credentialsFailed = false
+  retry([state], 60_000)
+  t.equal(lookUps, 3)
+})
+
+// ---- paths and methods ----
+
+const PATHS = {
+  '/': 'GET',
+  '/startup': 'GET',
+  '/readiness': 'GET',
+  '/liveness': 'GET',
+  '/metrics': 'GET',
+  '/api/status': 'GET',
+  '/quitquitquit': 'POST',
+  '/api/sessions/database-1/1/close': 'POST',
+}
+
+test('each path takes its method and no other', async t => {
+  const { ask } = await start(t)
+  for (const [path, method] of Object.entries(PATHS)) {
+    for (const other of ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
+      const { status, headers } = await ask(other, path)
+      const fits = other === method || (other === 'HEAD' && method === 'GET')
+      if (fits) t.not(status, 405, `${other} ${path}`)
+      else t.equal(status, 405, `${other} ${path}`)
+      if (!fits) t.equal(headers.allow, method === 'GET' ? 'GET, HEAD' : 'POST')
+    }
+  }
+})
+
+test('HEAD is GET without the body', async t => {
+  const { ask } = await start(t)
+  for (const path of ['/', '/readiness']) {
+    const get = await ask('GET', path)
+    const head = await ask('HEAD', path)
+    t.equal(head.status, 200)
+    t.equal(head.body, '')
+    t.equal(head.headers['content-length'], String(Buffer.byteLength(get.body)))
+  }
+})
+
+test('what is not there', async t => {
+  const { ask } = await start(t)
+  const paths = ['/x', '/index.html', '/toString', '/__proto__', '//', '/api', '/metrics/', '/../etc/passwd']
+  for (const path of paths) t.equal((await ask('GET', path)).status, 404, path)
+  t.equal((await ask('GET', 'http://localhost/metrics')).status, 404, 'a proxy is asked so')
+  t.equal((await ask('GET', '/liveness?x=1')).status, 200, 'a query changes nothing')
+})
+
+test('a body is not read, and not long', async t => {
+  const { ask, port } = await start(t, { onQuit() {} })
+  t.equal((await ask('POST', '/quitquitquit', {}, 'x'.repeat(4_096))).status, 200)
+  t.equal((await ask('POST', '/quitquitquit', {}, 'x'.repeat(4_097))).status, 413)
+  t.equal((await ask('POST', '/quitquitquit', { 'transfer-encoding': 'chunked' }, 'x'.repeat(9_000))).status, 413)
+  t.equal((await ask('GET', '/liveness', { 'x-long': 'x'.repeat(20_000) })).status, 431)
+  const socket = connect(port, '127.0.0.1')
+  socket.write('rubbish\r\n\r\n')
+  const [chunk] = await once(socket, 'data')
+  t.match(String(chunk), /^HTTP\/1\.1 400 /)
+  socket.destroy()
+})
+
+test('headers of every answer', async t => {
+  const { ask } = await start(t)
+  for (const path of ['/', '/readiness', '/metrics', '/api/status', '/nothing']) {
+    const { headers } = await ask('GET', path)
+    t.match(headers, {
+      'cache-control': 'no-store',
+      'x-frame-options': 'DENY',
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
+      'cross-origin-resource-policy': 'same-origin',
+      'content-security-policy': /default-src 'none'.*frame-ancestors 'none'/,
+    })
+    t.notOk(headers['access-control-allow-origin'])
+  }
+  t.match((await ask('GET', '/')).headers['content-type'], 'text/html')
+  t.match((await ask('GET', '/metrics')).headers['content-type'], 'text/plain; version=0.0.4')
+  t.match((await ask('GET', '/api/status')).headers['content-type'], 'application/json')
+})
+
+test('the page is one document whose policy allows its own style and scripts alone', async t => {
+  const { ask } = await start(t)
+  const { body, headers } = await ask('GET', '/')
+  t.notMatch(body, /(?:src|href)="(?!#|data:|\/)/, 'loads nothing')
+  t.notMatch(body, / style=| on[a-z]+=/, 'nothing inline that has no hash')
+  const scripts = body.match(/<script>/g)?.length ?? 0
+  const policy = String(headers['content-security-policy'])
+  t.ok(scripts > 0)
+  t.equal(/script-src ([^;]*)/.exec(policy)?.[1]?.split(' ').length, scripts)
+  t.notMatch(policy, /unsafe|\*/)
+})
+
+// ---- status ----
+
+test('the status', async t => {
+  const state = makeState({
+    maxConnections: 10,
+    loginsQueued: 2,
+    outcomes: new Map([
+      ['OK', 5],
+      ['DIAL_REFUSED', 2],
+      ['TLS_EXPIRED', 1],
+    ]),
+    ended: { bytesFromClient: 1, bytesFromUpstream: 2 },
+    credentialsExpire: 123,
+  })
+  const open = addSession(state, { since: 2_000, traffic: { bytesFromClient: 10, bytesFromUpstream: 20 } })
+  const young = addSession(state, { since: 3_000, phase: 'logging in', user: undefined, client: 'unix' })
+  const error = { code: 'DIAL_REFUSED', message: 'refused', hint: 'Look.', user: 'iam_user', client: '::1' } as const
+  state.recentErrors.push({ at: 1, ...error }, { at: 2, ...error })
+  const { status } = await start(t, { endpoints: () => [state] })
+  state.onPhase?.('tls', 900)
+  for (let i = 1; i <= 100; i++) state.onPhase?.('total', i)
+  const found = await status()
+  t.match(found, { version: '1.2.3', node: process.version, notReady: [] })
+  t.match(found.endpoints, [
+    {
+      name: 'database-1',
+      address: '127.0.0.1:3306',
+      dial: `${NLB}:3306`,
+      rds: `${RDS}:3306`,
+      region: 'ap-northeast-1',
+      open: 1,
+      loggingIn: 1,
+      maxConnections: 10,
+      waiting: 2,
+      loginsOK: 5,
+      loginsFailed: 3,
+      loginTime: { median: 50, p95: 95 },
+      bytesFromClient: 11,
+      bytesFromServer: 22,
+      credentialsExpire: 123,
+      credentialsFailed: false,
+    },
+  ])
+  t.same(
+    found.sessions.map(({ id }) => id),
+    [open.id, young.id],
+    'the longest-lived first',
+  )
+  t.match(found.sessions[0], { endpoint: 'database-1', user: 'iam_user', database: 'shop', bytesFromServer: 20 })
+  t.match(found.sessions[1], { phase: 'logging in', client: 'unix' })
+  t.same(
+    found.errors.map(({ at }) => at),
+    [2, 1],
+    'the newest first',
+  )
+  t.match(found.errors[0], { ...error, endpoint: 'database-1' })
+})
+
+test('a status stays of a size that can be shown', async t => {
+  const state = makeState()
+  for (let i = 0; i < MAX_SESSIONS + 10; i++) addSession(state)
+  const { status } = await start(t, { endpoints: () => [state] })
+  const { sessions, endpoints } = await status()
+  t.equal(sessions.length, MAX_SESSIONS)
+  t.equal(endpoints[0]?.open, MAX_SESSIONS + 10)
+})
+
+test('only what is named leaves: no field that a state may get later', async t => {
+  const state = makeState()
+  Object.assign(state, { token: 'X-Amz-Signature' })
+  Object.assign(state.endpoint, { password: 'X-Amz-Signature' })
+  Object.assign(addSession(state), { token: 'X-Amz-Signature' })
+  const { ask } = await start(t, { endpoints: () => [state] })
+  for (const path of ['/api/status', '/metrics']) t.notMatch((await ask('GET', path)).body, 'X-Amz-Signature')
+})
+
+test('the history of an endpoint: rates, logins, five minutes', async t => {
+  const state = makeState()
+  const history = createHistory(0)
+  const { traffic } = addSession(state)
+  traffic.bytesFromClient = 200
+  for (const milliseconds of [3, 1, 2]) history.addLogin(state, milliseconds)
+  history.tick([state], 2_000)
+  traffic.bytesFromUpstream = 4_000
+  history.tick([state], 4_000)
+  t.same(history.slots(state), [
+    { at: 2_000, fromClient: 100, fromServer: 0, logins: 3, median: 2, slowest: 3 },
+    { at: 4_000, fromClient: 0, fromServer: 2_000, logins: 0 },
+  ])
+  for (let i = 3; i < 400; i++) history.tick([state], i * 2_000)
+  t.equal(history.slots(state).length, 150)
+  for (let i = 0; i < 1_000; i++) history.addLogin(state, 9)
+  t.same(history.loginTime(state), { median: 9, p95: 9 }, 'the newest logins count')
+  history.tick([state], 999_000)
+  t.equal(history.slots(state).at(-1)?.logins, 1_000)
+  t.equal(history.loginTime(makeState()), undefined)
+})
+
+test('an endpoint’s logins reach metrics and status, and whoever listened before', async t => {
+  const heard: unknown[] = []
+  const state = makeState({ onPhase: (...phase) => heard.push(phase) })
+  const later = makeState({ name: 'later' })
+  const states = [state]
+  const { ask, watchAll } = await start(t, { endpoints: () => states })
+  watchAll()
+  states.push(later)
+  watchAll()
+  state.onPhase?.('total', 5)
+  later.onPhase?.('dial', 5)
+  t.same(heard, [['total', 5]])
+  const metrics = parseMetrics((await ask('GET', '/metrics')).body)
+  const count = (endpoint: string, phase: string) =>
+    valueIn(metrics, 'mysql_iam_proxy_login_phase_duration_seconds_count', { endpoint, phase })
+  t.equal(count('database-1', 'total'), 1)
+  t.equal(count('later', 'dial'), 1)
+})
+
+// ---- what changes something ----
+
+test('closing a session', async t => {
+  const lines: object[] = []
+  const log = { ...silent, info: (fields: object) => lines.push(fields) }
+  const state = makeState({ name: 'a/b é' })
+  const kept = addSession(state)
+  const session = addSession(state, { user: 'app' })
+  const { ask } = await start(t, { endpoints: () => [makeState(), state] }, log)
+  const path = (id: number, endpoint = 'a/b é') => `/api/sessions/${encodeURIComponent(endpoint)}/${id}/close`
+  t.equal((await ask('POST', path(session.id, 'database-1'))).status, 404, 'of another endpoint')
+  t.equal((await ask('POST', '/api/sessions/%zz/1/close')).status, 404)
+  t.equal((await ask('GET', path(session.id))).status, 405)
+  t.equal(state.sessions.size, 2)
+  const answer = await ask('POST', path(session.id))
+  t.equal(answer.status, 200)
+  t.same(JSON.parse(answer.body), { closed: true })
+  t.same([...state.sessions], [kept])
+  t.match(lines, [{ endpoint: 'a/b é', user: 'app', client: '127.0.0.1' }])
+  t.equal((await ask('POST', path(session.id))).status, 404, 'over already')
+})
+
+test('quitquitquit', async t => {
+  let quits = 0
+  const onQuit = () => {
+    quits++
+  }
+  const on = await start(t, { onQuit })
+  t.equal((await on.ask('GET', '/quitquitquit')).status, 405)
+  t.equal((await on.ask('POST', '/quitquitquit', { 'sec-fetch-site': 'cross-site' })).status, 403)
+  t.equal(quits, 0)
+  t.equal((await on.ask('POST', '/quitquitquit')).status, 200)
+  t.equal(quits, 1)
+  const off = await start(t)
+  t.match(await off.ask('POST', '/quitquitquit'), { status: 404, body: /--quitquitquit/ })
+})
+
+// ---- who may ask ----
+
+test('beyond loopback only with a token', async t => {
+  for (const host of ['0.0.0.0', '::', '192.0.2.1', 'example.com', '128.0.0.1']) {
+    const message = /--admin-token-file/
+    await t.rejects(start(t, { listen: { host, port: 0 } }), { code: 'CONFIG_INVALID', message }, host)
+  }
+  for (const host of ['127.0.0.1', 'localhost', '127.8.8.8']) await start(t, { listen: { host, port: 0 } })
+  const { ask } = await start(t, { listen: { host: '0.0.0.0', port: 0 }, token: TOKEN })
+  t.equal((await ask('GET', '/api/status')).status, 401)
+})
+
+test('a taken port', async t => {
+  const { port } = await start(t)
+  const message = `cannot listen on 127.0.0.1:${port}: the port is taken`
+  await t.rejects(start(t, { listen: { host: '127.0.0.1', port } }), { code: 'LISTEN_FAILED', message })
+})
+
+test('with a token: health, metrics and the empty page without it, everything else with it', async t => {
+  const state = makeState()
+  const session = addSession(state)
+  let quits = 0
+  const onQuit = () => {
+    quits++
+  }
+  const { ask } = await start(t, { token: TOKEN, endpoints: () => [state], onQuit })
+  const close = `/api/sessions/database-1/${session.id}/close`
+  for (const path of ['/', '/startup', '/readiness', '/liveness', '/metrics']) {
+    t.equal((await ask('GET', path)).status, 200, path)
+  }
+  const bad = [
+    '',
+    `Bearer ${TOKEN}x`,
+    `Bearer ${TOKEN.slice(1)}`,
+    `Bearer ${TOKEN.slice(0, -1)}`,
+    `Basic ${TOKEN}`,
+    TOKEN,
+    'Bearer',
+    `Bearer x${TOKEN}`,
+  ]
+  for (const authorization of bad) {
+    for (const [method, path] of [
+      ['GET', '/api/status'],
+      ['POST', close],
+      ['POST', '/quitquitquit'],
+    ] as const) {
+      const { status, headers, body } = await ask(method, path, authorization ? { authorization } : {})
+      t.equal(status, 401, `${path} with "${authorization}"`)
+      t.equal(headers['www-authenticate'], 'Bearer')
+      t.notMatch(body, TOKEN)
+    }
+  }
+  t.equal(state.sessions.size, 1)
+  t.equal(quits, 0)
+  t.equal((await ask('GET', '/api/status', bearer)).status, 200)
+  t.equal((await ask('POST', close, bearer)).status, 200)
+  t.equal((await ask('POST', '/quitquitquit', { authorization: `bearer ${TOKEN}` })).status, 200)
+})
+
+test('a page whose name was made to point here (DNS rebinding)', async t => {
+  const without = await start(t)
+  for (const host of [
+    'evil.example',
+    'evil.example:9090',
+    'localhost.evil.example',
+    '10.0.0.1',
+    '127.0.0.1.evil',
+    '[::2]',
+    'x y',
+  ]) {
+    for (const path of ['/', '/metrics', '/api/status']) {
+      t.equal((await without.ask('GET', path, { host })).status, 403, `${path} for ${host}`)
+    }
+    t.equal((await without.ask('GET', '/readiness', { host })).status, 200, 'probes call it what they like')
+  }
+  for (const host of ['localhost', 'LOCALHOST:1', '127.0.0.1:8080', '[::1]:9', '127.1.2.3', 'localhost.']) {
+    t.equal((await without.ask('GET', '/api/status', { host })).status, 200, host)
+  }
+  const guarded = await start(t, { token: TOKEN })
+  t.equal((await guarded.ask('GET', '/api/status', { host: 'proxy.example', ...bearer })).status, 200, 'with a token')
+})
+
+test('another page asks', async t => {
+  for (const token of [undefined, TOKEN]) {
+    const state = makeState()
+    const session = addSession(state)
+    const { ask, port } = await start(t, { token, endpoints: () => [state] })
+    const auth: Record<string, string> = token ? bearer : {}
+    const close = `/api/sessions/database-1/${session.id}/close`
+    const own = `http://127.0.0.1:${port}`
+    for (const headers of [
+      { origin: 'https://evil.example' },
+      { origin: 'null' },
+      { origin: `http://127.0.0.1:${port + 1}` },
+      { origin: `http://localhost:${port}` },
+      { 'sec-fetch-site': 'cross-site' },
+      { 'sec-fetch-site': 'same-site' },
+      { 'sec-fetch-site': 'rubbish' },
+      { origin: own, 'sec-fetch-site': 'cross-site' },
+    ]) {
+      t.equal((await ask('POST', close, { ...auth, ...headers } as Record<string, string>)).status, 403)
+      t.equal((await ask('GET', '/api/status', { ...auth, ...headers } as Record<string, string>)).status, 403)
+    }
+    t.equal(state.sessions.size, 1)
+    const link = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' }
+    t.equal((await ask('GET', '/', link)).status, 200, 'a link to the page')
+    const page = { ...auth, origin: own, 'sec-fetch-site': 'same-origin' }
+    t.equal((await ask('GET', '/api/status', { ...auth, 'sec-fetch-site': 'same-origin' })).status, 200)
+    t.equal((await ask('POST', close, page)).status, 200, 'the page itself')
+  }
+})
+
+test('behind something that ends TLS', async t => {
+  const { ask } = await start(t, { token: TOKEN, onQuit() {} })
+  const headers = { ...bearer, host: 'proxy.example', origin: 'https://proxy.example', 'sec-fetch-site': 'same-origin' }
+  t.equal((await ask('POST', '/quitquitquit', headers)).status, 200)
+})
+
+test('the token file', async t => {
+  const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-admin-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  const file = join(directory, 'token')
+  await writeFile(file, `${TOKEN}\n`)
+  t.equal(await readAdminToken(file), TOKEN)
+  for (const text of [
+    '',
+    '\n',
+    'short',
+    'fifteen-letters',
+    `${TOKEN} ${TOKEN}`,
+    `${TOKEN}\n${TOKEN}\n`,
+    'é'.repeat(20),
+  ]) {
+    await writeFile(file, text)
+    const error = await readAdminToken(file).catch(error => error)
+    t.match(error, { code: 'CONFIG_INVALID', message: file })
+    t.notMatch(error.message, TOKEN)
+  }
+  await t.rejects(readAdminToken(join(directory, 'none')), { code: 'CONFIG_INVALID', message: /ENOENT/ })
+})
+
+test('a bug in an answer is a 500, a log line, and no end of the listener', async t => {
+  const lines: object[] = []
+  const log = { ...silent, error: (fields: object) => lines.push(fields) }
+  let isBroken = false
+  const endpoints = () => {
+    if (isBroken) throw new Error('broken')
+    return []
+  }
+  const { ask } = await start(t, { endpoints }, log)
+  isBroken = true
+  t.match(await ask('GET', '/api/status'), { status: 500, body: /bug/ })
+  t.match(lines, [{ code: 'INTERNAL', stack: /broken/ }])
+  isBroken = false
+  t.equal((await ask('GET', '/api/status')).status, 200)
+})
+
+test('close cuts off who is connected', async t => {
+  const options = { token: undefined, endpoints: () => [], isStarted: () => true, isStopping: () => false }
+  const admin = await startAdmin({ ...options, listen: { host: '127.0.0.1', port: 0 }, version: '1.2.3' }, silent)
+  const socket = connect(admin.address.port, '127.0.0.1')
+  await once(socket, 'connect')
+  socket.write('GET /liveness HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  await once(socket, 'data')
+  const closed = once(socket, 'close')
+  await admin.close()
+  await closed
+  await admin.close()
+  t.pass('twice is no mistake')
+})

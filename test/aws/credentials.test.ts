@@ -1,0 +1,681 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { type Test, test } from 'tap'
+import {
+  type Credentials,
+  cacheUntilExpiry,
+  createCredentials,
+  explainCredentialsError,
+} from '../../src/aws/credentials.ts'
+import { createTokenSource } from '../../src/aws/token.ts'
+import { type AccessKey, verifyToken } from '../../src/demo/verify-token.ts'
+import { ERRORS } from '../../src/error-codes.ts'
+import { hintFor, ProxyError } from '../../src/errors.ts'
+
+const REGION = 'eu-west-1'
+const rds = { host: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com', port: 3306, region: REGION }
+const minute = 60_000
+
+/** Replaces all AWS variables by `variables` for one test; nothing of the machine's own, and no network, is looked at. */
+function setEnvironment(t: Test, home: string, variables: Record<string, string> = {}): void {
+  const before = { ...process.env }
+  for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name]
+  Object.assign(process.env, {
+    HOME: home,
+    USERPROFILE: home,
+    AWS_CONFIG_FILE: join(home, 'config'),
+    AWS_SHARED_CREDENTIALS_FILE: join(home, 'credentials'),
+    AWS_EC2_METADATA_DISABLED: 'true',
+    ...variables,
+  })
+  t.teardown(() => {
+    for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name]
+    Object.assign(process.env, before)
+  })
+}
+
+interface Setup {
+  config?: string
+  credentials?: string
+  environment?: Record<string, string>
+}
+
+/** A home directory with the files of the AWS CLI; its path. */
+function setUp(t: Test, { config = '', credentials = '', environment }: Setup = {}): string {
+  const home = t.testdir({ config, credentials })
+  setEnvironment(t, home, environment)
+  return home
+}
+
+/** Moves the clock of `Date.now()` for one test. */
+function createClock(t: Test): { advance(milliseconds: number): void } {
+  const now = Date.now
+  let ahead = 0
+  t.intercept(Date, 'now', { value: () => now() + ahead })
+  return {
+    advance(milliseconds) {
+      ahead += milliseconds
+    },
+  }
+}
+
+interface HttpAnswer {
+  status?: number
+  headers?: Record<string, string>
+  body: string
+}
+
+type HttpRequest = { method: string; url: string; headers: IncomingMessage['headers']; body: string }
+
+/** A local stand-in for one of AWS's services; its URL, and what it was asked. */
+async function serve(t: Test, answer: (request: HttpRequest) => HttpAnswer) {
+  const requests: HttpRequest[] = []
+  const server = createServer(async (incoming, outgoing) => {
+    const chunks: Buffer[] = []
+    for await (const chunk of incoming) chunks.push(chunk)
+    const { method = '', url = '', headers } = incoming
+    const request = { method, url, headers, body: Buffer.concat(chunks).toString() }
+    requests.push(request)
+    const { status = 200, headers: answered = {}, body } = answer(request)
+    outgoing.writeHead(status, { connection: 'close', ...answered }).end(body)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests }
+}
+
+/** What a look-up fails with. */
+async function failureOf(lookUp: Promise<unknown>): Promise<ProxyError> {
+  const thrown = await lookUp.then(
+    () => new Error('it did not fail'),
+    (error: unknown) => error,
+  )
+  if (thrown instanceof ProxyError) return thrown
+  throw thrown
+}
+
+/** All that a person gets to see of an error. */
+function shown(error: ProxyError): string {
+  return `${error.message}\n${hintFor(error, {})}`
+}
+
+/** That a token made with what a look-up gives is one of `key`. */
+async function signsWith(t: Test, key: AccessKey, profile?: string): Promise<void> {
+  const token = await createTokenSource(rds, createCredentials(REGION, profile))('iam_user')
+  t.equal(verifyToken(token, { ...rds, user: 'iam_user', keys: [key] }), undefined)
+}
+
+const key: AccessKey = { accessKeyId: 'AKIAEXAMPLE', secretAccessKey: 'a secret/with+signs' }
+const other: AccessKey = { accessKeyId: 'AKIAOTHER', secretAccessKey: 'another secret' }
+const temporary: AccessKey = { ...key, accessKeyId: 'ASIAEXAMPLE', sessionToken: 'IQoJ/b3+JpZ2lu==' }
+
+function profileText(name: string, { accessKeyId, secretAccessKey, sessionToken }: AccessKey): string {
+  const session = sessionToken ? `aws_session_token = ${sessionToken}\n` : ''
+  return `[${name}]\naws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n${session}`
+}
+
+test('a token is signed for the RDS endpoint, its port and region, and the user', async t => {
+  const createToken = createTokenSource({ ...rds, port: 3307 }, async () => key)
+  const token = await createToken('Iam_User')
+  t.ok(token.startsWith(`${rds.host}:3307/?`), 'no scheme')
+  const url = new URL(`https://${token}`)
+  t.equal(url.searchParams.get('Action'), 'connect')
+  t.equal(url.searchParams.get('DBUser'), 'Iam_User', 'case is kept')
+  t.equal(url.searchParams.get('X-Amz-Expires'), '900')
+  t.match(url.searchParams.get('X-Amz-Credential'), /^AKIAEXAMPLE\/\d{8}\/eu-west-1\/rds-db\/aws4_request$/)
+  const expected = { host: rds.host, port: 3307, region: REGION, user: 'Iam_User', keys: [key] }
+  t.equal(verifyToken(token, expected), undefined)
+  t.not(verifyToken(token, { ...expected, user: 'iam_user' }), undefined)
+  t.notMatch(token, key.secretAccessKey)
+})
+
+test('the region of a token is the one that was given, not that of AWS_REGION', async t => {
+  setUp(t, { environment: { AWS_REGION: 'us-east-1', AWS_DEFAULT_REGION: 'us-east-1' } })
+  const token = await createTokenSource({ ...rds, region: 'cn-north-1' }, async () => key)('iam_user')
+  t.match(new URL(`https://${token}`).searchParams.get('X-Amz-Credential'), '/cn-north-1/rds-db/')
+})
+
+test('a token of temporary credentials carries their session token', async t => {
+  const token = await createTokenSource(rds, async () => temporary as Credentials)('iam_user')
+  t.equal(new URL(`https://${token}`).searchParams.get('X-Amz-Security-Token'), temporary.sessionToken)
+  t.equal(verifyToken(token, { ...rds, user: 'iam_user', keys: [temporary] }), undefined)
+})
+
+test('any user name can be signed for', async t => {
+  const user = "o'brien (ops) é*/+&=%"
+  const token = await createTokenSource(rds, async () => key)(user)
+  t.equal(verifyToken(token, { ...rds, user, keys: [key] }), undefined)
+})
+
+test('each login has a token of the credentials that are good then', async t => {
+  let current = key
+  const createToken = createTokenSource(rds, async () => current)
+  t.match(await createToken('iam_user'), 'AKIAEXAMPLE')
+  current = other
+  t.match(await createToken('iam_user'), 'AKIAOTHER')
+})
+
+test('a failure of the credentials is that of the token', async t => {
+  const failure = new ProxyError('CREDENTIALS_MISSING', 'none')
+  await t.rejects(createTokenSource(rds, () => Promise.reject(failure))('iam_user'), { code: 'CREDENTIALS_MISSING' })
+})
+
+/** A provider that is told when to answer. */
+function createProvider() {
+  const waiting: { resolve(credentials: Credentials): void; reject(error: Error): void }[] = []
+  let calls = 0
+  return {
+    calls: () => calls,
+    provider: () => {
+      calls += 1
+      return new Promise<Credentials>((resolve, reject) => waiting.push({ resolve, reject }))
+    },
+    answer: (credentials: Credentials) => waiting.shift()!.resolve(credentials),
+    fail: (error: Error) => waiting.shift()!.reject(error),
+  }
+}
+
+/** Credentials whose end is so many milliseconds away. */
+function expiring(accessKeyId: string, milliseconds: number): Credentials {
+  return { accessKeyId, secretAccessKey: 'x', expiration: new Date(Date.now() + milliseconds) }
+}
+
+/** Lets what is pending settle. */
+function settle(): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, 5))
+}
+
+test('one look-up is shared by all who wait', async t => {
+  const { provider, calls, answer } = createProvider()
+  const credentials = cacheUntilExpiry(provider)
+  const waiting = [credentials(), credentials(), credentials()]
+  await settle()
+  t.equal(calls(), 1)
+  answer(expiring('first', 60 * minute))
+  t.same(
+    (await Promise.all(waiting)).map(({ accessKeyId }) => accessKeyId),
+    ['first', 'first', 'first'],
+  )
+})
+
+/** Credentials that were looked up once and are good for an hour. */
+async function keepFirst(t: Test) {
+  const clock = createClock(t)
+  const { provider, ...told } = createProvider()
+  const credentials = cacheUntilExpiry(provider)
+  const first = credentials()
+  told.answer(expiring('first', 60 * minute))
+  await first
+  return { clock, credentials, ...told }
+}
+
+test('credentials are kept', async t => {
+  const { clock, credentials, calls } = await keepFirst(t)
+  for (const minutes of [0, 10, 40]) {
+    clock.advance(minutes * minute)
+    t.equal((await credentials()).accessKeyId, 'first')
+  }
+  t.equal(calls(), 1)
+})
+
+test('near their expiry they are renewed in the background', async t => {
+  const { clock, credentials, calls, answer } = await keepFirst(t)
+  clock.advance(57 * minute)
+  t.equal((await credentials()).accessKeyId, 'first', 'nobody waits for the renewal')
+  t.equal((await credentials()).accessKeyId, 'first')
+  t.equal(calls(), 2, 'one renewal at a time')
+  answer(expiring('second', 60 * minute))
+  await settle()
+  t.equal((await credentials()).accessKeyId, 'second')
+  t.equal(calls(), 2)
+})
+
+test('expired credentials are never used', async t => {
+  const { clock, credentials, calls, answer } = await keepFirst(t)
+  clock.advance(60 * minute)
+  const waiting = credentials()
+  await settle()
+  t.equal(calls(), 2)
+  answer(expiring('second', 60 * minute))
+  t.equal((await waiting).accessKeyId, 'second', 'they wait for new ones')
+})
+
+test('a renewal that fails leaves the old ones until they end, and is tried again', async t => {
+  const { clock, credentials, calls, fail } = await keepFirst(t)
+  clock.advance(57 * minute)
+  await credentials()
+  fail(new Error('no network'))
+  await settle()
+  t.equal((await credentials()).accessKeyId, 'first')
+  t.equal(calls(), 3)
+  fail(new Error('no network'))
+  await settle()
+  clock.advance(4 * minute)
+  const last = credentials()
+  fail(new Error('still no network'))
+  await t.rejects(last, { message: 'still no network' }, 'then the login fails')
+})
+
+test('a failure is not kept', async t => {
+  const { provider, calls, answer, fail } = createProvider()
+  const credentials = cacheUntilExpiry(provider)
+  const both = [credentials(), credentials()]
+  fail(new Error('no network'))
+  for (const one of both) await t.rejects(one, { message: 'no network' })
+  const next = credentials()
+  answer(expiring('second', 60 * minute))
+  t.equal((await next).accessKeyId, 'second')
+  t.equal(calls(), 2)
+})
+
+test('a provider that throws at once is a failure like any other', async t => {
+  let calls = 0
+  const credentials = cacheUntilExpiry(() => {
+    calls += 1
+    if (calls === 1) throw new Error('at once')
+    return Promise.resolve(expiring('second', 60 * minute))
+  })
+  await t.rejects(credentials(), { message: 'at once' })
+  t.equal((await credentials()).accessKeyId, 'second')
+})
+
+test('environment', async t => {
+  setUp(t, {
+    environment: { AWS_ACCESS_KEY_ID: key.accessKeyId, AWS_SECRET_ACCESS_KEY: key.secretAccessKey },
+  })
+  await signsWith(t, key)
+})
+
+test('environment with a session token', async t => {
+  setUp(t, {
+    environment: {
+      AWS_ACCESS_KEY_ID: temporary.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: temporary.secretAccessKey,
+      AWS_SESSION_TOKEN: temporary.sessionToken!,
+    },
+  })
+  await signsWith(t, temporary)
+})
+
+test('keys of a profile', async t => {
+  setUp(t, { credentials: profileText('default', other) + profileText('dev', key) })
+  await signsWith(t, key, 'dev')
+  await signsWith(t, other)
+})
+
+test('AWS_PROFILE', async t => {
+  setUp(t, {
+    credentials: profileText('default', other) + profileText('dev', key),
+    environment: { AWS_PROFILE: 'dev' },
+  })
+  await signsWith(t, key)
+})
+
+test('a named profile comes before the environment', async t => {
+  setUp(t, {
+    credentials: profileText('dev', key),
+    environment: {
+      AWS_ACCESS_KEY_ID: other.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: other.secretAccessKey,
+      AWS_PROFILE: 'elsewhere',
+    },
+  })
+  await signsWith(t, key, 'dev')
+})
+
+test('keys that another program writes anew are read anew', async t => {
+  const clock = createClock(t)
+  const home = setUp(t, { credentials: profileText('dev', { ...other, sessionToken: 'old' }) })
+  const credentials = createCredentials(REGION, 'dev')
+  t.equal((await credentials()).accessKeyId, other.accessKeyId)
+  writeFileSync(join(home, 'credentials'), profileText('dev', temporary))
+  clock.advance(15 * minute)
+  await credentials()
+  await settle()
+  t.equal((await credentials()).accessKeyId, temporary.accessKeyId, 'without a restart')
+})
+
+test('a profile that is made after a failure is found', async t => {
+  const home = setUp(t)
+  const credentials = createCredentials(REGION, 'dev')
+  await failureOf(credentials())
+  writeFileSync(join(home, 'credentials'), profileText('dev', key))
+  t.equal((await credentials()).accessKeyId, key.accessKeyId, 'without a restart')
+})
+
+/** A profile whose credential_process is a node script. */
+function setUpProcess(t: Test, name: string, script: string): void {
+  const home = t.testdir({ 'helper.mjs': script, credentials: '', config: '' })
+  const command = `"${process.execPath}" "${join(home, 'helper.mjs')}" --key hunter2`
+  writeFileSync(join(home, 'config'), `[profile ${name}]\ncredential_process = ${command}\n`)
+  setEnvironment(t, home)
+}
+
+function processOutput(credentials: Record<string, unknown>): string {
+  return `console.log(${JSON.stringify(JSON.stringify({ Version: 1, ...credentials }))})`
+}
+
+test('credential_process', async t => {
+  const Expiration = new Date(Date.now() + 60 * minute).toISOString()
+  const { accessKeyId: AccessKeyId, secretAccessKey: SecretAccessKey, sessionToken: SessionToken } = temporary
+  setUpProcess(t, 'dev', processOutput({ AccessKeyId, SecretAccessKey, SessionToken, Expiration }))
+  await signsWith(t, temporary, 'dev')
+  const { expiration } = await createCredentials(REGION, 'dev')()
+  t.equal(expiration?.toISOString(), Expiration)
+})
+
+test('credential_process that fails', async t => {
+  setUpProcess(t, 'dev', `console.error('password hunter3 is wrong'); process.exit(1)`)
+  const error = await failureOf(createCredentials(REGION, 'dev')())
+  t.equal(error.code, 'CREDENTIALS_FAILED')
+  t.match(error.message, /profile dev/)
+  t.notMatch(shown(error), /hunter3/, 'nothing of what it printed')
+  t.notMatch(shown(error), /hunter2/, 'nothing of its arguments')
+})
+
+test('credential_process that prints rubbish', async t => {
+  const rubbish: Record<string, string> = {
+    'no JSON': `console.log('hunter3')`,
+    'no keys': processOutput({ Token: 'hunter3' }),
+    'another version': `console.log('{"Version": 2, "SecretAccessKey": "hunter3"}')`,
+    expired: processOutput({ AccessKeyId: 'A', SecretAccessKey: 'hunter3', Expiration: '2020-01-01T00:00:00Z' }),
+  }
+  for (const [name, script] of Object.entries(rubbish)) {
+    await t.test(name, async t => {
+      setUpProcess(t, 'dev', script)
+      const error = await failureOf(createCredentials(REGION, 'dev')())
+      t.equal(error.code, 'CREDENTIALS_FAILED')
+      t.match(error.message, /profile dev/)
+      t.notMatch(shown(error), /hunter/)
+    })
+  }
+})
+
+test('credential_process of a profile that is called after SSO is not SSO', async t => {
+  setUpProcess(t, 'sso-dev', `console.log('rubbish, an invalid login')`)
+  const error = await failureOf(createCredentials(REGION, 'sso-dev')())
+  t.equal(error.code, 'CREDENTIALS_FAILED')
+})
+
+test('credential_process in the chain: its failure is told, not only that there are no credentials', async t => {
+  setUpProcess(t, 'dev', 'process.exit(1)')
+  process.env.AWS_PROFILE = 'dev'
+  const error = await failureOf(createCredentials(REGION, undefined)())
+  t.equal(error.code, 'CREDENTIALS_FAILED')
+  t.match(error.message, /profile dev/)
+})
+
+test('an unknown profile', async t => {
+  setUp(t, { credentials: profileText('default', key) })
+  const error = await failureOf(createCredentials(REGION, 'nope')())
+  t.equal(error.code, 'CREDENTIALS_FAILED')
+  t.match(error.message, /nope/)
+  t.equal(ERRORS[error.code].exitCode, 3)
+})
+
+test('an unknown AWS_PROFILE', async t => {
+  setUp(t, { credentials: profileText('default', key), environment: { AWS_PROFILE: 'nope' } })
+  const error = await failureOf(createCredentials(REGION, undefined)())
+  t.match(error.code, /^CREDENTIALS_(MISSING|FAILED)$/)
+  t.match(error.message, /nope/)
+})
+
+test('no credentials at all', async t => {
+  setUp(t)
+  const error = await failureOf(createCredentials(REGION, undefined)())
+  t.equal(error.code, 'CREDENTIALS_MISSING')
+  t.match(hintFor(error, {}), /AWS_PROFILE/)
+})
+
+const START_URL = 'https://example.awsapps.com/start'
+const ssoProfile = `[profile dev]
+sso_session = corp
+sso_account_id = 123456789012
+sso_role_name = Developer
+region = us-west-2
+
+[sso-session corp]
+sso_start_url = ${START_URL}
+sso_region = us-east-1
+`
+const oldSsoProfile = `[profile dev]
+sso_start_url = ${START_URL}
+sso_region = us-east-1
+sso_account_id = 123456789012
+sso_role_name = Developer
+`
+
+/** Puts a token of `aws sso login` into its cache; \`name\` is the session, or the start URL of an older profile. */
+function cacheSsoToken(home: string, name: string, expiresAt: Date): void {
+  const cache = join(home, '.aws', 'sso', 'cache')
+  mkdirSync(cache, { recursive: true })
+  const file = `${createHash('sha1').update(name).digest('hex')}.json`
+  const token = { accessToken: 'hunter2', expiresAt: expiresAt.toISOString(), region: 'us-east-1', startUrl: START_URL }
+  writeFileSync(join(cache, file), JSON.stringify(token))
+}
+
+async function isSsoExpired(t: Test, profile: string | undefined, login: string): Promise<void> {
+  const error = await failureOf(createCredentials(REGION, profile)())
+  t.equal(error.code, 'CREDENTIALS_SSO_EXPIRED')
+  t.equal(error.hintValues.ssoLogin, login)
+  t.match(hintFor(error, {}), `Run: ${login}`)
+  t.notMatch(shown(error), /hunter2/)
+}
+
+test('SSO whose token has expired', async t => {
+  const home = setUp(t, { config: ssoProfile })
+  cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
+  await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
+})
+
+test('SSO of an older profile, whose token has expired', async t => {
+  const home = setUp(t, { config: oldSsoProfile })
+  cacheSsoToken(home, START_URL, new Date(Date.now() - minute))
+  await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
+})
+
+test('SSO without any login so far', async t => {
+  setUp(t, { config: ssoProfile })
+  await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
+})
+
+test('SSO of AWS_PROFILE and of the default profile', async t => {
+  await t.test('AWS_PROFILE', async t => {
+    const home = setUp(t, { config: ssoProfile, environment: { AWS_PROFILE: 'dev' } })
+    cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
+    await isSsoExpired(t, undefined, 'aws sso login --profile dev')
+  })
+  await t.test('default', async t => {
+    const home = setUp(t, { config: ssoProfile.replace('[profile dev]', '[default]') })
+    cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
+    await isSsoExpired(t, undefined, 'aws sso login')
+  })
+})
+
+test('SSO that is logged in', async t => {
+  const { url, requests } = await serve(t, () => ({
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ roleCredentials: { ...temporary, expiration: Date.now() + 60 * minute } }),
+  }))
+  const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO: url } })
+  cacheSsoToken(home, 'corp', new Date(Date.now() + 60 * minute))
+  await signsWith(t, temporary, 'dev')
+  t.equal(requests[0]?.headers['x-amz-sso_bearer_token'], 'hunter2')
+  t.match(requests[0]?.url, 'role_name=Developer')
+})
+
+test('SSO whose session was ended on the other side', async t => {
+  const { url } = await serve(t, () => ({
+    status: 401,
+    headers: { 'content-type': 'application/json', 'x-amzn-errortype': 'UnauthorizedException' },
+    body: '{"message":"Session token not found or invalid"}',
+  }))
+  const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO: url } })
+  cacheSsoToken(home, 'corp', new Date(Date.now() + 60 * minute))
+  await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
+})
+
+test('SSO after another `aws sso login`', async t => {
+  const { url } = await serve(t, () => ({
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ roleCredentials: { ...temporary, expiration: Date.now() + 60 * minute } }),
+  }))
+  const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO: url } })
+  cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
+  const credentials = createCredentials(REGION, 'dev')
+  t.equal((await failureOf(credentials())).code, 'CREDENTIALS_SSO_EXPIRED')
+  cacheSsoToken(home, 'corp', new Date(Date.now() + 60 * minute))
+  t.equal((await credentials()).accessKeyId, temporary.accessKeyId, 'without a restart')
+})
+
+/** Credentials as containers and instance metadata give them. */
+function metadataBody({ accessKeyId, secretAccessKey, sessionToken }: AccessKey, expiration: Date): string {
+  return JSON.stringify({
+    Code: 'Success',
+    Type: 'AWS-HMAC',
+    LastUpdated: new Date().toISOString(),
+    AccessKeyId: accessKeyId,
+    SecretAccessKey: secretAccessKey,
+    Token: sessionToken,
+    Expiration: expiration.toISOString(),
+  })
+}
+
+test('a container (ECS, EKS Pod Identity)', async t => {
+  const expiration = new Date(Date.now() + 60 * minute)
+  const { url, requests } = await serve(t, () => ({ body: metadataBody(temporary, expiration) }))
+  setUp(t, {
+    environment: {
+      AWS_CONTAINER_CREDENTIALS_FULL_URI: `${url}/role`,
+      AWS_CONTAINER_AUTHORIZATION_TOKEN: 'Bearer hunter2',
+    },
+  })
+  await signsWith(t, temporary)
+  t.equal(requests[0]?.url, '/role')
+  t.equal(requests[0]?.headers.authorization, 'Bearer hunter2')
+  t.equal((await createCredentials(REGION, undefined)()).expiration?.getTime(), expiration.getTime())
+})
+
+test('a container whose agent refuses', async t => {
+  const { url } = await serve(t, () => ({ status: 403, body: '{"message":"no hunter2"}' }))
+  setUp(t, { environment: { AWS_CONTAINER_CREDENTIALS_FULL_URI: url } })
+  const error = await failureOf(createCredentials(REGION, undefined)())
+  t.match(error.code, /^CREDENTIALS_/)
+  t.notMatch(shown(error), /hunter2/)
+})
+
+/** What STS answers to `action`. */
+function stsBody(action: string, { accessKeyId, secretAccessKey, sessionToken }: AccessKey): string {
+  const expiration = new Date(Date.now() + 60 * minute).toISOString()
+  return `<${action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><${action}Result>
+    <AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/db/s</Arn><AssumedRoleId>AROA:s</AssumedRoleId></AssumedRoleUser>
+    <Credentials><AccessKeyId>${accessKeyId}</AccessKeyId><SecretAccessKey>${secretAccessKey}</SecretAccessKey>
+    <SessionToken>${sessionToken}</SessionToken><Expiration>${expiration}</Expiration></Credentials>
+    </${action}Result><ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></${action}Response>`
+}
+
+const ROLE = 'arn:aws:iam::123456789012:role/db'
+
+test('a role of another profile', async t => {
+  const { url, requests } = await serve(t, () => ({
+    headers: { 'content-type': 'text/xml' },
+    body: stsBody('AssumeRole', temporary),
+  }))
+  setUp(t, {
+    config: `[profile dev]\nrole_arn = ${ROLE}\nsource_profile = base\n`,
+    credentials: profileText('base', other),
+    environment: { AWS_ENDPOINT_URL_STS: url },
+  })
+  await signsWith(t, temporary, 'dev')
+  const [request] = requests
+  t.equal(new URLSearchParams(request?.body).get('RoleArn'), ROLE)
+  t.match(request?.headers.authorization, 'AKIAOTHER', 'asked with the other profile’s keys')
+  t.match(request?.headers.authorization, `/${REGION}/sts/`, 'in the region of the database')
+})
+
+test('a role that may not be assumed', async t => {
+  const message = 'User: base is not authorized to perform: sts:AssumeRole'
+  const { url } = await serve(t, () => ({
+    status: 403,
+    headers: { 'content-type': 'text/xml' },
+    body: `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>${message}</Message></Error></ErrorResponse>`,
+  }))
+  setUp(t, {
+    config: `[profile dev]\nrole_arn = ${ROLE}\nsource_profile = base\n`,
+    credentials: profileText('base', other),
+    environment: { AWS_ENDPOINT_URL_STS: url, AWS_PROFILE: 'dev' },
+  })
+  for (const profile of ['dev', undefined]) {
+    const error = await failureOf(createCredentials(REGION, profile)())
+    t.equal(error.code, 'CREDENTIALS_FAILED')
+    t.match(error.message, /profile dev/)
+    t.match(error.message, /sts:AssumeRole/)
+  }
+})
+
+test('web identity (EKS service accounts)', async t => {
+  const { url, requests } = await serve(t, () => ({
+    headers: { 'content-type': 'text/xml' },
+    body: stsBody('AssumeRoleWithWebIdentity', temporary),
+  }))
+  const home = t.testdir({ config: '', credentials: '', 'web-token': 'a.web.token' })
+  setEnvironment(t, home, {
+    AWS_ENDPOINT_URL_STS: url,
+    AWS_WEB_IDENTITY_TOKEN_FILE: join(home, 'web-token'),
+    AWS_ROLE_ARN: ROLE,
+  })
+  await signsWith(t, temporary)
+  const asked = new URLSearchParams(requests[0]?.body)
+  t.equal(asked.get('Action'), 'AssumeRoleWithWebIdentity')
+  t.equal(asked.get('WebIdentityToken'), 'a.web.token')
+  t.equal(asked.get('RoleArn'), ROLE)
+})
+
+test('instance metadata (IMDSv2)', async t => {
+  const expiration = new Date(Date.now() + 60 * minute)
+  const { url, requests } = await serve(t, ({ method, url: path, headers }) => {
+    if (method === 'PUT' && path === '/latest/api/token') return { body: 'imds-token' }
+    if (headers['x-aws-ec2-metadata-token'] !== 'imds-token') return { status: 401, body: '' }
+    if (path === '/latest/meta-data/iam/security-credentials/') return { body: 'db-role' }
+    if (path === '/latest/meta-data/iam/security-credentials/db-role') {
+      return { body: metadataBody(temporary, expiration) }
+    }
+    return { status: 404, body: '' }
+  })
+  setUp(t, { environment: { AWS_EC2_METADATA_DISABLED: 'false', AWS_EC2_METADATA_SERVICE_ENDPOINT: url } })
+  await signsWith(t, temporary)
+  t.same(
+    requests.map(({ method }) => method),
+    ['PUT', 'GET', 'GET'],
+  )
+})
+
+test('instance metadata without a role', async t => {
+  const { url } = await serve(t, ({ method }) =>
+    method === 'PUT' ? { body: 'imds-token' } : { status: 404, body: 'not found' },
+  )
+  setUp(t, { environment: { AWS_EC2_METADATA_DISABLED: 'false', AWS_EC2_METADATA_SERVICE_ENDPOINT: url } })
+  const error = await failureOf(createCredentials(REGION, undefined)())
+  t.equal(error.code, 'CREDENTIALS_MISSING')
+})
+
+test('explainCredentialsError', async t => {
+  const explain = (message: string, profile?: string) => explainCredentialsError(new Error(message), profile)
+  t.equal(explain('Could not load credentials from any providers').code, 'CREDENTIALS_MISSING')
+  t.equal(explain('Token is expired. To refresh this SSO session run `aws sso login`').code, 'CREDENTIALS_SSO_EXPIRED')
+  t.equal(explain('The SSO session associated with this profile is invalid.').hintValues.ssoLogin, 'aws sso login')
+  const error = explain('first line\nsecond line: hunter2', 'dev')
+  t.equal(error.code, 'CREDENTIALS_FAILED')
+  t.match(error.message, /profile dev.*first line/)
+  t.notMatch(error.message, /hunter2/)
+  t.ok(explain('x'.repeat(5_000)).message.length < 300, 'what is too long is cut')
+  t.match(explainCredentialsError('thrown text', undefined).message, /thrown text/)
+})

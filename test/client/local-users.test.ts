@@ -1,0 +1,115 @@
+import { test } from 'tap'
+import { checkPassword, createLocalUsers, isPasswordHash, type LocalUserOptions } from '../../src/client/local-users.ts'
+import { ProxyError } from '../../src/errors.ts'
+import { checkNative, checkSha2, createSalt } from '../../src/protocol/auth.ts'
+import { sha256Crypt, storedHash } from '../../src/protocol/sha256-crypt.ts'
+
+/** What MySQL 9.7 stores for this password. */
+const PASSWORD = 'Geheim-ö1'
+const STORED =
+  '0x2441243030412412494A77415343177A086C70344E77587E6B3E2E677338356C62534F703852496A61456F31753951353162485A6F59756E6E74704844446946774958626338'
+/** SELECT PASSWORD('secret') of MariaDB */
+const NATIVE = '*14E65567ABDB5135D0CFD9A70B3032C179A49EE7'
+
+test('SHA-crypt', async t => {
+  // https://www.akkadia.org/drepper/SHA-crypt.txt
+  const vectors: [password: string, salt: string, rounds: number, digest: string][] = [
+    ['Hello world!', 'saltstring', 5_000, '5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5'],
+    ['Hello world!', 'saltstringsaltst', 10_000, '3xv.VbSHBb41AL9AvLeujZkZRBAwqFMz2.opqey6IcA'],
+  ]
+  for (const [password, salt, rounds, digest] of vectors) {
+    t.equal(sha256Crypt(Buffer.from(password), Buffer.from(salt), rounds), digest)
+  }
+})
+
+test('what MySQL and MariaDB store', async t => {
+  const users = createLocalUsers([
+    { name: 'sha2', passwordHash: STORED },
+    { name: 'native', passwordHash: NATIVE.toLowerCase() },
+    { name: 'own', passwordHash: storedHash(PASSWORD, createSalt()) },
+  ])
+  t.ok(isPasswordHash(STORED) && isPasswordHash(NATIVE))
+  t.notOk(isPasswordHash('secret'))
+  for (const [name, right] of [
+    ['sha2', PASSWORD],
+    ['native', 'secret'],
+    ['own', PASSWORD],
+  ] as const) {
+    const user = users.find(name)
+    for (const wrong of ['', 'Secret', `${right}x`, right.slice(1)]) t.notOk(await checkPassword(user, wrong), wrong)
+    t.ok(await checkPassword(user, right), name)
+    t.ok(user.sha2 && user.native, 'after which a scramble of either kind can be checked')
+  }
+})
+
+test('a password that is too long is wrong at once', async t => {
+  const users = createLocalUsers([{ name: 'a', passwordHash: STORED }])
+  const started = performance.now()
+  for (const length of [257, 60_000, 131_000]) t.notOk(await checkPassword(users.find('a'), 'x'.repeat(length)))
+  t.ok(performance.now() - started < 1_000, 'without seconds of hashing')
+})
+
+test('many hashes at once leave time for others', async t => {
+  const users = createLocalUsers([{ name: 'a', passwordHash: STORED }])
+  let others = 0
+  const timer = setInterval(() => others++, 1)
+  await Promise.all(Array.from({ length: 20 }, (_, index) => checkPassword(users.find('a'), `wrong ${index}`)))
+  clearInterval(timer)
+  t.ok(others >= 10, `${others} turns of others between 20 hashes`)
+})
+
+test('a scramble of another salt, password or length is wrong', async t => {
+  const [user] = [createLocalUsers([{ name: 'a', password: 'secret' }]).find('a')]
+  const salt = createSalt()
+  for (const answer of [Buffer.alloc(0), Buffer.alloc(20), Buffer.alloc(32), Buffer.alloc(19), Buffer.alloc(33)]) {
+    t.notOk(checkNative(answer, salt, user!.native!))
+    t.notOk(checkSha2(answer, salt, user!.sha2!))
+  }
+})
+
+test('a name that nobody has looks like one that somebody has', async t => {
+  const models: LocalUserOptions[] = [
+    { name: 'plain', password: 'secret' },
+    { name: 'native', passwordHash: NATIVE },
+    { name: 'sha2', passwordHash: STORED },
+  ]
+  const shape = ({ native, sha2, stored }: object & Partial<Record<'native' | 'sha2' | 'stored', unknown>>) =>
+    `${native !== undefined} ${sha2 !== undefined} ${stored !== undefined}`
+  for (const model of models) {
+    const users = createLocalUsers([model])
+    const nobody = users.find('nobody')
+    t.equal(shape(nobody), shape(users.find(model.name)), model.name)
+    t.ok(nobody.isDecoy)
+    for (const password of ['', 'secret', PASSWORD]) t.notOk(await checkPassword(nobody, password))
+    t.same(users.find('nobody'), nobody, 'each time the same')
+    t.notOk(users.find('').databaseUser)
+  }
+})
+
+test('mistakes name the user, never the password', async t => {
+  const mistakes: [LocalUserOptions[], RegExp][] = [
+    [[{ name: 'a' }], /'a' has no password/],
+    [[{ name: 'a', password: '' }], /'a' has no password/],
+    [[{ name: '', password: 'top-secret' }], /no name/],
+    [[{ name: 'a', password: 'top-secret', passwordHash: NATIVE }], /a password and a hash/],
+    [[{ name: 'a', passwordHash: 'top-secret' }], /neither/],
+    [[{ name: 'a', passwordHash: '$A$FFF$top-secret' }], /neither/],
+    [
+      [
+        { name: 'a', password: 'top-secret' },
+        { name: 'a', password: 'top-secret' },
+      ],
+      /twice/,
+    ],
+  ]
+  for (const [options, message] of mistakes) {
+    try {
+      createLocalUsers(options)
+      t.fail(`${message}`)
+    } catch (error) {
+      t.ok(error instanceof ProxyError && error.code === 'CONFIG_INVALID')
+      t.match((error as Error).message, message)
+      t.notMatch((error as Error).message, /top-secret/)
+    }
+  }
+})

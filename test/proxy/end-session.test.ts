@@ -1,0 +1,102 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type mysql from 'mysql2/promise'
+import { test } from 'tap'
+import { realServer } from '../support/mariadb.ts'
+import { COM_QUERY, connect, logInRaw, sendCommand, startProxy, until, value } from '../support/raw-client.ts'
+
+/** How a connection ends: the error that its client sees, without it doing anything. */
+function endOf(connection: mysql.Connection): Promise<{ errno?: number; message: string }> {
+  return new Promise(resolve => connection.on('error', resolve))
+}
+
+test('sessions end between transactions', async t => {
+  const server = await realServer(t)
+  await server.query('CREATE OR REPLACE TABLE lab.shutdown (id INT PRIMARY KEY) ENGINE=InnoDB')
+  t.teardown(() => server.query('DROP TABLE lab.shutdown'))
+  const proxy = await startProxy(t, server)
+  const fresh = await connect(proxy)
+  const idle = await connect(proxy)
+  await idle.query('SELECT 1')
+  const large = await connect(proxy)
+  await large.query('SELECT REPEAT("x", 1000000)')
+  const failed = await connect(proxy)
+  await failed.query('SELECT no_such_column').catch(() => undefined)
+  await failed.query('DO 1')
+  const busy = await connect(proxy)
+  const slow = value(busy, 'SELECT SLEEP(0.5)')
+  const writing = await connect(proxy)
+  await writing.beginTransaction()
+  await writing.query('INSERT INTO lab.shutdown VALUES (1)')
+
+  const closed = proxy.close(20_000)
+  const ends = await Promise.all([fresh, idle, large, failed].map(endOf))
+  for (const end of ends) t.match(end.message, /mysql-iam-proxy: the proxy is being stopped\. Connect again/)
+  await t.rejects(connect(proxy), { code: 'ECONNREFUSED' })
+  t.equal(await slow, 0, 'a query comes to its end')
+  await writing.query('INSERT INTO lab.shutdown VALUES (2)')
+  await writing.commit()
+  await closed
+  const [row] = (await server.query('SELECT COUNT(*) AS count FROM lab.shutdown')) as { count: number | bigint }[]
+  t.equal(Number(row!.count), 2, 'and a transaction')
+  const ended = proxy.log.filter(({ message }) => message === 'session ended')
+  t.same(new Set(ended.map(({ fields }) => fields['endedBy'])), new Set(['PROXY_STOPPING']))
+  for (const connection of [fresh, idle, large, failed, busy, writing]) connection.destroy()
+})
+
+test('what is left at the end of the delay is ended all the same', async t => {
+  const server = await realServer(t)
+  await server.query('CREATE OR REPLACE TABLE lab.shutdown_late (id INT PRIMARY KEY) ENGINE=InnoDB')
+  t.teardown(() => server.query('DROP TABLE lab.shutdown_late'))
+  const proxy = await startProxy(t, server)
+  const writing = await connect(proxy)
+  await writing.beginTransaction()
+  await writing.query('INSERT INTO lab.shutdown_late VALUES (1)')
+  const busy = await connect(proxy)
+  const slow = busy.query('SELECT SLEEP(30)').catch((error: unknown) => error)
+  const reading = await connect(proxy)
+  const rows = reading.query('SELECT REPEAT("x", 1000) FROM lab.seq_1_to_1000000').catch((error: unknown) => error)
+  const isRunning = `SELECT ID FROM information_schema.PROCESSLIST WHERE ID = ${busy.threadId} AND INFO LIKE '%SLEEP(30)%'`
+  await until('the query runs', async () => (await server.query(isRunning)).length === 1)
+  const end = endOf(writing)
+  await proxy.close(300)
+  t.match(await slow, { errno: 1053 }, 'in the place of an answer')
+  t.match((await end).message, /the proxy is being stopped/)
+  t.ok((await rows) instanceof Error, 'a result that was cut is an error')
+  await until('the server has rolled back', async () => {
+    const [row] = (await server.query('SELECT COUNT(*) AS count FROM lab.shutdown_late')) as {
+      count: number | bigint
+    }[]
+    return Number(row!.count) === 0
+  })
+  for (const connection of [writing, busy, reading]) connection.destroy()
+})
+
+test('a client that does not read is not waited for', async t => {
+  const server = await realServer(t)
+  const proxy = await startProxy(t, server)
+  const stalled = await logInRaw(proxy)
+  sendCommand(stalled, COM_QUERY, 'SELECT REPEAT(md5(seq), 31250) FROM lab.seq_1_to_1000')
+  await until('its buffers are full', async () => {
+    const before = stalled.socket.bytesRead
+    await sleep(200)
+    return before > 0 && stalled.socket.bytesRead === before
+  })
+  const closed = await Promise.race([proxy.close().then(() => true), sleep(10_000, false, { ref: false })])
+  t.ok(closed, 'it is not waited for')
+  const end = proxy.log.find(({ message }) => message === 'session ended')
+  t.match(end?.fields, { endedBy: 'PROXY_STOPPING' })
+  stalled.socket.destroy()
+})
+
+test('a session with compression', async t => {
+  const server = await realServer(t)
+  const proxy = await startProxy(t, server)
+  const idle = await connect(proxy, { compress: true })
+  await idle.query('DO 1')
+  const end = endOf(idle)
+  const started = Date.now()
+  await proxy.close(10_000)
+  t.ok(Date.now() - started < 5_000, 'is not waited for')
+  t.match((await end).message, /the proxy is being stopped/)
+  idle.destroy()
+})

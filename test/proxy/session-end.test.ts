@@ -1,0 +1,268 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { readdir, readFile, readlink } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { test } from 'tap'
+import { type RealServer, realServer } from '../support/mariadb.ts'
+import {
+  COM_QUERY,
+  connect,
+  connectRaw,
+  logInRaw,
+  queryRaw,
+  type RawClient,
+  readPacket,
+  readRows,
+  sendCommand,
+  startProxy,
+  type TestProxy,
+  until,
+  value,
+} from '../support/raw-client.ts'
+
+const ROW = 1_000_000
+
+test('how sessions end', async t => {
+  const server = await realServer(t)
+
+  await t.test('TCP keepalive probes on both legs', async t => {
+    for (const keepalive of [30_000, 200_000]) {
+      const proxy = await startProxy(t, server, { keepalive })
+      const connection = await connect(proxy)
+      const ours = async () =>
+        (await keepaliveTimers()).filter(
+          ({ localPort, remotePort }) => localPort === proxy.port || remotePort === server.port,
+        )
+      // Until the last packet is acknowledged, another timer runs.
+      await until('both legs have the timer', async () => (await ours()).length === 2)
+      const timers = await ours()
+      for (const { seconds } of timers)
+        t.ok(seconds > keepalive / 2000 && seconds <= keepalive / 1000 + 1, `${seconds} s`)
+      await connection.end()
+      await proxy.close()
+    }
+  })
+
+  await t.test('a client that does not close after its server has keeps nothing open', async t => {
+    const proxy = await startProxy(t, server)
+    const client = await logInRaw(proxy)
+    const end = once(client.socket.resume(), 'end')
+    await server.query(`KILL CONNECTION ${client.greeting.threadId}`)
+    await end
+    await until('the session has ended', () => sessionsEnded(proxy).length === 1, 7_000)
+    t.match(sessionsEnded(proxy), [{ endedBy: 'upstream' }])
+    client.socket.destroy()
+  })
+
+  await t.test('KILL QUERY by the thread id of the greeting', async t => {
+    const proxy = await startProxy(t, server)
+    const [running, killer] = await Promise.all([connect(proxy), connect(proxy)])
+    const started = Date.now()
+    const answer = running.query('SELECT SLEEP(30)').then(
+      () => undefined,
+      error => error,
+    )
+    await until('the query runs', async () => (await threadInfo(server, running.threadId))?.includes('SLEEP') ?? false)
+    await killer.query(`KILL QUERY ${running.threadId}`)
+    t.match(await answer, { errno: 1317, sqlState: '70100' })
+    t.ok(Date.now() - started < 10_000)
+    t.equal(await value(running, 'SELECT 1'), 1, 'the session goes on')
+    await Promise.all([running.end(), killer.end()])
+  })
+
+  for (const how of ['a FIN', 'an RST'] as const) {
+    await t.test(`a client that leaves with ${how} in the middle of a result takes its thread with it`, async t => {
+      const proxy = await startProxy(t, server)
+      const client = await logInRaw(proxy)
+      const threadId = client.greeting.threadId
+      const rows = queryRaw(client, bigQuery(200))
+      await rows.next()
+      t.match(await threadInfo(server, threadId), /md5/)
+      if (how === 'an RST') client.socket.resetAndDestroy()
+      else client.socket.destroy()
+      await until('the thread is gone', async () => (await threadInfo(server, threadId)) === undefined)
+      await expectNothingLeft(proxy)
+      t.match(sessionsEnded(proxy), [{ threadId, endedBy: 'client' }])
+    })
+  }
+
+  await t.test('a client that leaves between queries takes its thread with it', async t => {
+    const proxy = await startProxy(t, server)
+    const connection = await connect(proxy)
+    connection.destroy()
+    await until('the thread is gone', async () => (await threadInfo(server, connection.threadId)) === undefined)
+    await expectNothingLeft(proxy)
+    t.match(sessionsEnded(proxy), [{ threadId: connection.threadId, endedBy: 'client', broken: undefined }])
+  })
+
+  await t.test('KILL CONNECTION: the client learns at once', async t => {
+    const proxy = await startProxy(t, server)
+    const client = await logInRaw(proxy)
+    const end = once(client.socket, 'end').then(() => Date.now())
+    client.socket.resume()
+    const started = Date.now()
+    await server.query(`KILL CONNECTION ${client.greeting.threadId}`)
+    t.ok((await end) - started < 1_000)
+    client.socket.end()
+    await expectNothingLeft(proxy)
+    t.match(sessionsEnded(proxy), [{ endedBy: 'upstream' }])
+  })
+
+  await t.test('KILL CONNECTION in the middle of a query', async t => {
+    const proxy = await startProxy(t, server)
+    const connection = await connect(proxy)
+    const answer = connection.query('SELECT SLEEP(30)').then(
+      () => undefined,
+      error => error,
+    )
+    const running = async () => (await threadInfo(server, connection.threadId))?.includes('SLEEP') ?? false
+    await until('the query runs', running)
+    const started = Date.now()
+    await server.query(`KILL CONNECTION ${connection.threadId}`)
+    t.type(await answer, Error)
+    t.ok(Date.now() - started < 1_000)
+    await expectNothingLeft(proxy)
+  })
+
+  await t.test('half-close: a client that sends its query and an end gets the whole result', async t => {
+    const proxy = await startProxy(t, server)
+    const client = await logInRaw(proxy)
+    sendCommand(client, COM_QUERY, bigQuery(30))
+    client.socket.end()
+    await sleep(50)
+    t.equal(await expectBigResult(client), 30)
+    await t.rejects(readPacket(client.socket), /ended 4 bytes short/, 'then an end, and no reset')
+    t.ok(client.socket.readableEnded)
+    await expectNothingLeft(proxy)
+    t.match(sessionsEnded(proxy), [{ endedBy: 'client', broken: undefined }])
+  })
+
+  await t.test('COM_QUIT: the client gets an end, not a reset', async t => {
+    const proxy = await startProxy(t, server)
+    const client = await logInRaw(proxy)
+    let failure: Error | undefined
+    client.socket.on('error', error => {
+      failure = error
+    })
+    sendCommand(client, 0x01)
+    await t.rejects(readPacket(client.socket), /ended/)
+    t.ok(client.socket.readableEnded)
+    t.equal(failure, undefined)
+    client.socket.end()
+    await expectNothingLeft(proxy)
+  })
+
+  await t.test('back-pressure: a result that nobody reads stays in the server', async t => {
+    const proxy = await startProxy(t, server)
+    const client = await logInRaw(proxy)
+    const before = process.memoryUsage().rss
+    sendCommand(client, COM_QUERY, bigQuery(200))
+    let most = 0
+    for (const stopAt = Date.now() + 2_500; Date.now() < stopAt; await sleep(25)) {
+      most = Math.max(most, process.memoryUsage().rss - before)
+    }
+    t.ok(most < 64 << 20, `${Math.round(most / 2 ** 20)} MiB more than before`)
+    t.ok(client.socket.bytesRead < 10 * ROW, `the client has taken ${client.socket.bytesRead} bytes`)
+    t.match(await threadInfo(server, client.greeting.threadId), /md5/, 'the server has not finished')
+    t.equal(await expectBigResult(client), 200, 'and then all of it arrives')
+    client.socket.end()
+    await expectNothingLeft(proxy)
+  })
+
+  await t.test('back-pressure: a statement that the server does not read yet stays in the client', async t => {
+    const proxy = await startProxy(t, server)
+    const client = await logInRaw(proxy)
+    // The server reads nothing while it sleeps.
+    sendCommand(client, COM_QUERY, 'SELECT SLEEP(2)')
+    const text = Buffer.alloc(15_000_000, 'x').toString()
+    for (let i = 0; i < 8; i++) sendCommand(client, COM_QUERY, `SELECT LENGTH('${text}')`)
+    await sleep(1_500)
+    const unsent = client.socket.writableLength
+    t.ok(unsent > 80_000_000, `${unsent} of 120,000,000 bytes still in the client`)
+    for (let i = 0; i < 9; i++) {
+      for await (const row of readRows(client)) t.equal(row.toString(), i === 0 ? '0' : String(text.length))
+    }
+    client.socket.end()
+    await expectNothingLeft(proxy)
+  })
+
+  await t.test('close() ends sessions, idle and busy, and leaves nothing', async t => {
+    const sockets = openSockets()
+    const proxy = await startProxy(t, server)
+    const idle = await Promise.all([connect(proxy), connect(proxy), connect(proxy)])
+    const busy = await logInRaw(proxy)
+    sendCommand(busy, COM_QUERY, 'SELECT SLEEP(30)')
+    const stalled = await logInRaw(proxy)
+    sendCommand(stalled, COM_QUERY, bigQuery(200))
+    const unfinished = await connectRaw(proxy) // in the middle of its login
+    const ids = [...idle, busy.greeting, stalled.greeting].map(({ threadId }) => threadId)
+    const ends = idle.map(connection => new Promise(resolve => connection.on('error', resolve)))
+    const started = Date.now()
+    await proxy.close()
+    t.ok(Date.now() - started < 3_000, `closed in ${Date.now() - started} ms`)
+    await Promise.all(ends)
+    const left = async () =>
+      (await Promise.all(ids.map(id => threadInfo(server, id)))).filter(info => info !== undefined)
+    await until('idle and stalled threads are gone', async () => {
+      // The thread of a sleeping query may notice later.
+      return (await left()).every(info => info.includes('SLEEP'))
+    })
+    await server.query(`KILL CONNECTION ${busy.greeting.threadId}`).catch(() => {})
+    for (const { socket } of [busy, stalled, unfinished]) socket.destroy()
+    await t.rejects(connect(proxy), { code: 'ECONNREFUSED' })
+    await until('no socket is left', () => openSockets() <= sockets)
+  })
+})
+
+/** Rows of a million bytes, each another one. */
+function bigQuery(rows: number): string {
+  return `SELECT REPEAT(md5(seq), ${ROW / 32}) FROM lab.seq_1_to_${rows}`
+}
+
+/** Reads the answer to bigQuery, and throws if a row is not what it should be. */
+async function expectBigResult(client: RawClient): Promise<number> {
+  let rows = 0
+  for await (const row of readRows(client)) {
+    rows++
+    const md5 = createHash('md5').update(String(rows)).digest('hex')
+    if (!row.equals(Buffer.alloc(ROW, md5))) throw new Error(`row ${rows} of ${row.length} bytes is not as sent`)
+  }
+  return rows
+}
+
+/** Linux's table of connections: those of this process whose next timer is the one for keepalive, and when it goes off. */
+async function keepaliveTimers(): Promise<{ localPort: number; remotePort: number; seconds: number }[]> {
+  const links = (await readdir('/proc/self/fd')).map(fd => readlink(`/proc/self/fd/${fd}`).catch(() => ''))
+  const ours = new Set((await Promise.all(links)).map(link => /^socket:\[(\d+)\]$/.exec(link)?.[1]))
+  const [, ...lines] = (await readFile('/proc/net/tcp', 'utf8')).trim().split('\n')
+  const connections = lines.map(line => {
+    const [, local = '', remote = '', state, , timer = '', , , , inode] = line.trim().split(/\s+/)
+    const [kind, ticks = '0'] = timer.split(':')
+    const port = (address: string) => Number.parseInt(address.split(':')[1] ?? '', 16)
+    const seconds = Number.parseInt(ticks, 16) / 100
+    return { localPort: port(local), remotePort: port(remote), state, kind, inode, seconds }
+  })
+  return connections.filter(({ state, kind, inode }) => state === '01' && kind === '02' && ours.has(inode))
+}
+
+/** What a thread of the server does ('' for nothing); undefined if there is no such thread. */
+async function threadInfo(server: RealServer, threadId: number): Promise<string | undefined> {
+  const sql = `SELECT COALESCE(INFO, '') AS info FROM information_schema.PROCESSLIST WHERE ID = ${threadId}`
+  const [row] = (await server.query(sql)) as { info: string }[]
+  return row?.info
+}
+
+function sessionsEnded({ log }: TestProxy): Record<string, unknown>[] {
+  return log.filter(({ message }) => message === 'session ended').map(({ fields }) => fields)
+}
+
+/** This process's, which are also the proxy's on both sides. */
+function openSockets(): number {
+  return process.getActiveResourcesInfo().filter(name => name === 'TCPSocketWrap').length
+}
+
+async function expectNothingLeft({ log }: TestProxy): Promise<void> {
+  const count = (message: string) => log.filter(line => line.message === message).length
+  await until('every session has ended', () => count('session ended') === count('session started'))
+  await until('no socket is open', () => openSockets() === 0)
+}

