@@ -22,19 +22,19 @@ export class ProxyError extends Error {
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, { cause: details.cause })
     this.code = code
-    this.hintValues = details.values ?? {}
+    this.hintValues = details.hintValues ?? {}
     this.serverError = details.serverError
-    this.delay = details.after
-    this.fromOpenCircuit = details.paused ?? false
+    this.delay = details.delay
+    this.fromOpenCircuit = details.fromOpenCircuit ?? false
   }
 }
 
 export interface ErrorDetails {
   cause?: unknown
-  values?: Record<string, string>
+  hintValues?: Record<string, string>
   serverError?: ERR_Packet
-  after?: Promise<void>
-  paused?: boolean
+  delay?: Promise<void>
+  fromOpenCircuit?: boolean
 }
 
 /** Any thrown value as a ProxyError; what is not one already is a bug, and is called INTERNAL. */

@@ -114,7 +114,7 @@ export function explainCredentialsError(error: unknown, profile: string | undefi
   if (SSO_IS_OVER.test(message)) {
     const values = { ssoLogin: profile ? `aws sso login --profile ${profile}` : 'aws sso login' }
     const what = `the AWS SSO session${ofProfile} has expired`
-    return new ProxyError('CREDENTIALS_SSO_EXPIRED', what, { cause: error, values })
+    return new ProxyError('CREDENTIALS_SSO_EXPIRED', what, { cause: error, hintValues: values })
   }
   if (/from any providers/.test(message)) {
     return new ProxyError('CREDENTIALS_MISSING', `no AWS credentials found${ofProfile}`, { cause: error })

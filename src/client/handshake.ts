@@ -125,7 +125,7 @@ export async function authenticateClient(
     throw error
   }
   const message = `access denied for local user '${user.name}' (using password: ${using})`
-  throw new ProxyError('CLIENT_ACCESS_DENIED', message, { after: loginThrottle.fail(address, user.name) })
+  throw new ProxyError('CLIENT_ACCESS_DENIED', message, { delay: loginThrottle.fail(address, user.name) })
 }
 
 async function takeAnyPassword(client: Client, login: LocalLogin): Promise<void> {

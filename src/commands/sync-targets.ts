@@ -54,7 +54,7 @@ export async function syncTargets(
   else if (job.dryRun) print(toDiff(job, result))
   else if (result.outcome !== 'refused') logResult(job, result, log)
   if (result.outcome === 'refused') {
-    throw new ProxyError('SYNC_REFUSED', `refused to act: ${result.reason}`, { values: { rds: job.rds.host } })
+    throw new ProxyError('SYNC_REFUSED', `refused to act: ${result.reason}`, { hintValues: { rds: job.rds.host } })
   }
   return result.outcome === 'changed' ? CHANGED : 0
 }

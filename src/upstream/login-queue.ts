@@ -169,7 +169,7 @@ function standIn(line: Set<() => void>, left: AbortSignal): Promise<void> {
 function again({ code, message, hintValues: values, serverError }: ProxyError, left: number): ProxyError {
   const note = ` (as every login of late; the next is tried in ${Math.ceil(left / 1_000)} s)`
   const details = serverError && { serverError: { ...serverError, message: serverError.message + note } }
-  return new ProxyError(code, message + note, { values: { ...values }, paused: true, ...details })
+  return new ProxyError(code, message + note, { hintValues: { ...values }, fromOpenCircuit: true, ...details })
 }
 
 function concernsUser({ code }: ProxyError): boolean {

@@ -55,7 +55,7 @@ export function writeCommand(wire: Wire, command: number): void {
 export function assertOK(wire: Wire, payload: Buffer, user: string): void {
   if (payload[0] === OK) return
   const serverError = parsed(wire, 'the result of the login', () => parseERR_Packet(payload))
-  throw new ProxyError('UPSTREAM_REFUSED_LOGIN', serverError.message, { serverError, values: { user } })
+  throw new ProxyError('UPSTREAM_REFUSED_LOGIN', serverError.message, { serverError, hintValues: { user } })
 }
 
 /**
@@ -210,7 +210,7 @@ export async function refuseToSwitch(wire: Wire, user: string, asked: string): P
 /** The server wants another login than the one that we have. @param asked what for */
 export function unexpectedPlugin(user: string, asked: string): ProxyError {
   const message = `access denied for user '${user}': the server asks for ${asked}, not for an IAM token`
-  return new ProxyError('AUTH_PLUGIN_UNEXPECTED', message, { values: { user } })
+  return new ProxyError('AUTH_PLUGIN_UNEXPECTED', message, { hintValues: { user } })
 }
 
 /** The one place that a token leaves from. */

@@ -89,7 +89,7 @@ test('throttled calls and broken servers are tried again', async t => {
 test('what AWS refuses, and what to do about it', async t => {
   const { elb, group } = await open(t)
   fail(elb, 'denied')
-  t.match(await failure(group.targets()), { code: 'SYNC_DENIED', values: { action: 'DescribeTargetHealth' } })
+  t.match(await failure(group.targets()), { code: 'SYNC_DENIED', hintValues: { action: 'DescribeTargetHealth' } })
   fail(elb, 'denied')
   t.match(await failure(group.register(['10.0.0.1'], 3306)), { code: 'SYNC_DENIED', message: /^RegisterTargets: / })
   fail(elb, 'expired')
