@@ -133,7 +133,7 @@ const BAD_CREDENTIALS =
 function explainAwsError(error: unknown, action: string, arn: string): ProxyError {
   if (error instanceof ProxyError) return error
   const { name, message, $metadata } = error as Error & { $metadata?: { httpStatusCode?: number; attempts?: number } }
-  const details = { cause: error, values: { action, arn } }
+  const details = { cause: error, hintValues: { action, arn } }
   const what = `${action}: ${name}: ${message.split('\n', 1)[0]!.slice(0, 300)}`
   if (BAD_CREDENTIALS.test(name)) return new ProxyError('CREDENTIALS_REJECTED', what, details)
   if (name.startsWith('AccessDenied') || $metadata?.httpStatusCode === 403)
