@@ -1,4 +1,4 @@
-/** Asks whoever answers at an address whether it is the database: MySQL's greeting, then TLS as the RDS endpoint. */
+/** Checks that the server at an address is the database: reads its greeting, then starts TLS as with the RDS endpoint. */
 import type { HostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { CLIENT_SSL, has } from '../protocol/capabilities.ts'
@@ -7,35 +7,26 @@ import { dial } from '../upstream/dial.ts'
 import { startTls } from '../upstream/tls.ts'
 import type { Trust } from '../upstream/trust.ts'
 
-/** Milliseconds. */
 const CONNECT_TIMEOUT_MS = 5_000
 const TLS_TIMEOUT_MS = 8_000
+const KEEPALIVE_MS = 60_000
 
 /**
- * Resolves where `address` presents a certificate of `rds`. It sends no token and no password, and leaves by a login that
- * the server refuses, whoever it is: that does not count towards max_connect_errors.
+ * Resolves if the server at `address` presents the certificate of `rds`. It sends no token and no password. It ends the
+ * connection with a login that the server refuses, because that does not count towards max_connect_errors.
  * @throws ProxyError DIAL_…, UPSTREAM_…, TLS_…
  */
 export async function verifyAddress(address: string, rds: HostPort, trust: Trust, signal: AbortSignal): Promise<void> {
-  const endpoint = {
-    name: rds.host,
-    rds: { ...rds, region: '' },
-    dial: { host: address, port: rds.port },
-    user: undefined,
-    tokenInHandshake: 'never',
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    loginTimeout: TLS_TIMEOUT_MS,
-    keepalive: 60_000,
-    requireWriter: false,
-  } as const
-  const upstream = await dial(endpoint, signal)
+  const target = { host: address, port: rds.port }
+  const timing = { connectTimeout: CONNECT_TIMEOUT_MS, loginTimeout: TLS_TIMEOUT_MS, keepalive: KEEPALIVE_MS }
+  const upstream = await dial({ dial: target, ...timing }, signal)
   const { wire, greeting } = upstream
   try {
     if (!has(greeting.capabilities, CLIENT_SSL)) {
       throw new ProxyError('TLS_NOT_OFFERED', `the server at ${address}:${rds.port} does not offer TLS`)
     }
     requestTls(upstream)
-    await startTls(wire, endpoint, trust)
+    await startTls(wire, { rds, dial: target }, trust)
   } finally {
     await abandonLogin(upstream)
     wire.socket.destroy()

@@ -15,19 +15,22 @@ export interface Upstream {
   sslRequest?: SSLRequest
 }
 
+/** The part of an Endpoint that dialling needs. */
+export type DialOptions = Pick<Endpoint, 'dial' | 'connectTimeout' | 'loginTimeout' | 'keepalive'>
+
 /**
  * Connects to the address that is dialled and reads the server's greeting.
  * @param stop destroys the connection, now or later
  * @throws ProxyError DIAL_…, UPSTREAM_…
  */
-export async function dial(endpoint: Endpoint, stop: AbortSignal): Promise<Upstream> {
-  const socket = await connectTcp(endpoint, stop)
-  const wire = createWire(socket, 'upstream', endpoint.loginTimeout)
+export async function dial(options: DialOptions, stop: AbortSignal): Promise<Upstream> {
+  const socket = await connectTcp(options, stop)
+  const wire = createWire(socket, 'upstream', options.loginTimeout)
   const onStop = () => wire.socket.destroy()
   stop.addEventListener('abort', onStop)
   socket.on('close', () => stop.removeEventListener('abort', onStop))
   try {
-    const payload = await readPacket(wire, `the greeting of ${formatHostPort(endpoint.dial)}`)
+    const payload = await readPacket(wire, `the greeting of ${formatHostPort(options.dial)}`)
     return { wire, greeting: parseGreeting(wire, payload) }
   } catch (error) {
     socket.destroy()
@@ -35,44 +38,44 @@ export async function dial(endpoint: Endpoint, stop: AbortSignal): Promise<Upstr
   }
 }
 
-async function connectTcp(endpoint: Endpoint, stop: AbortSignal): Promise<Socket> {
-  const { host, port } = endpoint.dial
+async function connectTcp(options: DialOptions, stop: AbortSignal): Promise<Socket> {
+  const { host, port } = options.dial
   const socket = connect({
     host,
     port,
     allowHalfOpen: true,
     noDelay: true,
     keepAlive: true,
-    keepAliveInitialDelay: endpoint.keepalive,
+    keepAliveInitialDelay: options.keepalive,
     // An NLB has an address in each zone: time for the slow, and some left for the next.
-    autoSelectFamilyAttemptTimeout: Math.max(250, Math.floor(endpoint.connectTimeout / 3)),
+    autoSelectFamilyAttemptTimeout: Math.max(250, Math.floor(options.connectTimeout / 3)),
   })
   const timer = setTimeout(
     () => socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })),
-    endpoint.connectTimeout,
+    options.connectTimeout,
   )
   try {
     await once(socket, 'connect', { signal: stop })
     return socket
   } catch (error) {
     socket.destroy()
-    throw dialError(endpoint, error)
+    throw dialError(options, error)
   } finally {
     clearTimeout(timer)
   }
 }
 
-function dialError(endpoint: Endpoint, cause: unknown): ProxyError {
-  const dial = formatHostPort(endpoint.dial)
+function dialError(options: DialOptions, cause: unknown): ProxyError {
+  const dial = formatHostPort(options.dial)
   const code = systemCode(cause) || 'unknown error'
   const spoken: Record<string, [ErrorCode, string]> = {
     ECONNREFUSED: ['DIAL_REFUSED', `connection to ${dial} refused`],
-    ETIMEDOUT: ['DIAL_TIMEOUT', `no answer from ${dial} within ${endpoint.connectTimeout} ms`],
-    ENOTFOUND: ['DIAL_DNS', `the name ${endpoint.dial.host} is unknown to DNS`],
+    ETIMEDOUT: ['DIAL_TIMEOUT', `no answer from ${dial} within ${options.connectTimeout} ms`],
+    ENOTFOUND: ['DIAL_DNS', `the name ${options.dial.host} is unknown to DNS`],
     ECONNRESET: ['UPSTREAM_CLOSED', `connection to ${dial} reset at once`],
     EMFILE: ['FILE_LIMIT_REACHED', 'this process has no file descriptor left'],
     ENFILE: ['FILE_LIMIT_REACHED', 'this machine has no file descriptor left'],
-    EAI_AGAIN: ['DIAL_DNS', `no answer from DNS for the name ${endpoint.dial.host}`],
+    EAI_AGAIN: ['DIAL_DNS', `no answer from DNS for the name ${options.dial.host}`],
   }
   const [errorCode, message] = spoken[code] ?? ['DIAL_FAILED', `connection to ${dial} failed: ${code}`]
   return new ProxyError(errorCode, message, { cause })

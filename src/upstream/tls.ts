@@ -2,23 +2,30 @@
 import { once } from 'node:events'
 import { isIP } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
-import { type Endpoint, formatHostPort } from '../endpoint.ts'
+import { formatHostPort, type HostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { closed, switchSocket, timedOut, type Wire } from '../net/wire.ts'
 import type { Trust } from './trust.ts'
 
+/** The names that TLS and its error messages need. */
+export interface TlsNames {
+  /** whose certificate the server must present */
+  rds: Pick<HostPort, 'host'>
+  dial: HostPort
+}
+
 /**
  * Starts TLS on the upstream leg, verified as the RDS endpoint; after it, `wire` goes on inside.
  * @throws ProxyError TLS_…, UPSTREAM_CLOSED, UPSTREAM_TIMEOUT
  */
-export async function startTls(wire: Wire, endpoint: Endpoint, trust: Trust): Promise<void> {
+export async function startTls(wire: Wire, names: TlsNames, trust: Trust): Promise<void> {
   // Bytes that came in clear behind the greeting would be taken for the server's own after TLS.
   if (wire.socket.readableLength > 0) {
     throw new ProxyError('TLS_PLAINTEXT_INJECTED', 'the server sent plaintext between its greeting and TLS')
   }
   if (wire.socket.readableEnded || wire.socket.destroyed) throw closed(wire, 'TLS')
-  const { host } = endpoint.rds
+  const { host } = names.rds
   const session = trust.session()
   const tls = connectTls({
     socket: wire.socket,
@@ -40,7 +47,7 @@ export async function startTls(wire: Wire, endpoint: Endpoint, trust: Trust): Pr
     if (!tls.authorized) throw refusedCertificate(tls)
     trust.remember(tls)
   } catch (error) {
-    throw tlsError(wire, endpoint, giveUp.signal.reason ?? error)
+    throw tlsError(wire, names, giveUp.signal.reason ?? error)
   } finally {
     clearTimeout(timer)
     tls.off('close', onClose)
@@ -64,12 +71,12 @@ const TLS_CODES: Record<string, ErrorCode> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'TLS_UNKNOWN_CA',
 }
 
-function tlsError(wire: Wire, endpoint: Endpoint, cause: unknown): ProxyError {
+function tlsError(wire: Wire, names: TlsNames, cause: unknown): ProxyError {
   if (cause instanceof ProxyError) return cause
   const code = systemCode(cause)
   if (code === 'ECONNRESET' || code === 'EPIPE') return closed(wire, 'TLS')
-  const { host } = endpoint.rds
-  const dial = formatHostPort(endpoint.dial)
+  const { host } = names.rds
+  const dial = formatHostPort(names.dial)
   const errorCode = TLS_CODES[code] ?? 'TLS_FAILED'
   const messages: Partial<Record<ErrorCode, string>> = {
     TLS_WRONG_NAME: `the certificate of the server behind ${dial} does not name ${host}${namesOf(cause)}`,
