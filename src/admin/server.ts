@@ -12,6 +12,7 @@ import { ProxyError, systemCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
 import type { EndpointState, Session } from '../state.ts'
+import { limitConnections } from './connection-limit.ts'
 import { hasToken, isForLoopback, isFromOtherPage } from './guard.ts'
 import { createCredentialsRetry, type Life, whyNotReady } from './health.ts'
 import { createHistory, SLOT } from './history.ts'
@@ -59,6 +60,20 @@ interface Route {
 
 /** Bytes of a request's body, which nothing here reads. */
 const MAX_BODY_BYTES = 4_096
+
+const MAX_CONNECTIONS = 100
+
+/** Closes connections that transfer nothing for so long, such as those of clients that do not read. */
+const IDLE_TIMEOUT_MS = 30_000
+
+/** Bounds on the time and size of a request; a client that exceeds the times gets 408. */
+const SERVER_OPTIONS = {
+  maxHeaderSize: 16_384,
+  headersTimeout: 5_000,
+  requestTimeout: 5_000,
+  keepAliveTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+}
 
 /** Starts to listen. @throws ProxyError CONFIG_INVALID for an address beyond loopback without a token, LISTEN_FAILED */
 export async function startAdmin(options: AdminOptions, log: Logger): Promise<Admin> {
@@ -165,7 +180,7 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     return refusal(request, route) ?? (await route.answer())
   }
 
-  const server = createServer({ maxHeaderSize: 16_384, connectionsCheckingInterval: 1_000 }, (request, response) => {
+  const server = createServer(SERVER_OPTIONS, (request, response) => {
     reply(request)
       .catch((error: unknown) => {
         if (request.errored) return undefined // gone while it sent its body
@@ -174,8 +189,8 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
       })
       .then(answer => answer && send(response, answer))
   })
-  Object.assign(server, { headersTimeout: 5_000, requestTimeout: 10_000, maxConnections: 100 })
-  server.setTimeout(30_000) // who does not read
+  server.setTimeout(IDLE_TIMEOUT_MS)
+  limitConnections(server, MAX_CONNECTIONS)
   const address = (await listenOn(server, listen)) as HostPort
   const retryCredentials = createCredentialsRetry(startedAt)
   const timer = setInterval(() => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { type IncomingHttpHeaders, request } from 'node:http'
-import { connect } from 'node:net'
+import { Agent, type IncomingHttpHeaders, request } from 'node:http'
+import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
@@ -181,6 +181,68 @@ test('a body is not read, and not long', async t => {
   const [chunk] = await once(socket, 'data')
   t.match(String(chunk), /^HTTP\/1\.1 400 /)
   socket.destroy()
+})
+
+// ---- connections that stay open ----
+
+/** Connections that have each sent `text`, and the promise of the end of each. */
+async function hold(t: Test, port: number, count: number, text: string) {
+  const held: { socket: Socket; closed: Promise<unknown> }[] = []
+  for (let i = 0; i < count; i++) {
+    const socket = connect(port, '127.0.0.1').on('error', () => {})
+    t.teardown(() => socket.destroy())
+    const closed = new Promise(resolve => socket.resume().once('close', resolve))
+    held.push({ socket, closed })
+    await once(socket, 'connect')
+    if (text !== '') await new Promise(resolve => socket.write(text, resolve))
+  }
+  return held
+}
+
+const HALF_SENT = {
+  nothing: '',
+  'half a header': 'GET /liveness HTTP/1.1\r\nHost: localhost\r\nX: ',
+  'half a body': 'POST /liveness HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx',
+}
+
+for (const [what, text] of Object.entries(HALF_SENT)) {
+  test(`probes get answers beside 300 connections that sent ${what}`, async t => {
+    const { ask, port } = await start(t)
+    const held = await hold(t, port, 300, text)
+    for (let i = 0; i < 5; i++) t.equal((await ask('GET', '/liveness')).status, 200)
+    await Promise.all(held.slice(0, 200).map(({ closed }) => closed))
+    t.notOk(held.at(-1)?.socket.destroyed, 'the oldest are closed, not the newest')
+  })
+}
+
+test('a connection in use stays open beside many half-sent requests', async t => {
+  const { port } = await start(t)
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => agent.destroy())
+  const sockets = new Set<Socket>()
+  for (let i = 0; i < 5; i++) {
+    const sent = request({ host: '127.0.0.1', port, path: '/liveness', agent }).end()
+    const [response] = await once(sent, 'response')
+    t.equal(response.statusCode, 200)
+    sockets.add(response.socket)
+    await once(response.resume(), 'close')
+    await hold(t, port, 60, HALF_SENT['half a header'])
+  }
+  t.equal(sockets.size, 1)
+})
+
+test('half-sent requests get 408 after a time', async t => {
+  const { port } = await start(t)
+  const sockets = Object.values(HALF_SENT).map(text => {
+    const socket = connect(port, '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    socket.write(text)
+    return socket
+  })
+  for (const socket of sockets) {
+    const [answer] = await once(socket, 'data')
+    t.match(String(answer), /^HTTP\/1\.1 408 /)
+  }
 })
 
 test('headers of every answer', async t => {
