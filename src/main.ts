@@ -8,6 +8,9 @@ import { packageVersion } from './version.ts'
 
 /** Runs the command that `args` names; resolves with the exit code of the process. */
 export async function main(args: readonly string[]): Promise<number> {
+  const environment = { ...process.env } // for the command of exec, without what follows
+  // On Node.js 20 the AWS SDK prints 16 lines to stderr, between our own. As a library we leave this to the program.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
   const stop = new AbortController()
   let signal: NodeJS.Signals | undefined
   let endsAtSecondSignal = true
@@ -45,7 +48,7 @@ export async function main(args: readonly string[]): Promise<number> {
       async flags => {
         endsAtSecondSignal = false // the command decides
         const { exec } = await import('./commands/exec.ts')
-        exitCode = await exec(flags, given(flags), (flags['--'] ?? []) as string[], stop.signal)
+        exitCode = await exec(flags, given(flags), (flags['--'] ?? []) as string[], environment, stop.signal)
       },
     )
     .command('wait', 'Wait until a proxy is ready', takes('wait'), async flags => {

@@ -34,7 +34,6 @@ function start(t: Test, args: string[], environment: Record<string, string> = {}
       AWS_CONFIG_FILE: `${home}/config`,
       AWS_SHARED_CREDENTIALS_FILE: `${home}/credentials`,
       AWS_EC2_METADATA_DISABLED: 'true',
-      NODE_NO_WARNINGS: '1',
       ...environment,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -226,6 +225,20 @@ test('a start loads what it needs', async t => {
   const config = join(t.testdir({ 'config.yaml': 'connect-timeout: 1s\n' }), 'config.yaml')
   const more = await loads(['--config', config, '--log-format', 'pretty'])
   t.same(more, ['node_modules/pino-pretty', 'node_modules/yaml'])
+})
+
+test('the AWS SDK says nothing about the version of Node.js', async t => {
+  const variable = 'AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'
+  const proxy = await startProxy(t)
+  while (!proxy.lines.some(line => line.includes('CREDENTIALS_MISSING'))) await pause(10)
+  proxy.child.kill('SIGTERM')
+  await proxy.closed
+  t.equal(proxy.stderr(), '', 'which it did on Node.js 20')
+  for (const line of proxy.lines) t.notMatch(line, /NodeVersionSupport/)
+
+  const print = ['exec', '--rds-endpoint', ENDPOINT, '--', process.execPath, '-p', `process.env.${variable}`]
+  t.equal((await run(t, print)).stdout, 'undefined\n', 'the command of exec has the environment of the user')
+  t.equal((await run(t, print, { [variable]: 'false' })).stdout, 'false\n')
 })
 
 test('--admin-listen', async t => {

@@ -12,8 +12,6 @@ const WIDTH = 80
 
 /** Resolves with the exit code: 0 only when a login through the whole path and a query succeeded. */
 export async function runCheck(flags: Readonly<Record<string, unknown>>, stop: AbortSignal): Promise<number> {
-  // The SDK's word on old releases of Node.js would stand in the middle of the report.
-  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
   const { stdout } = process
   const write = (text: string) => void stdout.write(text)
   const reporter = wantsJson(flags)

@@ -24,7 +24,7 @@ export async function configure(
 }
 
 /**
- * Runs `command` with MYSQL_HOST, MYSQL_PORT and MYSQL_SOCKET in its environment, and with MYSQL_TCP_PORT and MYSQL_UNIX_PORT,
+ * Runs `command` in `environment` with MYSQL_HOST, MYSQL_PORT and MYSQL_SOCKET in its environment, and with MYSQL_TCP_PORT and MYSQL_UNIX_PORT,
  * which libmysqlclient reads by itself. Listens on a free port where none is named.
  * @returns the exit code of the command; 128 + the signal's number where one ended it; undefined where it was not started,
  *   because a signal came first
@@ -34,11 +34,12 @@ export async function exec(
   flags: Readonly<Record<string, unknown>>,
   endpoints: readonly string[],
   command: readonly string[],
+  environment: NodeJS.ProcessEnv,
   stop: AbortSignal,
 ): Promise<number | undefined> {
   const [program, ...args] = command
   if (!program) throw new ProxyError('CONFIG_INVALID', 'exec: needs a command behind --')
-  const { settings, endpoint } = await configure(flags, endpoints, process.env)
+  const { settings, endpoint } = await configure(flags, endpoints, environment)
   // What the command says is not to be mixed with what we say.
   const log = await createLogger(settings['log-level'], settings['log-format'], 2)
   const options = await toProxyOptions(endpoint, log)
@@ -54,7 +55,7 @@ export async function exec(
     const address = { MYSQL_HOST: host, MYSQL_PORT: String(port), MYSQL_SOCKET: path }
     const child = spawn(program, args, {
       stdio: 'inherit',
-      env: { ...process.env, ...address, MYSQL_TCP_PORT: String(port), MYSQL_UNIX_PORT: path },
+      env: { ...environment, ...address, MYSQL_TCP_PORT: String(port), MYSQL_UNIX_PORT: path },
     })
     // Ctrl-C reaches the command by itself; it decides when it is over.
     const onTerm = () => child.kill('SIGTERM')
