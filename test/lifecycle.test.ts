@@ -48,7 +48,7 @@ function start(t: Test, args: string[], environment: Record<string, string> = {}
 
 function spawnOptions(environment: Record<string, string>, options: SpawnOptions = {}): SpawnOptions {
   const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|MYSQL_IAM_PROXY_|TAP)/.test(name))
-  const env = { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true', NODE_NO_WARNINGS: '1' }
+  const env = { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true' }
   return { stdio: ['ignore', 'pipe', 'pipe'], env: { ...env, ...environment }, ...options }
 }
 

@@ -55,6 +55,7 @@ test('no token, password or key in any output, error or metric', async t => {
   const { accessKeyId, secretAccessKey, sessionToken } = server.keys.temporary
   const environment = {
     PATH: process.env['PATH'],
+    NODE_OPTIONS: process.env['NODE_OPTIONS'],
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
     AWS_SESSION_TOKEN: sessionToken,

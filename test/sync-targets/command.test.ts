@@ -28,6 +28,7 @@ async function runCommand(args: string[], elbUrl: string, until?: RegExp) {
     cwd: root,
     env: {
       PATH: process.env['PATH'],
+      NODE_OPTIONS: process.env['NODE_OPTIONS'],
       AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2: elbUrl,
       AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE',
       AWS_SECRET_ACCESS_KEY: 'secret-access-key-of-the-tests',
