@@ -1,8 +1,8 @@
 import { connect } from 'node:net'
 import { Signer } from '@aws-sdk/rds-signer'
 import mysql from 'mysql2'
-import { test } from 'tap'
-import { type Credentials, type Decision, type RealServer, realServer } from '../support/mariadb.ts'
+import type { Credentials, Decision, RealServer } from '../support/mariadb.ts'
+import { testOnEachServer } from '../support/servers.ts'
 import { type SignTokenOptions, signToken } from '../support/token.ts'
 
 interface Outcome {
@@ -13,8 +13,7 @@ interface Outcome {
   decision: Decision | undefined
 }
 
-test('the stand-in for RDS', async t => {
-  const server = await realServer(t)
+testOnEachServer('the stand-in for RDS', async (t, server) => {
   const { longTerm, temporary } = server.keys
 
   await t.test('accepts what the SDK signs', async t => {

@@ -1,4 +1,4 @@
-/** Runs tap with one database server for all test files: node --import=tsx test/support/run.ts [tap's arguments] */
+/** Runs tap with one MariaDB and one MySQL for all test files: node --import=tsx test/support/run.ts [tap's arguments] */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -6,10 +6,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { serverVariable, startMariadb } from './mariadb.ts'
+import { mysqlVariable, type SharedMysql, startMysql } from './mysql.ts'
 
 const tap = fileURLToPath(new URL('../../node_modules/.bin/tap', import.meta.url))
 
-const { decisions: _decisions, query: _query, stop, ...description } = await startMariadb()
+const [{ decisions: _decisions, query: _query, stop, ...description }, mysql] = await Promise.all([
+  startMariadb(),
+  sharedMysql(),
+])
 const scratch = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-run-'))
 const results = join(scratch, 'results.tap')
 // Into a file or a pipe, a line per test file and what failed: tap's animations fill CI's logs.
@@ -17,20 +21,32 @@ const forPeople = process.stdout.isTTY
 const reporter = forPeople ? 'base' : 'tap'
 const child = spawn(tap, [`--reporter=${reporter}`, `--output-file=${results}`, ...process.argv.slice(2)], {
   stdio: ['inherit', forPeople ? 'inherit' : 'ignore', 'inherit'],
-  env: { ...process.env, [serverVariable]: JSON.stringify(description) },
+  env: { ...process.env, [serverVariable]: JSON.stringify(description), [mysqlVariable]: JSON.stringify(mysql.shared) },
 })
 // A terminal's Ctrl-C reaches tap by itself. Either way, tap decides when it's over.
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => child.kill('SIGTERM'))
 
 const [code] = (await once(child, 'exit')) as [number | null]
-await stop()
+await Promise.all([stop(), mysql.stop()])
 if (!forPeople) await printShort(results)
 const { passed, failed } = await totals(results)
 await rm(scratch, { recursive: true })
 process.stdout.write(`\n${passed} passed, ${failed} failed\n`)
+if ('unavailable' in mysql.shared) process.stdout.write(`not run: the tests on MySQL. ${mysql.shared.unavailable}\n`)
 // A run without a single assertion has shown nothing.
 process.exit(code || (passed > 0 && failed === 0 ? 0 : 1))
+
+/** MySQL, or why there is none: such tests are skipped, but never in CI. */
+async function sharedMysql(): Promise<{ shared: SharedMysql; stop(): Promise<void> }> {
+  try {
+    const { decisions: _decisions, query: _query, stop, ...shared } = await startMysql()
+    return { shared, stop }
+  } catch (error) {
+    if (process.env['CI']) throw error
+    return { shared: { unavailable: (error as Error).message }, stop: async () => {} }
+  }
+}
 
 /** The outcome of each test file, and each failure with its diagnostics (a YAML block behind it). */
 async function printShort(file: string): Promise<void> {
