@@ -3,6 +3,7 @@
  * many times at once. Other names are not held up: many clients may share an address.
  */
 import { isIPv6 } from 'node:net'
+import { type Clock, monotonicClock } from '../clock.ts'
 
 /** Failures that cost nothing: people mistype. */
 const FREE_ATTEMPTS = 3
@@ -35,14 +36,14 @@ interface Attempts {
   last: number
 }
 
-export function createLoginThrottle(): LoginThrottle {
+export function createLoginThrottle(clock: Clock = monotonicClock): LoginThrottle {
   // What was used last is the last.
   const records = new Map<string, Attempts>()
   const use = (address: string, user: string): Attempts => {
     const key = `${networkOf(address)} ${user.slice(0, MAX_NAME_CHARACTERS)}`
     const found = records.get(key)
-    const isFresh = found && (found.trying > 0 || Date.now() - found.last < FORGET_AFTER_MS)
-    const record = isFresh ? found : { failures: 0, trying: 0, last: Date.now() }
+    const isFresh = found && (found.trying > 0 || clock.now() - found.last < FORGET_AFTER_MS)
+    const record = isFresh ? found : { failures: 0, trying: 0, last: clock.now() }
     records.delete(key)
     records.set(key, record)
     if (records.size > MAX_RECORDS) evictOldest(records)
@@ -62,10 +63,10 @@ export function createLoginThrottle(): LoginThrottle {
     },
     async fail(address, user) {
       const record = use(address, user)
-      record.last = Date.now()
+      record.last = clock.now()
       record.failures++
       const excess = record.failures - FREE_ATTEMPTS
-      if (excess > 0) await wait(Math.min(FIRST_DELAY_MS * 2 ** (excess - 1), MAX_DELAY_MS))
+      if (excess > 0) await wait(clock, Math.min(FIRST_DELAY_MS * 2 ** (excess - 1), MAX_DELAY_MS))
       record.trying--
     },
     cancel(address, user) {
@@ -83,8 +84,8 @@ function evictOldest(records: Map<string, Attempts>): void {
   }
 }
 
-function wait(milliseconds: number): Promise<void> {
-  return new Promise(resolve => setTimeout(resolve, milliseconds))
+function wait(clock: Clock, milliseconds: number): Promise<void> {
+  return new Promise(resolve => clock.after(milliseconds, resolve))
 }
 
 /** One client may own all addresses of an IPv6 /64. */

@@ -3,9 +3,10 @@ import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { stat } from 'node:fs/promises'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
+import { type Clock, monotonicClock } from '../clock.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import { closed, switchSocket, timedOut, type Wire } from '../net/wire.ts'
+import { closed, switchSocket, timedOut, timeLeft, type Wire } from '../net/wire.ts'
 import { readText } from '../read-file.ts'
 
 /** Milliseconds between two looks at the files. */
@@ -29,14 +30,19 @@ interface Loaded {
  * The certificate and key in these PEM files, read again when they change.
  * @throws ProxyError CONFIG_INVALID where they are missing, not PEM, or do not fit
  */
-export async function createLocalTls(certFile: string, keyFile: string, log: Logger): Promise<LocalTls> {
+export async function createLocalTls(
+  certFile: string,
+  keyFile: string,
+  log: Logger,
+  clock: Clock = monotonicClock,
+): Promise<LocalTls> {
   let loaded = await load(certFile, keyFile)
-  let looked = Date.now()
+  let looked = clock.now()
   let complained = ''
   return {
     async secureContext() {
-      if (Date.now() - looked < RELOAD_INTERVAL_MS) return loaded.context
-      looked = Date.now()
+      if (clock.now() - looked < RELOAD_INTERVAL_MS) return loaded.context
+      looked = clock.now()
       try {
         if ((await versionOf(certFile, keyFile)) !== loaded.version) {
           loaded = await load(certFile, keyFile)
@@ -83,7 +89,7 @@ export async function startClientTls(wire: Wire, tls: LocalTls): Promise<void> {
   socket.on('_tlsError', error => socket.destroy(error))
   switchSocket(wire, socket)
   const giveUp = new AbortController()
-  const timer = setTimeout(() => giveUp.abort(timedOut(wire, 'TLS')), wire.deadline - Date.now())
+  const cancelTimer = wire.clock.after(timeLeft(wire), () => giveUp.abort(timedOut(wire, 'TLS')))
   const onClose = () => giveUp.abort(closed(wire, 'TLS'))
   socket.once('close', onClose).once('end', onClose)
   try {
@@ -95,7 +101,7 @@ export async function startClientTls(wire: Wire, tls: LocalTls): Promise<void> {
     const message = `TLS with the client failed: ${systemCode(error) || (error as Error).message}`
     throw new ProxyError('CLIENT_TLS_FAILED', message, { cause: error })
   } finally {
-    clearTimeout(timer)
+    cancelTimer()
     socket.off('close', onClose).off('end', onClose)
   }
 }

@@ -145,7 +145,7 @@ function createSession(threadId: number, onlyDatabase: string): BackendSession {
     session.host = client.socket.remoteAddress ?? ''
     for (;;) {
       client.sequence = 0
-      client.deadline = Date.now() + WAIT_TIMEOUT
+      client.deadline = client.clock.now() + WAIT_TIMEOUT
       const command = await readPacket(client, 'a command')
       if (command[0] === COM_QUIT) return
       const reply = answer(command)

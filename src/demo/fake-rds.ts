@@ -7,7 +7,16 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { ProxyError } from '../errors.ts'
-import { closed, createWire, readPacket, switchSocket, timedOut, type Wire, writePacket } from '../net/wire.ts'
+import {
+  closed,
+  createWire,
+  readPacket,
+  switchSocket,
+  timedOut,
+  timeLeft,
+  type Wire,
+  writePacket,
+} from '../net/wire.ts'
 import { createSalt, MYSQL_CLEAR_PASSWORD } from '../protocol/auth.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
 import { offeredToClient } from '../protocol/capabilities.ts'
@@ -176,13 +185,13 @@ async function startTls(wire: Wire, secureContext: SecureContext): Promise<void>
   const socket = new TLSSocket(wire.socket, { isServer: true, secureContext })
   switchSocket(wire, socket)
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(timedOut(wire, 'TLS')), wire.deadline - Date.now())
-    socket.once('close', () => clearTimeout(timer))
+    const cancelTimer = wire.clock.after(timeLeft(wire), () => reject(timedOut(wire, 'TLS')))
+    socket.once('close', cancelTimer)
     socket.once('close', () => reject(closed(wire, 'TLS')))
     // Nothing else tells of a handshake that failed on a server's socket that no tls.Server made.
     socket.once('_tlsError', error => reject(new ProxyError('CLIENT_MALFORMED', 'TLS', { cause: error })))
     socket.once('secure', () => {
-      clearTimeout(timer)
+      cancelTimer()
       resolve()
     })
   })

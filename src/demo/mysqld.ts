@@ -207,7 +207,7 @@ async function openSession(socketPath: string): Promise<BackendSession> {
   const greeting = parseHandshakeV10(payload)
 
   async function login(response: HandshakeResponse41): Promise<Buffer> {
-    wire.deadline = Date.now() + LOGIN_TIMEOUT
+    wire.deadline = wire.clock.now() + LOGIN_TIMEOUT
     const attributes = has(greeting.capabilities, CLIENT_CONNECT_ATTRS) ? response.attributes : undefined
     const fields = { database: response.database !== undefined, attributes: attributes !== undefined }
     const capabilities = sentUpstream(response.capabilities, greeting.capabilities, fields) & ~CLIENT_SSL

@@ -5,6 +5,7 @@
  * takes it from there with no hand-over.
  */
 import type { Socket } from 'node:net'
+import { type Clock, monotonicClock } from '../clock.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
@@ -15,7 +16,8 @@ export interface Wire {
   socket: Socket
   /** sequence id of the next packet, either way */
   sequence: number
-  /** when the handshake must be over, as Date.now() counts */
+  readonly clock: Clock
+  /** when the handshake must be over, in the time of `clock` */
   deadline: number
   /** what ended the socket, once something did */
   failure: Error | undefined
@@ -32,10 +34,15 @@ const CODES = {
 } as const satisfies Record<Wire['peer'], Record<string, ErrorCode>>
 
 /** @param timeout milliseconds until the handshake must be over */
-export function createWire(socket: Socket, peer: Wire['peer'], timeout: number): Wire {
-  const wire: Wire = { peer, socket, sequence: 0, deadline: Date.now() + timeout, failure: undefined }
+export function createWire(socket: Socket, peer: Wire['peer'], timeout: number, clock = monotonicClock): Wire {
+  const wire: Wire = { peer, socket, sequence: 0, clock, deadline: clock.now() + timeout, failure: undefined }
   watch(wire)
   return wire
+}
+
+/** Milliseconds until the deadline; negative after it. */
+export function timeLeft({ clock, deadline }: Wire): number {
+  return deadline - clock.now()
 }
 
 /** Goes on over `socket`, a TLS socket around the one before it. */
@@ -105,12 +112,12 @@ export function readBytes(wire: Wire, length: number, step: string): Promise<Buf
       else if (bytes || socket.readableEnded || socket.destroyed) settle(closed(wire, step))
     }
     const settle = (result: Buffer | ProxyError) => {
-      clearTimeout(timer)
+      cancelTimer()
       socket.off('readable', attempt).off('end', attempt).off('close', attempt)
       if (result instanceof ProxyError) reject(result)
       else resolve(result)
     }
-    const timer = setTimeout(() => settle(timedOut(wire, step)), wire.deadline - Date.now())
+    const cancelTimer = wire.clock.after(timeLeft(wire), () => settle(timedOut(wire, step)))
     socket.on('readable', attempt).on('end', attempt).on('close', attempt)
     attempt()
   })
@@ -164,11 +171,11 @@ export function closed(wire: Wire, step: string): ProxyError {
 const LINGER_MS = 1_000
 
 /** Ends a socket so that its last packet arrives: unread bytes at close would turn the end into a reset. */
-export function endGracefully({ socket }: Wire): void {
+export function endGracefully({ socket, clock }: Wire): void {
   if (socket.destroyed) return
   socket.end()
   socket.resume()
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
+  const cancelTimer = clock.after(LINGER_MS, () => socket.destroy())
   socket.once('end', () => socket.destroySoon())
-  socket.once('close', () => clearTimeout(timer))
+  socket.once('close', cancelTimer)
 }

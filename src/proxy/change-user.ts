@@ -23,6 +23,7 @@ import {
   readBytes,
   readPacket,
   timedOut,
+  timeLeft,
   type Wire,
   writePacket,
 } from '../net/wire.ts'
@@ -68,7 +69,7 @@ export async function changeUser(
   address: string,
   { pipelined = false }: RelayEnd,
 ): Promise<string | undefined> {
-  const deadline = Date.now() + target.endpoint.loginTimeout
+  const deadline = upstream.clock.now() + target.endpoint.loginTimeout
   Object.assign(client.wire, { sequence: 0, deadline })
   Object.assign(upstream, { sequence: 0, deadline })
   const payload = await readPacket(client.wire, 'COM_CHANGE_USER')
@@ -83,7 +84,7 @@ export async function changeUser(
   if (answer === 'nothing') throw timedOut(upstream, 'the answer to COM_CHANGE_USER')
   if (answer === 'OK') throw unexpectedPlugin(user, 'nothing')
 
-  upstream.deadline = client.wire.deadline = Date.now() + target.endpoint.loginTimeout
+  upstream.deadline = client.wire.deadline = upstream.clock.now() + target.endpoint.loginTimeout
   const question = await readPacket(upstream, 'AuthSwitchRequest')
   const { authPlugin } = parsed(upstream, 'AuthSwitchRequest', () => parseAuthSwitchRequest(question))
   if (authPlugin !== MYSQL_CLEAR_PASSWORD) throw await refuseToSwitch(upstream, user, authPlugin)
@@ -158,7 +159,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
     }
     upstream.on('data', onData).on('end', onEnd).on('close', onEnd)
     client.on('readable', onClientReadable).on('end', onEnd).on('close', onEnd)
-    if (!pipelined) settleAfter(upstreamWire.deadline - Date.now(), 'nothing')
+    if (!pipelined) settleAfter(Math.max(0, timeLeft(upstreamWire)), 'nothing')
     upstream.resume()
   })
 }

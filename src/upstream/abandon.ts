@@ -29,7 +29,7 @@ export async function abandonLogin(upstream: Upstream): Promise<number | undefin
   const inTls = socket instanceof TLSSocket && (socket.authorized || Boolean(socket.authorizationError))
   const isUnanswered = wire.sequence === (inTls ? 2 : 1)
   if (!isUnanswered || socket.destroyed) return undefined
-  wire.deadline = Date.now() + ABANDON_TIMEOUT_MS
+  wire.deadline = wire.clock.now() + ABANDON_TIMEOUT_MS
   try {
     writePacket(wire, encodeHandshakeResponse41(anonymousLogin(upstream)))
     for (;;) {

@@ -1,6 +1,7 @@
 /** Connecting to the database, up to its HandshakeV10. */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { type Clock, monotonicClock } from '../clock.ts'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
@@ -23,9 +24,9 @@ export type DialOptions = Pick<Endpoint, 'dial' | 'connectTimeout' | 'loginTimeo
  * @param stop destroys the connection, now or later
  * @throws ProxyError DIAL_…, UPSTREAM_…
  */
-export async function dial(options: DialOptions, stop: AbortSignal): Promise<Upstream> {
-  const socket = await connectTcp(options, stop)
-  const wire = createWire(socket, 'upstream', options.loginTimeout)
+export async function dial(options: DialOptions, stop: AbortSignal, clock = monotonicClock): Promise<Upstream> {
+  const socket = await connectTcp(options, stop, clock)
+  const wire = createWire(socket, 'upstream', options.loginTimeout, clock)
   const onStop = () => wire.socket.destroy()
   stop.addEventListener('abort', onStop)
   socket.on('close', () => stop.removeEventListener('abort', onStop))
@@ -38,7 +39,7 @@ export async function dial(options: DialOptions, stop: AbortSignal): Promise<Ups
   }
 }
 
-async function connectTcp(options: DialOptions, stop: AbortSignal): Promise<Socket> {
+async function connectTcp(options: DialOptions, stop: AbortSignal, clock: Clock): Promise<Socket> {
   const { host, port } = options.dial
   const socket = connect({
     host,
@@ -50,10 +51,8 @@ async function connectTcp(options: DialOptions, stop: AbortSignal): Promise<Sock
     // An NLB has an address in each zone: time for the slow, and some left for the next.
     autoSelectFamilyAttemptTimeout: Math.max(250, Math.floor(options.connectTimeout / 3)),
   })
-  const timer = setTimeout(
-    () => socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })),
-    options.connectTimeout,
-  )
+  const giveUp = () => socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' }))
+  const cancelTimer = clock.after(options.connectTimeout, giveUp)
   try {
     await once(socket, 'connect', { signal: stop })
     return socket
@@ -61,7 +60,7 @@ async function connectTcp(options: DialOptions, stop: AbortSignal): Promise<Sock
     socket.destroy()
     throw dialError(options, error)
   } finally {
-    clearTimeout(timer)
+    cancelTimer()
   }
 }
 

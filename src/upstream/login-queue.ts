@@ -1,5 +1,6 @@
 /** Keeps logins from flooding a database: a rate, a queue before it, and a pause while every login fails for the same reason. */
 
+import { type Clock, monotonicClock } from '../clock.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError } from '../errors.ts'
 import { type EndpointState, timed } from '../state.ts'
@@ -40,7 +41,7 @@ export interface LoginQueue {
   /**
    * Waits for the turn of a login. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
    * advises fewer than 200 a second.
-   * @param deadline as Date.now() counts
+   * @param deadline in the time of the queue's clock
    * @param left aborts when the client has left, whose place in the queue is then the next one's
    * @throws ProxyError LOGIN_QUEUE_FULL at once where the turn would come too late; the reason of `left`
    */
@@ -54,7 +55,7 @@ export interface LoginQueue {
 interface Failures {
   error: ProxyError
   count: number
-  /** Date.now() of the last */
+  /** time of the last */
   last: number
   /** milliseconds; 0 while there has been none */
   pause: number
@@ -64,11 +65,11 @@ interface Failures {
 }
 
 /** @param perSecond logins; 0: no limit, and no pause */
-export function createLoginQueue(perSecond: number): LoginQueue {
+export function createLoginQueue(perSecond: number, clock: Clock = monotonicClock): LoginQueue {
   const interval = perSecond > 0 ? 1_000 / perSecond : 0
   const burst = Math.max(1, perSecond * BURST) * interval
-  /** when the next login may go on, as Date.now() counts */
-  let next = 0
+  /** when the next login may go on */
+  let next = Number.NEGATIVE_INFINITY
   /** Those that wait, the first in front. */
   const line = new Set<() => void>()
   /** by user; '' for what every user would meet */
@@ -77,7 +78,7 @@ export function createLoginQueue(perSecond: number): LoginQueue {
   const pausedFor = (user: string) => {
     const failures = failing.get(user)
     if (!failures?.pause) return
-    const now = Date.now()
+    const now = clock.now()
     const left = failures.pausedUntil - now
     if (now - failures.last > WINDOW + failures.pause) failing.delete(user)
     // This one finds out how things are now; those behind it hear what it found.
@@ -85,22 +86,23 @@ export function createLoginQueue(perSecond: number): LoginQueue {
     else throw again(failures.error, left)
   }
 
-  let timer: NodeJS.Timeout | undefined
+  let isTimerSet = false
   const callNext = () => {
     for (const first of line) {
-      if (next > Date.now()) break
+      if (next > clock.now()) break
       line.delete(first)
       next += interval
       first()
     }
-    timer = line.size > 0 ? setTimeout(callNext, next - Date.now()) : undefined
+    isTimerSet = line.size > 0
+    if (isTimerSet) clock.after(next - clock.now(), callNext)
   }
 
   return {
     async turn(deadline, state, left) {
       left.throwIfAborted()
       if (interval === 0) return
-      const now = Date.now()
+      const now = clock.now()
       next = Math.max(next, now - burst)
       const mine = next + line.size * interval
       if (mine > deadline) {
@@ -111,7 +113,8 @@ export function createLoginQueue(perSecond: number): LoginQueue {
         next += interval
         return
       }
-      if (!timer) timer = setTimeout(callNext, next - now)
+      if (!isTimerSet) clock.after(next - now, callNext)
+      isTimerSet = true
       state.loginsQueued++
       try {
         await timed(state, 'queue', standIn(line, left))
@@ -130,7 +133,7 @@ export function createLoginQueue(perSecond: number): LoginQueue {
     failed(error, user) {
       if (interval === 0 || error.fromOpenCircuit || !PAUSES_FOR.has(error.code)) return
       const key = concernsUser(error) && user !== undefined ? user : ''
-      const now = Date.now()
+      const now = clock.now()
       let failures = failing.get(key)
       const isOver = failures && now - failures.last > WINDOW + failures.pause
       if (!failures || isOver || !isSame(failures.error, error)) {

@@ -3,7 +3,7 @@ import { TLSSocket } from 'node:tls'
 import type { TokenSource } from '../aws/token.ts'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { malformed, parsed, readPacket, type Wire, whileConnected, writePacket } from '../net/wire.ts'
+import { malformed, parsed, readPacket, timeLeft, type Wire, whileConnected, writePacket } from '../net/wire.ts'
 import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../protocol/auth.ts'
 import { CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, CLIENT_SSL, has, sentUpstream } from '../protocol/capabilities.ts'
 import {
@@ -166,15 +166,15 @@ async function resultOfLogin(wire: Wire, user: string, token: string): Promise<B
 
 /** A token that comes in time for this login. @throws ProxyError CREDENTIALS_… */
 export async function createTokenInTime(target: Target, user: string, wire: Wire): Promise<string> {
-  let timer: NodeJS.Timeout | undefined
+  let cancelTimer = () => {}
   const late = new Promise<never>((_resolve, reject) => {
     const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not come in time for this login')
-    timer = setTimeout(() => reject(error), tokenDeadline(wire) - Date.now())
+    cancelTimer = wire.clock.after(tokenDeadline(wire) - wire.clock.now(), () => reject(error))
   })
   try {
     return await Promise.race([target.createToken(user), late])
   } finally {
-    clearTimeout(timer)
+    cancelTimer()
   }
 }
 
@@ -186,10 +186,10 @@ export async function waitForSlot({ queue, state }: Target, client: Wire, upstre
   await whileConnected(client, 'the turn of its login', left => queue.turn(tokenDeadline(upstream), state, left))
 }
 
-/** Until when a token may take, as Date.now() counts. */
-function tokenDeadline({ deadline }: Wire): number {
-  const left = deadline - Date.now()
-  return Date.now() + Math.max(left - RESERVED_FOR_LOGIN_MS, left / 2)
+/** Until when a token may take, in the time of the wire's clock. */
+function tokenDeadline(wire: Wire): number {
+  const left = timeLeft(wire)
+  return wire.clock.now() + Math.max(left - RESERVED_FOR_LOGIN_MS, left / 2)
 }
 
 /** Any plugin but mysql_clear_password, for which the empty answer would be the password. */

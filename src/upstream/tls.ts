@@ -5,7 +5,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { formatHostPort, type HostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
-import { closed, switchSocket, timedOut, type Wire } from '../net/wire.ts'
+import { closed, switchSocket, timedOut, timeLeft, type Wire } from '../net/wire.ts'
 import type { Trust } from './trust.ts'
 
 /** The names that TLS and its error messages need. */
@@ -39,7 +39,7 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust): Promi
   })
   switchSocket(wire, tls)
   const giveUp = new AbortController()
-  const timer = setTimeout(() => giveUp.abort(timedOut(wire, 'TLS')), wire.deadline - Date.now())
+  const cancelTimer = wire.clock.after(timeLeft(wire), () => giveUp.abort(timedOut(wire, 'TLS')))
   const onClose = () => giveUp.abort(closed(wire, 'TLS'))
   tls.once('close', onClose)
   try {
@@ -49,7 +49,7 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust): Promi
   } catch (error) {
     throw tlsError(wire, names, giveUp.signal.reason ?? error)
   } finally {
-    clearTimeout(timer)
+    cancelTimer()
     tls.off('close', onClose)
   }
 }

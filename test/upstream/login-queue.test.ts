@@ -1,5 +1,6 @@
 import { test } from 'tap'
 import { createLoginThrottle } from '../../src/client/login-throttle.ts'
+import { type Clock, monotonicClock } from '../../src/clock.ts'
 import { parseHostPort } from '../../src/endpoint.ts'
 import type { ErrorCode } from '../../src/error-codes.ts'
 import { ProxyError } from '../../src/errors.ts'
@@ -25,15 +26,13 @@ const state = createState(
 /** Of a client that does not leave. */
 const stays = new AbortController().signal
 
+let time = 0
+const clock: Clock = { now: () => time, after: monotonicClock.after }
+
 /** Runs `work` at a time that only moves when it is told to. */
 function atTime<Result>(now: number, work: () => Result): Result {
-  const real = Date.now
-  Date.now = () => now
-  try {
-    return work()
-  } finally {
-    Date.now = real
-  }
+  time = now
+  return work()
 }
 
 const denied = (errno = 1045) =>
@@ -52,9 +51,9 @@ function isPaused(queue: LoginQueue, now: number, user: string | undefined = und
 test('a rate, after a burst of a tenth of a second', async t => {
   const queue = createLoginQueue(100)
   const started = performance.now()
-  const now = Date.now()
+  const deadline = started + 60_000
   const turns = Array.from({ length: 40 }, async () => {
-    await atTime(now, () => queue.turn(now + 60_000, state, stays))
+    await queue.turn(deadline, state, stays)
     return performance.now() - started
   })
   t.equal(state.loginsQueued, 40 - 11, 'those behind the burst wait')
@@ -70,7 +69,7 @@ test('a rate, after a burst of a tenth of a second', async t => {
 
 test('who would wait too long is refused at once', async t => {
   const queue = createLoginQueue(10)
-  const deadline = Date.now() + 500
+  const deadline = performance.now() + 500
   const turns = Array.from({ length: 20 }, () =>
     queue.turn(deadline, state, stays).then(
       () => 'turn',
@@ -84,7 +83,7 @@ test('who would wait too long is refused at once', async t => {
 
 test('who leaves makes room for those behind', async t => {
   const queue = createLoginQueue(10)
-  const far = Date.now() + 60_000
+  const far = performance.now() + 60_000
   for (const _ of ['a burst', 'is one more']) await queue.turn(far, state, stays)
   const leaver = new AbortController()
   const leaving = Array.from({ length: 50 }, () => queue.turn(far, state, leaver.signal))
@@ -102,7 +101,7 @@ test('who leaves makes room for those behind', async t => {
 })
 
 test('no limit', async t => {
-  const queue = createLoginQueue(0)
+  const queue = createLoginQueue(0, clock)
   for (let login = 0; login < 10_000; login++) await queue.turn(0, state, stays)
   for (let at = 0; at < 50; at++) atTime(at, () => queue.failed(fails('TLS_WRONG_NAME'), 'iam_user'))
   t.notOk(isPaused(queue, 50), 'nor a pause')
@@ -110,7 +109,7 @@ test('no limit', async t => {
 })
 
 test('a pause while every login fails for the same reason', async t => {
-  const queue = createLoginQueue(150)
+  const queue = createLoginQueue(150, clock)
   const fail = (at: number) => atTime(at, () => queue.failed(fails('TLS_WRONG_NAME'), 'iam_user'))
   for (const at of [0, 1, 2, 3]) fail(at)
   t.notOk(isPaused(queue, 4), 'four may be chance')
@@ -131,7 +130,7 @@ test('a pause while every login fails for the same reason', async t => {
 })
 
 test('a pause is ten seconds at most, and is forgotten after a quiet time', async t => {
-  const queue = createLoginQueue(150)
+  const queue = createLoginQueue(150, clock)
   const fail = (at: number) => atTime(at, () => queue.failed(fails('CREDENTIALS_MISSING'), undefined))
   let at = 0
   for (let login = 0; login < 5; login++) fail(at++)
@@ -146,7 +145,7 @@ test('a pause is ten seconds at most, and is forgotten after a quiet time', asyn
 })
 
 test('one user who is refused is paused alone', async t => {
-  const queue = createLoginQueue(150)
+  const queue = createLoginQueue(150, clock)
   for (let at = 0; at < 5; at++) atTime(at, () => queue.failed(denied(), 'wrong'))
   t.ok(isPaused(queue, 5, 'wrong'))
   t.notOk(isPaused(queue, 5, 'right'))
@@ -164,11 +163,11 @@ test('what makes no pause', async t => {
     'LOGIN_QUEUE_FULL',
   ]
   for (const code of codes) {
-    const queue = createLoginQueue(150)
+    const queue = createLoginQueue(150, clock)
     for (let at = 0; at < 50; at++) atTime(at, () => queue.failed(fails(code), 'iam_user'))
     t.notOk(isPaused(queue, 50, 'iam_user'), code)
   }
-  const queue = createLoginQueue(150)
+  const queue = createLoginQueue(150, clock)
   for (let at = 0; at < 50; at++) atTime(at, () => queue.failed(denied(at % 2 ? 1045 : 1049), 'iam_user'))
   t.notOk(isPaused(queue, 50, 'iam_user'), 'different reasons')
   for (let at = 0; at < 50; at++) atTime(at * 11_000, () => queue.failed(denied(), 'person'))

@@ -1,0 +1,20 @@
+/** Monotonic time for durations, deadlines and rates: setting the machine's clock does not move it. */
+
+export interface Clock {
+  /** milliseconds since a fixed moment; only differences mean something */
+  now(): number
+  /** Calls `work` once, after `milliseconds`; at once where they have passed. Returns what cancels it. */
+  after(milliseconds: number, work: () => void): () => void
+}
+
+/** The most that a timer of Node.js can hold. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+export const monotonicClock: Clock = {
+  now: () => performance.now(),
+  after(milliseconds, work) {
+    // Node.js warns of a negative time and of NaN.
+    const timer = setTimeout(work, milliseconds > 0 ? Math.min(milliseconds, MAX_TIMER_MS) : 0)
+    return () => clearTimeout(timer)
+  },
+}
