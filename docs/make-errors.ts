@@ -1,30 +1,38 @@
 /** Prints docs/errors.md, made from the tables of errors: npm run docs */
-import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../src/error-codes.ts'
+import { CLIENT_ERRORS, ERRORS, type ErrorCode, SERVER_ERRORS } from '../src/error-codes.ts'
 
 /** The whole text of docs/errors.md. */
 export function errorsPage(): string {
   return `# Errors
 
-Made from the tables in \`src/errors.ts\` by \`npm run docs\`; do not edit by hand. \`mysql-iam-proxy explain CODE\` says the same on a terminal, \`mysql-iam-proxy check\` finds out which it is and fills in the values.
+Generated from \`src/error-codes.ts\` by \`npm run docs\`; do not edit. \`mysql-iam-proxy explain CODE\` prints the same on a terminal. \`mysql-iam-proxy check\` finds the error that you have and fills in the values.
 
-\`{rds}\`, \`{dial}\`, \`{region}\` and \`{user}\` stand for the endpoint's own values. ERR is the number that a MySQL client shows.
+\`{rds}\`, \`{dial}\`, \`{region}\` and \`{user}\` stand for the values of the endpoint. ERROR is the number that a MySQL client shows, with the SQLSTATE behind it. The source says where to look for the cause: the client, the proxy, the database, the network, AWS or the configuration. [Why these numbers](decisions/0100-error-numbers.md).
 
-## What the database says
+## Errors of the database
 
-These reach the client in the server's own words, with what to do behind them.
+These reach the client in the server's own words, followed by what to do.
 
 ${Object.entries(SERVER_ERRORS)
   .map(([errno, { name, hint, explanation, docs }]) => section(`${errno}: ${name}`, [], explanation, hint, docs))
   .join('\n\n')}
 
-## What mysql-iam-proxy says
+## Errors of mysql-iam-proxy
 
 ${(Object.keys(ERRORS) as ErrorCode[])
   .map(code => {
-    const { errno, sqlState, level, exitCode, hint, explanation, docs } = ERRORS[code]
-    const numbers = `ERR ${errno} (${sqlState}), log level ${level}, exit code ${exitCode}.`
+    const { errno, sqlState, source, level, exitCode, hint, explanation, docs } = ERRORS[code]
+    const numbers = `ERROR ${errno} (${sqlState}), source: ${source}, log level: ${level}, exit code: ${exitCode}.`
     return section(code, [numbers], explanation, hint, docs)
   })
+  .join('\n\n')}
+
+## Errors of the client
+
+The client makes these itself. They are about its connection to the proxy, and the proxy never sends them.
+
+${Object.entries(CLIENT_ERRORS)
+  .map(([errno, { name, hint, explanation, docs }]) => section(`${errno}: ${name}`, [], explanation, hint, docs))
   .join('\n\n')}
 `
 }

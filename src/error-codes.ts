@@ -1,25 +1,54 @@
-/** Everything that can go wrong, in one table: what the client is told, the log level, the exit code, what to do about it. */
+/**
+ * The tables of errors. ERRORS: everything that can go wrong, with what the client gets. SERVER_ERRORS: what to do about
+ * the server's own errors. CLIENT_ERRORS: what a client's own error numbers mean behind the proxy.
+ */
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug'
+
+/** Where to look for the cause. */
+export type ErrorSource = 'client' | 'proxy' | 'database' | 'network' | 'aws' | 'configuration'
+
+/**
+ * The ERR_Packet error codes that the proxy sends. All are the server's: a client library may reject 2000 to 2999 and 5000
+ * to 5999, which it uses for its own errors. docs/decisions/0100-error-numbers.md says why each was chosen.
+ * https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+ */
+type ServerErrno =
+  | 1040 // ER_CON_COUNT_ERROR
+  | 1042 // ER_BAD_HOST_ERROR
+  | 1043 // ER_HANDSHAKE_ERROR
+  | 1045 // ER_ACCESS_DENIED_ERROR
+  | 1053 // ER_SERVER_SHUTDOWN
+  | 1105 // ER_UNKNOWN_ERROR
+  | 1130 // ER_HOST_NOT_PRIVILEGED
+  | 1158 // ER_NET_READ_ERROR
+  | 1159 // ER_NET_READ_INTERRUPTED
+  | 1235 // ER_NOT_SUPPORTED_YET
+  | 1290 // ER_OPTION_PREVENTS_STATEMENT
+  | 3159 // ER_SECURE_TRANSPORT_REQUIRED
+
+/** 08…: connection trouble, so that pools discard the connection. 28000: wrong user or password. */
+type SqlState = '08001' | '08004' | '08S01' | '28000' | '42000' | 'HY000'
+
 interface ErrorSpec {
-  /** ERR_Packet error code: the server's own numbers (1xxx, 3xxx), or those of libmysqlclient (2xxx) where no server code fits */
-  errno: number
-  sqlState: string
+  errno: ServerErrno
+  sqlState: SqlState
+  source: ErrorSource
   level: LogLevel
-  /** exit code where the error ends a command */
+  /** exit code if the error ends a command */
   exitCode: number
-  /** what a person does about it; one sentence */
+  /** what to do about it; one or two sentences. Options stand without dashes: this text is for users of the library too. */
   hint: string
   /** what it means, in a sentence or two */
   explanation: string
-  /** where more is written: a URL, or a page of this project */
+  /** further reading: a URL, or a page of this project */
   docs: string
 }
 
-/** A refusal that the server itself speaks. */
+/** An error that the server itself sends. */
 interface ServerErrorSpec {
   /** the server's symbol */
   name: string
-  /** what a person does about it, added to the server's message; '' where that says it all */
+  /** what to do about it, added to the server's message; '' if the message says it all */
   hint: string
   explanation: string
   docs: string
@@ -29,584 +58,679 @@ const RDS = 'https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide'
 const NLB = 'https://docs.aws.amazon.com/elasticloadbalancing/latest/network'
 const SDK = 'https://docs.aws.amazon.com/sdkref/latest/guide'
 const MYSQL = 'https://dev.mysql.com/doc/refman/8.4/en'
-const CONNECT = { errno: 2003, sqlState: 'HY000', level: 'error', exitCode: 4 } as const
-const TLS = { errno: 2026, sqlState: 'HY000', level: 'error', exitCode: 5 } as const
-const CREDENTIALS = { errno: 2061, sqlState: 'HY000', level: 'error', exitCode: 3 } as const
-const REFUSED = { errno: 1045, sqlState: '28000', level: 'warn', exitCode: 7 } as const
+const DIAL = { errno: 1042, sqlState: '08001', source: 'network', level: 'error', exitCode: 4 } as const
+const HANDSHAKE = { errno: 1043, sqlState: '08S01', level: 'error', exitCode: 4 } as const
+const TLS = { errno: 1043, sqlState: '08S01', level: 'error', exitCode: 5 } as const
+const CREDENTIALS = { errno: 1105, sqlState: '08004', source: 'aws', level: 'error', exitCode: 3 } as const
+const DENIED = { errno: 1045, sqlState: '28000', level: 'warn', exitCode: 7 } as const
 const FINDING = { errno: 1105, sqlState: 'HY000', level: 'warn', exitCode: 1 } as const
 const SYNC = { errno: 1105, sqlState: 'HY000', level: 'error' } as const
-const CLIENT = { errno: 1043, sqlState: '08S01', level: 'info', exitCode: 1 } as const
+const CLIENT = { errno: 1043, sqlState: '08S01', source: 'client', level: 'info', exitCode: 1 } as const
+const STOPPED = { errno: 1053, sqlState: '08S01', source: 'proxy', level: 'info', exitCode: 1 } as const
 const specs = {
   CONFIG_INVALID: {
     errno: 1105,
     sqlState: 'HY000',
+    source: 'configuration',
     level: 'error',
     exitCode: 2,
     hint: 'Run mysql-iam-proxy --help for the options.',
-    explanation: 'An option is missing, unknown or has a value that cannot be.',
+    explanation: 'An option is missing, unknown or invalid.',
     docs: 'docs/reference.md#options',
   },
   LISTEN_FAILED: {
     errno: 1105,
     sqlState: 'HY000',
+    source: 'configuration',
     level: 'error',
     exitCode: 6,
-    hint: 'Choose another address with --listen or --admin-listen, for example --listen 127.0.0.1:3307.',
+    hint: 'Choose another address or port to listen on, for example 127.0.0.1:3307.',
     explanation:
-      'The address of --listen or --admin-listen cannot be had: another program has the port, or the machine has no such address.',
+      'The proxy cannot listen on the address of listen or admin-listen. Another program uses the port, or this machine does not have the address.',
     docs: 'docs/reference.md#options',
   },
   INTERNAL: {
     errno: 1105,
-    sqlState: 'HY000',
+    sqlState: '08S01',
+    source: 'proxy',
     level: 'error',
     exitCode: 70,
-    hint: 'This is a bug in mysql-iam-proxy: please report it with the log line.',
-    explanation: 'The program did something that its author did not foresee.',
+    hint: 'This is a bug in mysql-iam-proxy. Please report it with the log line.',
+    explanation: 'An unexpected error occurred inside the proxy.',
     docs: 'README.md',
   },
 
   DIAL_DNS: {
-    ...CONNECT,
-    errno: 2005,
-    hint: 'Check the spelling of {dial} and that this machine resolves it.',
+    ...DIAL,
+    hint: 'Check the spelling of {dial} and that this machine can resolve it.',
     explanation:
-      'DNS does not know the name that is dialled, or gives no answer. Names of internal load balancers and of private zones are often known only inside the VPC.',
+      'The name to connect to is unknown to DNS, or DNS does not answer. Names of internal load balancers and private zones often resolve only inside the VPC.',
     docs: `${RDS}/CHAP_Troubleshooting.html`,
   },
   DIAL_REFUSED: {
-    ...CONNECT,
-    hint: 'Check the port, the NLB listener and that its target group has the present address of {rds}.',
+    ...DIAL,
+    hint: 'Check the port and the NLB listener. The target group must hold the current address of {rds}.',
     explanation:
-      'Something answered at the address and said that nobody listens on that port; an NLB says so where it has no listener or no target to use.',
+      'A host answered, but nothing listens on that port. An NLB refuses connections if it has no listener on the port or no usable target.',
     docs: `${NLB}/load-balancer-troubleshooting.html`,
   },
   DIAL_TIMEOUT: {
-    ...CONNECT,
-    hint: 'Check security groups, routes and the NLB: its targets must have the present address of {rds}.',
+    ...DIAL,
+    hint: 'Check security groups and routes. If {dial} is an NLB, its targets must have the current address of {rds}.',
     explanation:
-      'No packet came back in time: a security group, network ACL, route or firewall drops them, or an NLB sends them to an address that nobody has any longer.',
+      'Nothing answered in time. A security group, network ACL, route or firewall drops the packets, or an NLB sends them to an address that is no longer in use.',
     docs: `${RDS}/CHAP_Troubleshooting.html`,
   },
   DIAL_FAILED: {
-    ...CONNECT,
+    ...DIAL,
     hint: 'Check the network path from this machine to {dial}.',
-    explanation:
-      'The TCP connection could not be made, for a reason of this machine or the network that the message names.',
+    explanation: 'The TCP connection failed. The message has the reason that the operating system gave.',
     docs: `${RDS}/CHAP_Troubleshooting.html`,
   },
 
   UPSTREAM_TIMEOUT: {
-    ...CONNECT,
-    errno: 2013,
-    hint: 'Check that {dial} leads to a MySQL port whose server is not overloaded.',
+    ...DIAL,
+    errno: 1159,
+    sqlState: '08S01',
+    source: 'database',
+    hint: 'Check that {dial} is the MySQL port of the server and that the server is not overloaded.',
     explanation:
-      'The TCP connection stands but the server did not say in time what the login waits for: it is overloaded, or it is not MySQL.',
+      'The TCP connection is open, but the server did not send the next step of the login in time. It is overloaded, or it is not MySQL.',
     docs: `${MYSQL}/error-lost-connection.html`,
   },
   UPSTREAM_CLOSED: {
-    ...CONNECT,
-    errno: 2013,
+    ...DIAL,
+    errno: 1158,
+    sqlState: '08S01',
     hint: 'Check the health of the NLB targets behind {dial} and the server log of {rds}.',
     explanation:
-      'The connection ended before the login was over: an NLB whose targets are unhealthy, a server that restarts or fails over, or a firewall between.',
+      'The connection closed before the login was complete. Common causes: an NLB with unhealthy targets, a server that restarts or fails over, or a firewall on the path.',
     docs: `${MYSQL}/error-lost-connection.html`,
   },
   UPSTREAM_NOT_MYSQL: {
-    ...CONNECT,
-    errno: 2007,
-    hint: 'Check that {dial} leads to the MySQL port of {rds} and not to another service.',
+    ...HANDSHAKE,
+    source: 'configuration',
+    hint: 'Check that {dial} is the MySQL port of {rds} and not another service.',
     explanation:
-      'What came over the connection is not the MySQL protocol: another service listens there, or the NLB has a TLS listener where it needs a TCP one.',
+      'The other side does not speak the MySQL protocol. Another service listens there, or the NLB has a TLS listener instead of a TCP one.',
     docs: 'README.md#what-aws-needs',
   },
   UPSTREAM_TOO_OLD: {
-    ...CONNECT,
-    errno: 2007,
+    ...HANDSHAKE,
+    source: 'database',
     hint: 'IAM authentication needs RDS for MySQL 5.7 or newer, MariaDB 10.6 or newer, or Aurora MySQL 2 or newer.',
-    explanation: "The server's protocol has no room for a token of more than 255 bytes.",
+    explanation:
+      'The server is too old for IAM authentication: its protocol cannot carry a token of more than 255 bytes.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.html`,
   },
   UPSTREAM_REFUSED_CONNECTION: {
-    ...CONNECT,
+    ...DIAL,
     errno: 1130,
-    hint: 'The server refused before login: look at its error log and its limits.',
-    explanation: 'The server sent an error in the place of its greeting, before anybody logged in.',
+    sqlState: '08004',
+    source: 'database',
+    hint: 'The server refused the connection before the login. Check its error log and its limits.',
+    explanation: 'The server sent an error instead of its greeting, before any login.',
     docs: `${MYSQL}/problems-connecting.html`,
   },
   UPSTREAM_REFUSED_LOGIN: {
-    errno: 1045,
-    sqlState: '28000',
-    level: 'warn',
-    exitCode: 7,
-    hint: 'The server refused the login: see its message.',
-    explanation: 'The server heard the login and said no; its own error code says why.',
+    ...DENIED,
+    source: 'database',
+    hint: 'The server refused the login. Its message says why.',
+    explanation: 'The server received the login and refused it. Its own error number says why.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.Troubleshooting.html`,
   },
 
   TLS_NOT_OFFERED: {
     ...TLS,
-    hint: 'No token was sent. Check that {dial} leads to {rds} and that the server has TLS on.',
-    explanation: "The server's greeting has no TLS, and a token leaves only inside TLS.",
+    source: 'database',
+    hint: 'No token was sent. Check that {dial} leads to {rds} and that TLS is on at the server.',
+    explanation: 'The server does not offer TLS. The proxy sends tokens only inside TLS.',
     docs: `${RDS}/UsingWithRDS.SSL.html`,
   },
   TLS_PLAINTEXT_INJECTED: {
     ...TLS,
-    hint: 'No token was sent. Somebody on the path to {dial} may be tampering with the connection.',
+    source: 'network',
+    hint: 'No token was sent. Something on the path to {dial} may be tampering with the connection.',
     explanation:
-      "Bytes came in clear behind the greeting, where a server waits: whoever sent them wants them taken for the server's own once TLS is on.",
+      "Unencrypted bytes arrived between the server's greeting and TLS, where a server sends nothing. An attacker could inject such bytes to make them look like the server's own.",
     docs: 'docs/architecture.md',
   },
   TLS_WRONG_NAME: {
     ...TLS,
-    hint: 'No token was sent. The NLB may have a stale target, or --rds-endpoint is not this database.',
+    source: 'network',
+    hint: 'No token was sent. The NLB may have a stale target, or rds-endpoint is not this database.',
     explanation:
-      'The certificate is good but of another server: an NLB target that now is another database, an --rds-endpoint that is not the database behind --connect, or a CNAME in its place.',
+      'The certificate is valid but belongs to another server. An NLB target may now be another database, rds-endpoint may not be the database behind connect, or rds-endpoint is a CNAME.',
     docs: `${NLB}/load-balancer-target-groups.html`,
   },
   TLS_UNKNOWN_CA: {
     ...TLS,
-    hint: 'No token was sent. If the server really has a CA of its own, name its certificate with --ca.',
+    source: 'network',
+    hint: 'No token was sent. If the server has its own CA, add the CA certificate with the option ca.',
     explanation:
-      "The certificate's authority is neither in the RDS bundle nor a public root nor named with --ca: this is not RDS, or something on the path puts its own certificate there.",
+      "The certificate's CA is not in the RDS bundle, is not a public root, and was not added with the option ca. This is not RDS, or something on the path replaces the certificate.",
     docs: `${RDS}/UsingWithRDS.SSL.html`,
   },
   TLS_EXPIRED: {
     ...TLS,
+    source: 'database',
     hint: 'No token was sent. Renew the server certificate in RDS, and check the clock of this machine.',
-    explanation: "The server's certificate is past its end or before its beginning, or this machine's clock is wrong.",
+    explanation: "The server's certificate has expired or is not valid yet, or the clock of this machine is wrong.",
     docs: `${RDS}/UsingWithRDS.SSL-certificate-rotation.html`,
   },
   TLS_FAILED: {
     ...TLS,
-    hint: 'No token was sent. Check that the server speaks TLS 1.2 or newer.',
-    explanation: 'TLS could not be agreed on, for a reason that the message names.',
+    source: 'network',
+    hint: 'No token was sent. Check that the server supports TLS 1.2 or newer.',
+    explanation: 'The TLS handshake with the server failed. The message has the reason.',
     docs: `${RDS}/UsingWithRDS.SSL.html`,
   },
 
   AUTH_PLUGIN_UNEXPECTED: {
-    errno: 1045,
-    sqlState: '28000',
-    level: 'warn',
-    exitCode: 7,
-    hint: "The user is missing or was not made for IAM: CREATE USER '{user}' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS'.",
+    ...DENIED,
+    source: 'database',
+    hint: "The user does not exist or was not created for IAM: CREATE USER '{user}' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS'.",
     explanation:
-      "The server asks for a method that is not IAM's. MySQL does so also for users that do not exist, to give nothing away.",
+      'The server asked for an authentication method that is not the one of IAM. MySQL also does this for users that do not exist, so as not to reveal which users exist.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.DBAccounts.html`,
   },
 
   CREDENTIALS_MISSING: {
     ...CREDENTIALS,
-    hint: 'Set AWS_PROFILE or --profile, run aws configure, or give this machine, task or pod an IAM role.',
+    source: 'configuration',
+    hint: 'Set AWS_PROFILE or the option profile, run aws configure, or give this machine, task or pod an IAM role.',
     explanation:
-      'No link of the credential chain had AWS credentials: no environment variables, no profile, no role of a task, pod or machine.',
+      'No provider of the credential chain has AWS credentials: no environment variables, no profile, and no role for this machine, task or pod.',
     docs: `${SDK}/standardized-credentials.html`,
   },
   CREDENTIALS_SSO_EXPIRED: {
     ...CREDENTIALS,
     hint: 'Run: {ssoLogin}',
-    explanation: 'The profile signs in with IAM Identity Center, and that sign-in has ended.',
+    explanation: 'The profile uses IAM Identity Center (SSO), and its session has expired.',
     docs: `${SDK}/feature-sso-credentials.html`,
   },
   CREDENTIALS_FAILED: {
     ...CREDENTIALS,
-    hint: 'Check the profile in ~/.aws/config, with: aws sts get-caller-identity, or mysql-iam-proxy check.',
-    explanation: 'Credentials are configured, but getting them failed as the message says.',
+    hint: 'Check the profile in ~/.aws/config with aws sts get-caller-identity or mysql-iam-proxy check.',
+    explanation: 'Credentials are configured, but getting them failed. The message has the reason.',
     docs: `${SDK}/standardized-credentials.html`,
   },
   CREDENTIALS_TIMEOUT: {
     ...CREDENTIALS,
     hint: 'Check the network path to AWS (SSO, STS, metadata) and how long credential_process takes.',
-    explanation: 'Credentials took longer than the time for the login.',
+    explanation: 'The credentials did not arrive within the time limit of the login.',
     docs: `${SDK}/standardized-credentials.html`,
   },
   CREDENTIALS_PROGRAM_MISSING: {
     ...CREDENTIALS,
+    source: 'configuration',
     hint: 'Install the program that credential_process names in ~/.aws/config, or correct its path there.',
     explanation:
-      'The profile gets its credentials from a program, such as aws_signing_helper of IAM Roles Anywhere, and that program is not there.',
+      'The profile gets its credentials from a program, such as aws_signing_helper of IAM Roles Anywhere. That program does not exist on this machine.',
     docs: `${SDK}/feature-process-credentials.html`,
   },
   CREDENTIALS_REJECTED: {
     ...CREDENTIALS,
-    hint: 'Get new credentials: these are expired, deleted or mistyped; see them with aws configure list.',
-    explanation:
-      'Credentials were found, but AWS itself does not accept them, so no database will accept a token signed with them.',
+    hint: 'Get new credentials: these have expired, were deleted or have a typing error. Run aws configure list to see them.',
+    explanation: 'AWS itself rejects these credentials, so no database will accept a token that is signed with them.',
     docs: `${SDK}/standardized-credentials.html`,
   },
   CLOCK_SKEW: {
     ...CREDENTIALS,
-    hint: 'Set the clock of this machine by NTP: a token carries its time of signing.',
+    source: 'configuration',
+    hint: 'Synchronize the clock of this machine (NTP). A token contains the time of its signature.',
     explanation:
-      'The clock of this machine is minutes away from that of AWS. A token from the future, or older than 15 minutes, is refused.',
+      'The clock of this machine is minutes away from that of AWS. RDS rejects tokens that are older than 15 minutes or come from the future.',
     docs: 'https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html',
   },
 
-  // What only check finds out, before, beside or after a login.
+  // Only check reports these.
   IAM_AUTHENTICATION_OFF: {
-    ...REFUSED,
+    ...DENIED,
+    source: 'aws',
     hint: 'Turn on IAM authentication of {rds}: aws rds modify-db-instance or modify-db-cluster --enable-iam-database-authentication.',
     explanation:
-      'The database takes no tokens from anybody: IAM authentication is a setting of the instance or cluster, off by default.',
+      'IAM authentication is off, so the database accepts no tokens. It is a setting of the instance or cluster and is off by default.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.Enabling.html`,
   },
   DATABASE_NOT_AVAILABLE: {
-    ...CONNECT,
-    hint: 'Start the database, or wait until RDS says that it is available.',
-    explanation: 'RDS says that the database is stopped, starting or broken; nobody can log in.',
+    ...DIAL,
+    source: 'database',
+    hint: 'Start the database, or wait until RDS shows it as available.',
+    explanation: 'RDS reports that the database is stopped, starting or failed. Nobody can log in.',
     docs: `${RDS}/accessing-monitoring.html`,
   },
   NLB_LISTENER_MISSING: {
-    ...CONNECT,
-    hint: 'Give the load balancer a TCP listener on the port of {dial}, or name the port of the one it has in --connect.',
-    explanation: 'The load balancer is there but does not listen on the port that is dialled.',
+    ...DIAL,
+    hint: 'Add a TCP listener to the load balancer on the port of {dial}, or connect to the port of an existing listener.',
+    explanation: 'The load balancer exists, but it has no listener on this port.',
     docs: `${NLB}/load-balancer-listeners.html`,
   },
   NLB_LISTENER_NOT_TCP: {
-    ...CONNECT,
+    ...DIAL,
     hint: 'Make the listener on the port of {dial} a TCP listener.',
     explanation:
-      'A TLS listener waits for TLS at once, but the MySQL protocol begins in clear; and TLS must reach the database itself.',
+      'A TLS listener expects TLS from the first byte, but the MySQL protocol starts unencrypted. TLS must also reach the database itself.',
     docs: `${NLB}/load-balancer-listeners.html`,
   },
   NLB_TARGETS_MISSING: {
-    ...CONNECT,
-    hint: 'Register the present addresses of {rds} in the target group.',
-    explanation: 'The listener forwards to a target group in which nothing is registered.',
+    ...DIAL,
+    hint: 'Register the current addresses of {rds} in the target group.',
+    explanation: 'The listener forwards to a target group that has no targets.',
     docs: `${NLB}/load-balancer-target-groups.html`,
   },
   NLB_TARGETS_STALE: {
     ...FINDING,
-    hint: 'Register the present addresses of {rds} in the target group, and deregister the others.',
+    source: 'network',
+    hint: 'Register the current addresses of {rds} in the target group, and deregister the others.',
     explanation:
-      'The target group has addresses that the RDS endpoint does not have (any longer): those of before a failover or maintenance, or of another database.',
+      'The target group has addresses that the RDS endpoint does not resolve to. They are from before a failover or maintenance, or belong to another database.',
     docs: `${NLB}/load-balancer-target-groups.html`,
   },
   NLB_TARGETS_UNHEALTHY: {
     ...FINDING,
+    source: 'network',
     hint: "Let the load balancer's security group and subnets reach the port of the database.",
     explanation:
-      'The health checks of the load balancer do not reach a target; with no healthy one left, an NLB tries them all.',
+      'The health checks of the load balancer fail for a target. If no target is healthy, an NLB sends connections to all of them.',
     docs: `${NLB}/target-group-health-checks.html`,
   },
   NLB_IDLE_TIMEOUT: {
     ...FINDING,
-    hint: 'Set --keepalive well below the idle timeout of the NLB.',
+    source: 'configuration',
+    hint: 'Set keepalive well below the idle timeout of the NLB.',
     explanation:
-      'An NLB forgets connections that are idle for longer than its timeout, 350 s by default, and answers the next packet with a reset.',
+      'An NLB drops connections that are idle for longer than its timeout, 350 s by default, and resets them at the next packet.',
     docs: `${NLB}/update-idle-timeout.html`,
   },
   AWS_ACCESS_DENIED: {
     ...FINDING,
-    hint: 'Allow the action that the message names, if check shall look there; logins do not need it.',
-    explanation: 'The credentials may not look at that part of the AWS side.',
+    source: 'aws',
+    hint: 'Grant the action in the message to let check inspect it. Logins do not need it.',
+    explanation: 'These credentials may not inspect this part of the AWS account.',
     docs: 'docs/check.md',
   },
   AWS_UNREACHABLE: {
     ...FINDING,
-    hint: 'Nothing to do for logins, which do not need it; to look at the AWS side, run check where the AWS API can be reached.',
-    explanation: 'The AWS API did not answer; in a private subnet that is so without a NAT gateway or a VPC endpoint.',
+    source: 'network',
+    hint: 'Logins do not need the AWS API. To inspect the AWS side, run check on a machine that can reach it.',
+    explanation:
+      'The AWS API did not answer. A private subnet reaches it only through a NAT gateway or a VPC endpoint.',
     docs: 'docs/check.md',
   },
   AWS_NOT_FOUND: {
     ...FINDING,
-    hint: 'Check that the credentials are of the account, and --region of the region, that the database and the load balancer are in.',
-    explanation: 'The API knows no database, or no load balancer, of that name in this account and region.',
+    source: 'configuration',
+    hint: 'Check that the credentials and the region are those of the database and the load balancer.',
+    explanation: 'This account and region have no database, or no load balancer, with that name.',
     docs: 'docs/check.md',
   },
   TLS_EXPIRES_SOON: {
     ...FINDING,
-    hint: 'Rotate the server certificate in RDS before it ends.',
-    explanation: 'The certificate of the server is good for only a few more days; after that every login fails.',
+    source: 'database',
+    hint: 'Rotate the server certificate in RDS before it expires.',
+    explanation: 'The certificate of the server expires in a few days. After that, every login fails.',
     docs: `${RDS}/UsingWithRDS.SSL-certificate-rotation.html`,
   },
   SERVER_READ_ONLY: {
     ...FINDING,
-    hint: 'Register the present addresses of {rds} with the NLB; if it is dialled directly, a failover may be under way.',
+    source: 'database',
+    hint: 'Register the current addresses of {rds} with the NLB. Without an NLB, a failover may be in progress.',
     explanation:
-      'The endpoint is that of the writer, but the server that answers is read-only: most likely the writer of before a failover. Certificates cannot tell the two apart.',
+      'The endpoint is that of the writer, but the server is read-only. It is probably the writer from before a failover. Certificates cannot tell the two apart.',
     docs: `${NLB}/load-balancer-target-groups.html`,
   },
   MAX_CONNECT_ERRORS_LOW: {
     ...FINDING,
-    hint: 'Set max_connect_errors to 1000000 or more in the parameter group: behind a load balancer all clients have its address.',
+    source: 'database',
+    hint: 'Set max_connect_errors to 1000000 or more in the parameter group: behind a load balancer all clients share its address.',
     explanation:
-      'After so many connections in a row that break off before their login, the server locks out the address of the load balancer, and with it everybody (ERROR 1129).',
+      'After this many connections in a row that close before their login, the server blocks their address (ERROR 1129). Behind a load balancer, this blocks every client.',
     docs: `${MYSQL}/blocked-host.html`,
   },
   PROXY_LOGIN_FAILED: {
-    ...CONNECT,
-    hint: 'This may be a bug in mysql-iam-proxy: please report it with the output of check --json.',
-    explanation:
-      'The login to the database went well, but the same through the proxy itself, with a MySQL client, did not.',
+    ...DIAL,
+    source: 'proxy',
+    hint: 'This may be a bug in mysql-iam-proxy. Please report it with the output of check --json.',
+    explanation: 'The login to the database succeeded, but the login of a MySQL client through the proxy failed.',
     docs: 'README.md',
   },
 
   SYNC_REFUSED: {
     ...SYNC,
+    source: 'network',
     exitCode: 11,
-    hint: 'What is registered was left as it is. See what the name servers say (dig {rds}) and how the targets are; the next run tries again.',
+    hint: 'No target was removed. Check what DNS says (dig {rds}) and the health of the targets; the next run tries again.',
     explanation:
-      'sync-targets has something to do that is not safe: the name servers gave no sane answer, kept changing it or contradict each other, or a new target is not healthy or not the database.',
+      'sync-targets needs to make a change that is not safe. DNS failed, kept changing or was contradictory, or a new target is unhealthy or is not the database.',
     docs: 'docs/sync-targets.md#how-it-decides',
   },
   SYNC_DENIED: {
     ...SYNC,
+    source: 'aws',
     exitCode: 3,
-    hint: 'Allow elasticloadbalancing:{action} in the IAM policy of whoever runs this: examples/sync-targets/iam-policy.json has all that is needed.',
-    explanation: 'The IAM policy of these credentials does not let sync-targets see or change the target group.',
+    hint: 'Allow {action} in the IAM policy of these credentials. examples/sync-targets/iam-policy.json has all the actions that it needs.',
+    explanation: 'The IAM policy of these credentials does not allow sync-targets to read or change the target group.',
     docs: 'docs/sync-targets.md#where-to-run-it',
   },
   SYNC_TARGET_GROUP_INVALID: {
     ...SYNC,
+    source: 'configuration',
     exitCode: 2,
-    hint: 'Check --target-group-arn: it must name a target group of type ip, in the account of these credentials.',
+    hint: 'Check target-group-arn: it must name a target group of type ip, in the account of these credentials.',
     explanation:
-      'There is no such target group, or its targets are instances, functions or load balancers in place of addresses.',
+      'The target group does not exist, or its targets are instances, functions or load balancers instead of IP addresses.',
     docs: `${NLB}/load-balancer-target-groups.html`,
   },
   SYNC_FAILED: {
     ...SYNC,
+    source: 'aws',
     exitCode: 4,
     hint: 'Check the network path to the Elastic Load Balancing API (a NAT gateway, or a VPC endpoint) and its limits; the next run tries again.',
     explanation:
-      'Elastic Load Balancing was not reached, throttled every attempt, or refused a call for a reason of its own, which the message has.',
+      'Elastic Load Balancing was unreachable, throttled every attempt, or refused a call. The message has the reason.',
     docs: 'docs/sync-targets.md#where-to-run-it',
   },
 
   CLIENT_CLOSED: {
     ...CLIENT,
-    hint: 'The client left before it had logged in.',
+    hint: 'The client disconnected before its login was complete.',
     explanation:
-      'The client ended the connection in the middle of the login; probes and port scans do so, and clients that do not like what they were offered.',
+      'The client closed the connection during the login. Probes and port scans do this, and so do clients that reject the offered TLS or authentication method.',
     docs: 'README.md#when-it-doesnt-work',
   },
   CLIENT_TIMEOUT: {
     ...CLIENT,
-    hint: 'The client did not finish its login in time.',
-    explanation: 'The client was silent in the middle of the login.',
+    hint: 'The client did not complete its login in time.',
+    explanation: 'The client sent nothing for too long during the login.',
     docs: 'docs/reference.md#options',
   },
   CLIENT_MALFORMED: {
     ...CLIENT,
     hint: 'Connect with a MySQL client that speaks protocol 4.1 (2004) or newer.',
-    explanation: "What the client sent is not a login of MySQL's protocol 4.1.",
+    explanation: 'The client did not send a valid login of the MySQL protocol 4.1.',
     docs: 'README.md#use-it',
   },
   CLIENT_TLS_NOT_OFFERED: {
     ...CLIENT,
-    hint: 'Turn SSL off, or to preferred, in the client: TLS is between the proxy and the database.',
-    explanation: "The client refuses to go on without TLS, and the proxy's own port has none.",
+    hint: 'Turn SSL off, or to preferred, in the client. The proxy itself encrypts the connection to the database.',
+    explanation: 'The client requires TLS, but this port of the proxy does not offer it.',
     docs: 'README.md#use-it',
   },
   CHANGE_USER_UNSUPPORTED: {
     errno: 1235,
     sqlState: '42000',
+    source: 'client',
     level: 'warn',
     exitCode: 1,
-    hint: 'Turn compression off in the client, or let it open a new connection in place of changing the user.',
+    hint: 'Turn compression off in the client, or let it open a new connection instead of changing the user.',
     explanation:
-      'The client asked to log in anew (COM_CHANGE_USER) inside a compressed session, where its answer cannot be exchanged for a token.',
+      "The client sent COM_CHANGE_USER in a compressed session. The proxy cannot replace the client's answer with a token there.",
     docs: 'docs/architecture.md#decisions',
   },
   CLIENT_TLS_FAILED: {
     ...CLIENT,
-    hint: 'Check that the client speaks TLS 1.2 or newer and trusts the certificate of --tls-cert.',
+    hint: "Check that the client supports TLS 1.2 or newer and trusts the proxy's certificate (tls-cert).",
     explanation:
-      "The client and the proxy could not agree on TLS: the client does not trust the proxy's certificate, or speaks TLS that is too old.",
+      "The TLS handshake between the client and the proxy failed. The client does not trust the proxy's certificate, or its TLS is too old.",
     docs: 'docs/reference.md#options',
   },
   CLIENT_TLS_REQUIRED: {
     errno: 3159,
-    sqlState: 'HY000',
+    sqlState: '08004',
+    source: 'client',
     level: 'warn',
     exitCode: 1,
     hint: 'Turn SSL on in the client (ssl-mode REQUIRED, useSSL=true).',
-    explanation: "The client logged in without TLS, which the proxy's own port demands.",
+    explanation: 'The client logged in without TLS, but this port of the proxy requires it.',
     docs: 'docs/reference.md#options',
   },
   CLIENT_ACCESS_DENIED: {
-    errno: 1045,
-    sqlState: '28000',
-    level: 'warn',
-    exitCode: 7,
-    hint: 'User and password are those of --local-user, or of local-users in the configuration file, not those of the database.',
-    explanation: 'The proxy itself asks for a user and password, and these were not right; the database was not asked.',
+    ...DENIED,
+    source: 'client',
+    hint: 'Use the user and password of local-user or local-users in the configuration of the proxy, not those of the database.',
+    explanation: 'The proxy requires a local user and password, and these were wrong. The database was not involved.',
     docs: 'docs/reference.md#options',
   },
   CLIENT_THROTTLED: {
-    errno: 1045,
-    sqlState: '28000',
-    level: 'warn',
-    exitCode: 7,
-    hint: 'Mend the password in the client, then wait for its last attempts to end.',
+    ...DENIED,
+    source: 'client',
+    hint: 'Fix the password in the client, then wait for pending attempts to finish.',
     explanation:
-      'From this address too many passwords were wrong, so its logins wait their turn and more than a few are refused.',
+      'Too many logins from this address had a wrong password. Further logins are delayed, and only a few may wait at a time.',
     docs: 'docs/reference.md#options',
   },
   CLIENT_NOT_ALLOWED: {
     errno: 1130,
-    sqlState: 'HY000',
+    sqlState: '08004',
+    source: 'client',
     level: 'warn',
     exitCode: 7,
-    hint: 'Add the address of the client to --allow-from.',
-    explanation: "The client's address is in none of the networks of --allow-from.",
+    hint: 'Add the address of the client to allow-from.',
+    explanation: "The client's address is in none of the networks of allow-from.",
     docs: 'docs/reference.md#options',
   },
   TOO_MANY_CONNECTIONS: {
     errno: 1040,
     sqlState: '08004',
+    source: 'proxy',
     level: 'warn',
     exitCode: 1,
-    hint: 'Close connections that are not in use, or raise --max-connections.',
-    explanation: 'As many clients are connected to the proxy as --max-connections allows.',
+    hint: 'Close unused connections, or raise max-connections.',
+    explanation: 'The number of connected clients has reached max-connections.',
     docs: 'docs/reference.md#options',
   },
   FILE_LIMIT_REACHED: {
     errno: 1040,
     sqlState: '08004',
+    source: 'proxy',
     level: 'error',
     exitCode: 1,
-    hint: 'Raise the limit of open files (ulimit -n, LimitNOFILE), two for each session, or lower --max-connections.',
-    explanation: 'The process may open no more files; each session takes two, one for each leg.',
+    hint: 'Raise the open-file limit (ulimit -n, LimitNOFILE) to two files per session, or lower max-connections.',
+    explanation: 'The process has reached its open-file limit. Each session uses two files.',
     docs: 'docs/reference.md#options',
   },
   LOGIN_QUEUE_FULL: {
-    errno: 1203,
-    sqlState: '42000',
+    errno: 1040,
+    sqlState: '08004',
+    source: 'proxy',
     level: 'warn',
     exitCode: 1,
-    hint: 'Let clients pool their connections and come back one after the other, or raise --max-logins-per-second (AWS advises fewer than 200).',
+    hint: 'Use a connection pool that reconnects gradually, or raise max-logins-per-second (AWS advises fewer than 200).',
     explanation:
-      'More clients want to log in than --max-logins-per-second lets through in time; many at once, as after a failover, would only be refused by RDS.',
+      'More clients want to log in than max-logins-per-second allows in time. RDS refuses logins if too many arrive at once, for example after a failover.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.html`,
   },
   WAIT_TIMEOUT: {
-    ...CONNECT,
-    hint: 'Look at the log of the proxy, and whether --admin-listen or --listen are the same as there.',
-    explanation: 'The proxy that wait asked did not say in time that it is ready.',
+    ...DIAL,
+    source: 'proxy',
+    hint: 'Check the log of the proxy, and that wait uses the same admin-listen or listen.',
+    explanation: 'The proxy did not become ready in the time that wait allows.',
     docs: 'docs/reference.md#options',
   },
   PROXY_STOPPING: {
-    errno: 1053,
-    sqlState: '08S01',
-    level: 'info',
-    exitCode: 1,
-    hint: 'Connect again, once it has been started again or to another one.',
-    explanation: 'The proxy is being stopped: it takes no new sessions and ends those that it has.',
+    ...STOPPED,
+    hint: 'Reconnect once the proxy has restarted, or connect to another one.',
+    explanation: 'The proxy is shutting down. It accepts no new sessions and closes those that are open.',
     docs: 'docs/reference.md',
   },
   SESSION_CLOSED: {
-    errno: 1053,
-    sqlState: '08S01',
-    level: 'info',
-    exitCode: 1,
-    hint: 'Connect again; who closed it is in the log of mysql-iam-proxy.',
-    explanation: 'Somebody who runs the proxy has closed this session.',
+    ...STOPPED,
+    hint: 'Reconnect. The log of mysql-iam-proxy says who closed the session.',
+    explanation: 'An operator of the proxy closed this session.',
     docs: 'docs/reference.md',
   },
   SERVER_NOT_WRITER: {
     errno: 1290,
-    sqlState: 'HY000',
+    sqlState: '08004',
+    source: 'database',
     level: 'error',
     exitCode: 7,
-    hint: 'After a failover: connect again once the NLB targets behind {dial} follow {rds}; or leave out --require-writer.',
+    hint: 'After a failover, reconnect once the NLB targets behind {dial} follow {rds}. Or turn require-writer off.',
     explanation:
-      'The server that answered is read-only, and --require-writer asks for one that takes writes: a reader endpoint, or the writer of before a failover.',
+      'The server is read-only, but require-writer is on. The server is a reader, or the writer from before a failover.',
     docs: `${NLB}/load-balancer-target-groups.html`,
   },
   CLIENT_NO_USER: {
-    errno: 1045,
-    sqlState: '28000',
-    level: 'warn',
-    exitCode: 7,
-    hint: 'Name the database user in the client, or start mysql-iam-proxy with --user.',
-    explanation: 'The client logged in without a user name, and no --user is set.',
+    ...DENIED,
+    source: 'client',
+    hint: 'Set the database user in the client, or set the option user of the proxy.',
+    explanation: 'The client sent no user name, and the option user of the proxy is not set.',
     docs: 'README.md#use-it',
   },
 } satisfies Record<string, ErrorSpec>
 
 export type ErrorCode = keyof typeof specs
 
-/** The table above. */
+/** Every error of this project by its code: what the client gets, the exit code, whose fault it is, and what to do. */
 export const ERRORS: Readonly<Record<ErrorCode, ErrorSpec>> = specs
 
 /**
- * What to do about refusals that the server itself speaks, by their ERR_Packet error code: added to the server's message.
+ * What to do about errors that the server itself sends, by their number: added to the server's message.
  * https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
  */
 export const SERVER_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
   1040: {
     name: 'ER_CON_COUNT_ERROR',
-    hint: 'The database behind {dial} has no connection left: raise max_connections or close some.',
+    hint: 'The database behind {dial} has no free connection: raise max_connections or close some.',
     explanation:
-      'As many clients are connected as max_connections allows; on RDS it follows from the memory of the instance.',
+      'The number of connected clients has reached max_connections. On RDS its default depends on the memory of the instance.',
     docs: `${MYSQL}/too-many-connections.html`,
   },
   1044: {
     name: 'ER_DBACCESS_DENIED_ERROR',
-    hint: "The login itself was right; give the user the database: GRANT SELECT ON the_database.* TO '{user}'@'%'.",
-    explanation: 'The token was accepted, but the user has no privilege on the database that the client named.',
+    hint: "The token was accepted. Grant the user access to the database: GRANT SELECT ON the_database.* TO '{user}'@'%'.",
+    explanation: 'The token was accepted, but the user has no privileges on the database that the client named.',
     docs: `${MYSQL}/grant.html`,
   },
   1045: {
     name: 'ER_ACCESS_DENIED_ERROR',
-    hint: "Check rds-db:connect in the IAM policy for user '{user}' (case matters), that IAM authentication is on, and region {region}; mysql-iam-proxy check prints the policy.",
+    hint: "Check rds-db:connect in the IAM policy for user '{user}' (case matters), that IAM authentication is on, and region {region}. mysql-iam-proxy check prints the policy.",
     explanation:
-      'The server refused the token and does not say why: the IAM policy lacks rds-db:connect for this user and database, IAM authentication is off, the token was signed for another host or region, or the user is not there.',
+      'The server refused the token and does not say why. The IAM policy lacks rds-db:connect for this user and database, IAM authentication is off, the token was signed for another host or region, or the user does not exist.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.Troubleshooting.html`,
   },
   1049: {
     name: 'ER_BAD_DB_ERROR',
     hint: '',
     explanation:
-      'The token was accepted, but there is no database of the name that the client gave; upper and lower case count.',
+      'The token was accepted, but the database that the client named does not exist. Names are case-sensitive.',
     docs: `${MYSQL}/identifier-case-sensitivity.html`,
   },
   1129: {
     name: 'ER_HOST_IS_BLOCKED',
-    hint: 'Run FLUSH HOSTS on the database (from 8.4 on TRUNCATE TABLE performance_schema.host_cache), raise max_connect_errors, and see which health check or probe hits {dial}.',
+    hint: 'Run FLUSH HOSTS on the database (from 8.4 on TRUNCATE TABLE performance_schema.host_cache), raise max_connect_errors, and find the health check or probe that connects to {dial}.',
     explanation:
-      'Connections from this address broke off before their login max_connect_errors times in a row, so the server locks the address out. Behind an NLB that is everybody; its health checks of the database port alone can do it.',
+      'max_connect_errors connections in a row from this address closed before their login, so the server blocks the address. Behind an NLB this blocks every client. Health checks of the database port alone can cause it.',
     docs: `${MYSQL}/blocked-host.html`,
   },
   1130: {
     name: 'ER_HOST_NOT_PRIVILEGED',
-    hint: 'Let the database user log in from this address (behind an NLB: the address of the NLB).',
-    explanation:
-      "No user of the server may come from this address; users that IAM lets in are best made for any, as 'name'@'%'.",
+    hint: 'Let the database user log in from this address. Behind an NLB, it is the address of the NLB.',
+    explanation: "No user of the server may log in from this address. Create IAM users for any host: 'name'@'%'.",
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.DBAccounts.html`,
   },
   1203: {
     name: 'ER_TOO_MANY_USER_CONNECTIONS',
     hint: "Close some connections of '{user}', or raise max_user_connections.",
-    explanation: 'The user has as many connections open as max_user_connections allows each user.',
+    explanation: 'The user has as many open connections as max_user_connections allows for each user.',
     docs: `${MYSQL}/user-resources.html`,
   },
   1226: {
     name: 'ER_USER_LIMIT_REACHED',
     hint: "Close some connections of '{user}', or raise the limit: ALTER USER '{user}' WITH MAX_USER_CONNECTIONS 0.",
-    explanation: 'The user has reached a limit of its own account, such as MAX_USER_CONNECTIONS.',
+    explanation: 'The user has reached a limit of its account, such as MAX_USER_CONNECTIONS.',
     docs: `${MYSQL}/user-resources.html`,
   },
   1524: {
     name: 'ER_PLUGIN_IS_NOT_LOADED',
-    hint: 'The server lacks the plugin of this user: IAM authentication is off, or this is not an RDS server.',
+    hint: 'The server has not loaded the plugin of this user: IAM authentication is off, or this is not an RDS server.',
     explanation:
-      'The user was made with AWSAuthenticationPlugin, which the server has only while IAM authentication is on for the instance or cluster.',
+      'The user was created with AWSAuthenticationPlugin. The server loads it only while IAM authentication is on for the instance or cluster.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.Enabling.html`,
   },
   3118: {
     name: 'ER_ACCOUNT_HAS_BEEN_LOCKED',
     hint: "Unlock the account: ALTER USER '{user}'@'%' ACCOUNT UNLOCK.",
-    explanation: 'The user is there and locked; nobody can log in as it.',
+    explanation: 'The user exists but is locked. Nobody can log in as this user.',
     docs: `${MYSQL}/account-locking.html`,
   },
   3159: {
     name: 'ER_SECURE_TRANSPORT_REQUIRED',
-    hint: 'Dial the database or a TCP listener of the NLB: something between {dial} and the server ends the TLS.',
+    hint: 'Connect to the database or to a TCP listener of the NLB: something between {dial} and the server terminates TLS.',
     explanation:
-      'The server takes only TLS connections (require_secure_transport) and saw this one without. The proxy never logs in without TLS, so what stands between has taken it off.',
+      'The server requires TLS (require_secure_transport), but this connection arrived without it. The proxy never logs in without TLS, so something in between removed it.',
     docs: `${MYSQL}/using-encrypted-connections.html`,
+  },
+}
+
+/**
+ * What a client's own error numbers mean if the client connects to the proxy. The client makes these errors itself: they
+ * are about its connection to the proxy, not about the database. The proxy never sends them.
+ * https://dev.mysql.com/doc/mysql-errors/8.4/en/client-error-reference.html
+ */
+export const CLIENT_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
+  2002: {
+    name: 'CR_CONNECTION_ERROR',
+    hint: 'Connect to 127.0.0.1 and the port of the proxy. For a Unix socket, check that the proxy listens on that path.',
+    explanation:
+      'The client found no server on its Unix socket. With the host localhost, many clients use the default socket of a local MySQL server instead of TCP. MariaDB clients also show it if nothing listens on a TCP port.',
+    docs: `${MYSQL}/can-not-connect-to-server.html`,
+  },
+  2003: {
+    name: 'CR_CONN_HOST_ERROR',
+    hint: 'Check that the proxy runs, and that the client uses the host and port of its option listen.',
+    explanation:
+      'Nothing answers at the host and port of the client: the proxy does not run, listens on another address, or a firewall is in between. If the proxy cannot reach the database, clients get ERROR 1042 instead.',
+    docs: `${MYSQL}/can-not-connect-to-server.html`,
+  },
+  2005: {
+    name: 'CR_UNKNOWN_HOST',
+    hint: 'Check the host in the client: it must be the machine of the proxy, usually 127.0.0.1.',
+    explanation:
+      'The client cannot resolve the host name that it was given. If the proxy cannot resolve the name of the database, clients get ERROR 1042 instead.',
+    docs: `${MYSQL}/can-not-connect-to-server.html`,
+  },
+  2006: {
+    name: 'CR_SERVER_GONE_ERROR',
+    hint: 'Reconnect. Check the log line of the session for the side that closed it, and compare wait_timeout and max_allowed_packet of the server.',
+    explanation:
+      'The connection was already closed when the client sent a statement. The server closed it after wait_timeout or for a packet larger than max_allowed_packet, or the proxy stopped.',
+    docs: `${MYSQL}/gone-away.html`,
+  },
+  2013: {
+    name: 'CR_SERVER_LOST',
+    hint: 'Check the log line of the session: it says which side closed the connection. During a login, raise the connect timeout of the client.',
+    explanation:
+      'The connection closed while the client waited for an answer: a failover, a reset by a load balancer, or a killed session. During a login, the timeout of the client was shorter than connect-timeout and login-timeout of the proxy.',
+    docs: `${MYSQL}/error-lost-connection.html`,
+  },
+  2026: {
+    name: 'CR_SSL_CONNECTION_ERROR',
+    hint: "Set SSL to preferred or off in the client, or let it trust the proxy's certificate. For MariaDB's client: --skip-ssl, or --disable-ssl-verify-server-cert.",
+    explanation:
+      "TLS between the client and the proxy failed. The client requires TLS that the proxy does not offer on this port, or it does not trust the proxy's certificate. TLS to the database is not involved.",
+    docs: 'README.md#use-it',
+  },
+  2027: {
+    name: 'CR_MALFORMED_PACKET',
+    hint: 'Update mysql-iam-proxy, and see its log for the real error. If it persists, report it as a bug with the name and version of the client.',
+    explanation:
+      'The client could not read a packet. MariaDB Connector/C 3.3.9 and newer also show this if an error has a number of the client range (2000 to 2999, 5000 to 5999). mysql-iam-proxy sends none of these, but other proxies do.',
+    docs: 'docs/decisions/0100-error-numbers.md',
+  },
+  2059: {
+    name: 'CR_AUTH_PLUGIN_CANNOT_LOAD',
+    hint: 'Update the client or its authentication plugins. If the proxy has local users, choose a method that the client supports.',
+    explanation:
+      'The client lacks the plugin for the authentication method, for example mysql_native_password (removed in MySQL 9) or caching_sha2_password (missing in old clients).',
+    docs: `${MYSQL}/pluggable-authentication.html`,
+  },
+  2061: {
+    name: 'CR_AUTH_PLUGIN_ERR',
+    hint: 'Turn on SSL in the client and use tls-cert at the proxy, or allow the client to fetch the public key (--get-server-public-key, allowPublicKeyRetrieval=true).',
+    explanation:
+      'The authentication plugin of the client gave up. Most often caching_sha2_password wanted to send the password, but the connection to the proxy has no TLS.',
+    docs: `${MYSQL}/caching-sha2-pluggable-authentication.html`,
   },
 }

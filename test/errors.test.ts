@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { test } from 'tap'
-import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../src/error-codes.ts'
+import { CLIENT_ERRORS, ERRORS, type ErrorCode, SERVER_ERRORS } from '../src/error-codes.ts'
 import { hintFor, ProxyError, toERR_Packet } from '../src/errors.ts'
 
-/** As long as names get: an Aurora cluster's name has up to 63 characters, a load balancer's 32. */
+/** The longest names: 63 characters for an Aurora cluster, 32 for a load balancer. */
 const VALUES = {
   rds: `${'n'.repeat(63)}.cluster-ro-abcdefghijkl.ap-northeast-1.rds.amazonaws.com:3306`,
   dial: `${'n'.repeat(32)}-0123456789abcdef.elb.ap-northeast-1.amazonaws.com:3306`,
@@ -12,7 +12,7 @@ const VALUES = {
   ssoLogin: 'aws sso login --profile a-profile-of-a-good-length',
 }
 
-test('with long names, a client still reads what happened and what to do', t => {
+test('with long names, the client still gets what happened and what to do', t => {
   const what = 'w'.repeat(130)
   const errors = [
     ...(Object.keys(ERRORS) as ErrorCode[]).map(code => new ProxyError(code, what)),
@@ -32,8 +32,42 @@ test('with long names, a client still reads what happened and what to do', t => 
   t.end()
 })
 
-test('the pages of this project that errors lead to are there', async t => {
-  const docs = [...Object.values(ERRORS), ...Object.values(SERVER_ERRORS)].map(row => row.docs)
+test('no error has a number that a client library uses for its own errors', t => {
+  const isOfClients = (errno: number) => (errno >= 2_000 && errno < 3_000) || (errno >= 5_000 && errno < 6_000)
+  for (const [code, { errno }] of Object.entries(ERRORS)) t.notOk(isOfClients(errno), `${code}: ${errno}`)
+  for (const errno of Object.keys(SERVER_ERRORS)) t.notOk(isOfClients(Number(errno)), errno)
+  for (const errno of Object.keys(CLIENT_ERRORS)) t.ok(isOfClients(Number(errno)), errno)
+  t.end()
+})
+
+test('only a wrong user or password looks like one', t => {
+  const denied = Object.entries(ERRORS).filter(([, { errno, sqlState }]) => errno === 1045 || sqlState === '28000')
+  t.same(
+    denied.map(([code]) => code),
+    [
+      'UPSTREAM_REFUSED_LOGIN',
+      'AUTH_PLUGIN_UNEXPECTED',
+      'IAM_AUTHENTICATION_OFF',
+      'CLIENT_ACCESS_DENIED',
+      'CLIENT_THROTTLED',
+      'CLIENT_NO_USER',
+    ],
+  )
+  for (const [code, { errno, sqlState }] of denied) t.same([errno, sqlState], [1045, '28000'], code)
+  t.end()
+})
+
+test('hints name options without dashes, for users of the library', t => {
+  // Commands and other programs keep theirs.
+  const allowed = /--help|--enable-iam-database-authentication|check --json/
+  for (const [code, { hint, explanation }] of [...Object.entries(ERRORS), ...Object.entries(SERVER_ERRORS)]) {
+    t.notMatch(`${hint} ${explanation}`.replace(allowed, ''), /--\w/, code)
+  }
+  t.end()
+})
+
+test('links from errors to pages of this project work', async t => {
+  const docs = [ERRORS, SERVER_ERRORS, CLIENT_ERRORS].flatMap(table => Object.values(table)).map(row => row.docs)
   for (const page of new Set(docs.filter(page => !page.startsWith('https://')))) {
     const [file = '', anchor] = page.split('#')
     const text = await readFile(new URL(`../${file}`, import.meta.url), 'utf8')

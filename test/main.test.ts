@@ -182,7 +182,7 @@ test('a port that is taken', async t => {
   t.equal(code, 6)
   t.match(stderr, address)
   t.match(stderr, /taken/)
-  t.match(stderr, /--listen/)
+  t.match(stderr, /Choose another address or port/)
 })
 
 test('serves, logs JSON lines, ends with SIGTERM', async t => {

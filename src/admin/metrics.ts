@@ -1,6 +1,6 @@
 /** What Prometheus reads at /metrics. Labels are bounded: no user, address or message is one. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { ErrorCode } from '../error-codes.ts'
+import { ERRORS, type ErrorCode, type ErrorSource } from '../error-codes.ts'
 import { countOpen, type EndpointState, PHASES, type Phase, SYNC_OUTCOMES, traffic } from '../state.ts'
 
 export interface Metrics {
@@ -16,6 +16,11 @@ const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 
 /** Gauges of prom-client that are named like counters, and go through all handles of the process at each scrape. */
 const UNWANTED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
+
+/** The label that says whose fault an outcome is. */
+function sourceOf(code: 'OK' | ErrorCode): ErrorSource | 'none' {
+  return code === 'OK' ? 'none' : ERRORS[code].source
+}
 
 /** What has been counted of a state so far. */
 interface Counted {
@@ -62,8 +67,8 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
 
   const logins = new Counter({
     name: 'mysql_iam_proxy_logins_total',
-    help: 'Logins, by how they came out: OK or an error code of the reference.',
-    labelNames: ['endpoint', 'code'],
+    help: 'Logins by result: OK or an error code, and the source of the error (none for OK).',
+    labelNames: ['endpoint', 'code', 'source'],
     registers,
   })
   const bytes = new Counter({
@@ -137,7 +142,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
     bytes.inc({ endpoint, direction: 'from_server' }, Math.max(0, bytesFromServer - before.bytesFromServer))
     const codes = known.get(endpoint) ?? new Set()
     for (const [code, times] of new Map([['OK' as const, 0], ...state.outcomes])) {
-      logins.inc({ endpoint, code }, Math.max(0, times - (before.outcomes.get(code) ?? 0)))
+      logins.inc({ endpoint, code, source: sourceOf(code) }, Math.max(0, times - (before.outcomes.get(code) ?? 0)))
       codes.add(code)
     }
     known.set(endpoint, codes)
@@ -156,7 +161,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
   function forget(names: ReadonlySet<string>): void {
     for (const [endpoint, codes] of known) {
       if (names.has(endpoint)) continue
-      for (const code of codes) logins.remove({ endpoint, code })
+      for (const code of codes) logins.remove({ endpoint, code, source: sourceOf(code) })
       for (const direction of ['from_client', 'from_server']) bytes.remove({ endpoint, direction })
       for (const phase of [...PHASES, 'total']) handshake.remove({ endpoint, phase })
       for (const outcome of SYNC_OUTCOMES) syncPasses.remove({ endpoint, outcome })

@@ -1,6 +1,6 @@
 /** The AWS side, as far as the credentials may see it: the database in RDS, and the load balancer before it. */
 import type { RDSClient } from '@aws-sdk/client-rds'
-import { ask, clientSettings } from '../aws/api.ts'
+import { callAws, clientSettings } from '../aws/api.ts'
 import { ProxyError } from '../errors.ts'
 import type { Context, Database } from './context.ts'
 import { orWarn, type StepLog } from './steps.ts'
@@ -39,7 +39,7 @@ function findDatabase(client: RDSClient, host: string): Looked<Database> {
 async function findInstance(client: RDSClient, name: string, host: string): Looked<Database> {
   const { DescribeDBInstancesCommand } = await import('@aws-sdk/client-rds')
   const command = new DescribeDBInstancesCommand({ DBInstanceIdentifier: name })
-  const answer = await ask('rds:DescribeDBInstances', () => client.send(command))
+  const answer = await callAws('rds:DescribeDBInstances', () => client.send(command))
   const instance = answer?.DBInstances?.find(({ Endpoint }) => Endpoint?.Address?.toLowerCase() === host)
   if (!instance) return undefined
   const { DBClusterIdentifier: cluster } = instance
@@ -60,7 +60,7 @@ async function findInstance(client: RDSClient, name: string, host: string): Look
 async function findCluster(client: RDSClient, name: string, host: string | undefined): Looked<Database> {
   const { DescribeDBClustersCommand } = await import('@aws-sdk/client-rds')
   const command = new DescribeDBClustersCommand({ DBClusterIdentifier: name })
-  const answer = await ask('rds:DescribeDBClusters', () => client.send(command))
+  const answer = await callAws('rds:DescribeDBClusters', () => client.send(command))
   const cluster = answer?.DBClusters?.find(
     ({ Endpoint, ReaderEndpoint }) =>
       host === undefined || Endpoint?.toLowerCase() === host || ReaderEndpoint?.toLowerCase() === host,
@@ -70,7 +70,7 @@ async function findCluster(client: RDSClient, name: string, host: string | undef
 
 async function findClusterOfCustomEndpoint(client: RDSClient, host: string): Looked<Database> {
   const { paginateDescribeDBClusters } = await import('@aws-sdk/client-rds')
-  return ask('rds:DescribeDBClusters', async () => {
+  return callAws('rds:DescribeDBClusters', async () => {
     for await (const { DBClusters = [] } of paginateDescribeDBClusters({ client }, {})) {
       const cluster = DBClusters.find(({ CustomEndpoints }) => CustomEndpoints?.includes(host))
       if (cluster) return toDatabase(cluster)
@@ -103,7 +103,7 @@ function toDatabase(cluster: ClusterOfRds): Database {
 async function findProxyOfEndpoint(client: RDSClient, name: string): Looked<Database> {
   const { DescribeDBProxyEndpointsCommand } = await import('@aws-sdk/client-rds')
   const command = new DescribeDBProxyEndpointsCommand({ DBProxyEndpointName: name })
-  const answer = await ask('rds:DescribeDBProxyEndpoints', () => client.send(command))
+  const answer = await callAws('rds:DescribeDBProxyEndpoints', () => client.send(command))
   const proxy = answer?.DBProxyEndpoints?.[0]?.DBProxyName
   return proxy === undefined ? undefined : await findProxy(client, proxy)
 }
@@ -111,7 +111,7 @@ async function findProxyOfEndpoint(client: RDSClient, name: string): Looked<Data
 async function findProxy(client: RDSClient, name: string): Looked<Database> {
   const { DescribeDBProxiesCommand } = await import('@aws-sdk/client-rds')
   const command = new DescribeDBProxiesCommand({ DBProxyName: name })
-  const answer = await ask('rds:DescribeDBProxies', () => client.send(command))
+  const answer = await callAws('rds:DescribeDBProxies', () => client.send(command))
   const proxy = answer?.DBProxies?.[0]
   if (!proxy) return undefined
   const settings = (proxy.Auth ?? []).flatMap(({ IAMAuth }) => IAMAuth ?? [])

@@ -1,6 +1,6 @@
 /** The load balancer before the database: its listener, its targets, their health. */
 import { resolveCname } from 'node:dns/promises'
-import { ask, clientSettings } from '../aws/api.ts'
+import { callAws, clientSettings } from '../aws/api.ts'
 import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { registerTargetsCommand } from './aws-cli.ts'
@@ -25,7 +25,7 @@ async function describeLoadBalancer(path: Context, notes: StepLog): Promise<void
   const dial = formatHostPort(endpoint.dial)
   try {
     const names = await namesOf(endpoint.dial.host)
-    const balancer = await ask('elasticloadbalancing:DescribeLoadBalancers', async () => {
+    const balancer = await callAws('elasticloadbalancing:DescribeLoadBalancers', async () => {
       for await (const { LoadBalancers = [] } of elb.paginateDescribeLoadBalancers({ client }, {})) {
         const found = LoadBalancers.find(({ DNSName }) => DNSName && names.some(name => isNameOf(name, DNSName)))
         if (found) return found
@@ -37,7 +37,7 @@ async function describeLoadBalancer(path: Context, notes: StepLog): Promise<void
     const { LoadBalancerArn, LoadBalancerName, Type, Scheme, State } = balancer
     notes.fact('load balancer', `${LoadBalancerName}, ${Type}, ${Scheme}, ${State?.Code}`)
 
-    const listeners = await ask('elasticloadbalancing:DescribeListeners', async () => {
+    const listeners = await callAws('elasticloadbalancing:DescribeListeners', async () => {
       const all = []
       for await (const { Listeners = [] } of elb.paginateDescribeListeners({ client }, { LoadBalancerArn })) {
         all.push(...Listeners)
@@ -57,7 +57,7 @@ async function describeLoadBalancer(path: Context, notes: StepLog): Promise<void
     }
     const idleTimeout = await orWarn(notes, async () => {
       const command = new elb.DescribeListenerAttributesCommand({ ListenerArn: listener.ListenerArn })
-      const answer = await ask('elasticloadbalancing:DescribeListenerAttributes', () => client.send(command))
+      const answer = await callAws('elasticloadbalancing:DescribeListenerAttributes', () => client.send(command))
       const value = answer?.Attributes?.find(({ Key }) => Key === 'tcp.idle_timeout.seconds')?.Value
       return value === undefined ? undefined : Number(value)
     })
@@ -70,11 +70,11 @@ async function describeLoadBalancer(path: Context, notes: StepLog): Promise<void
       ...(ForwardConfig?.TargetGroups ?? []).map(group => group.TargetGroupArn),
     ])
     const unique = [...new Set(arns.filter(arn => arn !== undefined))]
-    const described = await ask('elasticloadbalancing:DescribeTargetGroups', () =>
+    const described = await callAws('elasticloadbalancing:DescribeTargetGroups', () =>
       client.send(new elb.DescribeTargetGroupsCommand({ TargetGroupArns: unique })),
     )
     for (const group of described?.TargetGroups ?? []) {
-      const health = await ask('elasticloadbalancing:DescribeTargetHealth', () =>
+      const health = await callAws('elasticloadbalancing:DescribeTargetHealth', () =>
         client.send(new elb.DescribeTargetHealthCommand({ TargetGroupArn: group.TargetGroupArn })),
       )
       const targets = (health?.TargetHealthDescriptions ?? []).map(({ Target, TargetHealth }) => ({

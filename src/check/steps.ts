@@ -1,6 +1,6 @@
 /** A walk along the path of a login: one step after the other, each with what it found, up to the first that fails. */
 
-import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../error-codes.ts'
+import { ERRORS, type ErrorCode, type ErrorSource, SERVER_ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 
 /** What to do, in words, with text to copy where there is some: a command, SQL, a policy. */
@@ -12,7 +12,9 @@ export interface Advice {
 /** An error or a warning, with all that a person or a script needs to act on it. */
 export interface Finding {
   code: ErrorCode
-  /** what a MySQL client would show: the server's own number where the server spoke */
+  /** where to look for the cause */
+  source: ErrorSource
+  /** what a MySQL client shows: the server's own number if the server sent the error */
   errno: number
   message: string
   hint: string
@@ -68,10 +70,11 @@ export function createSteps(reporter: Reporter, explainer: Explainer): Steps {
   const steps: StepResult[] = []
 
   function toFinding(error: ProxyError, advice: Advice[]): Finding {
-    const { errno, explanation, docs } = ERRORS[error.code]
+    const { source, errno, explanation, docs } = ERRORS[error.code]
     const ofServer = error.serverError && SERVER_ERRORS[error.serverError.errno]
     return {
       code: error.code,
+      source,
       errno: error.serverError?.errno ?? errno,
       message: error.message,
       hint: hintFor(error, explainer.hintValues()),

@@ -1,46 +1,64 @@
-/** `mysql-iam-proxy explain [CODE]`: what an error explanation, what to do about it, and where more is written. */
+/** `mysql-iam-proxy explain [CODE]`: what an error means, what to do about it, and where to read more. */
 
-import { ERRORS, SERVER_ERRORS } from '../error-codes.ts'
+import { CLIENT_ERRORS, ERRORS, type ErrorSource, SERVER_ERRORS } from '../error-codes.ts'
 import { fillHint, ProxyError } from '../errors.ts'
 import { nearest, wrap } from '../text.ts'
 
-/** One row of either table. */
+/** One row of the three tables. */
 interface Entry {
-  /** the project's code, or the server's symbol */
+  /** the code of this project, or the symbol of the server or the client */
   name: string
   errno: number
-  /** undefined where the server itself speaks */
-  exitCode: number | undefined
+  source: ErrorSource
+  /** after the name: where the error comes from, or its exit code */
+  numbers: string
   hint: string
   explanation: string
   docs: string
 }
 
 const ENTRIES: Entry[] = [
-  ...Object.entries(SERVER_ERRORS).map(([errno, row]) => ({ ...row, errno: Number(errno), exitCode: undefined })),
-  ...Object.entries(ERRORS).map(([name, row]) => ({ name, ...row })),
+  ...Object.entries(SERVER_ERRORS).map(([errno, row]) => ({
+    ...row,
+    errno: Number(errno),
+    source: 'database' as const,
+    numbers: `ERROR ${errno} of the server`,
+  })),
+  ...Object.entries(ERRORS).map(([name, row]) => ({
+    name,
+    ...row,
+    numbers: `ERROR ${row.errno}, exit code ${row.exitCode}`,
+  })),
+  ...Object.entries(CLIENT_ERRORS).map(([errno, row]) => ({
+    ...row,
+    errno: Number(errno),
+    source: 'client' as const,
+    numbers: `ERROR ${errno} of the client`,
+  })),
 ]
 
-/** What a hint's placeholders stand for where there is no endpoint. */
+/** Values for the placeholders of hints without an endpoint. */
 const IN_GENERAL = {
   rds: 'the RDS endpoint',
   dial: 'the address of --connect',
   region: 'REGION',
   user: 'USER',
   ssoLogin: 'aws sso login --profile NAME',
+  action: 'the action in the message',
 }
 
 const WIDTH = 80
 
 /**
- * The explanation of `code`: a code of this project, an error number or a symbol of the server, in any case; without one, the list.
- * @throws ProxyError CONFIG_INVALID for a code that there is not, with the nearest that there is
+ * The explanation of `code`: a code of this project, or a number or symbol of the server or the client. Upper and lower
+ * case are the same. The list if there is no `code`.
+ * @throws ProxyError CONFIG_INVALID for an unknown code, with the nearest known one
  */
 export function explain(code: string | undefined): string {
   if (code === undefined) return list()
   const wanted = code.toUpperCase().replace(/^ERROR[ _]?/, '')
   const found = ENTRIES.filter(({ name, errno }) => name === wanted || String(errno) === wanted)
-  if (found.length > 0) return found.map(describe).join('\n')
+  if (found.length > 0) return found.map(toText).join('\n')
   const meant = nearest(
     wanted,
     ENTRIES.map(({ name }) => name),
@@ -49,11 +67,10 @@ export function explain(code: string | undefined): string {
   throw new ProxyError('CONFIG_INVALID', `there is no error ${code.slice(0, 60)}${suggestion}`)
 }
 
-function describe({ name, errno, exitCode, hint, explanation, docs }: Entry): string {
-  const numbers = exitCode === undefined ? `ERROR ${errno} of the server` : `ERROR ${errno}, exit code ${exitCode}`
+function toText({ name, numbers, source, hint, explanation, docs }: Entry): string {
   const paragraphs = [explanation]
   if (hint) paragraphs.push(`What to do: ${fillHint(hint, IN_GENERAL)}`)
-  paragraphs.push(`More: ${docs}`)
+  paragraphs.push(`Source: ${source}. More: ${docs}`)
   const lines = paragraphs.map(text => wrap(text, WIDTH - 2).map(line => `  ${line}`))
   return [`${name} (${numbers})`, ...lines.flatMap(paragraph => ['', ...paragraph]), ''].join('\n')
 }
@@ -65,5 +82,5 @@ function list(): string {
     const more = first === explanation ? '' : ' …'
     return `${errno}  ${name.padEnd(width)}  ${first}${more}`
   })
-  return `${rows.join('\n')}\n\nmysql-iam-proxy explain CODE says more, for example: explain 1045\n`
+  return `${rows.join('\n')}\n\nRun mysql-iam-proxy explain CODE for more, for example: explain 1045\n`
 }

@@ -1,24 +1,25 @@
-/** The target group, by the API of Elastic Load Balancing (version 2015-12-01). */
+/** The target group, through the API of Elastic Load Balancing (version 2015-12-01). */
 
+import { type AwsErrorCodes, explainAwsError } from '../aws/api.ts'
 import type { CredentialsProvider } from '../aws/credentials.ts'
 import { ProxyError } from '../errors.ts'
 import { canonicalAddress, type Family } from './address.ts'
 import type { Target } from './plan.ts'
 
-/** One target group, as far as its targets go. Every method throws ProxyError SYNC_…, CREDENTIALS_… */
+/** The targets of one target group. Every method throws ProxyError SYNC_…, CREDENTIALS_… */
 export interface TargetGroup {
-  /** the addresses that it takes. @throws ProxyError SYNC_TARGET_GROUP_INVALID where its targets are not IP addresses */
+  /** the kind of addresses that it takes. @throws ProxyError SYNC_TARGET_GROUP_INVALID if its targets are not IP addresses */
   family(): Promise<Family>
   targets(): Promise<Target[]>
-  /** Registering what is registered already does no harm. */
+  /** No error for addresses that are registered already. */
   register(addresses: readonly string[], port: number): Promise<void>
-  /** Nor does deregistering what is gone already. */
+  /** No error for targets that are not registered. */
   deregister(targets: readonly Target[]): Promise<void>
 }
 
 const ARN = /^arn:[\w-]+:elasticloadbalancing:([a-z0-9-]+):\d{12}:targetgroup\/[\w-]+\/[0-9a-f]+$/
 
-/** The region that a target group is in. @throws ProxyError CONFIG_INVALID */
+/** The region of a target group. @throws ProxyError CONFIG_INVALID */
 export function regionOfTargetGroup(arn: string): string {
   const region = ARN.exec(arn)?.[1]
   if (region) return region
@@ -26,14 +27,19 @@ export function regionOfTargetGroup(arn: string): string {
   throw new ProxyError('CONFIG_INVALID', message)
 }
 
-/** Throttled calls are tried again, up to this often in all, after pauses that grow to 20 s. */
+/** Attempts for a call that is throttled, with pauses that grow to 20 s. */
 const MAX_ATTEMPTS = 8
 
-/** Milliseconds. */
+const CODES: AwsErrorCodes = {
+  denied: 'SYNC_DENIED',
+  notFound: 'SYNC_TARGET_GROUP_INVALID',
+  failed: 'SYNC_FAILED',
+}
+
 const CONNECTION_TIMEOUT_MS = 5_000
 const REQUEST_TIMEOUT_MS = 15_000
 
-/** The SDK's client for Elastic Load Balancing is loaded here, on first use: the proxy's start does not wait for it. */
+/** Loads the SDK's client for Elastic Load Balancing on first use, because loading it would delay the start of the proxy. */
 export async function openTargetGroup(
   arn: string,
   credentials: CredentialsProvider,
@@ -59,7 +65,7 @@ export async function openTargetGroup(
       return await send()
     } catch (error) {
       signal.throwIfAborted()
-      throw explainAwsError(error, action, arn)
+      throw explainAwsError(error, `elasticloadbalancing:${action}`, CODES)
     }
   }
 
@@ -113,7 +119,7 @@ export async function openTargetGroup(
 }
 
 /**
- * An address in a peered VPC needs a zone, and one inside must not have it: "You must specify a valid Availability Zone or
+ * An address in a peered VPC needs the zone "all", and one inside the VPC must not have it: "You must specify a valid Availability Zone or
  * select 'all' …, since the IP address '10.1.2.3' is outside the VPC", or "The Availability Zone is required for …".
  * https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html
  */
@@ -123,22 +129,4 @@ function isOutsideVpc(error: unknown): boolean {
     /ValidationError|InvalidTarget/.test(error.name) &&
     /Availability Zone/.test(error.message)
   )
-}
-
-/** Credentials that AWS does not know, or that have ended; the rest of 403 is a policy's. */
-const BAD_CREDENTIALS =
-  /^(ExpiredToken|InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|InvalidAccessKeyId)/
-
-/** What the SDK threw, as one of ours. Its messages name the principal and the action, no secret. */
-function explainAwsError(error: unknown, action: string, arn: string): ProxyError {
-  if (error instanceof ProxyError) return error
-  const { name, message, $metadata } = error as Error & { $metadata?: { httpStatusCode?: number; attempts?: number } }
-  const details = { cause: error, hintValues: { action, arn } }
-  const what = `${action}: ${name}: ${message.split('\n', 1)[0]!.slice(0, 300)}`
-  if (BAD_CREDENTIALS.test(name)) return new ProxyError('CREDENTIALS_REJECTED', what, details)
-  if (name.startsWith('AccessDenied') || $metadata?.httpStatusCode === 403)
-    return new ProxyError('SYNC_DENIED', what, details)
-  if (name.startsWith('TargetGroupNotFound')) return new ProxyError('SYNC_TARGET_GROUP_INVALID', what, details)
-  const attempts = $metadata?.attempts ?? 1
-  return new ProxyError('SYNC_FAILED', attempts > 1 ? `${what} (after ${attempts} attempts)` : what, details)
 }

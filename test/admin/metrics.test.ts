@@ -33,8 +33,8 @@ test('what the state says', async t => {
   t.equal(value('logins_in_progress'), 1)
   t.equal(value('max_connections'), 50)
   t.equal(value('logins_queued'), 3)
-  t.equal(value('logins_total', { code: 'OK' }), 7)
-  t.equal(value('logins_total', { code: 'DIAL_TIMEOUT' }), 2)
+  t.equal(value('logins_total', { code: 'OK', source: 'none' }), 7)
+  t.equal(value('logins_total', { code: 'DIAL_TIMEOUT', source: 'network' }), 2)
   t.equal(value('credentials_ok'), 1)
   t.equal(value('credentials_expiry_timestamp_seconds'), 1_800_000_000.5)
   t.equal(value('certificate_expiry_timestamp_seconds', { certificate: 'server' }), 1_900_000_000)
@@ -49,7 +49,7 @@ test('what is not known is not there, but OK is 0 from the start', async t => {
   t.same(samples(found, 'mysql_iam_proxy_credentials_expiry_timestamp_seconds'), [])
   t.same(samples(found, 'mysql_iam_proxy_certificate_expiry_timestamp_seconds'), [])
   t.equal(valueIn(found, 'mysql_iam_proxy_credentials_ok', ENDPOINT), 0)
-  t.equal(valueIn(found, 'mysql_iam_proxy_logins_total', { ...ENDPOINT, code: 'OK' }), 0)
+  t.equal(valueIn(found, 'mysql_iam_proxy_logins_total', { ...ENDPOINT, code: 'OK', source: 'none' }), 0)
   t.equal(valueIn(found, 'mysql_iam_proxy_bytes_total', { ...ENDPOINT, direction: 'from_client' }), 0)
 })
 
@@ -91,7 +91,7 @@ test('bytes and logins never go backwards', async t => {
   await scrape()
   states[0] = makeState({ outcomes: new Map([['OK', 1]]), ended: { bytesFromClient: 1, bytesFromUpstream: 1 } })
   t.equal(await bytes('from_server'), 3_006, 'and go on when a reload replaces the state')
-  t.equal(valueIn(await scrape(), 'mysql_iam_proxy_logins_total', { ...ENDPOINT, code: 'OK' }), 5)
+  t.equal(valueIn(await scrape(), 'mysql_iam_proxy_logins_total', { ...ENDPOINT, code: 'OK', source: 'none' }), 5)
 })
 
 test('endpoints come and go', async t => {

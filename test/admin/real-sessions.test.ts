@@ -52,8 +52,8 @@ test('logins, sessions, bytes and closing, on a real server', async t => {
   const value = (name: string, labels: Record<string, string> = {}) =>
     valueIn(metrics, `mysql_iam_proxy_${name}`, { endpoint: 'real', ...labels }) ?? -1
   t.equal(value('sessions'), 1)
-  t.equal(value('logins_total', { code: 'OK' }), 1)
-  t.equal(value('logins_total', { code: 'AUTH_PLUGIN_UNEXPECTED' }), 1)
+  t.equal(value('logins_total', { code: 'OK', source: 'none' }), 1)
+  t.equal(value('logins_total', { code: 'AUTH_PLUGIN_UNEXPECTED', source: 'database' }), 1)
   t.equal(value('credentials_ok'), 1)
   t.ok(value('bytes_total', { direction: 'from_server' }) > 100_000)
   t.ok(value('certificate_expiry_timestamp_seconds', { certificate: 'server' }) > Date.now() / 1_000)

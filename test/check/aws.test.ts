@@ -207,7 +207,7 @@ test('what the credentials may not see is told, and the walk goes on', async t =
   await setUp(t, {})
   const checked = await look(t, { connect: `localhost:${await freePort()}` })
   t.same(
-    warningsOf(checked).map(({ code, message }) => [code, /\S+:\S+$/.exec(message)?.[0]]),
+    warningsOf(checked).map(({ code, message }) => [code, message.split(' ', 1)[0]]),
     [
       ['AWS_ACCESS_DENIED', 'rds:DescribeDBInstances'],
       ['AWS_ACCESS_DENIED', 'elasticloadbalancing:DescribeLoadBalancers'],

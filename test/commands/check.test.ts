@@ -55,7 +55,7 @@ test('check: the exit code is that of what is wrong', async t => {
   const { code, stdout, stderr } = await run(t, ['check', ...args])
   t.equal(code, 4)
   t.equal(stderr, '')
-  t.match(stdout, /DIAL_DNS, ERROR 2005, exit code 4/)
+  t.match(stdout, /DIAL_DNS, ERROR 1042, exit code 4/)
 })
 
 test('check: mistakes in the configuration are told like all else', async t => {

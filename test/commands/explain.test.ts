@@ -3,7 +3,7 @@ import { explain } from '../../src/commands/explain.ts'
 import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../../src/error-codes.ts'
 
 test('a code, a number, a symbol, in any case', t => {
-  t.match(explain('TLS_WRONG_NAME'), /^TLS_WRONG_NAME \(ERROR 2026, exit code 5\)/)
+  t.match(explain('TLS_WRONG_NAME'), /^TLS_WRONG_NAME \(ERROR 1043, exit code 5\)/)
   t.match(explain('tls_wrong_name'), /stale target/)
   t.match(explain('1045'), /^ER_ACCESS_DENIED_ERROR \(ERROR 1045 of the server\)/)
   t.match(explain('1045'), /AUTH_PLUGIN_UNEXPECTED/, 'all that a client sees as 1045')

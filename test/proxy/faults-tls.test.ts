@@ -36,8 +36,8 @@ const NO_TOKEN = /No token was sent/
 const day = 24 * 3_600_000
 const ago = (days: number) => new Date(Date.now() - days * day)
 
-const TLS = { errno: 2026, sqlState: 'HY000', token: false } as const
-const CLOSED = { code: 'UPSTREAM_CLOSED', errno: 2013, sqlState: 'HY000', token: false } as const
+const TLS = { errno: 1043, sqlState: '08S01', token: false } as const
+const CLOSED = { code: 'UPSTREAM_CLOSED', errno: 1158, sqlState: '08S01', token: false } as const
 
 /** Greets, and does as `script` says once an SSLRequest has come. */
 function insteadOfTls(script: Script): Script {
@@ -106,7 +106,7 @@ const certificates: Record<string, Verification> = {
   'of another authority': {
     certificate: async () => (await createAuthority('somebody else')).issue({ names: [RDS_HOST] }),
     code: 'TLS_UNKNOWN_CA',
-    says: [RDS, /not of a trusted CA/, /--ca/],
+    says: [RDS, /not of a trusted CA/, /option ca/],
   },
   'of another authority, with that authority': {
     async certificate() {
@@ -115,7 +115,7 @@ const certificates: Record<string, Verification> = {
       return { certificate: certificate + other.certificate, key }
     },
     code: 'TLS_UNKNOWN_CA',
-    says: [RDS, /SELF_SIGNED_CERT_IN_CHAIN/, /--ca/],
+    says: [RDS, /SELF_SIGNED_CERT_IN_CHAIN/, /option ca/],
   },
   'of an authority with the name of the trusted one': {
     async certificate() {
@@ -125,12 +125,12 @@ const certificates: Record<string, Verification> = {
       return { certificate: certificate + authority.certificate, key }
     },
     code: 'TLS_UNKNOWN_CA',
-    says: [RDS, /--ca/],
+    says: [RDS, /option ca/],
   },
   'that it signed itself': {
     certificate: () => selfSigned(RDS_HOST),
     code: 'TLS_UNKNOWN_CA',
-    says: [RDS, /DEPTH_ZERO_SELF_SIGNED_CERT/, /--ca/],
+    says: [RDS, /DEPTH_ZERO_SELF_SIGNED_CERT/, /option ca/],
   },
   'that has expired': {
     certificate: () => issued({ notBefore: ago(20), notAfter: ago(10) }),
@@ -218,6 +218,7 @@ const handshakes: Fault[] = [
     script: insteadOfTls(async () => {}),
     options: { loginTimeout: 1_600 },
     code: 'UPSTREAM_TIMEOUT',
+    errno: 1159,
     says: [/timed out while waiting for TLS/, DIAL, /not overloaded/],
   },
   {
@@ -226,6 +227,7 @@ const handshakes: Fault[] = [
     script: insteadOfTls(async peer => peer.sendRaw(Buffer.from('160303007a0200', 'hex'))),
     options: { loginTimeout: 1_600 },
     code: 'UPSTREAM_TIMEOUT',
+    errno: 1159,
     says: [/timed out while waiting for TLS/, DIAL],
   },
   {
@@ -237,6 +239,7 @@ const handshakes: Fault[] = [
     },
     options: { loginTimeout: 1_600 },
     code: 'UPSTREAM_TIMEOUT',
+    errno: 1159,
     says: [/timed out while waiting for TLS/, DIAL],
   },
   ...inClear({
@@ -312,8 +315,8 @@ test('a resumed session does not vouch for another server', async t => {
   await checkGoodLogin(t, address)
   checkOutcome(t, await logIn(t, address), {
     code: 'TLS_UNKNOWN_CA',
-    errno: 2026,
-    sqlState: 'HY000',
+    errno: 1043,
+    sqlState: '08S01',
     says: [RDS, NO_TOKEN],
   })
   checkLog(t, log, 'TLS_UNKNOWN_CA')
@@ -331,7 +334,7 @@ test('a first login that fails does not spoil the next one with the same server'
     goodLogin,
   ])
   const { address } = await startProxy(t, { connect: upstream.address })
-  t.match(await logIn(t, address), { ok: false, error: { errno: 2013 } })
+  t.match(await logIn(t, address), { ok: false, error: { errno: 1158 } })
   await checkGoodLogin(t, address)
   await checkGoodLogin(t, address)
   await checkEnded(t, upstream)

@@ -48,14 +48,14 @@ test('nobody answers at the address', async t => {
   const { address, log } = await startProxy(t, { connect: `127.0.0.1:${port}` })
   checkOutcome(t, await logIn(t, address), {
     code: 'DIAL_REFUSED',
-    errno: 2003,
+    errno: 1042,
     sqlState: undefined,
     says: [new RegExp(`127\\.0\\.0\\.1:${port} refused`), /target group/, RDS],
   })
   checkLog(t, log, 'DIAL_REFUSED')
 
   const error = await failure(connectMysql(address))
-  t.match(error, { errno: 2003, message: /refused/ }, 'mysql2 reads it too')
+  t.match(error, { errno: 1042, message: /refused/ }, 'mysql2 reads it too')
   await startScriptedUpstream(t, [goodLogin], port)
   await checkGoodLogin(t, address)
 })
@@ -68,7 +68,7 @@ test('nothing comes back from the address', async t => {
     const started = Date.now()
     checkOutcome(t, await logIn(t, address), {
       code: 'DIAL_TIMEOUT',
-      errno: 2003,
+      errno: 1042,
       sqlState: undefined,
       says: [DIAL, /within 300 ms/, /security groups/, RDS],
     })
@@ -82,7 +82,7 @@ test('the name is unknown', async t => {
   const { address, log } = await startProxy(t, { connect: 'no-such-nlb.invalid:3307' })
   checkOutcome(t, await logIn(t, address), {
     code: 'DIAL_DNS',
-    errno: 2005,
+    errno: 1042,
     sqlState: undefined,
     says: [/name no-such-nlb\.invalid/, /no-such-nlb\.invalid:3307/, /Check the spelling/],
   })
@@ -99,7 +99,7 @@ const noGreeting: Fault[] = [
       peer.reset()
     },
     code: 'UPSTREAM_CLOSED',
-    errno: 2013,
+    errno: 1158,
     says: [/closed while waiting for the greeting/, DIAL, /health of the NLB targets/],
   },
   {
@@ -107,7 +107,7 @@ const noGreeting: Fault[] = [
     name: 'closes before its greeting',
     script: async peer => peer.close(),
     code: 'UPSTREAM_CLOSED',
-    errno: 2013,
+    errno: 1158,
     says: [/closed while waiting for the greeting/, DIAL, /health of the NLB targets/],
   },
   {
@@ -118,7 +118,7 @@ const noGreeting: Fault[] = [
       peer.close()
     },
     code: 'UPSTREAM_CLOSED',
-    errno: 2013,
+    errno: 1158,
     says: [/closed while waiting for the greeting/, DIAL],
   },
   {
@@ -129,7 +129,7 @@ const noGreeting: Fault[] = [
       peer.close()
     },
     code: 'UPSTREAM_CLOSED',
-    errno: 2013,
+    errno: 1158,
     says: [/closed while waiting for the greeting/, DIAL],
   },
   {
@@ -138,7 +138,7 @@ const noGreeting: Fault[] = [
     script: async () => {},
     options: { loginTimeout: 300 },
     code: 'UPSTREAM_TIMEOUT',
-    errno: 2013,
+    errno: 1159,
     says: [/timed out while waiting for the greeting/, DIAL, /not overloaded/],
   },
   {
@@ -147,7 +147,7 @@ const noGreeting: Fault[] = [
     script: async peer => peer.sendRaw(packet(greeting(), 0).subarray(0, 30)),
     options: { loginTimeout: 300 },
     code: 'UPSTREAM_TIMEOUT',
-    errno: 2013,
+    errno: 1159,
     says: [/timed out while waiting for the greeting/, DIAL],
   },
   ...notMysql({
@@ -206,8 +206,8 @@ function notMysql(answers: Record<string, Buffer | string>): Fault[] {
     name,
     script: async peer => peer.sendRaw(bytes),
     code: 'UPSTREAM_NOT_MYSQL',
-    errno: 2007,
-    says: [/Check that 127\.0\.0\.1:\d+ leads to the MySQL port/, RDS],
+    errno: 1043,
+    says: [/Check that 127\.0\.0\.1:\d+ is the MySQL port/, RDS],
   }))
 }
 
@@ -219,8 +219,8 @@ test('the upstream cannot take a token', t =>
     script: async peer => peer.send(greetingWithout(flags.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)),
     token: false,
     code: 'UPSTREAM_TOO_OLD',
-    errno: 2007,
-    sqlState: 'HY000',
+    errno: 1043,
+    sqlState: '08S01',
     says: [/version 8\.0\.39, cannot take a token/, /RDS for MySQL 5\.7 or newer/],
   }))
 
@@ -232,8 +232,8 @@ function afterToken(script: Script): Script {
   }
 }
 
-const AFTER_TOKEN = { sqlState: 'HY000', token: true }
-const CLOSED = { code: 'UPSTREAM_CLOSED', errno: 2013, says: [/result of the login/, DIAL, RDS] } as const
+const AFTER_TOKEN = { sqlState: '08S01', token: true }
+const CLOSED = { code: 'UPSTREAM_CLOSED', errno: 1158, says: [/result of the login/, DIAL, RDS] } as const
 const NOT_IAM = { sqlState: '28000', code: 'AUTH_PLUGIN_UNEXPECTED', errno: 1045 } as const
 
 const duringLogin: Fault[] = [
@@ -265,7 +265,7 @@ const duringLogin: Fault[] = [
     script: afterToken(async () => {}),
     options: { loginTimeout: 1_600 },
     code: 'UPSTREAM_TIMEOUT',
-    errno: 2013,
+    errno: 1159,
     says: [/timed out while waiting for the result of the login/, DIAL],
   },
   {
@@ -273,7 +273,7 @@ const duringLogin: Fault[] = [
     name: 'answers with a wrong sequence id',
     script: afterToken(async peer => peer.send(OK, 9)),
     code: 'UPSTREAM_NOT_MYSQL',
-    errno: 2007,
+    errno: 1043,
     says: [/sequence id 9, expected 3/, DIAL],
   },
   {
@@ -281,7 +281,7 @@ const duringLogin: Fault[] = [
     name: 'answers with an oversized packet',
     script: afterToken(async peer => peer.sendRaw(Buffer.of(0xff, 0xff, 0xff, 3))),
     code: 'UPSTREAM_NOT_MYSQL',
-    errno: 2007,
+    errno: 1043,
     says: [/a packet of 16777215 bytes/, DIAL],
   },
   {
@@ -289,7 +289,7 @@ const duringLogin: Fault[] = [
     name: 'answers with an ERR_Packet that is too short',
     script: afterToken(async peer => peer.send(Buffer.of(0xff, 0x15))),
     code: 'UPSTREAM_NOT_MYSQL',
-    errno: 2007,
+    errno: 1043,
     says: [/result of the login/, DIAL],
   },
   {
@@ -297,7 +297,7 @@ const duringLogin: Fault[] = [
     name: 'answers with an empty packet',
     script: afterToken(async peer => peer.send(Buffer.alloc(0))),
     code: 'UPSTREAM_NOT_MYSQL',
-    errno: 2007,
+    errno: 1043,
     says: [/result of the login/, DIAL],
   },
   ...['caching_sha2_password', 'mysql_native_password', 'sha256_password'].map<Fault>(plugin => ({
@@ -371,8 +371,8 @@ const duringLogin: Fault[] = [
     name: 'asks for a local file',
     script: afterToken(async peer => peer.send(Buffer.from('\xfb/etc/passwd', 'latin1'))),
     code: 'UPSTREAM_NOT_MYSQL',
-    errno: 2007,
-    sqlState: 'HY000',
+    errno: 1043,
+    sqlState: '08S01',
     says: [/neither OK_Packet nor ERR_Packet/],
   },
   {
@@ -389,7 +389,7 @@ const duringLogin: Fault[] = [
     ],
   },
   passedOn(1049, '42000', "Unknown database 'shop'"),
-  passedOn(3159, 'HY000', 'Connections using insecure transport are prohibited', /ends the TLS/),
+  passedOn(3159, 'HY000', 'Connections using insecure transport are prohibited', /terminates TLS/),
   passedOn(3118, 'HY000', "Access denied for user 'iam_user'@'10.0.0.5'. Account is locked.", /ACCOUNT UNLOCK/),
   passedOn(1524, 'HY000', "Plugin 'AWSAuthenticationPlugin' is not loaded", /IAM authentication is off/),
   passedOn(1040, '08004', 'Too many connections', /raise max_connections/),
@@ -447,8 +447,8 @@ test('the upstream leaves between its greeting and the answer of the client', as
         client: { thinks: 150 },
         token: false,
         code: 'UPSTREAM_CLOSED',
-        errno: 2013,
-        sqlState: 'HY000',
+        errno: 1158,
+        sqlState: '08S01',
         says: [/connection closed/, DIAL],
       }),
     )
@@ -584,12 +584,12 @@ test('tokenInHandshake', async t => {
     [
       'offers no TLS',
       async peer => peer.send(greetingWithout(flags.CLIENT_SSL)),
-      { code: 'TLS_NOT_OFFERED', errno: 2026, sqlState: 'HY000', says: [DIAL] },
+      { code: 'TLS_NOT_OFFERED', errno: 1043, sqlState: '08S01', says: [DIAL] },
     ],
     [
       'sends no greeting',
       async peer => peer.sendRaw('SSH-2.0-OpenSSH_9.6\r\n'),
-      { code: 'UPSTREAM_NOT_MYSQL', errno: 2007, sqlState: 'HY000', says: [DIAL] },
+      { code: 'UPSTREAM_NOT_MYSQL', errno: 1043, sqlState: '08S01', says: [DIAL] },
     ],
     [
       'has no connection left',

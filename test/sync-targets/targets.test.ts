@@ -89,9 +89,15 @@ test('throttled calls and broken servers are tried again', async t => {
 test('what AWS refuses, and what to do about it', async t => {
   const { elb, group } = await open(t)
   fail(elb, 'denied')
-  t.match(await failure(group.targets()), { code: 'SYNC_DENIED', hintValues: { action: 'DescribeTargetHealth' } })
+  t.match(await failure(group.targets()), {
+    code: 'SYNC_DENIED',
+    hintValues: { action: 'elasticloadbalancing:DescribeTargetHealth' },
+  })
   fail(elb, 'denied')
-  t.match(await failure(group.register(['10.0.0.1'], 3306)), { code: 'SYNC_DENIED', message: /^RegisterTargets: / })
+  t.match(await failure(group.register(['10.0.0.1'], 3306)), {
+    code: 'SYNC_DENIED',
+    message: /^elasticloadbalancing:RegisterTargets failed: /,
+  })
   fail(elb, 'expired')
   t.match(await failure(group.targets()), { code: 'CREDENTIALS_REJECTED' })
   t.match(await failure(group.register(['8.8.8.8'], 3306)), {
