@@ -1,0 +1,100 @@
+/** Documentation: links lead somewhere, and the architecture describes the files as they are. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { test } from 'tap'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const NOT_OURS = new Set(['.git', '.tap', 'dist', 'node_modules'])
+
+const pages = new Map(findPages(root).map(path => [relative(root, path), readFileSync(path, 'utf8')]))
+const page = (path: string) => pages.get(path) ?? ''
+
+test('every relative link leads to a file, and its fragment to a heading', async t => {
+  let links = 0
+  for (const [path, text] of pages) {
+    for (const [, target = ''] of withoutCode(text).matchAll(/\]\(<?([^)\s>]+)>?\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue
+      const [file = '', fragment] = target.split('#')
+      const linked = file === '' ? path : join(dirname(path), decodeURIComponent(file))
+      t.ok(existsSync(join(root, linked)), `${path}: ${target}`)
+      if (fragment && linked.endsWith('.md')) t.ok(anchorsOf(page(linked)).has(fragment), `${path}: ${target}`)
+      links++
+    }
+  }
+  t.ok(links > 100, `${links} links`)
+})
+
+test('docs/architecture.md: every file that it names exists, and it names every folder of src', async t => {
+  const text = page('docs/architecture.md')
+  const named = new Set([...text.matchAll(/`(src\/[\w./-]*)`/g)].map(([, path]) => path!))
+  t.ok(named.size > 50, `${named.size} paths`)
+  for (const path of named) t.ok(existsSync(join(root, path)), path)
+
+  const diagram = text.split('```')[1] ?? ''
+  const inDiagram = [...diagram.matchAll(/\b([a-z]+)\/([\w-]+\.ts)/g)]
+  t.ok(inDiagram.length > 10, `${inDiagram.length} files in the diagram`)
+  for (const [, folder, file] of inDiagram) t.ok(existsSync(join(root, 'src', folder!, file!)), `${folder}/${file}`)
+
+  for (const { name } of readdirSync(join(root, 'src'), { withFileTypes: true }).filter(entry => entry.isDirectory())) {
+    t.ok(named.has(`src/${name}/`), `src/${name}/`)
+  }
+})
+
+test('docs/decisions: the index lists each decision with its number, date and title', async t => {
+  const index = page('docs/decisions/README.md')
+  const decisions = [...pages].filter(([path]) => /^docs\/decisions\/\d/.test(path))
+  t.ok(decisions.length > 0)
+  for (const [path, text] of decisions) {
+    const name = path.slice('docs/decisions/'.length)
+    const [, number, title] = /^# (\d+)\. (.+)$/m.exec(text) ?? []
+    const [, date] = /^Date: (\d{4}-\d\d-\d\d) · Status: \w+/m.exec(text) ?? []
+    t.equal(number?.padStart(4, '0'), name.slice(0, 4), `${name}: number`)
+    t.ok(date, `${name}: date and status`)
+    for (const section of ['Context', 'Decision', 'Consequences']) t.match(text, `\n## ${section}\n`, name)
+    t.match(index, `| [${name.slice(0, 4)}](${name}) | ${date} | ${title} |`, `index: ${name}`)
+  }
+})
+
+test('every npm script that a page names is in package.json', async t => {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const README = page('README.md')
+  t.ok(README.indexOf('npm ci && npm run demo') < README.indexOf('## '), 'the demo is above the first heading')
+  t.ok(README.indexOf('npm ci && npm test') < README.indexOf('## '), 'so are the tests')
+  for (const [path, text] of pages) {
+    if (path.startsWith('examples/')) continue
+    for (const [, script = ''] of text.matchAll(/\bnpm run ([a-z][\w:-]*)/g))
+      t.ok(script in scripts, `${path}: ${script}`)
+  }
+})
+
+function findPages(directory: string): string[] {
+  return readdirSync(directory, { withFileTypes: true }).flatMap(entry => {
+    if (NOT_OURS.has(entry.name)) return []
+    const path = join(directory, entry.name)
+    if (entry.isDirectory()) return findPages(path)
+    return entry.name.endsWith('.md') ? [path] : []
+  })
+}
+
+/** The anchors that GitHub gives to the headings of a page. */
+function anchorsOf(text: string): Set<string> {
+  const headings = withoutCodeBlocks(text).matchAll(/^#{1,6} (.+)$/gm)
+  const anchors = [...headings].map(([, heading = '']) =>
+    heading
+      .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+      .trim()
+      .replaceAll(' ', '-'),
+  )
+  return new Set([...anchors, ...[...text.matchAll(/<a (?:id|name)="([^"]+)"/g)].map(([, id]) => id!)])
+}
+
+function withoutCode(text: string): string {
+  return withoutCodeBlocks(text).replace(/`[^`\n]*`/g, '')
+}
+
+function withoutCodeBlocks(text: string): string {
+  return text.replace(/^```.*?^```/gms, '')
+}
