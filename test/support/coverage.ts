@@ -1,0 +1,114 @@
+/** What the tests run of src/ and bin/: Node.js records it in each process (NODE_V8_COVERAGE), c8 puts it together. */
+import { execFile } from 'node:child_process'
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const c8 = join(root, 'node_modules/.bin/c8')
+const OURS = new RegExp(`^${new URL('../..', import.meta.url).href}(src|bin)/[^?]*\\.ts$`)
+
+/** In percent. A change that adds code adds its tests. */
+const FLOOR = { lines: 98.5, branches: 92 }
+
+/** How many of the least covered files are printed. */
+const WORST_FILES = 15
+
+interface Count {
+  total: number
+  covered: number
+  pct: number
+}
+
+type Summary = Record<string, { lines: Count; branches: Count }>
+
+/** Of istanbul's coverage-final.json, what is used here. */
+interface FileCoverage {
+  statementMap: Record<string, { start: { line: number }; end: { line: number } }>
+  s: Record<string, number>
+}
+
+/** A directory for Node.js to record into, writable also by a process of another user. */
+export async function prepareCoverage(scratch: string): Promise<string> {
+  const directory = join(scratch, 'coverage')
+  await mkdir(directory)
+  await chmod(scratch, 0o755)
+  await chmod(directory, 0o777)
+  return directory
+}
+
+/** Prints the totals and the least covered files. @returns whether the totals reach the floor */
+export async function reportCoverage(directory: string): Promise<boolean> {
+  await keepOurs(directory)
+  const reports = join(directory, 'report')
+  const sources = [
+    '--all',
+    '--src=src',
+    '--src=bin',
+    '--include=src/**/*.ts',
+    '--include=bin/**/*.ts',
+    '--exclude=test/**',
+  ]
+  const wanted = ['--reporter=json-summary', '--reporter=json', `--reports-dir=${reports}`]
+  const merging = [`--temp-directory=${directory}`, '--merge-async', '--clean=false']
+  await promisify(execFile)(c8, ['report', ...merging, ...sources, ...wanted], { cwd: root, maxBuffer: 64 << 20 })
+  const summary = JSON.parse(await readFile(join(reports, 'coverage-summary.json'), 'utf8')) as Summary
+  const details = JSON.parse(await readFile(join(reports, 'coverage-final.json'), 'utf8'))
+  const { total, ...files } = summary
+  const missing = ({ lines, branches }: Summary[string]) =>
+    lines.total - lines.covered + branches.total - branches.covered
+  const worst = Object.entries(files)
+    .filter(([, counts]) => missing(counts) > 0)
+    .sort(([, a], [, b]) => missing(b) - missing(a))
+    .slice(0, WORST_FILES)
+  process.stdout.write('\nlines %  branches %  file, and lines that no test runs\n')
+  for (const [path, { lines, branches }] of worst) {
+    process.stdout.write(
+      `${percent(lines.pct)}  ${percent(branches.pct)}       ${path.slice(root.length)} ${uncovered(details[path])}\n`,
+    )
+  }
+  const { lines, branches } = total!
+  const reached = lines.pct >= FLOOR.lines && branches.pct >= FLOOR.branches
+  process.stdout.write(
+    `coverage: ${lines.pct} % of lines (floor ${FLOOR.lines}), ${branches.pct} % of branches (floor ${FLOOR.branches})${reached ? '' : ': TOO LOW'}\n`,
+  )
+  return reached
+}
+
+/** Without what packages and Node.js itself ran, which is most of it and would take c8 minutes. */
+async function keepOurs(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const path = join(directory, name)
+    const recorded = await readFile(path, 'utf8')
+      .then(JSON.parse)
+      .catch(() => undefined)
+    // A process that is killed while it writes leaves half a file.
+    const result = recorded?.result?.filter(({ url }: { url: string }) => OURS.test(url)) ?? []
+    if (result.length === 0) {
+      await rm(path)
+      continue
+    }
+    const maps = Object.entries(recorded['source-map-cache'] ?? {}).filter(([url]) => OURS.test(url))
+    await writeFile(path, JSON.stringify({ result, 'source-map-cache': Object.fromEntries(maps) }))
+  }
+}
+
+function percent(value: number): string {
+  return value.toFixed(1).padStart(7)
+}
+
+/** For example 12,40-44 */
+function uncovered({ statementMap, s }: FileCoverage): string {
+  const lines = Object.entries(s)
+    .filter(([, count]) => count === 0)
+    .map(([id]) => statementMap[id]!.start.line)
+    .sort((a, b) => a - b)
+  const ranges: [number, number][] = []
+  for (const line of lines) {
+    const last = ranges.at(-1)
+    if (last && line <= last[1] + 1) last[1] = line
+    else ranges.push([line, line])
+  }
+  return ranges.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(',')
+}
