@@ -23,13 +23,14 @@ import type { StepLog } from './steps.ts'
 export async function checkLogin({ target, user, database, stop }: Context, notes: StepLog): Promise<void> {
   let upstream = await dial(target.endpoint, stop)
   try {
-    const result = await login(upstream, target, responseOf(user, database), user, stop)
+    const response = responseOf(user, database)
+    const result = await login(upstream, target, response, user, stop)
     upstream = result.upstream
     assertOK(upstream.wire, result.payload, user)
     const asked = target.takesTokenInHandshake === false || target.endpoint.tokenInHandshake === 'never'
     notes.fact('token', asked ? 'sent in answer to an AuthSwitchRequest' : 'sent inside HandshakeResponse41')
-    if (target.endpoint.requireWriter) await requireWriter(upstream.wire, target.endpoint, false)
-    writeCommand(upstream.wire, COM_QUIT)
+    if (target.endpoint.requireWriter) await requireWriter(upstream.wire, target.endpoint, response.capabilities)
+    writeCommand(upstream.wire, COM_QUIT, false)
   } finally {
     await leaveAndEnd(upstream)
   }

@@ -10,12 +10,13 @@ import {
   CLIENT_PLUGIN_AUTH,
   CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
   CLIENT_PROTOCOL_41,
+  CLIENT_QUERY_ATTRIBUTES,
   CLIENT_SECURE_CONNECTION,
   CLIENT_SSL,
   CLIENT_ZSTD_COMPRESSION_ALGORITHM,
   has,
 } from './capabilities.ts'
-import { COM_CHANGE_USER } from './command-scanner.ts'
+import { COM_CHANGE_USER, COM_QUERY } from './command-scanner.ts'
 
 /** First byte of a packet that says what it is. */
 export const OK = 0x00
@@ -278,6 +279,16 @@ export function encodeComChangeUser(command: ComChangeUser): Buffer {
   if (command.authPlugin !== undefined) parts.push(nulBytes(Buffer.from(command.authPlugin, 'latin1')))
   if (command.attributes) parts.push(lenencBytes(command.attributes))
   return Buffer.concat(parts)
+}
+
+/**
+ * A statement without parameters.
+ * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query.html
+ * @param capabilities with CLIENT_QUERY_ATTRIBUTES, the counts of parameters (0) and of sets of them (1) come first
+ */
+export function encodeComQuery(sql: string, capabilities: number): Buffer {
+  const counts = has(capabilities, CLIENT_QUERY_ATTRIBUTES) ? Buffer.of(0, 1) : Buffer.alloc(0)
+  return Buffer.concat([uint8(COM_QUERY), counts, Buffer.from(sql)])
 }
 
 /** Longest program name that is handed on, in characters: clients name what they like. */

@@ -104,12 +104,12 @@ async function handshake(
   legs.unauthenticatedUpstream = undefined
   legs.upstream = upstream.wire
   assertOK(upstream.wire, payload, user)
-  const compressed = isCompressed(response.capabilities & upstream.greeting.capabilities)
-  if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, compressed)
+  const capabilities = response.capabilities & upstream.greeting.capabilities
+  if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, capabilities)
   loggedIn(live, target, user)
   log.info(sessionFields(live), 'session started')
   sendOK(client, payload)
-  return { client, upstream: upstream.wire, compressed }
+  return { client, upstream: upstream.wire, compressed: isCompressed(capabilities) }
 }
 
 /** What the client has said of itself. */

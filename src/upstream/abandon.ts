@@ -7,6 +7,7 @@ import {
   CLIENT_SSL,
   CLIENT_ZSTD_COMPRESSION_ALGORITHM,
   has,
+  isCompressed,
   sentUpstream,
 } from '../protocol/capabilities.ts'
 import { COM_QUIT } from '../protocol/command-scanner.ts'
@@ -31,12 +32,13 @@ export async function abandonLogin(upstream: Upstream): Promise<number | undefin
   if (!isUnanswered || socket.destroyed) return undefined
   wire.deadline = wire.clock.now() + ABANDON_TIMEOUT_MS
   try {
-    writePacket(wire, encodeHandshakeResponse41(anonymousLogin(upstream)))
+    const login = anonymousLogin(upstream)
+    writePacket(wire, encodeHandshakeResponse41(login))
     for (;;) {
       const packet = await readPacket(wire, 'the refusal of the login')
       if (packet[0] === ERR) return parseERR_Packet(packet).errno
       if (packet[0] === OK) {
-        writeCommand(wire, COM_QUIT) // a server without passwords
+        writeCommand(wire, COM_QUIT, isCompressed(login.capabilities)) // a server without passwords
         return undefined
       }
       writePacket(wire, Buffer.alloc(0))

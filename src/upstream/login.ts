@@ -3,7 +3,17 @@ import { TLSSocket } from 'node:tls'
 import type { TokenSource } from '../aws/token.ts'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { malformed, parsed, readPacket, timeLeft, type Wire, whileConnected, writePacket } from '../net/wire.ts'
+import {
+  framePacket,
+  frameUncompressed,
+  malformed,
+  parsed,
+  readPacket,
+  timeLeft,
+  type Wire,
+  whileConnected,
+  writePacket,
+} from '../net/wire.ts'
 import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../protocol/auth.ts'
 import { CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, CLIENT_SSL, has, sentUpstream } from '../protocol/capabilities.ts'
 import {
@@ -45,10 +55,11 @@ export interface LoginResult {
   payload: Buffer
 }
 
-/** A command without parameters. */
-export function writeCommand(wire: Wire, command: number): void {
-  wire.sequence = 0
-  writePacket(wire, Buffer.of(command))
+/** A command without parameters. @param compressed whether the session has compressed packets */
+export function writeCommand(wire: Wire, command: number, compressed: boolean): void {
+  const packet = framePacket(Buffer.of(command), 0)
+  wire.sequence = 1
+  wire.socket.write(compressed ? frameUncompressed(packet, 0) : packet)
 }
 
 /** The server's refusal as our error, so that there is one way to tell a client. @throws ProxyError UPSTREAM_REFUSED_LOGIN */
