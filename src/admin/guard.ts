@@ -1,24 +1,24 @@
-/** Who may ask the admin listener: people and programs with its token, or on this machine; never another web page. */
+/** Access to the admin listener: for clients with its token, or on this machine, and never for other web pages. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { isPrivate, parseHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { readText } from '../read-file.ts'
 
-/** Short ones can be guessed. */
-const SHORTEST_TOKEN = 16
+/** In characters. Shorter tokens can be guessed. */
+const MIN_TOKEN_LENGTH = 16
 
-/** The token in a file, without white space around it. @throws ProxyError CONFIG_INVALID */
+/** Reads the token in `file`, without the white space around it. @throws ProxyError CONFIG_INVALID */
 export async function readAdminToken(file: string): Promise<string> {
   const token = (await readText('--admin-token-file', file)).trim()
-  if (!/^[\x21-\x7e]+$/.test(token) || token.length < SHORTEST_TOKEN) {
-    const form = `one line of at least ${SHORTEST_TOKEN} ASCII characters without spaces`
+  if (!/^[\x21-\x7e]+$/.test(token) || token.length < MIN_TOKEN_LENGTH) {
+    const form = `one line of at least ${MIN_TOKEN_LENGTH} ASCII characters without spaces`
     throw new ProxyError('CONFIG_INVALID', `--admin-token-file ${file}: a token is ${form}`)
   }
   return token
 }
 
-/** Whether the Authorization header holds the token; the time it takes says nothing about how much of it is right. */
+/** Whether the Authorization header has the token. Compares digests, so that timing does not show how much was right. */
 export function hasToken({ authorization }: IncomingHttpHeaders, token: string): boolean {
   const given = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1]
   return given !== undefined && timingSafeEqual(digest(given), digest(token))
@@ -28,7 +28,7 @@ function digest(text: string): Buffer {
   return createHash('sha256').update(text).digest()
 }
 
-/** Whether the Host header names this machine: a page whose own name was made to point here (DNS rebinding) names itself. */
+/** Whether the Host header names this machine. With DNS rebinding, a page's own name resolves to this machine, and Host has that name. */
 export function isForLoopback({ host }: IncomingHttpHeaders): boolean {
   try {
     return isPrivate(parseHostPort(host ?? '', 80, 'Host'))
@@ -38,8 +38,8 @@ export function isForLoopback({ host }: IncomingHttpHeaders): boolean {
 }
 
 /**
- * Whether another web page asks. Browsers say where a request comes from (Fetch Metadata), or in which page it was made
- * (Origin, with each POST); other programs say neither.
+ * Whether the request comes from another web page. Browsers send Sec-Fetch-Site (Fetch Metadata) or, with each POST,
+ * Origin. Other programs send neither.
  * https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
  */
 export function isFromOtherPage(headers: IncomingHttpHeaders): boolean {

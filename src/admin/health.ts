@@ -1,17 +1,18 @@
-/** Startup, readiness and liveness, as the Cloud SQL Auth Proxy means them. */
+/** Startup, readiness and liveness, with the meaning they have in the Cloud SQL Auth Proxy. */
 import type { EndpointState } from '../state.ts'
 
-/** Where the process is in its life. */
+/** The state of the process. */
 export interface Life {
   /** whether every endpoint listens */
   isStarted(): boolean
-  /** whether it no longer takes clients */
+  /** whether it accepts no more clients */
   isStopping(): boolean
 }
 
 /**
- * Why no more clients should be sent here; empty: ready. A database that is down is no reason: another replica of the
- * proxy would not reach it either, and clients get an error that says so.
+ * The reasons to send no more clients here; none means ready. An unreachable database is not a reason: another replica of
+ * the proxy could not reach it either, and clients get an error that says so.
+ * @param now Date.now(), for the expiry of credentials
  */
 export function whyNotReady(states: readonly EndpointState[], life: Life, now = Date.now()): string[] {
   if (life.isStopping()) return ['stopping']
@@ -33,24 +34,23 @@ export function whyNotReady(states: readonly EndpointState[], life: Life, now = 
     }
     const stillGood = credentialsExpire !== undefined && credentialsExpire > now
     if (credentialsFailed && !stillGood) reasons.push(`${name}: no AWS credentials`)
-    // Beside clients, who are served all the same, it is no reason.
+    // An endpoint that also serves clients stays ready: they do not need sync-targets.
     if (address === '' && sync?.outcome === 'failed') reasons.push(`${name}: the last pass of sync-targets failed`)
   }
   return reasons
 }
 
-/** Milliseconds. */
-const RETRY_AFTER = 10_000
+const RETRY_INTERVAL_MS = 10_000
 
 /**
- * To be called now and then: has credentials that could not be had looked up again. Logins do that too, but an endpoint
- * that is not ready for want of credentials may get none, and would stay so.
- * @param now Date.now()
+ * Requests missing credentials again, at most once in RETRY_INTERVAL_MS; call it often. Logins request them too, but an
+ * endpoint without credentials is not ready, so it may get no logins.
+ * @param now milliseconds of a monotonic clock
  */
 export function createCredentialsRetry(now: number): (states: readonly EndpointState[], now: number) => void {
   let last = now
   return (states, now) => {
-    if (now - last < RETRY_AFTER) return
+    if (now - last < RETRY_INTERVAL_MS) return
     last = now
     for (const state of states) if (state.credentialsFailed && !state.retired) state.retryCredentials?.()
   }

@@ -1,22 +1,23 @@
-/** The last five minutes of the endpoints, for the charts of the status page. */
+/** Rates and login times of each endpoint over the last five minutes, for the charts of the status page. */
 
 import type { EndpointState } from '../state.ts'
 import { traffic } from '../state.ts'
 
-/** Milliseconds between two calls of `tick`. */
-export const SLOT = 2_000
+/** Interval between calls of `tick`. */
+export const SLOT_MS = 2_000
 
+/** Five minutes. */
 const MAX_SLOTS = 150
 
-/** Logins from which the typical time is taken. */
-const RECENT = 200
+/** The newest logins, for the median and the 95th percentile. */
+const MAX_RECENT_LOGINS = 200
 
-/** Logins of one slot that are looked at: more of them would not change the picture. */
-const LOGINS_IN_SLOT = 200
+/** Login times kept for each slot. More of them would not change the chart. */
+const MAX_TIMES_IN_SLOT = 200
 
-/** What happened in some two seconds. */
+/** The figures of one interval of about SLOT_MS. */
 export interface Slot {
-  /** Date.now() at its end */
+  /** its end, in milliseconds of the clock of `tick` */
   at: number
   /** bytes per second */
   fromClient: number
@@ -30,35 +31,37 @@ export interface Slot {
 }
 
 export interface History {
-  /** counts a login that took so many milliseconds */
+  /** Counts a login and how long it took. */
   addLogin(state: EndpointState, milliseconds: number): void
-  /** closes the present slot of each endpoint */
+  /** Ends the current slot of each endpoint. @param now milliseconds of a monotonic clock */
   tick(states: readonly EndpointState[], now: number): void
   /** oldest first */
   slots(state: EndpointState): readonly Slot[]
-  /** milliseconds, of the newest logins; undefined before the first */
+  /** milliseconds, over the newest logins; undefined before the first login */
   loginTime(state: EndpointState): { median: number; p95: number } | undefined
 }
 
 interface Record {
   slots: Slot[]
   recent: number[]
-  /** of the present slot */
+  /** in the current slot */
   logins: number
   times: number[]
-  /** at the end of the last slot */
+  /** when the last slot ended, and the bytes until then */
   at: number
   fromClient: number
   fromServer: number
 }
 
-export function createHistory(now = Date.now()): History {
+/** @param now milliseconds of the clock of `tick` */
+export function createHistory(now: number): History {
   const records = new WeakMap<EndpointState, Record>()
+  let lastTick = now
 
   function recordOf(state: EndpointState): Record {
     let record = records.get(state)
     if (!record) {
-      record = { slots: [], recent: [], logins: 0, times: [], at: now, fromClient: 0, fromServer: 0 }
+      record = { slots: [], recent: [], logins: 0, times: [], at: lastTick, fromClient: 0, fromServer: 0 }
       records.set(state, record)
     }
     return record
@@ -68,9 +71,9 @@ export function createHistory(now = Date.now()): History {
     addLogin(state, milliseconds) {
       const record = recordOf(state)
       record.logins++
-      if (record.times.length < LOGINS_IN_SLOT) record.times.push(milliseconds)
+      if (record.times.length < MAX_TIMES_IN_SLOT) record.times.push(milliseconds)
       record.recent.push(milliseconds)
-      if (record.recent.length > RECENT) record.recent.shift()
+      if (record.recent.length > MAX_RECENT_LOGINS) record.recent.shift()
     },
     tick(states, now) {
       for (const state of states) {
@@ -90,6 +93,7 @@ export function createHistory(now = Date.now()): History {
         Object.assign(record, { logins: 0, times: [], at: now })
         Object.assign(record, { fromClient: bytesFromClient, fromServer: bytesFromServer })
       }
+      lastTick = now
     },
     slots: state => recordOf(state).slots,
     loginTime(state) {
@@ -99,7 +103,7 @@ export function createHistory(now = Date.now()): History {
   }
 }
 
-/** The value below which that share of `values` lies (nearest rank), with two digits behind the point. */
+/** The quantile `share` of `values` by the nearest-rank method, rounded to two decimals. */
 function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((left, right) => left - right)
   const value = sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)]!

@@ -1,10 +1,10 @@
-/** The status page: one document, made of the files in page/. */
+/** The status page: one document, built from the files in page/. */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 
 export interface Page {
   html: string
-  /** lets the page's own style and scripts run, by their hashes, and nothing else */
+  /** allows the page's own style and scripts, by their hashes, and nothing else */
   contentSecurityPolicy: string
 }
 
@@ -24,7 +24,7 @@ export function loadPage(): Page {
     'style-src': styles.join(' '),
     'script-src': scripts.join(' '),
     'connect-src': "'self'",
-    'img-src': 'data:', // its icon
+    'img-src': 'data:', // the icon
     'base-uri': "'none'",
     'form-action': "'none'",
     'frame-ancestors': "'none'",

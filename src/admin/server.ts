@@ -1,12 +1,13 @@
 /**
  * The admin listener: health, metrics, status and the status page, over HTTP.
  *
- * Health and metrics are for everybody who reaches it: probes and Prometheus come without a token, and what they read
- * holds no user, client address or message. The page itself is open too, for it asks for the token; all data that it
- * shows, and all that changes something, needs the token where there is one. Without one, it listens on loopback alone.
+ * Health and metrics need no token, as probes and Prometheus have none; they contain no user, client address or message.
+ * The page itself needs none either, as it asks for it. If a token is configured, everything else needs it: the data on the
+ * page, and each request that changes something. Without a token, the listener accepts loopback addresses only.
  */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { monotonicClock } from '../clock.ts'
 import { formatHostPort, type HostPort, isPrivate } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
@@ -15,50 +16,53 @@ import type { EndpointState, Session } from '../state.ts'
 import { limitConnections } from './connection-limit.ts'
 import { hasToken, isForLoopback, isFromOtherPage } from './guard.ts'
 import { createCredentialsRetry, type Life, whyNotReady } from './health.ts'
-import { createHistory, SLOT } from './history.ts'
+import { createHistory, SLOT_MS } from './history.ts'
 import { createMetrics } from './metrics.ts'
 import { loadPage } from './page.ts'
 import { statusOf } from './status.ts'
 
 export interface AdminOptions extends Life {
   listen: HostPort
-  /** needed where it listens beyond loopback; asked for wherever it is given */
+  /** required for addresses other than loopback */
   token: string | undefined
-  /** those that are served now; they may come and go */
+  /** the current endpoints; a reload changes them */
   endpoints: () => readonly EndpointState[]
-  /** what POST /quitquitquit does; undefined: it is not there */
+  /** called for POST /quitquitquit; undefined turns that off */
   onQuit?: (() => void) | undefined
-  /** of mysql-iam-proxy */
+  /** the version of mysql-iam-proxy */
   version: string
 }
 
 export interface Admin {
-  /** the address that it listens on; its port is the real one where 0 was asked for */
+  /** the address that it listens on, with the actual port if 0 was requested */
   address: HostPort
-  /** takes the logins of new endpoints into the metrics from the first one on; by itself it notices them within two seconds */
+  /** Adds new endpoints to the metrics now, so that no login is missed. Otherwise this happens every two seconds. */
   watchAll(): void
-  /** stops listening and cuts off who is connected */
+  /** Stops listening and closes all connections. Further calls do nothing. */
   close(): Promise<void>
 }
 
 interface Reply {
   status: number
-  /** text/plain where not given */
+  /** the Content-Type; text/plain by default */
   type?: string
   body: string
   headers?: Record<string, string>
-  /** called when the reply is on its way */
+  /** called after the reply is written */
   after?: () => void
 }
 
 interface Route {
   method: 'GET' | 'POST'
-  /** who may ask: probes, whatever they call this machine; everybody but other web pages; who has the token */
-  for: 'probes' | 'everybody' | 'token'
+  /**
+   * Who may use it. probes: everyone, whatever their Host header is. everybody: requests whose Host header names this
+   * machine. token: the same, and neither other web pages nor requests without the token.
+   */
+  access: 'probes' | 'everybody' | 'token'
   answer(): Reply | Promise<Reply>
 }
 
-/** Bytes of a request's body, which nothing here reads. */
+/** Longest accepted request body. Its content is ignored. */
 const MAX_BODY_BYTES = 4_096
 
 const MAX_CONNECTIONS = 100
@@ -79,13 +83,14 @@ const SERVER_OPTIONS = {
 export async function startAdmin(options: AdminOptions, log: Logger): Promise<Admin> {
   const { listen, token, endpoints, onQuit, version } = options
   if (!isPrivate(listen) && token === undefined) {
-    const message = `--admin-listen ${formatHostPort(listen)} is beyond loopback: add --admin-token-file`
+    const message = `--admin-listen ${formatHostPort(listen)} is not a loopback address: add --admin-token-file`
     throw new ProxyError('CONFIG_INVALID', message)
   }
-  const startedAt = Date.now()
+  const startedAt = monotonicClock.now()
+  const uptime = () => monotonicClock.now() - startedAt
   const page = loadPage()
   const metrics = createMetrics(endpoints, version)
-  const history = createHistory()
+  const history = createHistory(0)
 
   const watched = new WeakSet<EndpointState>()
   function watch(state: EndpointState): void {
@@ -104,17 +109,21 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
   watchAll()
 
   const routes: Record<string, Route> = {
-    '/startup': { method: 'GET', for: 'probes', answer: () => health(options.isStarted() ? [] : ['not started yet']) },
-    '/readiness': { method: 'GET', for: 'probes', answer: () => health(whyNotReady(endpoints(), options)) },
-    '/liveness': { method: 'GET', for: 'probes', answer: () => health([]) },
+    '/startup': {
+      method: 'GET',
+      access: 'probes',
+      answer: () => health(options.isStarted() ? [] : ['not started yet']),
+    },
+    '/readiness': { method: 'GET', access: 'probes', answer: () => health(whyNotReady(endpoints(), options)) },
+    '/liveness': { method: 'GET', access: 'probes', answer: () => health([]) },
     '/metrics': {
       method: 'GET',
-      for: 'everybody',
+      access: 'everybody',
       answer: async () => ({ status: 200, type: metrics.contentType, body: await metrics.text() }),
     },
     '/': {
       method: 'GET',
-      for: 'everybody',
+      access: 'everybody',
       answer: () => ({
         status: 200,
         type: 'text/html; charset=utf-8',
@@ -124,26 +133,26 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     },
     '/api/status': {
       method: 'GET',
-      for: 'token',
+      access: 'token',
       answer() {
         const notReady = whyNotReady(endpoints(), options)
-        return json(200, statusOf(endpoints(), history, { version, startedAt, notReady }))
+        return json(200, statusOf(endpoints(), history, { version, uptime: uptime(), notReady }))
       },
     },
-    '/quitquitquit': { method: 'POST', for: 'token', answer: quit },
+    '/quitquitquit': { method: 'POST', access: 'token', answer: quit },
   }
 
   function quit(): Reply {
-    if (!onQuit) return { status: 404, body: 'off: start mysql-iam-proxy with --quitquitquit' }
-    log.info({}, 'asked to stop by POST /quitquitquit')
+    if (!onQuit) return { status: 404, body: 'Off. Start mysql-iam-proxy with --quitquitquit to turn it on.' }
+    log.info({}, 'stopping after POST /quitquitquit')
     return { status: 200, body: 'stopping', after: onQuit }
   }
 
   function closeSession(endpoint: string, id: number): Reply {
     const session = findSession(endpoints(), endpoint, id)
-    if (!session) return json(404, { error: 'this session is over already' })
+    if (!session) return json(404, { error: 'this session has already ended' })
     const { user, client, threadId } = session
-    log.info({ endpoint, user, client, threadId }, 'session closed by the admin listener')
+    log.info({ endpoint, user, client, threadId }, 'session closed through the admin listener')
     session.close('SESSION_CLOSED')
     return json(200, { closed: true })
   }
@@ -152,27 +161,27 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     if (Object.hasOwn(routes, path)) return routes[path]
     const [, endpoint, id] = /^\/api\/sessions\/([^/]+)\/(\d+)\/close$/.exec(path) ?? []
     if (endpoint === undefined) return undefined
-    return { method: 'POST', for: 'token', answer: () => closeSession(decode(endpoint), Number(id)) }
+    return { method: 'POST', access: 'token', answer: () => closeSession(decode(endpoint), Number(id)) }
   }
 
   function refusal(request: IncomingMessage, route: Route): Reply | undefined {
     const { headers } = request
-    if (route.for === 'probes') return undefined
+    if (route.access === 'probes') return undefined
     if (token === undefined && !isForLoopback(headers)) {
       return { status: 403, body: 'The Host header does not name this machine; use localhost or 127.0.0.1.' }
     }
-    if (route.for === 'everybody') return undefined
-    if (isFromOtherPage(headers)) return { status: 403, body: 'Not for other web pages.' }
+    if (route.access === 'everybody') return undefined
+    if (isFromOtherPage(headers)) return { status: 403, body: 'Requests from other web pages are not allowed.' }
     if (token === undefined || hasToken(headers, token)) return undefined
-    return { status: 401, body: 'The admin token is missing or wrong.', headers: { 'www-authenticate': 'Bearer' } }
+    return { status: 401, body: 'The admin token is missing or invalid.', headers: { 'www-authenticate': 'Bearer' } }
   }
 
   async function reply(request: IncomingMessage): Promise<Reply> {
     if (!(await skipBody(request))) {
-      return { status: 413, body: `A body of more than ${MAX_BODY_BYTES} bytes.`, headers: { connection: 'close' } }
+      return { status: 413, body: `The body is longer than ${MAX_BODY_BYTES} bytes.`, headers: { connection: 'close' } }
     }
     const route = routeOf(request.url?.split('?')[0] ?? '')
-    if (!route) return { status: 404, body: 'Nothing is here.' }
+    if (!route) return { status: 404, body: 'Not found.' }
     const allowed = route.method === 'GET' ? ['GET', 'HEAD'] : ['POST']
     if (!allowed.includes(request.method ?? '')) {
       return { status: 405, body: `Use ${route.method}.`, headers: { allow: allowed.join(', ') } }
@@ -183,22 +192,22 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
   const server = createServer(SERVER_OPTIONS, (request, response) => {
     reply(request)
       .catch((error: unknown) => {
-        if (request.errored) return undefined // gone while it sent its body
+        if (request.errored) return undefined // the client disconnected while it sent its body
         log.error({ code: 'INTERNAL', stack: error instanceof Error ? error.stack : error }, 'admin request failed')
-        return { status: 500, body: 'This is a bug in mysql-iam-proxy: please report it with the log line.' }
+        return { status: 500, body: 'This is a bug in mysql-iam-proxy. Please report it with the line in the log.' }
       })
       .then(answer => answer && send(response, answer))
   })
   server.setTimeout(IDLE_TIMEOUT_MS)
   limitConnections(server, MAX_CONNECTIONS)
   const address = (await listenOn(server, listen)) as HostPort
-  const retryCredentials = createCredentialsRetry(startedAt)
+  const retryCredentials = createCredentialsRetry(0)
   const timer = setInterval(() => {
-    const now = Date.now()
+    const now = uptime()
     watchAll()
     history.tick(endpoints(), now)
     retryCredentials(endpoints(), now)
-  }, SLOT)
+  }, SLOT_MS)
   timer.unref()
   server.on('error', error => log.error({ code: systemCode(error) }, `admin listener: ${error.message}`))
   return {
@@ -230,7 +239,7 @@ function findSession(states: readonly EndpointState[], endpoint: string, id: num
   return undefined
 }
 
-/** What is no valid encoding names nothing. */
+/** Decodes percent-encoding; '' if it is invalid. */
 function decode(text: string): string {
   try {
     return decodeURIComponent(text)
@@ -239,10 +248,10 @@ function decode(text: string): string {
   }
 }
 
-/** False where the body is longer than allowed. */
+/** Reads the body and drops it. Resolves with false if it is too long. */
 async function skipBody(request: IncomingMessage): Promise<boolean> {
   let bytes = 0
-  // Left early, the stream must not end its socket, over which the answer goes.
+  // The answer needs the socket, so an early end of the loop must not destroy it.
   for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     bytes += (chunk as Buffer).length
     if (bytes > MAX_BODY_BYTES) return false

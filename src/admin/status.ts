@@ -1,4 +1,7 @@
-/** What GET /api/status says, and the status page shows. Times are milliseconds since 1970 unless they say otherwise; no secret is in it. */
+/**
+ * The answer to GET /api/status, which the status page shows. It has no secrets. Times are milliseconds of the Unix epoch
+ * unless their comment says otherwise.
+ */
 import { formatHostPort } from '../endpoint.ts'
 import type { EndpointState } from '../state.ts'
 import { countOpen, traffic } from '../state.ts'
@@ -8,39 +11,41 @@ export interface Status {
   version: string
   /** of Node.js */
   node: string
-  /** the clock of this process */
+  /** the wall clock of this process */
   now: number
   startedAt: number
-  /** why no more clients should be sent here; empty: ready */
+  /** milliseconds since the start, of a monotonic clock; for rates */
+  uptime: number
+  /** reasons to send no more clients here; none means ready */
   notReady: string[]
   endpoints: EndpointStatus[]
-  /** the longest-lived first, at most MAX_SESSIONS of all endpoints */
+  /** oldest first; at most MAX_SESSIONS over all endpoints */
   sessions: SessionStatus[]
-  /** the newest first */
+  /** newest first */
   errors: ErrorStatus[]
 }
 
 export interface EndpointStatus {
   name: string
-  /** what clients connect to; '' where it does not listen: not yet, or no longer and there until its sessions have ended */
+  /** the address for clients; '' before it listens, and for a retired endpoint whose last sessions are still open */
   address: string
-  /** host:port that is dialled */
+  /** host:port that the proxy dials */
   dial: string
-  /** host:port on the certificate, and that tokens are signed for */
+  /** host:port of the RDS endpoint: its certificate is required, and tokens are signed for it */
   rds: string
   region: string
-  /** the database user of all logins; undefined: the one that the client names */
+  /** the database user of all logins; undefined if each client names its own */
   user: string | undefined
   /** clients that are logged in */
   open: number
   loggingIn: number
-  /** 0: no limit */
+  /** 0 means no limit */
   maxConnections: number
-  /** logins that wait for their turn */
+  /** logins that wait in the queue */
   waiting: number
   loginsOK: number
   loginsFailed: number
-  /** milliseconds that the newest logins took */
+  /** milliseconds, over the newest logins */
   loginTime: { median: number; p95: number } | undefined
   bytesFromClient: number
   bytesFromServer: number
@@ -48,7 +53,7 @@ export interface EndpointStatus {
   credentialsFailed: boolean
   certificateExpires: number | undefined
   localCertificateExpires: number | undefined
-  /** the last minutes, oldest first */
+  /** the last five minutes, oldest first */
   history: readonly Slot[]
 }
 
@@ -76,30 +81,34 @@ export interface ErrorStatus {
   client: string
 }
 
-/** More than a person looks through; what is not listed is still counted. */
+/** Bounds the size of the answer. The counts include the sessions that are not listed. */
 export const MAX_SESSIONS = 1_000
 
 export interface ProcessFacts {
   version: string
-  startedAt: number
+  /** milliseconds of a monotonic clock */
+  uptime: number
   notReady: string[]
 }
 
-/** The status as it stands now. */
+/** The current status. @param history on the clock of `uptime`, from the start */
 export function statusOf(states: readonly EndpointState[], history: History, facts: ProcessFacts): Status {
   const sessions = states.flatMap(sessionsOf).sort((left, right) => left.since - right.since)
   const errors = states.flatMap(errorsOf).sort((left, right) => right.at - left.at)
+  const now = Date.now()
+  const startedAt = now - facts.uptime
   return {
     ...facts,
     node: process.version,
-    now: Date.now(),
-    endpoints: states.map(state => endpointStatus(state, history)),
+    now,
+    startedAt,
+    endpoints: states.map(state => endpointStatus(state, history, startedAt)),
     sessions: sessions.slice(0, MAX_SESSIONS),
     errors,
   }
 }
 
-function endpointStatus(state: EndpointState, history: History): EndpointStatus {
+function endpointStatus(state: EndpointState, history: History, startedAt: number): EndpointStatus {
   const open = countOpen(state)
   let loginsFailed = 0
   for (const [code, times] of state.outcomes) if (code !== 'OK') loginsFailed += times
@@ -122,7 +131,7 @@ function endpointStatus(state: EndpointState, history: History): EndpointStatus 
     credentialsFailed: state.credentialsFailed,
     certificateExpires: state.certificateExpires,
     localCertificateExpires: state.localCertificateExpires,
-    history: history.slots(state),
+    history: history.slots(state).map(slot => ({ ...slot, at: startedAt + slot.at })),
   }
 }
 

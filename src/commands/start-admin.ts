@@ -1,4 +1,4 @@
-/** The admin listener as the settings ask for it. */
+/** Starts the admin listener from the settings. */
 import type { Admin, AdminOptions } from '../admin/server.ts'
 import type { Settings } from '../config/settings.ts'
 import { formatHostPort, parseHostPort } from '../endpoint.ts'
@@ -7,7 +7,7 @@ import type { Logger } from '../log.ts'
 import { packageVersion } from '../version.ts'
 
 /**
- * Resolves with undefined where none is asked for; only where one is, its modules are loaded.
+ * Resolves with undefined if --admin-listen is not set. Loads the modules of the listener only if it is.
  * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED
  */
 export async function startAdminAsSet(
@@ -17,7 +17,7 @@ export async function startAdminAsSet(
 ): Promise<Admin | undefined> {
   const { 'admin-listen': address, 'admin-token-file': file } = settings
   if (address === undefined) {
-    if (file !== undefined) throw new ProxyError('CONFIG_INVALID', '--admin-token-file: needs --admin-listen')
+    if (file !== undefined) throw new ProxyError('CONFIG_INVALID', '--admin-token-file requires --admin-listen')
     return undefined
   }
   if (!/:\d+$/.test(address)) {

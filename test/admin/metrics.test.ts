@@ -4,7 +4,7 @@ import type { EndpointState } from '../../src/state.ts'
 import { parseMetrics, promtool, samples, valueIn } from '../support/prometheus.ts'
 import { addSession, makeState } from '../support/states.ts'
 
-/** A scrape of metrics of these states. */
+/** Metrics of these states, and a function that scrapes them. */
 function scraper(states: EndpointState[]) {
   const metrics = createMetrics(() => states, '1.2.3')
   return { metrics, scrape: async () => parseMetrics(await metrics.text()) }
@@ -12,7 +12,7 @@ function scraper(states: EndpointState[]) {
 
 const ENDPOINT = { endpoint: 'database-1' }
 
-test('what the state says', async t => {
+test('gauges and counters of a state', async t => {
   const state = makeState({
     maxConnections: 50,
     loginsQueued: 3,
@@ -44,7 +44,7 @@ test('what the state says', async t => {
   t.equal(samples(found, 'process_resident_memory_bytes').length, 1)
 })
 
-test('what is not known is not there, but OK is 0 from the start', async t => {
+test('unknown times have no sample; counters start at 0', async t => {
   const found = await scraper([makeState({ credentialsFailed: true })]).scrape()
   t.same(samples(found, 'mysql_iam_proxy_credentials_expiry_timestamp_seconds'), [])
   t.same(samples(found, 'mysql_iam_proxy_certificate_expiry_timestamp_seconds'), [])
@@ -53,7 +53,7 @@ test('what is not known is not there, but OK is 0 from the start', async t => {
   t.equal(valueIn(found, 'mysql_iam_proxy_bytes_total', { ...ENDPOINT, direction: 'from_client' }), 0)
 })
 
-test('the steps of a login, in seconds', async t => {
+test('phases of a login, in seconds', async t => {
   const { metrics, scrape } = scraper([makeState()])
   metrics.observe('database-1', 'tls', 3)
   metrics.observe('database-1', 'tls', 700)
@@ -66,7 +66,7 @@ test('the steps of a login, in seconds', async t => {
   t.equal(valueIn(found, 'mysql_iam_proxy_login_phase_duration_seconds_sum', labels), 0.703)
 })
 
-test('bytes and logins never go backwards', async t => {
+test('counters never decrease', async t => {
   const states = [makeState()]
   const { scrape } = scraper(states)
   const bytes = async (direction: string) =>
@@ -82,7 +82,7 @@ test('bytes and logins never go backwards', async t => {
   t.equal(await bytes('from_server'), 3_000, 'when a session ends')
   const { ended } = states[0]!
   states[0]!.ended = { bytesFromClient: 0, bytesFromUpstream: 0 }
-  t.equal(await bytes('from_server'), 3_000, 'not even for a moment')
+  t.equal(await bytes('from_server'), 3_000, 'even before the session is added to the ended ones')
   states[0]!.ended = ended
   ended.bytesFromUpstream += 5
   t.equal(await bytes('from_server'), 3_005)
@@ -90,11 +90,11 @@ test('bytes and logins never go backwards', async t => {
   states[0]!.outcomes.set('OK', 4)
   await scrape()
   states[0] = makeState({ outcomes: new Map([['OK', 1]]), ended: { bytesFromClient: 1, bytesFromUpstream: 1 } })
-  t.equal(await bytes('from_server'), 3_006, 'and go on when a reload replaces the state')
+  t.equal(await bytes('from_server'), 3_006, 'when a reload replaces the state')
   t.equal(valueIn(await scrape(), 'mysql_iam_proxy_logins_total', { ...ENDPOINT, code: 'OK', source: 'none' }), 5)
 })
 
-test('endpoints come and go', async t => {
+test('a removed endpoint leaves the metrics', async t => {
   const states = [makeState({ certificateExpires: 1, credentialsExpire: 1 })]
   const { metrics, scrape } = scraper(states)
   metrics.observe('database-1', 'total', 5)
@@ -106,7 +106,7 @@ test('endpoints come and go', async t => {
   t.equal(valueIn(parseMetrics(text), 'mysql_iam_proxy_sessions', { endpoint: 'database-2' }), 0)
 })
 
-test('an endpoint that a reload has replaced, while sessions from before go on', async t => {
+test('a retired endpoint whose sessions are still open', async t => {
   const states = [makeState({ maxConnections: 5, loginsQueued: 1, credentialsExpire: 1_000 })]
   const old = states[0]!
   const traffic = { bytesFromClient: 0, bytesFromUpstream: 100 }
@@ -117,42 +117,50 @@ test('an endpoint that a reload has replaced, while sessions from before go on',
   states.unshift(makeState({ maxConnections: 9 }))
   addSession(states[0]!)
   const both = await scrape()
-  t.equal(valueIn(both, 'mysql_iam_proxy_sessions', ENDPOINT), 2, 'both together')
+  t.equal(valueIn(both, 'mysql_iam_proxy_sessions', ENDPOINT), 2, 'the sum of both')
   t.equal(valueIn(both, 'mysql_iam_proxy_logins_queued', ENDPOINT), 1)
-  t.equal(valueIn(both, 'mysql_iam_proxy_max_connections', ENDPOINT), 9, 'of the new one')
+  t.equal(valueIn(both, 'mysql_iam_proxy_max_connections', ENDPOINT), 9, 'the limit of the current endpoint')
   t.same(samples(both, 'mysql_iam_proxy_credentials_expiry_timestamp_seconds'), [])
   traffic.bytesFromUpstream = 400
   session.close('SESSION_CLOSED')
   states.pop()
   const labels = { ...ENDPOINT, direction: 'from_server' }
-  t.equal(valueIn(await scrape(), 'mysql_iam_proxy_bytes_total', labels), 400, 'to its last byte')
+  t.equal(
+    valueIn(await scrape(), 'mysql_iam_proxy_bytes_total', labels),
+    400,
+    'with the last bytes of the retired endpoint',
+  )
   old.ended.bytesFromUpstream += 1
-  t.equal(valueIn(await scrape(), 'mysql_iam_proxy_bytes_total', labels), 400, 'then it is let go')
+  t.equal(
+    valueIn(await scrape(), 'mysql_iam_proxy_bytes_total', labels),
+    400,
+    'after that, its state is no longer read',
+  )
 })
 
-test('no user, address or message is a label, and clients make no more of them', async t => {
+test('users, addresses and messages are never labels', async t => {
   const state = makeState({ loginsQueued: 1 })
   const { metrics, scrape } = scraper([state])
-  const before = samplesOfOurs(await scrape()).length
+  const before = ownSamples(await scrape()).length
   for (let i = 0; i < 100; i++) {
     addSession(state, { user: `user-${i}`, client: `10.0.0.${i}`, program: `program-${i}` })
     const error = { message: `message-${i}`, hint: `hint-${i}`, user: `user-${i}`, client: `10.0.0.${i}` }
     state.recentErrors.push({ at: 1, code: 'INTERNAL', ...error })
   }
-  t.equal(samplesOfOurs(await scrape()).length, before)
+  t.equal(ownSamples(await scrape()).length, before)
   t.notMatch(await metrics.text(), /user-|10\.0\.0|program-|message-|hint-/)
 })
 
-function samplesOfOurs(found: Awaited<ReturnType<ReturnType<typeof scraper>['scrape']>>) {
+function ownSamples(found: Awaited<ReturnType<ReturnType<typeof scraper>['scrape']>>) {
   return [...found].filter(([name]) => name.startsWith('mysql_iam_proxy_')).flatMap(([, { samples }]) => samples)
 }
 
-test('a name with everything that needs escaping', async t => {
+test('special characters in an endpoint name are escaped', async t => {
   const found = await scraper([makeState({ name: 'a "b"\\c\nd' })]).scrape()
   t.equal(valueIn(found, 'mysql_iam_proxy_sessions', { endpoint: 'a \\"b\\"\\\\c\\nd' }), 0)
 })
 
-test('promtool finds nothing', async t => {
+test('promtool reports no problem', async t => {
   const state = makeState({ certificateExpires: 1, credentialsExpire: 1, outcomes: new Map([['OK', 1]]) })
   const { metrics } = scraper([state, makeState({ name: 'two' })])
   metrics.observe('database-1', 'total', 5)

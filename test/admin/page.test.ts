@@ -1,4 +1,4 @@
-/** The status page in a real browser. */
+/** The status page, in a real browser. */
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -29,27 +29,27 @@ async function serve(t: Test, states: EndpointState[], token?: string, port = 0)
 
 interface Shown {
   page: Page
-  /** what the browser complained about: errors, and what the policy forbade */
-  complaints: string[]
+  /** errors and warnings of the browser, including violations of the Content-Security-Policy */
+  browserErrors: string[]
 }
 
 async function open(t: Test, admin: Admin, options: BrowserContextOptions = {}): Promise<Shown> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
   t.teardown(() => context.close())
-  context.setDefaultTimeout(20_000)
+  context.setDefaultTimeout(120_000)
   const page = await context.newPage()
-  const complaints: string[] = []
+  const browserErrors: string[] = []
   page.on('console', message => {
-    if (['error', 'warning'].includes(message.type())) complaints.push(message.text())
+    if (['error', 'warning'].includes(message.type())) browserErrors.push(message.text())
   })
-  page.on('pageerror', error => complaints.push(error.message))
-  page.on('dialog', dialog => complaints.push(`dialog: ${dialog.message()}`))
+  page.on('pageerror', error => browserErrors.push(error.message))
+  page.on('dialog', dialog => browserErrors.push(`dialog: ${dialog.message()}`))
   await page.goto(`http://127.0.0.1:${admin.address.port}/`)
-  return { page, complaints }
+  return { page, browserErrors }
 }
 
-/** Two endpoints with a bit of everything. */
-function busy(): [EndpointState, EndpointState] {
+/** Two endpoints, with sessions, errors and failures. */
+function busyEndpoints(): [EndpointState, EndpointState] {
   const now = Date.now()
   const shop = makeState({
     name: 'shop',
@@ -81,16 +81,16 @@ function busy(): [EndpointState, EndpointState] {
   return [shop, other]
 }
 
-/** The texts of a column of the table, top to bottom. */
+/** The texts of a column of the table, from top to bottom. */
 const column = (page: Page, name: string) => page.locator(`#session-rows td[data-column="${name}"]`).allTextContents()
 
 const overflow = (page: Page) =>
   page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
 
-/** What axe finds: the ids of its rules, with the elements. */
+/** The accessibility violations that axe finds: the ids of its rules and the elements. */
 async function axe(page: Page): Promise<string[]> {
   const source = (await import('axe-core')).default.source
-  // By CDP, which the page's policy does not concern.
+  // Evaluated over CDP, which the Content-Security-Policy does not restrict.
   await page.evaluate(source)
   return await page.evaluate(async () => {
     const { axe } = globalThis as unknown as { axe: typeof import('axe-core') }
@@ -99,11 +99,11 @@ async function axe(page: Page): Promise<string[]> {
   })
 }
 
-test('what it shows, and that the browser has nothing to complain about', async t => {
-  const states = busy()
+test('the page shows the status, without browser errors', async t => {
+  const states = busyEndpoints()
   const admin = await serve(t, states)
   states[0].onPhase?.('total', 12)
-  const { page, complaints } = await open(t, admin)
+  const { page, browserErrors } = await open(t, admin)
   await page.getByRole('heading', { name: 'shop' }).waitFor()
   const text = await page.locator('body').innerText()
   for (const part of [
@@ -122,16 +122,16 @@ test('what it shows, and that the browser has nothing to complain about', async 
   ]) {
     t.ok(text.includes(part), part)
   }
-  t.match(await page.locator('.expiries').first().innerText(), /Database certificate ends in 5 days/)
+  t.match(await page.locator('.expiries').first().innerText(), /Database certificate expires in 5 days/)
   t.equal(await page.locator('.expiries').first().locator('[data-level="soon"]').count(), 1)
   t.equal(await page.locator('.expiries').last().locator('[data-level="bad"]').count(), 1)
-  t.same((await column(page, 'User')).slice(0, 2), ['user_11', 'user_10'], 'the oldest first')
+  t.same((await column(page, 'User')).slice(0, 2), ['user_11', 'user_10'], 'oldest first')
   t.equal((await column(page, 'User')).length, 12)
   t.match(await page.locator('.endpoint').first().locator('svg').first().getAttribute('aria-label'), /median 12 ms/)
-  t.same(complaints, [])
+  t.same(browserErrors, [])
 })
 
-test('credentials: what matters is whether they can be had', async t => {
+test('expired credentials are a problem only if a request for new ones failed', async t => {
   const now = Date.now()
   const cases = {
     good: makeState({ name: 'good', credentialsExpire: now + HOUR }),
@@ -146,11 +146,11 @@ test('credentials: what matters is whether they can be had', async t => {
   }
 })
 
-test('it is live', async t => {
-  const [state] = busy()
-  const { page, complaints } = await open(t, await serve(t, [state]))
+test('the page follows changes', async t => {
+  const [state] = busyEndpoints()
+  const { page, browserErrors } = await open(t, await serve(t, [state]))
   await page.getByText('user_11').waitFor()
-  t.notOk(await page.locator('th[data-column="Endpoint"]').isVisible(), 'a single endpoint needs no column')
+  t.notOk(await page.locator('th[data-column="Endpoint"]').isVisible(), 'no endpoint column for a single endpoint')
   const session = addSession(state, { user: 'newcomer' })
   const row = page.getByRole('row', { name: 'newcomer' })
   await row.waitFor()
@@ -172,29 +172,29 @@ test('it is live', async t => {
     client: 'unix',
   })
   await page.getByText('late', { exact: true }).waitFor()
-  t.same(complaints, [])
+  t.same(browserErrors, [])
 })
 
-test('what clients call themselves is text and nothing else', async t => {
+test('markup in names from clients is shown as text', async t => {
   const state = makeState({ name: EVIL, address: EVIL })
   addSession(state, { user: EVIL, database: EVIL, program: EVIL, client: EVIL })
   state.recentErrors.push({ at: 1, code: 'INTERNAL', message: EVIL, hint: EVIL, user: EVIL, client: EVIL })
   const other = makeState({ name: 'x', endpoint: { ...state.endpoint, user: EVIL } })
-  const { page, complaints } = await open(t, await serve(t, [state, other]))
+  const { page, browserErrors } = await open(t, await serve(t, [state, other]))
   await page.locator('#session-rows tr').waitFor()
   t.same(await column(page, 'User'), [EVIL])
   t.equal(await page.locator('img').count(), 0)
   t.equal(await page.locator('h2[data-at="name"]').first().textContent(), EVIL)
-  await page.getByRole('button', { name: 'Close the session' }).click()
+  await page.getByRole('button', { name: 'Close session' }).click()
   t.match(await page.locator('#confirm-who').textContent(), '<img')
-  await page.getByRole('button', { name: 'Close the session', exact: true }).click()
+  await page.getByRole('button', { name: 'Close session', exact: true }).click()
   await page.getByText('Closed the session of').waitFor()
   t.equal(state.sessions.size, 0)
   t.not(await page.title(), 'hit')
-  t.same(complaints, [])
+  t.same(browserErrors, [])
 })
 
-test('the policy holds against what gets into the page all the same', async t => {
+test('the Content-Security-Policy blocks injected content', async t => {
   const { page } = await open(t, await serve(t, [makeState()]))
   const directives = ['connect-src', 'form-action', 'img-src', 'script-src-attr', 'script-src-elem', 'style-src-elem']
   const blocked = await page.evaluate(async wanted => {
@@ -228,7 +228,7 @@ test('the policy holds against what gets into the page all the same', async t =>
   t.not(await page.title(), 'hit')
 })
 
-test('another page can neither read, change nor frame it', async t => {
+test('another page can neither read, change nor frame the status page', async t => {
   const state = makeState({ name: 'a' })
   const session = addSession(state)
   const admin = await serve(t, [state])
@@ -271,7 +271,7 @@ test('closing a session by keyboard alone', async t => {
   const state = makeState()
   const first = addSession(state, { user: 'first', since: 1_000 })
   const second = addSession(state, { user: 'second', since: 2_000 })
-  const { page, complaints } = await open(t, await serve(t, [state]))
+  const { page, browserErrors } = await open(t, await serve(t, [state]))
   await page.getByText('second').waitFor()
   const focused = () =>
     page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent)
@@ -280,36 +280,36 @@ test('closing a session by keyboard alone', async t => {
   t.equal(await focused(), 'Skip to the sessions')
   await page.keyboard.press('Enter')
   for (let i = 0; i < 20 && !/session of second/.test((await focused()) ?? ''); i++) await page.keyboard.press('Tab')
-  t.match(await focused(), 'Close the session of second from 127.0.0.1')
+  t.match(await focused(), 'Close session of second from 127.0.0.1')
   const outline = await page.evaluate(() => getComputedStyle(document.activeElement!).outlineStyle)
   t.equal(outline, 'solid', 'the focus is visible')
 
   await page.keyboard.press('Enter')
-  t.equal(await focused(), 'Keep it', 'what does no harm has the focus')
+  t.equal(await focused(), 'Cancel', 'the harmless button has the focus')
   await page.keyboard.press('Escape')
-  t.match(await focused(), 'Close the session of second', 'and goes back to where it was')
+  t.match(await focused(), 'Close session of second', 'the focus returns to the button')
   t.equal(state.sessions.size, 2)
 
   await page.keyboard.press('Enter')
   await page.keyboard.press('Tab')
-  t.equal(await focused(), 'Close the session')
+  t.equal(await focused(), 'Close session')
   await page.keyboard.press('Enter')
   await page.getByRole('status').filter({ hasText: 'Closed the session of second' }).waitFor()
   t.same([...state.sessions], [first])
   await page.waitForFunction(() => document.activeElement?.id === 'sessions')
   t.notOk([...state.sessions].includes(second))
-  t.same(complaints, [])
+  t.same(browserErrors, [])
 })
 
-test('a session that has ended meanwhile', async t => {
+test('closing a session that ended before the click', async t => {
   const state = makeState()
   const session = addSession(state, { user: 'gone_soon' })
   const { page } = await open(t, await serve(t, [state]))
-  await page.getByRole('button', { name: 'Close the session of gone_soon' }).click()
+  await page.getByRole('button', { name: 'Close session of gone_soon' }).click()
   session.close('SESSION_CLOSED')
-  await page.getByRole('button', { name: 'Close the session', exact: true }).click()
-  await page.getByText('over already').waitFor()
-  await page.getByText('No client is connected').waitFor()
+  await page.getByRole('button', { name: 'Close session', exact: true }).click()
+  await page.getByText('had already ended').waitFor()
+  await page.getByText('No clients are connected').waitFor()
   t.equal(await page.locator('#session-rows tr').count(), 0)
 })
 
@@ -328,8 +328,8 @@ test('sorting and the filter', async t => {
   t.same(await column(page, 'User'), ['b', 'a', 'c'])
   t.same(await sortBy('User'), { users: ['a', 'b', 'c'], sort: 'ascending' })
   t.same(await sortBy('User'), { users: ['c', 'b', 'a'], sort: 'descending' })
-  t.same(await sortBy('Received'), { users: ['a', 'b', 'c'], sort: 'descending' }, 'as numbers, the largest first')
-  t.same(await sortBy('Program'), { users: ['c', 'a', 'b'], sort: 'ascending' }, 'without a value: last')
+  t.same(await sortBy('Received'), { users: ['a', 'b', 'c'], sort: 'descending' }, 'numerically, largest first')
+  t.same(await sortBy('Program'), { users: ['c', 'a', 'b'], sort: 'ascending' }, 'rows without a value are last')
   const filter = page.getByRole('searchbox', { name: 'Filter sessions' })
   await filter.fill('TOOL')
   t.same(await column(page, 'User'), ['a'])
@@ -340,7 +340,7 @@ test('sorting and the filter', async t => {
   t.equal((await column(page, 'User')).length, 3)
 })
 
-test('rows stay where they are while the focus is among them', async t => {
+test('rows stay in place while one of them has the focus', async t => {
   const state = makeState()
   const slow = addSession(state, { user: 'slow', since: 1 })
   const fast = addSession(state, { user: 'fast', since: 2, traffic: { bytesFromClient: 0, bytesFromUpstream: 9 } })
@@ -348,7 +348,7 @@ test('rows stay where they are while the focus is among them', async t => {
   await page.getByText('slow').waitFor()
   await page.getByRole('button', { name: 'Received', exact: true }).click()
   t.same(await column(page, 'User'), ['fast', 'slow'])
-  await page.getByRole('button', { name: 'Close the session of fast' }).focus()
+  await page.getByRole('button', { name: 'Close session of fast' }).focus()
   slow.traffic.bytesFromUpstream = 7_000
   await page.getByText('7.0 kB').first().waitFor()
   t.same(await column(page, 'User'), ['fast', 'slow'])
@@ -357,9 +357,9 @@ test('rows stay where they are while the focus is among them', async t => {
   t.equal(state.sessions.has(fast), true)
 })
 
-test('the token', async t => {
+test('the token form', async t => {
   const admin = await serve(t, [makeState({ name: 'secret-name' })], TOKEN)
-  const { page, complaints } = await open(t, admin)
+  const { page, browserErrors } = await open(t, admin)
   const input = page.getByLabel('Admin token')
   await input.waitFor()
   t.notMatch(await page.content(), 'secret-name')
@@ -377,44 +377,49 @@ test('the token', async t => {
   t.equal(await page.evaluate(() => localStorage.length + document.cookie.length), 0)
   await page.reload()
   await page.getByRole('heading', { name: 'secret-name' }).waitFor()
-  await page.getByRole('button', { name: 'Forget the token' }).click()
+  await page.getByRole('button', { name: 'Forget token' }).click()
   await input.waitFor()
   t.equal(await page.evaluate(() => sessionStorage.length), 0)
   t.same(
-    complaints.filter(text => !text.includes('401')),
+    browserErrors.filter(text => !text.includes('401')),
     [],
   )
 })
 
-test('a proxy that goes away and comes back', async t => {
+test('a proxy that stops and starts again', async t => {
   const states = [makeState()]
   const admin = await serve(t, states)
   const { page } = await open(t, admin)
   await page.getByText('Ready', { exact: true }).waitFor()
   await admin.close()
-  await page.getByText(/^Not reachable since \d\d:\d\d:\d\d\./).waitFor()
-  t.match(await page.title(), 'Not reachable')
-  t.ok(await page.getByRole('heading', { name: 'database-1' }).isVisible(), 'what was last known stays')
+  await page.getByText(/^Unreachable since \d\d:\d\d:\d\d\./).waitFor()
+  t.match(await page.title(), 'Unreachable')
+  t.ok(await page.getByRole('heading', { name: 'database-1' }).isVisible(), 'the page keeps the last status')
   await serve(t, states, undefined, admin.address.port)
   await page.getByText('Ready', { exact: true }).waitFor()
-  t.notOk(await page.getByText('Not reachable').isVisible())
+  t.notOk(await page.getByText('Unreachable').isVisible())
 })
 
-test('nothing to show yet', async t => {
-  const { page, complaints } = await open(t, await serve(t, [makeState({ address: '[::1]:3307' })]))
-  await page.getByText('No client is connected. Try: mysql -h ::1 -P 3307 -u USER').waitFor()
+test('a new proxy without sessions or errors', async t => {
+  const { page, browserErrors } = await open(t, await serve(t, [makeState({ address: '[::1]:3307' })]))
+  await page.getByText('No clients are connected. Try: mysql -h ::1 -P 3307 -u USER').waitFor()
   const text = await page.locator('body').innerText()
-  for (const part of ['None since the start', 'No login in the last', 'not seen before the first login', 'no limit']) {
+  for (const part of [
+    'No errors since the proxy started',
+    'No logins in the last',
+    'unknown until the first login',
+    'no limit',
+  ]) {
     t.ok(text.includes(part), part)
   }
   t.notOk(await page.getByRole('searchbox').isVisible())
   t.notOk(await page.locator('meter').isVisible())
   const { page: empty } = await open(t, await serve(t, []))
   await empty.getByText('No endpoint is configured.').waitFor()
-  t.same(complaints, [])
+  t.same(browserErrors, [])
 })
 
-test('a name that is the RDS endpoint is shown short, where that is enough', async t => {
+test('the name of an RDS endpoint is shortened where the result is unique', async t => {
   const named = (name: string) => {
     const state = makeState({ name })
     return { ...state, endpoint: { ...state.endpoint, rds: { ...state.endpoint.rds, host: name } } }
@@ -428,33 +433,33 @@ test('a name that is the RDS endpoint is shown short, where that is enough', asy
   t.same(await heads('shop.x.example', 'shop.y.example'), ['shop.x.example', 'shop.y.example'])
 })
 
-test('an endpoint that a reload has replaced stays until its sessions have ended', async t => {
+test('a retired endpoint stays on the page until its last session ends', async t => {
   const old = makeState({ name: 'shop', retired: true })
   const session = addSession(old, { user: 'from_before' })
   const states = [makeState({ name: 'shop', address: '127.0.0.1:3307' }), old]
   const { page } = await open(t, await serve(t, states))
-  await page.getByText('not listening; sessions from before go on').waitFor()
+  await page.getByText('no longer listening; its last sessions are still open').waitFor()
   t.same(await page.locator('.endpoint h2').allTextContents(), ['shop', 'shop'])
   t.same(await page.locator('[data-at="open"]').allTextContents(), ['0', '1'])
   session.close('SESSION_CLOSED')
   states.pop()
-  await page.getByText('sessions from before').waitFor({ state: 'detached' })
+  await page.getByText('no longer listening').waitFor({ state: 'detached' })
   t.same(await page.locator('.endpoint h2').allTextContents(), ['shop'])
 })
 
 for (const colorScheme of ['light', 'dark'] as const) {
   for (const width of [360, 900, 1280]) {
     test(`${colorScheme}, ${width} pixels wide`, async t => {
-      const admin = await serve(t, busy())
+      const admin = await serve(t, busyEndpoints())
       const { page } = await open(t, admin, { colorScheme, viewport: { width, height: 800 } })
       await page.getByText('user_11').waitFor()
-      const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor)
-      const [red = 0] = ground.match(/\d+/g)?.map(Number) ?? []
-      t.ok(colorScheme === 'dark' ? red < 60 : red > 200, ground)
+      const background = await page.evaluate(() => getComputedStyle(document.body).backgroundColor)
+      const [red = 0] = background.match(/\d+/g)?.map(Number) ?? []
+      t.ok(colorScheme === 'dark' ? red < 60 : red > 200, background)
       t.equal(await overflow(page), 0, 'no sideways scrolling')
       if (width !== 900) t.same(await axe(page), [])
       await page
-        .getByRole('button', { name: /^Close the session of/ })
+        .getByRole('button', { name: /^Close session of/ })
         .first()
         .click()
       t.equal(await overflow(page), 0)
@@ -462,13 +467,13 @@ for (const colorScheme of ['light', 'dark'] as const) {
       await page.keyboard.press('Escape')
       if (width === 360) {
         await page.getByLabel('Sort by').selectOption('User')
-        t.equal((await column(page, 'User'))[0], 'user_0', 'the choice stands for the column heads')
+        t.equal((await column(page, 'User'))[0], 'user_0', 'the select replaces the column heads')
       }
     })
   }
 }
 
-test('less motion', async t => {
+test('reduced motion', async t => {
   const duration = async (reducedMotion: 'reduce' | 'no-preference') => {
     const { page } = await open(t, await serve(t, [makeState()]), { reducedMotion })
     return await page.evaluate(() => getComputedStyle(document.querySelector('#content')!).transitionDuration)
@@ -477,7 +482,7 @@ test('less motion', async t => {
   t.not(await duration('no-preference'), '0s')
 })
 
-test('the end of the browser', async t => {
+test('the browser closes', async t => {
   await browser.close()
   t.notOk(browser.isConnected())
 })

@@ -1,4 +1,4 @@
-/** What the sessions of a real server leave in metrics and status. */
+/** Metrics and status for sessions on a real server. */
 import { once } from 'node:events'
 import mysql from 'mysql2/promise'
 import { test } from 'tap'
@@ -69,16 +69,16 @@ test('logins, sessions, bytes and closing, on a real server', async t => {
   ])
   t.match(errors, [{ code: 'AUTH_PLUGIN_UNEXPECTED', user: 'app' }])
 
-  const ended = once(client, 'end').catch(error => error)
+  const clientEnd = once(client, 'end').catch(error => error)
   const answer = await fetch(`${url}/api/sessions/real/${sessions[0]?.id}/close`, { method: 'POST' })
   t.equal(answer.status, 200)
-  await ended
-  await t.rejects(client.query('SELECT 1'), 'the client has lost its connection')
+  await clientEnd
+  await t.rejects(client.query('SELECT 1'), 'the client lost its connection')
   const after = await scrape()
   t.equal(valueIn(after, 'mysql_iam_proxy_sessions', { endpoint: 'real' }), 0)
   t.equal(
     valueIn(after, 'mysql_iam_proxy_bytes_total', { endpoint: 'real', direction: 'from_server' }),
     value('bytes_total', { direction: 'from_server' }),
-    'its bytes stay counted',
+    'the bytes of the closed session stay counted',
   )
 })

@@ -6,12 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { readAdminToken } from '../../src/admin/guard.ts'
-import { createCredentialsRetry, whyNotReady } from '../../src/admin/health.ts'
-import { createHistory } from '../../src/admin/history.ts'
 import { type AdminOptions, startAdmin } from '../../src/admin/server.ts'
 import { MAX_SESSIONS, type Status } from '../../src/admin/status.ts'
 import { type Logger, silent } from '../../src/log.ts'
-import type { EndpointState } from '../../src/state.ts'
 import { parseMetrics, valueIn } from '../support/prometheus.ts'
 import { addSession, makeState, NLB, RDS } from '../support/states.ts'
 
@@ -87,44 +84,6 @@ test('startup, readiness and liveness', async t => {
   t.equal(await probe('/liveness'), '200 ok\n')
 })
 
-test('what makes it not ready', async t => {
-  const now = 1_000_000
-  const life = { isStarted: () => true, isStopping: () => false }
-  const reasons = (overrides: Partial<EndpointState>) => whyNotReady([makeState(overrides)], life, now)
-  t.same(reasons({}), [])
-  t.same(reasons({ maxConnections: 0, sessions: new Set([addSession(makeState())]) }), [], '0 is no limit')
-  t.same(reasons({ credentialsFailed: true }), ['database-1: no AWS credentials'])
-  t.same(reasons({ credentialsFailed: true, credentialsExpire: now }), ['database-1: no AWS credentials'])
-  t.same(reasons({ credentialsFailed: true, credentialsExpire: now + 1 }), [], 'the old ones are still good')
-  t.same(reasons({ credentialsExpire: now - 1 }), [], 'the next login will get new ones')
-  const down = new Map([['DIAL_REFUSED', 99] as const])
-  t.same(reasons({ outcomes: down, certificateExpires: 1 }), [], 'a database that is down is no reason')
-  t.same(reasons({ credentialsFailed: true, retired: true }), [], 'it takes no clients any more')
-  const two = [makeState({ credentialsFailed: true }), makeState({ name: 'two', credentialsFailed: true })]
-  t.equal(whyNotReady(two, life, now).length, 2)
-})
-
-test('a login that is under way takes a connection too', async t => {
-  const state = makeState({ maxConnections: 1 })
-  addSession(state, { phase: 'logging in' })
-  const life = { isStarted: () => true, isStopping: () => false }
-  t.equal(whyNotReady([state], life).length, 1)
-})
-
-test('credentials that could not be had are looked up again without a login', async t => {
-  let lookUps = 0
-  const retryCredentials = () => {
-    lookUps++
-  }
-  const state = makeState({ retryCredentials, credentialsFailed: true })
-  const retry = createCredentialsRetry(0)
-  for (let now = 0; now <= 30_000; now += 2_000) retry([state, makeState({ credentialsFailed: true })], now)
-  t.equal(lookUps, 3, 'every ten seconds')
-  state.credentialsFailed = false
-  retry([state], 60_000)
-  t.equal(lookUps, 3)
-})
-
 // ---- paths and methods ----
 
 const PATHS = {
@@ -138,7 +97,7 @@ const PATHS = {
   '/api/sessions/database-1/1/close': 'POST',
 }
 
-test('each path takes its method and no other', async t => {
+test('each path accepts one method', async t => {
   const { ask } = await start(t)
   for (const [path, method] of Object.entries(PATHS)) {
     for (const other of ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
@@ -162,15 +121,15 @@ test('HEAD is GET without the body', async t => {
   }
 })
 
-test('what is not there', async t => {
+test('unknown paths', async t => {
   const { ask } = await start(t)
   const paths = ['/x', '/index.html', '/toString', '/__proto__', '//', '/api', '/metrics/', '/../etc/passwd']
   for (const path of paths) t.equal((await ask('GET', path)).status, 404, path)
-  t.equal((await ask('GET', 'http://localhost/metrics')).status, 404, 'a proxy is asked so')
-  t.equal((await ask('GET', '/liveness?x=1')).status, 200, 'a query changes nothing')
+  t.equal((await ask('GET', 'http://localhost/metrics')).status, 404, 'the form of requests to HTTP proxies')
+  t.equal((await ask('GET', '/liveness?x=1')).status, 200, 'the query is ignored')
 })
 
-test('a body is not read, and not long', async t => {
+test('request bodies are ignored, and their size is limited', async t => {
   const { ask, port } = await start(t, { onQuit() {} })
   t.equal((await ask('POST', '/quitquitquit', {}, 'x'.repeat(4_096))).status, 200)
   t.equal((await ask('POST', '/quitquitquit', {}, 'x'.repeat(4_097))).status, 413)
@@ -183,9 +142,9 @@ test('a body is not read, and not long', async t => {
   socket.destroy()
 })
 
-// ---- connections that stay open ----
+// ---- half-sent requests ----
 
-/** Connections that have each sent `text`, and the promise of the end of each. */
+/** Opens connections that each send `text` and no more. `closed` resolves when the listener closes one. */
 async function hold(t: Test, port: number, count: number, text: string) {
   const held: { socket: Socket; closed: Promise<unknown> }[] = []
   for (let i = 0; i < count; i++) {
@@ -211,7 +170,7 @@ for (const [what, text] of Object.entries(HALF_SENT)) {
     const held = await hold(t, port, 300, text)
     for (let i = 0; i < 5; i++) t.equal((await ask('GET', '/liveness')).status, 200)
     await Promise.all(held.slice(0, 200).map(({ closed }) => closed))
-    t.notOk(held.at(-1)?.socket.destroyed, 'the oldest are closed, not the newest')
+    t.notOk(held.at(-1)?.socket.destroyed, 'the newest stays open')
   })
 }
 
@@ -231,7 +190,7 @@ test('a connection in use stays open beside many half-sent requests', async t =>
   t.equal(sockets.size, 1)
 })
 
-test('half-sent requests get 408 after a time', async t => {
+test('a half-sent request gets 408 in the end', async t => {
   const { port } = await start(t)
   const sockets = Object.values(HALF_SENT).map(text => {
     const socket = connect(port, '127.0.0.1')
@@ -245,7 +204,7 @@ test('half-sent requests get 408 after a time', async t => {
   }
 })
 
-test('headers of every answer', async t => {
+test('security headers of each answer', async t => {
   const { ask } = await start(t)
   for (const path of ['/', '/readiness', '/metrics', '/api/status', '/nothing']) {
     const { headers } = await ask('GET', path)
@@ -264,11 +223,11 @@ test('headers of every answer', async t => {
   t.match((await ask('GET', '/api/status')).headers['content-type'], 'application/json')
 })
 
-test('the page is one document whose policy allows its own style and scripts alone', async t => {
+test('the page is one document, and its policy allows only its own style and scripts', async t => {
   const { ask } = await start(t)
   const { body, headers } = await ask('GET', '/')
-  t.notMatch(body, /(?:src|href)="(?!#|data:|\/)/, 'loads nothing')
-  t.notMatch(body, / style=| on[a-z]+=/, 'nothing inline that has no hash')
+  t.notMatch(body, /(?:src|href)="(?!#|data:|\/)/, 'no external files')
+  t.notMatch(body, / style=| on[a-z]+=/, 'no inline code without a hash')
   const scripts = body.match(/<script>/g)?.length ?? 0
   const policy = String(headers['content-security-policy'])
   t.ok(scripts > 0)
@@ -322,19 +281,19 @@ test('the status', async t => {
   t.same(
     found.sessions.map(({ id }) => id),
     [open.id, young.id],
-    'the longest-lived first',
+    'oldest first',
   )
   t.match(found.sessions[0], { endpoint: 'database-1', user: 'iam_user', database: 'shop', bytesFromServer: 20 })
   t.match(found.sessions[1], { phase: 'logging in', client: 'unix' })
   t.same(
     found.errors.map(({ at }) => at),
     [2, 1],
-    'the newest first',
+    'newest first',
   )
   t.match(found.errors[0], { ...error, endpoint: 'database-1' })
 })
 
-test('a status stays of a size that can be shown', async t => {
+test('the status lists a limited number of sessions', async t => {
   const state = makeState()
   for (let i = 0; i < MAX_SESSIONS + 10; i++) addSession(state)
   const { status } = await start(t, { endpoints: () => [state] })
@@ -343,7 +302,7 @@ test('a status stays of a size that can be shown', async t => {
   t.equal(endpoints[0]?.open, MAX_SESSIONS + 10)
 })
 
-test('only what is named leaves: no field that a state may get later', async t => {
+test('answers contain no unlisted fields of a state', async t => {
   const state = makeState()
   Object.assign(state, { token: 'X-Amz-Signature' })
   Object.assign(state.endpoint, { password: 'X-Amz-Signature' })
@@ -352,29 +311,7 @@ test('only what is named leaves: no field that a state may get later', async t =
   for (const path of ['/api/status', '/metrics']) t.notMatch((await ask('GET', path)).body, 'X-Amz-Signature')
 })
 
-test('the history of an endpoint: rates, logins, five minutes', async t => {
-  const state = makeState()
-  const history = createHistory(0)
-  const { traffic } = addSession(state)
-  traffic.bytesFromClient = 200
-  for (const milliseconds of [3, 1, 2]) history.addLogin(state, milliseconds)
-  history.tick([state], 2_000)
-  traffic.bytesFromUpstream = 4_000
-  history.tick([state], 4_000)
-  t.same(history.slots(state), [
-    { at: 2_000, fromClient: 100, fromServer: 0, logins: 3, median: 2, slowest: 3 },
-    { at: 4_000, fromClient: 0, fromServer: 2_000, logins: 0 },
-  ])
-  for (let i = 3; i < 400; i++) history.tick([state], i * 2_000)
-  t.equal(history.slots(state).length, 150)
-  for (let i = 0; i < 1_000; i++) history.addLogin(state, 9)
-  t.same(history.loginTime(state), { median: 9, p95: 9 }, 'the newest logins count')
-  history.tick([state], 999_000)
-  t.equal(history.slots(state).at(-1)?.logins, 1_000)
-  t.equal(history.loginTime(makeState()), undefined)
-})
-
-test('an endpoint’s logins reach metrics and status, and whoever listened before', async t => {
+test('logins reach the metrics, the status and an earlier onPhase', async t => {
   const heard: unknown[] = []
   const state = makeState({ onPhase: (...phase) => heard.push(phase) })
   const later = makeState({ name: 'later' })
@@ -393,7 +330,7 @@ test('an endpoint’s logins reach metrics and status, and whoever listened befo
   t.equal(count('later', 'dial'), 1)
 })
 
-// ---- what changes something ----
+// ---- requests that change something ----
 
 test('closing a session', async t => {
   const lines: object[] = []
@@ -403,7 +340,7 @@ test('closing a session', async t => {
   const session = addSession(state, { user: 'app' })
   const { ask } = await start(t, { endpoints: () => [makeState(), state] }, log)
   const path = (id: number, endpoint = 'a/b é') => `/api/sessions/${encodeURIComponent(endpoint)}/${id}/close`
-  t.equal((await ask('POST', path(session.id, 'database-1'))).status, 404, 'of another endpoint')
+  t.equal((await ask('POST', path(session.id, 'database-1'))).status, 404, 'the session belongs to another endpoint')
   t.equal((await ask('POST', '/api/sessions/%zz/1/close')).status, 404)
   t.equal((await ask('GET', path(session.id))).status, 405)
   t.equal(state.sessions.size, 2)
@@ -412,7 +349,7 @@ test('closing a session', async t => {
   t.same(JSON.parse(answer.body), { closed: true })
   t.same([...state.sessions], [kept])
   t.match(lines, [{ endpoint: 'a/b é', user: 'app', client: '127.0.0.1' }])
-  t.equal((await ask('POST', path(session.id))).status, 404, 'over already')
+  t.equal((await ask('POST', path(session.id))).status, 404, 'already closed')
 })
 
 test('quitquitquit', async t => {
@@ -430,9 +367,9 @@ test('quitquitquit', async t => {
   t.match(await off.ask('POST', '/quitquitquit'), { status: 404, body: /--quitquitquit/ })
 })
 
-// ---- who may ask ----
+// ---- access ----
 
-test('beyond loopback only with a token', async t => {
+test('addresses other than loopback require a token', async t => {
   for (const host of ['0.0.0.0', '::', '192.0.2.1', 'example.com', '128.0.0.1']) {
     const message = /--admin-token-file/
     await t.rejects(start(t, { listen: { host, port: 0 } }), { code: 'CONFIG_INVALID', message }, host)
@@ -442,13 +379,13 @@ test('beyond loopback only with a token', async t => {
   t.equal((await ask('GET', '/api/status')).status, 401)
 })
 
-test('a taken port', async t => {
+test('a port in use', async t => {
   const { port } = await start(t)
   const message = `cannot listen on 127.0.0.1:${port}: the port is taken`
   await t.rejects(start(t, { listen: { host: '127.0.0.1', port } }), { code: 'LISTEN_FAILED', message })
 })
 
-test('with a token: health, metrics and the empty page without it, everything else with it', async t => {
+test('with a token, health, metrics and the empty page stay open, and the rest requires it', async t => {
   const state = makeState()
   const session = addSession(state)
   let quits = 0
@@ -489,7 +426,7 @@ test('with a token: health, metrics and the empty page without it, everything el
   t.equal((await ask('POST', '/quitquitquit', { authorization: `bearer ${TOKEN}` })).status, 200)
 })
 
-test('a page whose name was made to point here (DNS rebinding)', async t => {
+test('DNS rebinding: another name that resolves to this machine', async t => {
   const without = await start(t)
   for (const host of [
     'evil.example',
@@ -503,7 +440,7 @@ test('a page whose name was made to point here (DNS rebinding)', async t => {
     for (const path of ['/', '/metrics', '/api/status']) {
       t.equal((await without.ask('GET', path, { host })).status, 403, `${path} for ${host}`)
     }
-    t.equal((await without.ask('GET', '/readiness', { host })).status, 200, 'probes call it what they like')
+    t.equal((await without.ask('GET', '/readiness', { host })).status, 200, 'probes may use any Host header')
   }
   for (const host of ['localhost', 'LOCALHOST:1', '127.0.0.1:8080', '[::1]:9', '127.1.2.3', 'localhost.']) {
     t.equal((await without.ask('GET', '/api/status', { host })).status, 200, host)
@@ -512,7 +449,7 @@ test('a page whose name was made to point here (DNS rebinding)', async t => {
   t.equal((await guarded.ask('GET', '/api/status', { host: 'proxy.example', ...bearer })).status, 200, 'with a token')
 })
 
-test('another page asks', async t => {
+test('requests from other web pages', async t => {
   for (const token of [undefined, TOKEN]) {
     const state = makeState()
     const session = addSession(state)
@@ -542,7 +479,7 @@ test('another page asks', async t => {
   }
 })
 
-test('behind something that ends TLS', async t => {
+test('behind a TLS proxy', async t => {
   const { ask } = await start(t, { token: TOKEN, onQuit() {} })
   const headers = { ...bearer, host: 'proxy.example', origin: 'https://proxy.example', 'sec-fetch-site': 'same-origin' }
   t.equal((await ask('POST', '/quitquitquit', headers)).status, 200)
@@ -571,7 +508,7 @@ test('the token file', async t => {
   await t.rejects(readAdminToken(join(directory, 'none')), { code: 'CONFIG_INVALID', message: /ENOENT/ })
 })
 
-test('a bug in an answer is a 500, a log line, and no end of the listener', async t => {
+test('an exception in a handler is a 500 and a log line, and the listener continues', async t => {
   const lines: object[] = []
   const log = { ...silent, error: (fields: object) => lines.push(fields) }
   let isBroken = false
@@ -587,7 +524,7 @@ test('a bug in an answer is a 500, a log line, and no end of the listener', asyn
   t.equal((await ask('GET', '/api/status')).status, 200)
 })
 
-test('close cuts off who is connected', async t => {
+test('close ends open connections', async t => {
   const options = { token: undefined, endpoints: () => [], isStarted: () => true, isStopping: () => false }
   const admin = await startAdmin({ ...options, listen: { host: '127.0.0.1', port: 0 }, version: '1.2.3' }, silent)
   const socket = connect(admin.address.port, '127.0.0.1')
@@ -598,5 +535,5 @@ test('close cuts off who is connected', async t => {
   await admin.close()
   await closed
   await admin.close()
-  t.pass('twice is no mistake')
+  t.pass('a second close does nothing')
 })

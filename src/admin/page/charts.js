@@ -1,6 +1,6 @@
-// The charts: drawn in a space of 1000 × 100 that is stretched to the width at hand; strokes and labels keep their size.
+// The charts. Their view box of 1000 × 100 is stretched to the available width; strokes and labels keep their size.
 
-const CHART_SPAN = 5 * MINUTE
+const MAX_SPAN_MS = 5 * MINUTE_MS
 const WIDTH = 1_000
 const HEIGHT = 100
 
@@ -18,7 +18,7 @@ const HEIGHT = 100
  * @property {string} summary
  * @property {Slot[]} slots
  * @property {number} end
- * @property {number} pointer  0 to 1 across the plot; -1: away
+ * @property {number} pointer  position from 0 (left) to 1 (right); -1 if the pointer is elsewhere
  * @property {(slot: Slot) => string} describe
  */
 
@@ -51,29 +51,29 @@ function createChart(name, plot, now, format) {
     now,
     needle,
     format,
-    ...{ span: CHART_SPAN, summary: '', slots: [], end: 0 },
+    ...{ span: MAX_SPAN_MS, summary: '', slots: [], end: 0 },
     pointer: -1,
     describe: () => '',
   }
   plot.addEventListener('pointermove', event => {
     const box = plot.getBoundingClientRect()
     chart.pointer = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width))
-    readOut(chart)
+    showValue(chart)
   })
   plot.addEventListener('pointerleave', () => {
     chart.pointer = -1
-    readOut(chart)
+    showValue(chart)
   })
   return chart
 }
 
-/** What the pointer is at, or else the summary. @param {Chart} chart */
-function readOut(chart) {
+/** Shows the slot under the pointer, or the summary if there is none. @param {Chart} chart */
+function showValue(chart) {
   const at = chart.end - (1 - chart.pointer) * chart.span
   const slot = chart.pointer < 0 ? undefined : nearest(chart.slots, at)
   chart.needle.hidden = !slot
   if (slot) chart.needle.style.left = `${100 * (1 - (chart.end - slot.at) / chart.span)}%`
-  say(chart.now, slot ? `${clock.format(slot.at)}: ${chart.describe(slot)}` : chart.summary)
+  setText(chart.now, slot ? `${clock.format(slot.at)}: ${chart.describe(slot)}` : chart.summary)
 }
 
 /** @param {Slot[]} slots @param {number} at */
@@ -85,7 +85,7 @@ function nearest(slots, at) {
 }
 
 /**
- * Sets the scale: back to the oldest slot in whole minutes, five at most, and from 0 to a round number.
+ * Sets the scales. Time starts at the oldest slot, in whole minutes, at most five. Values go from 0 to a round number.
  * @param {Chart} chart
  * @param {readonly Slot[]} history
  * @param {number} highest
@@ -96,10 +96,10 @@ function setScale(chart, history, highest, least, now) {
   const top = roundUp(Math.max(highest, least))
   chart.end = now
   const age = now - (history[0]?.at ?? now)
-  chart.span = Math.min(CHART_SPAN, Math.max(1, Math.ceil(age / MINUTE)) * MINUTE)
+  chart.span = Math.min(MAX_SPAN_MS, Math.max(1, Math.ceil(age / MINUTE_MS)) * MINUTE_MS)
   chart.slots = history.filter(({ at }) => at >= now - chart.span)
-  say(chart.top, chart.format(top).replace('.0 ', ' '))
-  say(/** @type {Element} */ (chart.plot.querySelector('.from')), `${formatSpan(chart.span)} ago`)
+  setText(chart.top, chart.format(top).replace('.0 ', ' '))
+  setText(/** @type {Element} */ (chart.plot.querySelector('.from')), `${formatSpan(chart.span)} ago`)
   chart.marks.replaceChildren()
   /** @param {number} at */
   const x = at => ((at - (now - chart.span)) / chart.span) * WIDTH
@@ -108,7 +108,7 @@ function setScale(chart, history, highest, least, now) {
   return { x, y }
 }
 
-/** 1, 2 or 5 times a power of ten. @param {number} value */
+/** The next 1, 2 or 5 times a power of ten. @param {number} value */
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(value))
   return ([1, 2, 5].find(step => step * power >= value * 0.999) ?? 10) * power
@@ -118,11 +118,11 @@ function roundUp(value) {
 function finish(chart, text) {
   chart.summary = text
   chart.plot.querySelector('svg')?.setAttribute('aria-label', `${chart.name}: ${text}`)
-  readOut(chart)
+  showValue(chart)
 }
 
 /**
- * Each slot with logins: a dot at the median, and a line up to the slowest.
+ * Draws a dot at the median of each slot with logins, and a line up to its slowest login.
  * @param {Chart} chart
  * @param {readonly Slot[]} history
  * @param {EndpointStatus['loginTime']} loginTime
@@ -139,14 +139,14 @@ function drawLogins(chart, history, loginTime, now) {
     dots += `M${x(at).toFixed(1)},${y(median).toFixed(2)}h0`
   }
   chart.marks.append(makeSvg('path', { class: 'tail', d: tails }), makeSvg('path', { class: 'dot', d: dots }))
-  say(chart.empty, dots ? '' : `No login in the last ${formatSpan(chart.span)}`)
+  setText(chart.empty, dots ? '' : `No logins in the last ${formatSpan(chart.span)}`)
   chart.describe = ({ logins, median = 0, slowest = 0 }) =>
     logins === 1
       ? formatMs(median)
       : `${plain.format(logins)} logins, ${formatMs(median)}, slowest ${formatMs(slowest)}`
   finish(
     chart,
-    loginTime ? `median ${formatMs(loginTime.median)}, 95 % within ${formatMs(loginTime.p95)}` : 'no login yet',
+    loginTime ? `median ${formatMs(loginTime.median)}, 95th percentile ${formatMs(loginTime.p95)}` : 'no logins yet',
   )
 }
 
@@ -165,9 +165,9 @@ function drawRates(chart, history, now) {
       makeSvg('path', { class: 'line client', d: `M${line('fromClient')}` }),
     )
   }
-  say(chart.empty, highest > 0 ? '' : `Nothing in the last ${formatSpan(chart.span)}`)
+  setText(chart.empty, highest > 0 ? '' : `No traffic in the last ${formatSpan(chart.span)}`)
   chart.describe = ({ fromClient, fromServer }) =>
     `${formatBytes(fromServer)}/s received, ${formatBytes(fromClient)}/s sent`
   const last = slots.at(-1)
-  finish(chart, last ? chart.describe(last) : 'not measured yet')
+  finish(chart, last ? chart.describe(last) : 'no data yet')
 }

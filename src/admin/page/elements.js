@@ -1,5 +1,5 @@
-// Making and filling elements. Everything that comes from the proxy goes into the document as text, never as HTML.
-// The scripts of the page share one scope, in the order in which page.html names them.
+// Creates and fills elements. Data from the proxy is set as text, never as HTML.
+// The scripts of the page share one scope and run in the order of page.html.
 
 /** @typedef {import('../status.ts').Status} Status */
 /** @typedef {import('../status.ts').EndpointStatus} EndpointStatus */
@@ -23,11 +23,11 @@ function make(tag, className = '', text = '') {
 }
 
 /**
- * Only what has changed is written: a screen reader would say it again, and a selection would go.
+ * Sets the text of an element. Skips unchanged text: else screen readers would repeat it, and a selection would be lost.
  * @param {Element} element
  * @param {string} text
  */
-function say(element, text) {
+function setText(element, text) {
   if (element.textContent !== text) element.textContent = text
 }
 
@@ -38,12 +38,14 @@ function makeSvg(name, attributes) {
   return element
 }
 
-/** @type {ReturnType<typeof setTimeout> | undefined} */
-let tellTimer
+const NOTICE_MS = 6_000
 
-/** @param {string} text */
-function tell(text) {
-  clearTimeout(tellTimer)
-  say(byId('told'), text)
-  tellTimer = setTimeout(() => say(byId('told'), ''), 6_000)
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let noticeTimer
+
+/** Shows a message for a few seconds. @param {string} text */
+function showNotice(text) {
+  clearTimeout(noticeTimer)
+  setText(byId('notice'), text)
+  noticeTimer = setTimeout(() => setText(byId('notice'), ''), NOTICE_MS)
 }

@@ -1,4 +1,4 @@
-// Each endpoint: its names, figures, charts, and what ends when.
+// Each endpoint: its names, figures, charts and expiry times.
 
 const endpointTemplate = /** @type {HTMLTemplateElement} */ (byId('endpoint-template'))
 
@@ -10,7 +10,7 @@ const endpointViews = new Map()
 /** @type {Map<string, string>} */
 let shortNames = new Map()
 
-/** Of a name that is the RDS endpoint's, the first label says enough, where no other endpoint has the same. @param {EndpointStatus[]} endpoints */
+/** Shortens names that are RDS endpoints to their first label, unless two endpoints have the same one. @param {EndpointStatus[]} endpoints */
 function shortenNames(endpoints) {
   /** @param {EndpointStatus} endpoint */
   const shorten = ({ name, rds }) => (rds.startsWith(name) ? (name.split('.')[0] ?? name) : name)
@@ -25,7 +25,7 @@ const shortName = name => shortNames.get(name) ?? name
 /** @param {Status} status */
 function renderEndpoints(status) {
   const list = byId('endpoints')
-  // Not by the name alone: after a reload, an endpoint may be there as it is, and as it was for the sessions from before.
+  // The key includes the address: after a reload, an endpoint can appear twice, current and retired.
   const keys = status.endpoints.map(({ name, address }) => JSON.stringify([name, address]))
   for (const [key, { section }] of endpointViews) {
     if (keys.includes(key)) continue
@@ -63,24 +63,24 @@ function addEndpoint(key, list) {
 /** @param {EndpointView} view @param {EndpointStatus} endpoint @param {number} now */
 function renderEndpoint({ at, login, rate }, endpoint, now) {
   const { open, maxConnections, loggingIn, loginsFailed, loginTime, history } = endpoint
-  say(at('name'), shortName(endpoint.name))
-  say(at('address'), endpoint.address || 'not listening; sessions from before go on')
-  say(at('dial'), endpoint.dial === endpoint.rds ? 'the same, directly' : endpoint.dial)
-  say(at('rds'), `${endpoint.rds} in ${endpoint.region}`)
-  say(at('user'), endpoint.user ?? 'the user that the client names')
+  setText(at('name'), shortName(endpoint.name))
+  setText(at('address'), endpoint.address || 'no longer listening; its last sessions are still open')
+  setText(at('dial'), endpoint.dial === endpoint.rds ? 'the RDS endpoint, directly' : endpoint.dial)
+  setText(at('rds'), `${endpoint.rds} in ${endpoint.region}`)
+  setText(at('user'), endpoint.user ?? 'chosen by each client')
 
-  say(at('open'), plain.format(open))
-  say(at('limit'), maxConnections > 0 ? `of ${plain.format(maxConnections)}` : 'no limit')
+  setText(at('open'), plain.format(open))
+  setText(at('limit'), maxConnections > 0 ? `of ${plain.format(maxConnections)}` : 'no limit')
   const meter = /** @type {HTMLMeterElement} */ (at('meter'))
   meter.hidden = maxConnections === 0
   Object.assign(meter, { max: maxConnections || 1, high: maxConnections * 0.8, optimum: 0, value: open + loggingIn })
-  say(at('logins'), plain.format(endpoint.loginsOK))
-  say(at('failed'), loginsFailed > 0 ? `and ${plain.format(loginsFailed)} failed` : 'none failed')
+  setText(at('logins'), plain.format(endpoint.loginsOK))
+  setText(at('failed'), loginsFailed > 0 ? `and ${plain.format(loginsFailed)} failed` : 'none failed')
   at('failed').classList.toggle('bad', loginsFailed > 0)
-  say(at('waiting'), plain.format(endpoint.waiting))
-  say(at('logging-in'), loggingIn > 0 ? `of ${plain.format(loggingIn)} under way` : '')
-  say(at('bytes'), formatBytes(endpoint.bytesFromServer))
-  say(at('sent'), `${formatBytes(endpoint.bytesFromClient)} sent`)
+  setText(at('waiting'), plain.format(endpoint.waiting))
+  setText(at('logging-in'), loggingIn > 0 ? `of ${plain.format(loggingIn)} logging in` : '')
+  setText(at('bytes'), formatBytes(endpoint.bytesFromServer))
+  setText(at('sent'), `${formatBytes(endpoint.bytesFromClient)} sent`)
 
   drawLogins(login, history, loginTime, now)
   drawRates(rate, history, now)
@@ -95,30 +95,32 @@ function renderExpiries(list, endpoint, now) {
   /** @type {[string, string, Level][]} */
   const items = []
   items.push(['AWS credentials', ...describeCredentials(credentialsExpire, credentialsFailed, now)])
-  if (certificateExpires === undefined)
-    items.push(['Database certificate', 'not seen before the first login', 'unknown'])
+  if (certificateExpires === undefined) items.push(['Database certificate', 'unknown until the first login', 'unknown'])
   else items.push(certificate('Database certificate', certificateExpires, now))
-  if (localCertificateExpires !== undefined) items.push(certificate('Own certificate', localCertificateExpires, now))
+  if (localCertificateExpires !== undefined)
+    items.push(certificate('Certificate for clients', localCertificateExpires, now))
 
   while (list.children.length > items.length) list.lastElementChild?.remove()
   for (const [index, [what, when, severity]] of items.entries()) {
     const item = /** @type {HTMLElement} */ (list.children[index] ?? list.appendChild(makeExpiry()))
     item.dataset['level'] = severity
-    say(/** @type {Element} */ (item.children[0]), what)
-    say(/** @type {Element} */ (item.children[1]), when)
+    setText(/** @type {Element} */ (item.children[0]), what)
+    setText(/** @type {Element} */ (item.children[1]), when)
   }
 }
 
 /**
- * They are renewed by the logins that need them: that they have ended says nothing, but that they could not be had does.
+ * Logins renew credentials. So expired credentials are normal without logins, but a failed request for new ones is not.
  * @param {number | undefined} expire @param {boolean} failed @param {number} now @returns {[string, Level]}
  */
 function describeCredentials(expire, failed, now) {
   const isGood = expire !== undefined && expire > now
-  if (failed && isGood) return [`cannot be renewed; end ${describeEnd(expire, now)}`, 'soon']
-  if (failed) return ['cannot be had; see the errors below', 'bad']
-  if (expire === undefined) return ['without an end, or not asked for yet', 'unknown']
-  return isGood ? [`end ${describeEnd(expire, now)}`, 'good'] : ['ended; the next login gets new ones', 'unknown']
+  if (failed && isGood) return [`renewal failed; expire ${describeExpiry(expire, now)}`, 'soon']
+  if (failed) return ['unavailable; see the errors below', 'bad']
+  if (expire === undefined) return ['no expiry, or not requested yet', 'unknown']
+  return isGood
+    ? [`expire ${describeExpiry(expire, now)}`, 'good']
+    : ['expired; the next login requests new ones', 'unknown']
 }
 
 function makeExpiry() {
@@ -127,22 +129,22 @@ function makeExpiry() {
   return item
 }
 
-/** @param {string} what @param {number} end @param {number} now @returns {[string, string, Level]} */
-const certificate = (what, end, now) => [
+/** @param {string} what @param {number} expires @param {number} now @returns {[string, string, Level]} */
+const certificate = (what, expires, now) => [
   what,
-  `${end < now ? 'ended' : 'ends'} ${describeEnd(end, now)}`,
-  level(end - now, 7 * DAY, DAY),
+  `${expires < now ? 'expired' : 'expires'} ${describeExpiry(expires, now)}`,
+  level(expires - now, 7 * DAY_MS, DAY_MS),
 ]
 
 /** @param {number} left @param {number} soon @param {number} bad @returns {Level} */
 const level = (left, soon, bad) => (left <= bad ? 'bad' : left <= soon ? 'soon' : 'good')
 
-/** @param {number} end @param {number} now */
-function describeEnd(end, now) {
-  const left = end - now
-  const when = Math.abs(left) < DAY ? `at ${clock.format(end)}` : `on ${day.format(end)}`
+/** @param {number} expires @param {number} now */
+function describeExpiry(expires, now) {
+  const left = expires - now
+  const when = Math.abs(left) < DAY_MS ? `at ${clock.format(expires)}` : `on ${day.format(expires)}`
   if (left <= 0) return `${formatSpan(-left)} ago, ${when}`
-  const days = Math.floor(left / DAY)
+  const days = Math.floor(left / DAY_MS)
   const span = days > 730 ? `${Math.floor(days / 365)} years` : days > 1 ? `${days} days` : formatSpan(left)
   return `in ${span}, ${when}`
 }

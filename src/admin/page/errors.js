@@ -1,4 +1,4 @@
-// Recent errors and what to do about them.
+// Recent errors, with hints.
 
 /** @param {Status} status */
 function renderErrors({ errors, endpoints, startedAt, now }) {
@@ -7,8 +7,8 @@ function renderErrors({ errors, endpoints, startedAt, now }) {
   const key = JSON.stringify([groups.map(({ count, error }) => [count, error.at, error.code]), endpoints.length])
   byId('no-errors').hidden = groups.length > 0
   list.hidden = groups.length === 0
-  say(byId('no-errors'), `None since the start, ${formatWhen(startedAt, now)}.`)
-  say(byId('errors-count'), errors.length > 0 ? plain.format(errors.length) : '')
+  setText(byId('no-errors'), `No errors since the proxy started (${formatWhen(startedAt, now)}).`)
+  setText(byId('errors-count'), errors.length > 0 ? plain.format(errors.length) : '')
   if (list.dataset['key'] === key) return
   list.dataset['key'] = key
   list.replaceChildren(...groups.map(group => makeError(group, endpoints.length > 1, now)))
@@ -16,7 +16,7 @@ function renderErrors({ errors, endpoints, startedAt, now }) {
 
 /** @typedef {{ error: ErrorStatus, count: number, users: Set<string> }} ErrorGroup */
 
-/** The same thing said again is shown once, with its number. @param {ErrorStatus[]} errors @returns {ErrorGroup[]} */
+/** Groups equal errors, with their count. @param {ErrorStatus[]} errors @returns {ErrorGroup[]} */
 function grouped(errors) {
   /** @type {Map<string, ErrorGroup>} */
   const groups = new Map()
@@ -24,7 +24,7 @@ function grouped(errors) {
     const key = JSON.stringify([error.endpoint, error.code, error.message])
     const group = groups.get(key) ?? { error, count: 0, users: new Set() }
     group.count++
-    group.users.add(`${error.user ?? 'unnamed'} from ${error.client}`)
+    group.users.add(`${error.user ?? 'unknown user'} from ${error.client}`)
     groups.set(key, group)
   }
   return [...groups.values()]

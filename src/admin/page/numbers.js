@@ -1,9 +1,9 @@
-// Numbers, times and sizes as people read them.
+// Formats numbers, times and sizes.
 
-const SECOND = 1_000
-const MINUTE = 60 * SECOND
-const HOUR = 60 * MINUTE
-const DAY = 24 * HOUR
+const SECOND_MS = 1_000
+const MINUTE_MS = 60 * SECOND_MS
+const HOUR_MS = 60 * MINUTE_MS
+const DAY_MS = 24 * HOUR_MS
 
 const plain = new Intl.NumberFormat('en')
 const clock = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' })
@@ -22,18 +22,18 @@ function formatBytes(bytes) {
 
 /** @param {number} ms */
 function formatMs(ms) {
-  if (ms >= 10 * SECOND) return `${(ms / SECOND).toFixed(0)} s`
-  if (ms >= SECOND) return `${(ms / SECOND).toFixed(1)} s`
+  if (ms >= 10 * SECOND_MS) return `${(ms / SECOND_MS).toFixed(0)} s`
+  if (ms >= SECOND_MS) return `${(ms / SECOND_MS).toFixed(1)} s`
   return `${ms >= 10 ? Math.round(ms) : ms.toFixed(1)} ms`
 }
 
-/** How long: the two largest units. @param {number} ms */
+/** A duration in its two largest units. @param {number} ms */
 function formatSpan(ms) {
   const units = /** @type {const} */ ([
-    [DAY, 'd'],
-    [HOUR, 'h'],
-    [MINUTE, 'min'],
-    [SECOND, 's'],
+    [DAY_MS, 'd'],
+    [HOUR_MS, 'h'],
+    [MINUTE_MS, 'min'],
+    [SECOND_MS, 's'],
   ])
   const first = units.findIndex(([length]) => ms >= length)
   if (first === -1) return '0 s'
@@ -48,4 +48,4 @@ function formatSpan(ms) {
 }
 
 /** @param {number} at @param {number} now */
-const formatWhen = (at, now) => (Math.abs(at - now) < DAY ? clock.format(at) : day.format(at))
+const formatWhen = (at, now) => (Math.abs(at - now) < DAY_MS ? clock.format(at) : day.format(at))

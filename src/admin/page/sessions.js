@@ -1,12 +1,12 @@
-// The table of sessions: sorted, filtered, and closed.
+// The table of sessions: sorting, filter and closing.
 
 const filterInput = /** @type {HTMLInputElement} */ (byId('filter'))
 const sortChoice = /** @type {HTMLSelectElement} */ (byId('sort-choice'))
 const confirmDialog = /** @type {HTMLDialogElement} */ (byId('confirm'))
 
-// Rates: from one answer of the proxy to the next.
+// Rates are computed between two statuses, on the monotonic clock of the proxy.
 
-/** @type {Map<string, { at: number, bytes: number, rate: number | undefined }>} */
+/** @type {Map<string, { uptime: number, bytes: number, rate: number | undefined }>} */
 let measured = new Map()
 
 /** @param {SessionStatus} session */
@@ -21,9 +21,9 @@ function measureRates(next) {
     next.sessions.map(session => {
       const before = measured.get(keyOf(session))
       const bytes = bytesOf(session)
-      const seconds = before ? (next.now - before.at) / SECOND : 0
+      const seconds = before ? (next.uptime - before.uptime) / SECOND_MS : 0
       const rate = before && seconds > 0 ? Math.max(0, (bytes - before.bytes) / seconds) : undefined
-      return [keyOf(session), { at: next.now, bytes, rate }]
+      return [keyOf(session), { uptime: next.uptime, bytes, rate }]
     }),
   )
 }
@@ -115,7 +115,7 @@ function markSort() {
 function compare(left, right) {
   const a = sort.column.value(left)
   const b = sort.column.value(right)
-  // What has no value comes last, either way.
+  // Rows without a value come last in both directions.
   if (a === undefined || b === undefined) return Number(a === undefined) - Number(b === undefined) || left.id - right.id
   const order = typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b))
   return (sort.descending ? -order : order) || left.id - right.id
@@ -151,7 +151,7 @@ function renderSessions({ sessions, endpoints, now }, mayReorder = false) {
     sessionOfRow.set(row, session)
     fillRow(row, session, now)
   }
-  // Rows do not move under the pointer or away from the focus, unless it was asked for.
+  // Rows stay in place while the pointer or focus is on them, unless the user sorts or filters.
   const isInUse = body.matches(':hover') || body.contains(document.activeElement) || confirmDialog.open
   if (mayReorder || !isInUse) {
     for (const [index, session] of shown.entries()) {
@@ -164,17 +164,17 @@ function renderSessions({ sessions, endpoints, now }, mayReorder = false) {
   byId('sessions').classList.toggle('none', sessions.length === 0)
   const all = endpoints.reduce((sum, { open, loggingIn }) => sum + open + loggingIn, 0)
   const isPart = shown.length < all
-  say(
+  setText(
     byId('sessions-count'),
     isPart ? `${plain.format(shown.length)} of ${plain.format(all)} shown` : plain.format(all),
   )
   const none = byId('no-sessions')
   none.hidden = shown.length > 0
-  say(
+  setText(
     none,
     sessions.length > 0
       ? `No session matches “${filterInput.value.trim()}”.`
-      : `No client is connected.${howToConnect(endpoints)}`,
+      : `No clients are connected.${howToConnect(endpoints)}`,
   )
 }
 
@@ -213,23 +213,23 @@ function fillRow(row, session, now) {
   for (const [index, { text, value }] of COLUMNS.entries()) {
     const cell = /** @type {HTMLElement} */ (row.children[index])
     const content = text ? text(session, now) : String(value(session) ?? '')
-    say(cell, content)
+    setText(cell, content)
     cell.classList.toggle('blank', content === '')
     if (content.length > 24) cell.title = content
   }
-  row.querySelector('button')?.setAttribute('aria-label', `Close the session of ${nameOf(session)}`)
+  row.querySelector('button')?.setAttribute('aria-label', `Close session of ${nameOf(session)}`)
 }
 
 /** @param {SessionStatus} session */
 function nameOf({ user, client, threadId }) {
-  return `${user ?? 'a client'} from ${client}${threadId === undefined ? '' : `, thread ${threadId}`}`
+  return `${user ?? 'unknown user'} from ${client}${threadId === undefined ? '' : `, thread ${threadId}`}`
 }
 
 /** @param {HTMLTableRowElement} row */
 function confirmClose(row) {
   const session = sessionOfRow.get(row)
   if (!session) return
-  say(byId('confirm-who'), nameOf(session))
+  setText(byId('confirm-who'), nameOf(session))
   confirmDialog.returnValue = 'cancel'
   confirmDialog.showModal()
   confirmDialog.onclose = async () => {
@@ -241,13 +241,13 @@ function confirmClose(row) {
 /** @param {SessionStatus} session */
 async function closeSession(session) {
   try {
-    const response = await ask(`/api/sessions/${encodeURIComponent(session.endpoint)}/${session.id}/close`, 'POST')
+    const response = await send(`/api/sessions/${encodeURIComponent(session.endpoint)}/${session.id}/close`, 'POST')
     if (response.status === 401) return askForToken()
-    if (response.ok) tell(`Closed the session of ${nameOf(session)}.`)
-    else if (response.status === 404) tell('That session was over already.')
-    else tell(`Not closed: ${await response.text()}`)
+    if (response.ok) showNotice(`Closed the session of ${nameOf(session)}.`)
+    else if (response.status === 404) showNotice('This session had already ended.')
+    else showNotice(`Session not closed. The proxy answered: ${await response.text()}`)
     await poll()
   } catch {
-    tell('Not closed: the proxy did not answer.')
+    showNotice('Session not closed. The proxy did not answer.')
   }
 }
