@@ -1,4 +1,4 @@
-/** The Grafana dashboard and the alert rules name metrics that there are, in PromQL that Prometheus reads. */
+/** The Grafana dashboard and the alert rules: their metrics exist, and their PromQL is valid. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
@@ -15,8 +15,8 @@ const dashboard = JSON.parse(readFileSync(pathOf('grafana/dashboard.json'), 'utf
 const alerts = readFileSync(pathOf('prometheus/alerts.yaml'), 'utf8')
 const expressions = dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr))
 
-/** The names and labels of all samples that there can be. */
-async function everything() {
+/** The names and labels of all possible samples. */
+async function allMetrics() {
   const expires = { credentialsExpire: 1, certificateExpires: 1, localCertificateExpires: 1 }
   const metrics = createMetrics(() => [makeState(expires)], '1.2.3')
   metrics.observe('database-1', 'total', 1)
@@ -32,7 +32,7 @@ function metricsIn(text: string): string[] {
 }
 
 test('every metric and label of the examples exists', async t => {
-  const { names, labels, families } = await everything()
+  const { names, labels, families } = await allMetrics()
   const definitions = dashboard.templating.list.map(({ definition = '' }) => definition)
   const found = metricsIn([...expressions, ...definitions, alerts].join('\n'))
   t.ok(found.length > 40)
@@ -43,18 +43,18 @@ test('every metric and label of the examples exists', async t => {
     t.ok(labels.has(label) || label === 'instance', label)
 })
 
-test('every metric of our own is on the dashboard or in an alert', async t => {
-  const { names } = await everything()
+test('each metric of the proxy is on the dashboard or in an alert', async t => {
+  const { names } = await allMetrics()
   const shown = new Set(metricsIn([...expressions, alerts].join('\n')))
   const left = [...names].filter(name => name.startsWith('mysql_iam_proxy_') && !shown.has(name))
   t.same(left.sort(), [
-    'mysql_iam_proxy_credentials_expiry_timestamp_seconds', // renewed by logins: an end says nothing by itself
+    'mysql_iam_proxy_credentials_expiry_timestamp_seconds', // logins renew credentials, so expiry alone is no problem
     'mysql_iam_proxy_login_phase_duration_seconds_count',
     'mysql_iam_proxy_login_phase_duration_seconds_sum',
   ])
 })
 
-test('promtool reads the alerts, and every query of the dashboard', async t => {
+test('promtool accepts the alerts and each query of the dashboard', async t => {
   t.equal(await promtool(['check', 'rules', '--lint=all', '--lint-fatal', pathOf('prometheus/alerts.yaml')]), '')
   const rules = expressions.map((expr, index) => ({
     record: `query:${index}`,
@@ -64,7 +64,7 @@ test('promtool reads the alerts, and every query of the dashboard', async t => {
   t.equal(await promtool(['check', 'rules', `${directory}/rules.json`]), '')
 })
 
-test('the dashboard can be imported: ids once, panels beside one another, variables that exist', async t => {
+test('the dashboard is valid: unique ids, no overlapping panels, known variables', async t => {
   const { panels, templating } = dashboard
   t.equal(new Set(panels.map(({ id }) => id)).size, panels.length)
   const places = new Set<string>()
@@ -73,7 +73,7 @@ test('the dashboard can be imported: ids once, panels beside one another, variab
     t.ok(x + w <= 24, title)
     for (let i = x; i < x + w; i++) {
       for (let j = y; j < y + h; j++) {
-        t.notOk(places.has(`${i} ${j}`), `${title} covers nothing`)
+        t.notOk(places.has(`${i} ${j}`), `${title} overlaps no other panel`)
         places.add(`${i} ${j}`)
       }
     }
@@ -83,16 +83,16 @@ test('the dashboard can be imported: ids once, panels beside one another, variab
   for (const variable of new Set(Array.from(used, match => match[1] ?? ''))) t.ok(known.includes(variable), variable)
 })
 
-/** A proxy at rest, for two hours: series as promtool writes them, start+step×times. */
-const REST = {
+/** The series of an idle proxy over two hours, in the notation of promtool: start+step×times. */
+const IDLE = {
   'mysql_iam_proxy_build_info{instance="a"}': '1x120',
   'mysql_iam_proxy_credentials_ok{endpoint="db",instance="a"}': '1x120',
   'mysql_iam_proxy_sessions{endpoint="db",instance="a"}': '5x120',
   'mysql_iam_proxy_logins_in_progress{endpoint="db",instance="a"}': '0x120',
   'mysql_iam_proxy_max_connections{endpoint="db",instance="a"}': '0x120',
   'mysql_iam_proxy_logins_queued{endpoint="db",instance="a"}': '0x120',
-  'mysql_iam_proxy_logins_total{code="OK",endpoint="db",instance="a"}': '0+60x120',
-  'mysql_iam_proxy_logins_total{code="CLIENT_CLOSED",endpoint="db",instance="a"}': '0+60x120',
+  'mysql_iam_proxy_logins_total{code="OK",source="none",endpoint="db",instance="a"}': '0+60x120',
+  'mysql_iam_proxy_logins_total{code="CLIENT_CLOSED",source="client",endpoint="db",instance="a"}': '0+60x120',
   'mysql_iam_proxy_login_phase_duration_seconds_bucket{phase="total",le="1",endpoint="db",instance="a"}': '0+60x120',
   'mysql_iam_proxy_login_phase_duration_seconds_bucket{phase="total",le="5",endpoint="db",instance="a"}': '0+60x120',
   'mysql_iam_proxy_login_phase_duration_seconds_bucket{phase="total",le="+Inf",endpoint="db",instance="a"}': '0+60x120',
@@ -102,11 +102,15 @@ const REST = {
   'nodejs_eventloop_lag_p99_seconds{instance="another program"}': '9x120',
 }
 
-const TROUBLE: Record<string, Record<string, string>> = {
+const PROBLEMS: Record<string, Record<string, string>> = {
   Absent: { 'mysql_iam_proxy_build_info{instance="a"}': '_x120' },
   NoCredentials: { 'mysql_iam_proxy_credentials_ok{endpoint="db",instance="a"}': '0x120' },
-  LoginsFail: { 'mysql_iam_proxy_logins_total{code="DIAL_TIMEOUT",endpoint="db",instance="a"}': '0+30x120' },
-  WrongServer: { 'mysql_iam_proxy_logins_total{code="TLS_WRONG_NAME",endpoint="db",instance="a"}': '_x115 1x4' },
+  LoginsFail: {
+    'mysql_iam_proxy_logins_total{code="DIAL_TIMEOUT",source="network",endpoint="db",instance="a"}': '0+30x120',
+  },
+  WrongServer: {
+    'mysql_iam_proxy_logins_total{code="TLS_WRONG_NAME",source="network",endpoint="db",instance="a"}': '_x115 1x4',
+  },
   ConnectionsNearlyUsedUp: {
     'mysql_iam_proxy_max_connections{endpoint="db",instance="a"}': '10x120',
     'mysql_iam_proxy_logins_in_progress{endpoint="db",instance="a"}': '4.5x120',
@@ -115,20 +119,20 @@ const TROUBLE: Record<string, Record<string, string>> = {
   LoginsSlow: {
     'mysql_iam_proxy_login_phase_duration_seconds_bucket{phase="total",le="1",endpoint="db",instance="a"}': '0+50x120',
   },
-  CertificateEndsSoon: {
+  CertificateExpiresSoon: {
     'mysql_iam_proxy_certificate_expiry_timestamp_seconds{certificate="server",endpoint="db",instance="a"}':
       '518400x120',
   },
   Busy: { 'nodejs_eventloop_lag_p99_seconds{instance="a"}': '0.2x120' },
 }
 
-test('each alert fires for its trouble, alone, and none at rest', async t => {
+test('each alert fires for its own problem only, and none fires on an idle proxy', async t => {
   const names = Array.from(alerts.matchAll(/alert: MysqlIamProxy(\w+)/g), match => match[1])
-  t.same(names.toSorted(), Object.keys(TROUBLE).toSorted())
-  const scenarios: [string | undefined, Record<string, string>][] = [[undefined, {}], ...Object.entries(TROUBLE)]
+  t.same(names.toSorted(), Object.keys(PROBLEMS).toSorted())
+  const scenarios: [string | undefined, Record<string, string>][] = [[undefined, {}], ...Object.entries(PROBLEMS)]
   const tests = scenarios.map(([name, series]) => ({
     interval: '1m',
-    input_series: Object.entries({ ...REST, ...series }).map(([series, values]) => ({ series, values })),
+    input_series: Object.entries({ ...IDLE, ...series }).map(([series, values]) => ({ series, values })),
     promql_expr_test: [
       {
         expr: 'count by (alertname) (ALERTS{alertstate="firing"})',
