@@ -5,7 +5,7 @@ import { createTokenSource } from '../aws/token.ts'
 import { formatHostPort, isIndirect, regionOf } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
 import { createProxy, type ProxyOptions } from '../proxy/proxy.ts'
-import { createLoginQueue } from '../upstream/login-queue.ts'
+import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { adviseOn } from './advice.ts'
 import { type Context, hintValuesOf } from './context.ts'
@@ -93,7 +93,7 @@ async function configure(read: () => Promise<Wanted>, stop: AbortSignal, notes: 
     target: {
       endpoint,
       state,
-      queue: createLoginQueue(0),
+      limiter: createRateLimiter(0),
       trust,
       createToken,
       takesTokenInHandshake: undefined,

@@ -29,7 +29,8 @@ import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import { type Logger, silent } from '../log.ts'
 import { hasProcessorsToSpare, setBusyPoll } from '../relay/write-batching.ts'
 import { createState, type EndpointState } from '../state.ts'
-import { createLoginQueue } from '../upstream/login-queue.ts'
+import { createCircuitBreaker } from '../upstream/circuit-breaker.ts'
+import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createTrust } from '../upstream/trust.ts'
 import type { Served } from './served.ts'
 import { type ProxyServer, startServer } from './server.ts'
@@ -122,12 +123,14 @@ export function createProxy(options: ProxyOptions): Proxy {
     overUnixSocket: 'path' in listen,
     allows: createAllowList(options.allowFrom ?? []),
   }
+  const { maxLoginsPerSecond = 150 } = options
   const target: Served = {
     endpoint,
     access,
     state,
     trust,
-    queue: createLoginQueue(options.maxLoginsPerSecond ?? 150),
+    limiter: createRateLimiter(maxLoginsPerSecond),
+    breaker: createCircuitBreaker(maxLoginsPerSecond > 0),
     createToken: createTokenSource(endpoint.rds, credentials),
     takesTokenInHandshake: undefined,
   }

@@ -58,7 +58,7 @@ export async function runSession(
     logEnd(live, live.endedBy ?? end.by, broken, log)
   } catch (thrown) {
     const error = asProxyError(thrown)
-    if (live.phase === 'logging in') target.queue.failed(error, live.user)
+    if (live.phase === 'logging in') target.breaker.failed(error, live.user, live)
     if (error.delay) {
       if (legs.unauthenticatedUpstream) await abandonLogin(legs.unauthenticatedUpstream)
       await error.delay
@@ -87,8 +87,8 @@ async function handshake(
   log: Logger,
   stop: AbortSignal,
 ): Promise<OpenSession> {
-  const { endpoint, access, queue, state } = target
-  queue.throwIfPaused(undefined)
+  const { endpoint, access, breaker, state } = target
+  breaker.throwIfOpen(undefined, live)
   const greeted = await timed(state, 'dial', dial(endpoint, stop)) // HandshakeV10
   legs.unauthenticatedUpstream = greeted
   legs.upstream = greeted.wire
@@ -98,7 +98,7 @@ async function handshake(
   const user = databaseUser(response.user, endpoint.user, access)
   describe(live, response, user)
   await authenticateClient(client, { ...response, switchFirst: false }, access, live.client)
-  queue.throwIfPaused(user)
+  breaker.throwIfOpen(user, live)
   await waitForSlot(target, legs.client, greeted.wire)
   const { upstream, payload } = await login(greeted, target, response, user, stop)
   legs.unauthenticatedUpstream = undefined
@@ -119,9 +119,9 @@ function describe(live: Session, response: HandshakeResponse41, user: string): v
   live.program = programName(response.attributes)
 }
 
-function loggedIn(live: Session, { queue, state }: Served, user: string): void {
+function loggedIn(live: Session, { breaker, state }: Served, user: string): void {
   live.phase = 'open'
-  queue.succeeded(user)
+  breaker.succeeded(user)
   countOutcome(state, 'OK')
   state.onPhase?.('total', Date.now() - live.since)
 }

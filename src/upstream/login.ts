@@ -31,14 +31,14 @@ import {
 } from '../protocol/packets.ts'
 import { type EndpointState, timed } from '../state.ts'
 import { dial, type Upstream } from './dial.ts'
-import type { LoginQueue } from './login-queue.ts'
+import type { RateLimiter } from './rate-limiter.ts'
 import { startTls } from './tls.ts'
 import type { Trust } from './trust.ts'
 
 /** An endpoint with what its logins share. */
 export interface Target {
   endpoint: Endpoint
-  queue: LoginQueue
+  limiter: RateLimiter
   state: EndpointState
   trust: Trust
   createToken: TokenSource
@@ -94,7 +94,7 @@ export async function login(
   upstream.wire.socket.destroy()
   const second = await dial(target.endpoint, stop)
   try {
-    await target.queue.turn(tokenDeadline(second.wire), target.state, stop)
+    await target.limiter.acquire(tokenDeadline(second.wire), target.state, stop)
     const secondPayload = await loginOnce(second, target, client, user, false)
     if (secondPayload[0] === OK) target.takesTokenInHandshake = false
     return { upstream: second, payload: secondPayload }
@@ -193,8 +193,9 @@ export async function createTokenInTime(target: Target, user: string, wire: Wire
  * Waits for the turn of the client's login; a client that leaves meanwhile loses it, and no token is signed.
  * @throws ProxyError LOGIN_QUEUE_FULL, CLIENT_CLOSED
  */
-export async function waitForSlot({ queue, state }: Target, client: Wire, upstream: Wire): Promise<void> {
-  await whileConnected(client, 'the turn of its login', left => queue.turn(tokenDeadline(upstream), state, left))
+export async function waitForSlot({ limiter, state }: Target, client: Wire, upstream: Wire): Promise<void> {
+  const work = (disconnected: AbortSignal) => limiter.acquire(tokenDeadline(upstream), state, disconnected)
+  await whileConnected(client, 'its slot of the login rate', work)
 }
 
 /** Until when a token may take, in the time of the wire's clock. */
