@@ -10,7 +10,7 @@ export const SMOKE_FILES = [
   'test/net/wire.test.ts',
   'test/proxy/session-login.test.ts',
   'test/proxy/change-user.test.ts',
-  'test/upstream/login-queue.test.ts',
+  'test/upstream/rate-limiter.test.ts',
   'test/upstream/trust.test.ts',
 ]
 
