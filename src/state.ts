@@ -1,4 +1,4 @@
-/** What goes on at an endpoint, in plain numbers: kept by the sessions, read by metrics, status page and drain. */
+/** Live counters and sessions of an endpoint: written by sessions, read by metrics, status page and drain. */
 import type { Endpoint } from './endpoint.ts'
 import type { ErrorCode } from './error-codes.ts'
 import { hintFor, type ProxyError } from './errors.ts'
@@ -11,25 +11,27 @@ export type Phase = (typeof PHASES)[number]
 export interface Session {
   /** counts from 1 in each process */
   id: number
-  /** Date.now() at accept */
+  /** Date.now() at accept, for display */
   since: number
+  /** the same on the monotonic clock, for durations */
+  started: number
   phase: 'logging in' | 'open'
   /** the client's address, or 'unix' */
   client: string
-  /** the database user; undefined before the client has named it */
+  /** the database user; undefined before the client's HandshakeResponse41 */
   user: string | undefined
-  /** the database that was named at login */
+  /** the database that the client named at login */
   database: string | undefined
   /** `program_name` of the connection attributes, or `_client_name` */
   program: string | undefined
   /** the server's thread id; undefined before its greeting */
   threadId: number | undefined
   traffic: Traffic
-  /** why it was ended from outside, once it was */
+  /** why it was ended from outside; undefined if it was not */
   endedBy: ErrorCode | undefined
-  /** whether it could end now and break off nothing: no answer is due, no transaction is open */
+  /** whether it could end now and interrupt nothing: no answer is due, no transaction is open */
   isIdle(): boolean
-  /** ends the session; the client gets an ERR_Packet where that can be */
+  /** ends the session; the client gets an ERR_Packet unless it is in the middle of an answer */
   close(why: ErrorCode): void
 }
 
@@ -45,7 +47,7 @@ export interface RecentError {
 
 export const SYNC_OUTCOMES = ['unchanged', 'changed', 'refused', 'failed'] as const
 
-/** How the passes of sync-targets came out. */
+/** The results of the passes of sync-targets. */
 export interface SyncState {
   /** Date.now() of the last one */
   at: number
@@ -62,31 +64,31 @@ export interface EndpointState {
   /** the address that clients connect to; '' before it listens */
   address: string
   sessions: Set<Session>
-  /** it takes no more clients, and is there until its sessions have ended: a reload took it out or replaced it */
+  /** a reload removed or replaced it: it accepts no more clients, and stays until its sessions have ended */
   retired: boolean
-  /** 0: as many as come */
+  /** 0: no limit */
   maxConnections: number
-  /** bytes of sessions that are over */
+  /** bytes of ended sessions */
   ended: Traffic
-  /** how logins came out, since the start */
+  /** logins by result, since the start */
   outcomes: Map<'OK' | ErrorCode, number>
   /** the newest last, at most 50 */
   recentErrors: RecentError[]
-  /** logins that wait for their turn */
+  /** logins that wait in the queue */
   loginsQueued: number
-  /** Date.now() at which the credentials end; undefined where unknown or never */
+  /** Date.now() at which the credentials expire; undefined if unknown or never */
   credentialsExpire: number | undefined
-  /** whether the last look-up of credentials failed */
+  /** whether the last lookup of credentials failed */
   credentialsFailed: boolean
-  /** looks credentials up again; logins do so by themselves, but none may come to an endpoint that is not ready */
+  /** looks credentials up again, for an endpoint that gets no logins because it is not ready */
   retryCredentials: (() => void) | undefined
-  /** Date.now() at which the server's certificate ends; undefined before the first login */
+  /** Date.now() at which the server's certificate expires; undefined before the first login */
   certificateExpires: number | undefined
-  /** the same of the certificate shown to clients */
+  /** the same for our own certificate for clients */
   localCertificateExpires: number | undefined
-  /** the passes of sync-targets, where the endpoint has them; undefined before the first */
+  /** the passes of sync-targets; undefined before the first */
   sync: SyncState | undefined
-  /** set by whoever wants to know how long the steps of logins take, in milliseconds; 'total' is from accept to OK_Packet */
+  /** gets the duration of each phase of each login, in milliseconds; 'total' is from accept to OK_Packet */
   onPhase: ((phase: Phase | 'total', milliseconds: number) => void) | undefined
 }
 
@@ -114,7 +116,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
   }
 }
 
-/** Tells how long `work` took as a phase of a login. */
+/** Reports how long `work` took, as a phase of a login. */
 export async function timed<Value>(state: EndpointState, phase: Phase, work: Promise<Value>): Promise<Value> {
   if (!state.onPhase) return await work
   const started = performance.now()
@@ -123,14 +125,14 @@ export async function timed<Value>(state: EndpointState, phase: Phase, work: Pro
   return result
 }
 
-/** Notes how a pass of sync-targets came out. */
+/** Keeps the result of a pass of sync-targets. */
 export function noteSync(state: EndpointState, { outcome, reason }: Pick<SyncState, 'outcome' | 'reason'>): void {
   const counts = state.sync?.counts ?? { unchanged: 0, changed: 0, refused: 0, failed: 0 }
   counts[outcome]++
   state.sync = { at: Date.now(), outcome, reason, counts }
 }
 
-/** Counts how a login came out. */
+/** Counts the result of a login. */
 export function countOutcome({ outcomes }: EndpointState, code: 'OK' | ErrorCode): void {
   outcomes.set(code, (outcomes.get(code) ?? 0) + 1)
 }
@@ -147,14 +149,14 @@ export function keepError(
   if (recentErrors.length > MOST_RECENT_ERRORS) recentErrors.shift()
 }
 
-/** The sessions that are logged in. */
+/** How many sessions are logged in. */
 export function countOpen(state: EndpointState): number {
   let open = 0
   for (const session of state.sessions) if (session.phase === 'open') open++
   return open
 }
 
-/** Bytes of all sessions so far, ended and live. */
+/** Bytes of all sessions so far, ended and open. */
 export function traffic(state: EndpointState): { bytesFromClient: number; bytesFromServer: number } {
   let { bytesFromClient, bytesFromUpstream: bytesFromServer } = state.ended
   for (const { traffic } of state.sessions) {
@@ -164,7 +166,7 @@ export function traffic(state: EndpointState): { bytesFromClient: number; bytesF
   return { bytesFromClient, bytesFromServer }
 }
 
-/** Bytes that a session has moved so far. */
+/** How many bytes a session has moved. */
 export interface Traffic {
   bytesFromClient: number
   bytesFromUpstream: number

@@ -1,8 +1,10 @@
 /**
- * Capability flags, and which of them go where.
+ * Capability flags, and which of them go to which peer.
  * https://dev.mysql.com/doc/dev/mysql-server/latest/group__group__cs__capabilities__flags.html
  * https://mariadb.com/docs/server/reference/clientserver-protocol/1-connecting/connection (extended capabilities)
  */
+
+import { hasZstd } from './inflate.ts'
 
 /** Also CLIENT_MYSQL: MariaDB servers and clients leave it clear to say that their extended capabilities follow. */
 export const CLIENT_LONG_PASSWORD = 1 << 0
@@ -36,13 +38,16 @@ export const CLIENT_QUERY_ATTRIBUTES = 1 << 27
 export const CLIENT_SSL_VERIFY_SERVER_CERT = 1 << 30
 export const CLIENT_REMEMBER_OPTIONS = 1 << 31
 
-/** What changes the bytes or the meaning of the command phase: must be the same on both legs. */
+/** zstd only where Node.js can decompress it: a session whose commands nobody can read is not safe (command-scanner.ts). */
+const COMPRESSION = CLIENT_COMPRESS | (hasZstd ? CLIENT_ZSTD_COMPRESSION_ALGORITHM : 0)
+
+/** Flags that change the bytes or the meaning of the command phase. They must be the same on both legs. */
 const COMMAND_PHASE =
   CLIENT_LONG_PASSWORD |
   CLIENT_FOUND_ROWS |
   CLIENT_LONG_FLAG |
   CLIENT_NO_SCHEMA |
-  CLIENT_COMPRESS |
+  COMPRESSION |
   CLIENT_ODBC |
   CLIENT_LOCAL_FILES |
   CLIENT_IGNORE_SPACE |
@@ -58,12 +63,11 @@ const COMMAND_PHASE =
   CLIENT_SESSION_TRACK |
   CLIENT_DEPRECATE_EOF |
   CLIENT_OPTIONAL_RESULTSET_METADATA |
-  CLIENT_ZSTD_COMPRESSION_ALGORITHM |
   CLIENT_QUERY_ATTRIBUTES |
   CLIENT_SSL_VERIFY_SERVER_CERT |
   CLIENT_REMEMBER_OPTIONS
 
-/** What the handshake itself uses, on each leg for itself, and this proxy speaks on both. */
+/** Flags of the handshake, which this proxy speaks on each leg separately. */
 const HANDSHAKE =
   CLIENT_PROTOCOL_41 | CLIENT_SECURE_CONNECTION | CLIENT_PLUGIN_AUTH | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
 
@@ -72,14 +76,14 @@ export function has(capabilities: number, flag: number): boolean {
   return (capabilities & flag) === flag
 }
 
-/** Whether packets travel inside compressed ones after the login: then commands cannot be told apart without inflating. */
+/** Whether packets travel inside compressed packets after the login. @param capabilities flags that client and server both have */
 export function isCompressed(capabilities: number): boolean {
-  return (capabilities & (CLIENT_COMPRESS | CLIENT_ZSTD_COMPRESSION_ALGORITHM)) !== 0
+  return (capabilities & COMPRESSION) !== 0
 }
 
 /**
- * The flags for our greeting: an allow-list, so that a flag of the future is never claimed without its payload.
- * The server's own in the command phase; what this proxy speaks in the handshake.
+ * The flags for our greeting: the server's own for the command phase, ours for the handshake.
+ * An allow-list, so that we never claim a future flag without its payload.
  */
 export function offeredToClient(server: number, localTls: boolean): number {
   const handshake = HANDSHAKE | CLIENT_CONNECT_WITH_DB | (server & CLIENT_CONNECT_ATTRS)
@@ -88,7 +92,7 @@ export function offeredToClient(server: number, localTls: boolean): number {
 
 /**
  * The flags for our SSLRequest and HandshakeResponse41.
- * CLIENT_LONG_PASSWORD is the client's own even where a MariaDB server leaves it clear: there it says which kind of client it is.
+ * CLIENT_LONG_PASSWORD is always the client's own: with a MariaDB server it says which kind of client it is.
  */
 export function sentUpstream(
   client: number,

@@ -196,13 +196,15 @@ function parseAuthResponse(reader: Reader, capabilities: number): Buffer {
   return reader.nulBytes('auth response')
 }
 
-/** Writes the fields that are set, and expects `capabilities` to say the same; the auth response always goes length-encoded. */
+/** Writes the fields that are set. `capabilities` must say the same. The auth response is always length-encoded. */
 export function encodeHandshakeResponse41(response: HandshakeResponse41): Buffer {
   const parts = [encodeSSLRequest(response), nulBytes(response.user), lenencBytes(response.authResponse)]
   if (response.database) parts.push(nulBytes(response.database))
   if (response.authPlugin !== undefined) parts.push(nulBytes(Buffer.from(response.authPlugin, 'latin1')))
   if (response.attributes) parts.push(lenencBytes(response.attributes))
-  if (response.zstdLevel !== undefined) parts.push(uint8(response.zstdLevel))
+  if (response.zstdLevel !== undefined && has(response.capabilities, CLIENT_ZSTD_COMPRESSION_ALGORITHM)) {
+    parts.push(uint8(response.zstdLevel))
+  }
   return Buffer.concat(parts)
 }
 

@@ -16,27 +16,12 @@
  */
 import { randomBytes } from 'node:crypto'
 import { authenticateClient, type Client, databaseUser, sendOK } from '../client/handshake.ts'
-import {
-  framePacket,
-  frameUncompressed,
-  parsed,
-  readBytes,
-  readPacket,
-  timedOut,
-  timeLeft,
-  type Wire,
-  writePacket,
-} from '../net/wire.ts'
+import { type ProxyError, toERR_Packet } from '../errors.ts'
+import { parsed, readBytes, readPacket, timedOut, timeLeft, type Wire, writePacket } from '../net/wire.ts'
 import { clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../protocol/auth.ts'
-import { COMPRESSED_HEADER_LENGTH } from '../protocol/command-scanner.ts'
+import { COMPRESSED_HEADER_LENGTH, isOnePacket, MAX_CHANGE_USER_BYTES } from '../protocol/compressed-command-scanner.ts'
 import { authSwitchRequestAt, endsWithERR_Packet, isOK_Packet } from '../protocol/last-packet.ts'
-import {
-  type ERR_Packet,
-  encodeComChangeUser,
-  encodeERR_Packet,
-  parseAuthSwitchRequest,
-  parseComChangeUser,
-} from '../protocol/packets.ts'
+import { encodeComChangeUser, parseAuthSwitchRequest, parseComChangeUser } from '../protocol/packets.ts'
 import type { RelayEnd } from '../relay/relay.ts'
 import {
   assertOK,
@@ -46,6 +31,7 @@ import {
   unexpectedPlugin,
   waitForSlot,
 } from '../upstream/login.ts'
+import { writeError } from './end-session.ts'
 import type { Served } from './served.ts'
 
 /** Milliseconds in which an AuthSwitchRequest may follow what looks like the answer: that was to an earlier command then. */
@@ -165,11 +151,22 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
 }
 
 /**
- * Takes the COM_CHANGE_USER of a compressed session off the wire and answers it with `error`, in a compressed packet
- * that is not compressed. Whoever compresses is far away, and changes users seldom: it is not carried out.
+ * Refuses the COM_CHANGE_USER of a compressed session, where its answer cannot be exchanged for a token. The session goes on
+ * if the command is alone in its compressed packet, as clients send it: the server gets nothing of it.
+ * @throws ProxyError `error` if the command cannot be taken out of the stream, CLIENT_…
  */
-export async function answerCompressed(wire: Wire, error: ERR_Packet): Promise<void> {
+export async function refuseCompressed(
+  wire: Wire,
+  { endpoint }: Served,
+  error: ProxyError,
+  { isPartlySent }: RelayEnd,
+): Promise<void> {
+  if (isPartlySent) throw error
+  wire.deadline = wire.clock.now() + endpoint.loginTimeout
   const header = await readBytes(wire, COMPRESSED_HEADER_LENGTH, 'COM_CHANGE_USER')
-  await readBytes(wire, header.readUIntLE(0, 3), 'COM_CHANGE_USER')
-  wire.socket.write(frameUncompressed(framePacket(encodeERR_Packet(error), 1), 1))
+  const [length, uncompressedLength] = [header.readUIntLE(0, 3), header.readUIntLE(4, 3)]
+  if (Math.max(length, uncompressedLength) > MAX_CHANGE_USER_BYTES) throw error
+  const frame = Buffer.concat([header, await readBytes(wire, length, 'COM_CHANGE_USER')])
+  if (!parsed(wire, 'COM_CHANGE_USER', () => isOnePacket(frame))) throw error
+  writeError(wire.socket, toERR_Packet(error, {}), true)
 }

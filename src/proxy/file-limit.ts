@@ -1,13 +1,13 @@
-/** How many clients the limit of open files leaves room for. */
+/** How many sessions the limit of open files allows. */
 import { readFileSync } from 'node:fs'
 
-/** Descriptors for everything but clients: listeners, log, credentials, the admin listener. */
+/** Descriptors for everything else: listeners, log, credentials, the admin listener. */
 const RESERVED = 40
 
-/** A session's sockets: to the client, and to the database. */
+/** Descriptors of a session: one socket to the client, one to the database. */
 const PER_SESSION = 2
 
-/** Clients that are told why they are refused, at a time: those beyond are just closed. */
+/** How many refused clients get an ERR_Packet at the same time. Others are closed without one. */
 const MOST_REFUSALS = 100
 
 export interface SessionLimit {
@@ -16,8 +16,8 @@ export interface SessionLimit {
 }
 
 /**
- * Beyond this, the operating system would close clients without a word (libuv accepts and drops them), so they are refused
- * before. No limit on sessions where none can be read: only Linux tells it in a file.
+ * At the limit of open files, libuv accepts and drops clients without an error. So clients are refused before that.
+ * Only Linux shows the limit in a file; elsewhere sessions have no limit.
  */
 export function sessionLimitFromFileLimit(): SessionLimit {
   const limit = limitOfOpenFiles()

@@ -1,7 +1,8 @@
-/** The listener of one endpoint: who may come in, how many, and how all of them leave. */
+/** The listener of one endpoint: which clients it accepts, how many, and how it ends their sessions. */
 import { setMaxListeners } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { sendError } from '../client/handshake.ts'
+import { type Clock, monotonicClock } from '../clock.ts'
 import { formatListen, type Listen } from '../endpoint.ts'
 import { ERRORS, type ErrorCode } from '../error-codes.ts'
 import { hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
@@ -14,31 +15,34 @@ import type { Served } from './served.ts'
 import { runSession } from './session.ts'
 
 export interface ProxyServer {
-  /** the address that it listens on; its port is the real one where 0 was asked for */
+  /** the address that it listens on, with the real port if 0 was requested */
   address: Listen
   /** stops listening; sessions go on */
   stopListening(): void
   /**
-   * Stops listening and ends every session: at once where it is between transactions, the others as they get there, and
-   * what is left after `delay` milliseconds all the same. Resolves when all are gone.
+   * Stops listening and ends every session: idle sessions at once, others when their transaction ends, the rest after `delay`
+   * milliseconds. Resolves when all sessions have ended.
    */
   close(delay: number): Promise<void>
 }
 
-/** Milliseconds between two looks at sessions that are not to be broken off. */
+/** Interval for polling busy sessions while draining. */
 const DRAIN_POLL_MS = 20
 
-/** Milliseconds for the last packets of sessions that are ended. */
+/** How long sessions may take to send their last packets. */
 const LINGER_MS = 1_000
+
+/** How often the same refusal may be logged. */
+const LOG_INTERVAL_MS = 1_000
 
 let sessionCount = 0
 
-/** of all endpoints of this process */
+/** over all endpoints of this process */
 let openSessions = 0
 
 /**
  * Starts to listen.
- * @param check throws for an address that is not to be listened on, which of one handed over is not known before
+ * @param check throws for an unsafe address; the address of a socket from systemd is known only now
  * @throws ProxyError LISTEN_FAILED, CONFIG_INVALID
  */
 export async function startServer(
@@ -46,12 +50,13 @@ export async function startServer(
   target: Served,
   log: Logger,
   check: (address: Listen) => void,
+  clock: Clock = monotonicClock,
 ): Promise<ProxyServer> {
   const { access, state } = target
   const sessions = new Map<Session, Promise<void>>()
   const stop = new AbortController()
-  setMaxListeners(0, stop.signal) // one of each session
-  const complain = createRateLimitedLog(log)
+  setMaxListeners(0, stop.signal) // one listener per session
+  const logSeldom = createRateLimitedLog(log, clock)
   const room = sessionLimitFromFileLimit()
   let refusals = 0
 
@@ -65,17 +70,17 @@ export async function startServer(
     const client = addressOf(socket)
     const error = reasonToRefuse(target, client, room.sessions)
     if (!error) {
-      const live = createSessionInfo(socket, client)
-      state.sessions.add(live)
+      const session = createSessionInfo(socket, client, clock)
+      state.sessions.add(session)
       openSessions++
       sessions.set(
-        live,
-        runSession(socket, live, target, log, stop.signal).finally(() => forget(live)),
+        session,
+        runSession(socket, session, target, log, stop.signal).finally(() => forget(session)),
       )
       return
     }
     countOutcome(state, error.code)
-    complain(error, { client })
+    logSeldom(error, { client })
     if (refusals >= room.refusals) {
       socket.destroy()
       return
@@ -84,12 +89,12 @@ export async function startServer(
     refuse(socket, error, () => refusals--)
   })
 
-  const forget = (live: Session) => {
-    sessions.delete(live)
+  const forget = (session: Session) => {
+    sessions.delete(session)
     openSessions--
-    state.sessions.delete(live)
-    state.ended.bytesFromClient += live.traffic.bytesFromClient
-    state.ended.bytesFromUpstream += live.traffic.bytesFromUpstream
+    state.sessions.delete(session)
+    state.ended.bytesFromClient += session.traffic.bytesFromClient
+    state.ended.bytesFromUpstream += session.traffic.bytesFromUpstream
   }
 
   const address = await listenOn(server, listen)
@@ -101,9 +106,9 @@ export async function startServer(
   }
   state.address = formatListen(address)
   state.localCertificateExpires = access.tls?.expires()
-  // A failed accept concerns that one client: the others go on.
+  // A failed accept concerns one client only.
   server.on('error', error => {
-    complain(new ProxyError('FILE_LIMIT_REACHED', `a client could not be accepted (${systemCode(error)})`), {})
+    logSeldom(new ProxyError('FILE_LIMIT_REACHED', `a client could not be accepted (${systemCode(error)})`), {})
   })
 
   return {
@@ -114,40 +119,42 @@ export async function startServer(
     },
     async close(delay) {
       server.close()
-      const deadline = Date.now() + delay
-      while (sessions.size > 0 && Date.now() < deadline) {
-        // First wait: what a client has just sent is to be seen.
-        await new Promise(resolve => setTimeout(resolve, DRAIN_POLL_MS))
-        for (const live of sessions.keys()) if (!live.endedBy && live.isIdle()) live.close('PROXY_STOPPING')
+      const deadline = clock.now() + delay
+      while (sessions.size > 0 && clock.now() < deadline) {
+        // Wait before the first look: a command may have arrived that was not read yet.
+        await new Promise<void>(resolve => clock.after(DRAIN_POLL_MS, resolve))
+        for (const session of sessions.keys()) {
+          if (!session.endedBy && session.isIdle()) session.close('PROXY_STOPPING')
+        }
       }
-      for (const live of sessions.keys()) if (!live.endedBy) live.close('PROXY_STOPPING')
-      const gone = Promise.all(sessions.values())
-      const patience = setTimeout(() => stop.abort(), LINGER_MS)
-      await gone
-      clearTimeout(patience)
+      for (const session of sessions.keys()) if (!session.endedBy) session.close('PROXY_STOPPING')
+      const ended = Promise.all(sessions.values())
+      const cancelTimer = clock.after(LINGER_MS, () => stop.abort())
+      await ended
+      cancelTimer()
       stop.abort()
     },
   }
 }
 
-/** Why a client may not even be greeted. */
-function reasonToRefuse({ access, state }: Served, client: string, mostSessions: number): ProxyError | undefined {
+/** Why a client gets an error instead of a greeting; undefined if it may log in. */
+function reasonToRefuse({ access, state }: Served, client: string, maxSessions: number): ProxyError | undefined {
   if (!access.allows(access.overUnixSocket ? undefined : client)) {
     return new ProxyError('CLIENT_NOT_ALLOWED', `clients from ${client} are not allowed`)
   }
   if (state.maxConnections > 0 && state.sessions.size >= state.maxConnections) {
     return new ProxyError('TOO_MANY_CONNECTIONS', `too many connections: ${state.maxConnections} are open`)
   }
-  if (openSessions >= mostSessions) {
+  if (openSessions >= maxSessions) {
     return new ProxyError(
       'FILE_LIMIT_REACHED',
-      `too many connections: the limit of open files leaves room for ${mostSessions}`,
+      `too many connections: the limit of open files leaves room for ${maxSessions}`,
     )
   }
   return undefined
 }
 
-/** Tells a client in the place of a greeting. */
+/** Sends an ERR_Packet instead of a greeting. */
 function refuse(socket: Socket, error: ProxyError, done: () => void): void {
   socket.once('close', done)
   const wire = createWire(socket, 'client', 0)
@@ -155,26 +162,27 @@ function refuse(socket: Socket, error: ProxyError, done: () => void): void {
   endGracefully(wire)
 }
 
-/** Floods come with a line a second for each reason, not with one for each client. */
-function createRateLimitedLog(log: Logger): (error: ProxyError, fields: object) => void {
-  const last = new Map<ErrorCode, { at: number; unsaid: number }>()
+/** Logs at most one line a second for each code, so that a flood of clients does not flood the log. */
+function createRateLimitedLog(log: Logger, clock: Clock): (error: ProxyError, fields: object) => void {
+  const last = new Map<ErrorCode, { at: number; suppressed: number }>()
   return (error, fields) => {
     const before = last.get(error.code)
-    if (before && Date.now() - before.at < 1_000) {
-      before.unsaid++
+    if (before && clock.now() - before.at < LOG_INTERVAL_MS) {
+      before.suppressed++
       return
     }
     const { level } = ERRORS[error.code]
-    const more = before?.unsaid ? { moreBefore: before.unsaid } : {}
+    const more = before?.suppressed ? { moreBefore: before.suppressed } : {}
     log[level]({ code: error.code, ...fields, ...more, hint: hintFor(error, {}) }, error.message)
-    last.set(error.code, { at: Date.now(), unsaid: 0 })
+    last.set(error.code, { at: clock.now(), suppressed: 0 })
   }
 }
 
-function createSessionInfo(socket: Socket, client: string): Session {
+function createSessionInfo(socket: Socket, client: string, clock: Clock): Session {
   return {
     id: ++sessionCount,
     since: Date.now(),
+    started: clock.now(),
     phase: 'logging in',
     client,
     user: undefined,
@@ -191,7 +199,7 @@ function createSessionInfo(socket: Socket, client: string): Session {
   }
 }
 
-/** As it is logged and allowed: an IPv4 address as such, also where it came to an IPv6 listener. */
+/** The address for the log and the allow list. IPv4 addresses stay IPv4 on an IPv6 listener. */
 function addressOf({ remoteAddress }: Socket): string {
   return remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '') ?? 'unix'
 }

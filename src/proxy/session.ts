@@ -1,104 +1,95 @@
-/** One connection, top to bottom, in the order in which it happens on the wire. */
+/** One connection, top to bottom, in wire order: the diagram in docs/architecture.md. */
 import type { Socket } from 'node:net'
 import { authenticateClient, type Client, databaseUser, greet, sendError, sendOK } from '../client/handshake.ts'
+import { monotonicClock } from '../clock.ts'
 import { hintValues } from '../endpoint.ts'
 import { ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import { createWire, endGracefully, type Wire } from '../net/wire.ts'
+import { createWire, endGracefully, malformed, type Wire } from '../net/wire.ts'
+import { MalformedPacket } from '../protocol/bytes.ts'
 import { isCompressed } from '../protocol/capabilities.ts'
 import { type HandshakeResponse41, programName } from '../protocol/packets.ts'
-import { createFlow, relay } from '../relay/relay.ts'
+import { createFlow, type Flow, type RelayEnd, relay } from '../relay/relay.ts'
 import { countOutcome, keepError, type Session, timed } from '../state.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
 import { dial, type Upstream } from '../upstream/dial.ts'
 import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
-import { answerCompressed, changeUser } from './change-user.ts'
-import { installClose } from './end-session.ts'
+import { changeUser, refuseCompressed } from './change-user.ts'
+import { installClose, writeError } from './end-session.ts'
 import type { Served } from './served.ts'
 
 /** The two connections of a session. */
 interface Legs {
   client: Wire
-  /** undefined before it is there */
+  /** undefined before the greeting */
   upstream: Wire | undefined
-  /** a server that has greeted us and waits for a login: it is not to be left without one */
+  /** An upstream that sent its greeting but got no login yet. Send it one before disconnecting (abandon.ts). */
   unauthenticatedUpstream: Upstream | undefined
+  /** whether packets travel inside compressed packets now */
+  compressed: boolean
 }
 
 /**
- * Serves one client from accept to close. Never rejects: what goes wrong is told to the client and logged once.
- * @param live what others see of the session, and how they end it
+ * Serves one client from accept to close. Never rejects: an error goes to the client, and once to the log.
+ * @param session what others see of the session, and how they end it
  * @param stop ends the upstream connection, and with it the session
  */
 export async function runSession(
   socket: Socket,
-  live: Session,
+  session: Session,
   target: Served,
   log: Logger,
   stop: AbortSignal,
 ): Promise<void> {
   const { connectTimeout, loginTimeout } = target.endpoint
-  const clientWire = createWire(socket, 'client', connectTimeout + loginTimeout)
-  const legs: Legs = { client: clientWire, upstream: undefined, unauthenticatedUpstream: undefined }
+  const wire = createWire(socket, 'client', connectTimeout + loginTimeout)
+  const legs: Legs = { client: wire, upstream: undefined, unauthenticatedUpstream: undefined, compressed: false }
   const flow = createFlow()
-  live.traffic = flow
+  session.traffic = flow
   try {
-    const { client, upstream, compressed } = await handshake(legs, live, target, log, stop)
-
-    installClose(live, flow, clientWire, upstream, compressed)
-    let end = await relay(clientWire.socket, upstream.socket, flow, compressed)
-    while (end.by === 'COM_CHANGE_USER') {
-      if (compressed) await refuseChangeUser(client, live, target, log)
-      else live.user = (await changeUser(client, upstream, target, live.client, end)) ?? live.user
-      end = await relay(clientWire.socket, upstream.socket, flow, compressed)
-    }
+    const [client, upstream] = await handshake(legs, session, target, log, stop)
+    installClose(session, flow, wire, upstream, legs.compressed)
+    const end = await relayCommands(client, upstream, flow, legs.compressed, session, target, log)
     const broken = end.error ? systemCode(end.error) || end.error.message : undefined
-    logEnd(live, live.endedBy ?? end.by, broken, log)
+    logEnd(session, session.endedBy ?? end.by, broken, log)
   } catch (thrown) {
     const error = asProxyError(thrown)
-    if (live.phase === 'logging in') target.breaker.failed(error, live.user, live)
+    if (session.phase === 'logging in') target.breaker.failed(error, session.user, session)
     if (error.delay) {
       if (legs.unauthenticatedUpstream) await abandonLogin(legs.unauthenticatedUpstream)
       await error.delay
     }
-    refuse(clientWire, live, target, error, log)
-    if (live.phase === 'open') logEnd(live, live.endedBy ?? error.code, undefined, log)
+    refuse(legs, session, target, error, log)
+    if (session.phase === 'open') logEnd(session, session.endedBy ?? error.code, undefined, log)
     else if (legs.unauthenticatedUpstream) await abandonLogin(legs.unauthenticatedUpstream)
   } finally {
     legs.upstream?.socket.destroySoon()
-    endGracefully(clientWire)
+    endGracefully(wire)
   }
 }
 
-/** What a session keeps once both logins are done: of many sessions most do nothing but be there. */
-interface OpenSession {
-  client: Client
-  upstream: Wire
-  compressed: boolean
-}
-
-/** The client's login here and ours with the server, each in the middle of the other. @throws ProxyError */
+/** Runs both handshakes, interleaved as in docs/architecture.md. @throws ProxyError */
 async function handshake(
   legs: Legs,
-  live: Session,
+  session: Session,
   target: Served,
   log: Logger,
   stop: AbortSignal,
-): Promise<OpenSession> {
+): Promise<[Client, Wire]> {
   const { endpoint, access, breaker, state } = target
-  breaker.throwIfOpen(undefined, live)
+  breaker.throwIfOpen(undefined, session)
   const greeted = await timed(state, 'dial', dial(endpoint, stop)) // HandshakeV10
   legs.unauthenticatedUpstream = greeted
   legs.upstream = greeted.wire
-  live.threadId = greeted.greeting.threadId
+  session.threadId = greeted.greeting.threadId
   legs.client.deadline = greeted.wire.deadline
   const [client, response] = await timed(state, 'client', greet(legs.client, greeted.greeting, access)) // HandshakeResponse41
   const user = databaseUser(response.user, endpoint.user, access)
-  describe(live, response, user)
-  await authenticateClient(client, { ...response, switchFirst: false }, access, live.client)
-  breaker.throwIfOpen(user, live)
+  describe(session, response, user)
+  await authenticateClient(client, { ...response, switchFirst: false }, access, session.client)
+  breaker.throwIfOpen(user, session)
   await waitForSlot(target, legs.client, greeted.wire)
   const { upstream, payload } = await login(greeted, target, response, user, stop)
   legs.unauthenticatedUpstream = undefined
@@ -106,60 +97,89 @@ async function handshake(
   assertOK(upstream.wire, payload, user)
   const capabilities = response.capabilities & upstream.greeting.capabilities
   if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, capabilities)
-  loggedIn(live, target, user)
-  log.info(sessionFields(live), 'session started')
+  loggedIn(session, target, user)
+  log.info(sessionFields(session), 'session started')
   sendOK(client, payload)
-  return { client, upstream: upstream.wire, compressed: isCompressed(capabilities) }
+  legs.compressed = isCompressed(capabilities)
+  return [client, upstream.wire]
 }
 
-/** What the client has said of itself. */
-function describe(live: Session, response: HandshakeResponse41, user: string): void {
-  live.user = user
-  live.database = response.database?.toString()
-  live.program = programName(response.attributes)
+/** Relays until a side closes. COM_CHANGE_USER is a login, and interrupts the relay. @throws ProxyError */
+async function relayCommands(
+  client: Client,
+  upstream: Wire,
+  flow: Flow,
+  compressed: boolean,
+  session: Session,
+  target: Served,
+  log: Logger,
+): Promise<RelayEnd> {
+  for (;;) {
+    const end = await relay(client.wire.socket, upstream.socket, flow, compressed).catch(error => {
+      if (error instanceof MalformedPacket) throw malformed(client.wire, error.message, error)
+      throw error
+    })
+    if (end.by !== 'COM_CHANGE_USER') return end
+    if (compressed) {
+      const error = new ProxyError('CHANGE_USER_UNSUPPORTED', 'a compressed session cannot change its user')
+      await refuseCompressed(client.wire, target, error, end)
+      logError(session, target, error, log)
+    } else {
+      session.user = (await changeUser(client, upstream, target, session.client, end)) ?? session.user
+    }
+  }
 }
 
-function loggedIn(live: Session, { breaker, state }: Served, user: string): void {
-  live.phase = 'open'
+/** Keeps what the client said about itself. */
+function describe(session: Session, response: HandshakeResponse41, user: string): void {
+  session.user = user
+  session.database = response.database?.toString()
+  session.program = programName(response.attributes)
+}
+
+function loggedIn(session: Session, { breaker, state }: Served, user: string): void {
+  session.phase = 'open'
   breaker.succeeded(user)
   countOutcome(state, 'OK')
-  state.onPhase?.('total', Date.now() - live.since)
+  state.onPhase?.('total', age(session))
 }
 
-function sessionFields(live: Session): object {
-  const { client, user, database, program, threadId } = live
-  return { client, user, database, program, threadId, ms: Date.now() - live.since }
+/** Milliseconds since accept. */
+function age({ started }: Session): number {
+  return monotonicClock.now() - started
 }
 
-function logEnd(live: Session, endedBy: string, broken: string | undefined, log: Logger): void {
-  const { bytesFromClient, bytesFromUpstream } = live.traffic
-  log.info({ ...sessionFields(live), endedBy, broken, bytesFromClient, bytesFromUpstream }, 'session ended')
+function sessionFields(session: Session): object {
+  const { client, user, database, program, threadId } = session
+  return { client, user, database, program, threadId, ms: Math.round(age(session)) }
 }
 
-/** The session lives on: the client may do without the change. */
-async function refuseChangeUser(client: Client, live: Session, target: Served, log: Logger): Promise<void> {
-  const error = new ProxyError('CHANGE_USER_UNSUPPORTED', 'a compressed session cannot change its user')
-  logRefusal(live, target, error, log)
-  await answerCompressed(client.wire, toERR_Packet(error, {}))
+function logEnd(session: Session, endedBy: string, broken: string | undefined, log: Logger): void {
+  const { bytesFromClient, bytesFromUpstream } = session.traffic
+  log.info({ ...sessionFields(session), endedBy, broken, bytesFromClient, bytesFromUpstream }, 'session ended')
 }
 
-function refuse(wire: Wire, live: Session, target: Served, error: ProxyError, log: Logger): void {
-  logRefusal(live, target, error, log)
-  if (!wire.socket.destroyed) sendError(wire, toERR_Packet(error, hintValues(target.endpoint, live.user)))
+/** Logs the error, and sends it to the client. */
+function refuse({ client, compressed }: Legs, session: Session, target: Served, error: ProxyError, log: Logger): void {
+  logError(session, target, error, log)
+  if (client.socket.destroyed) return
+  const packet = toERR_Packet(error, hintValues(target.endpoint, session.user))
+  if (compressed) writeError(client.socket, packet, compressed)
+  else sendError(client, packet)
 }
 
-function logRefusal(live: Session, { endpoint, state }: Served, error: ProxyError, log: Logger): void {
-  const { user } = live
+function logError(session: Session, { endpoint, state }: Served, error: ProxyError, log: Logger): void {
+  const { user } = session
   const values = hintValues(endpoint, user)
-  if (live.phase === 'logging in') countOutcome(state, error.code)
-  keepError(state, error, values, live.client)
+  if (session.phase === 'logging in') countOutcome(state, error.code)
+  keepError(state, error, values, session.client)
   const { level } = ERRORS[error.code]
   log[level](
     {
       code: error.code,
       errno: error.serverError?.errno,
       user,
-      client: live.client,
+      client: session.client,
       hint: hintFor(error, values) || undefined,
       stack: error.code === 'INTERNAL' && error.cause instanceof Error ? error.cause.stack : undefined,
     },

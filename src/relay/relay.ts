@@ -1,25 +1,26 @@
-/** The hot path: bytes both ways between two sockets whose logins are done. */
+/** The hot path: bytes in both directions between two sockets whose logins are done. */
 import type { Socket } from 'node:net'
-import { createCommandScanner, createCompressedCommandScanner } from '../protocol/command-scanner.ts'
+import { createCommandScanner } from '../protocol/command-scanner.ts'
+import { createCompressedCommandScanner } from '../protocol/compressed-command-scanner.ts'
 import type { Traffic } from '../state.ts'
 import { writeBatched } from './write-batching.ts'
 
-/** Bytes that may wait for one socket. Stopping and starting a source for every chunk costs more than they do. */
+/** High-water mark per destination. Pausing the source for every chunk costs more than a buffer of this size. */
 const HIGH_WATER_MARK_BYTES = 1024 * 1024
 
-/** Milliseconds that a client has to close after its server has. */
+/** How long a client may take to close after its server has closed. */
 const LINGER_MS = 5_000
 
 /** What a session moves, and where it stands. */
 export interface Flow extends Traffic {
   /** whether the client spoke last: an answer is due */
   clientSpokeLast: boolean
-  /** the last bytes from the server, as many as an OK_Packet may have; empty before the first */
+  /** the last bytes from the server, at most MAX_LAST_BYTES; empty before the first */
   lastBytes: Buffer
 }
 
-/** Bytes of the tail that are kept of a longer chunk. */
-const LAST_BYTES = 256
+/** How many bytes are kept of a chunk's end: as many as an OK_Packet may have. */
+const MAX_LAST_BYTES = 256
 
 export function createFlow(): Flow {
   return { bytesFromClient: 0, bytesFromUpstream: 0, clientSpokeLast: false, lastBytes: Buffer.alloc(0) }
@@ -27,25 +28,28 @@ export function createFlow(): Flow {
 
 /** Why a relay stopped. */
 export interface RelayEnd {
-  /** the side that closed; or a command that is not ours to hand on, and waits in the client's socket */
+  /** the side that closed; or a command that the relay does not forward, and that waits in the client's socket */
   by: 'client' | 'upstream' | 'COM_CHANGE_USER'
-  /** whether the server still owes answers to commands before that one, as far as can be seen */
+  /** whether the server still owes answers to commands before that command, as far as the relay can see */
   pipelined?: boolean
+  /** whether the server has the beginning of that command already: the session cannot go on */
+  isPartlySent?: boolean
   /** what broke the connection, where it did not just close */
   error?: Error
 }
 
 /**
- * Relays until both directions have ended, or the client sends a COM_CHANGE_USER. An end (FIN) of one side is handed on as
- * an end, so that what is still on its way in the other direction arrives; a broken side (RST) ends the other after what
- * had arrived from it was delivered. Resolves, never rejects.
- * @param compressed whether the client's packets are inside compressed ones
+ * Relays until both directions have ended, or the client sends a COM_CHANGE_USER. An end (FIN) of one side is passed on as
+ * an end, so that bytes on their way in the other direction arrive. A broken side (RST) ends the other side after the bytes
+ * that had arrived from it were delivered.
+ * @param compressed whether the client's packets are inside compressed packets
+ * @throws MalformedPacket for compressed packets that cannot be followed
  */
 export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: boolean): Promise<RelayEnd> {
-  return new Promise(resolve => {
+  return new Promise((resolve, reject) => {
     let end: RelayEnd | undefined
     let open = 2
-    /** What concerns both sides alike; `last` is done when this one has ended. */
+    /** The listeners that both sides need; `last` runs when this side has ended. */
     const listenersOf = (by: 'client' | 'upstream', other: Socket, last: () => void) => ({
       error: (error: Error) => {
         end ??= { by, error }
@@ -61,30 +65,53 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
         other.destroySoon()
         if (--open > 0) return
         clearTimeout(linger)
+        scanner.close?.()
         resolve(end)
       },
       drain: () => other.resume(),
     })
 
-    const scanner = compressed ? createCompressedCommandScanner() : createCommandScanner()
+    const scanner: Scanner = compressed ? createCompressedCommandScanner() : createCommandScanner()
     let held: Buffer | undefined
+    let isScanning = false
+    /** Forwards the first `length` bytes of `chunk`, keeps the others. */
+    const take = (chunk: Buffer, length: number) => {
+      const pipelined = flow.clientSpokeLast || length > 0
+      held = length < chunk.length ? chunk.subarray(length) : undefined
+      if (length > 0) {
+        flow.bytesFromClient += length
+        flow.clientSpokeLast = true
+        forward(held ? chunk.subarray(0, length) : chunk, client, upstream)
+      }
+      if (held && scanner.found) stopBefore(held, pipelined)
+    }
     const ofClient = {
       ...listenersOf('client', upstream, () => held && upstream.write(held)),
       data: (data: Buffer) => {
         const chunk = held ? Buffer.concat([held, data]) : data
         const length = scanner.scan(chunk)
-        const pipelined = flow.clientSpokeLast || length > 0
-        held = length < chunk.length ? chunk.subarray(length) : undefined
-        if (length > 0) {
-          flow.bytesFromClient += length
-          flow.clientSpokeLast = true
-          forward(held ? chunk.subarray(0, length) : chunk, client, upstream)
-        }
-        if (held && scanner.found) stopBefore(held, pipelined)
+        if (typeof length === 'number') take(chunk, length)
+        else takeWhenScanned(chunk, length)
       },
     }
 
-    // MySQL servers end both directions at once; a client that does not close its own, as an idle one in a pool, must not keep us.
+    /** One chunk at a time: the socket waits, and so do its end and its reset. */
+    const takeWhenScanned = (chunk: Buffer, scanned: Promise<number>) => {
+      isScanning = true
+      client.pause()
+      scanned
+        .then(length => {
+          isScanning = false
+          client.resume()
+          take(chunk, length)
+        })
+        .catch(error => {
+          stop()
+          reject(error)
+        })
+    }
+
+    // MySQL servers end both directions at once. An idle client in a pool may not close its own: do not wait for it.
     let linger: NodeJS.Timeout | undefined
     const lingerThenClose = () => {
       linger = setTimeout(() => upstream.destroySoon(), LINGER_MS)
@@ -94,20 +121,25 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
       data: (chunk: Buffer) => {
         flow.bytesFromUpstream += chunk.length
         flow.clientSpokeLast = false
-        flow.lastBytes = chunk.length <= LAST_BYTES ? chunk : copyOfEnd(chunk, flow.lastBytes)
+        flow.lastBytes = chunk.length <= MAX_LAST_BYTES ? chunk : copyOfEnd(chunk, flow.lastBytes)
         forward(chunk, upstream, client)
       },
+      drain: () => isScanning || client.resume(),
     }
 
-    const stopBefore = (command: Buffer, pipelined: boolean) => {
+    const stop = () => {
       flow.clientSpokeLast = true
       detach(client, ofClient)
       detach(upstream, ofUpstream)
       clearTimeout(linger)
+      scanner.close?.()
       client.pause()
       upstream.pause()
+    }
+    const stopBefore = (command: Buffer, pipelined: boolean) => {
+      stop()
       client.unshift(command)
-      resolve({ by: 'COM_CHANGE_USER', pipelined })
+      resolve({ by: 'COM_CHANGE_USER', pipelined, isPartlySent: scanner.found === 'partial' })
     }
 
     attach(client, ofClient)
@@ -118,15 +150,22 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
   })
 }
 
+/** What the relay needs of either scanner. */
+interface Scanner {
+  scan(chunk: Buffer): number | Promise<number>
+  found: boolean | 'whole' | 'partial' | undefined
+  close?(): void
+}
+
 interface Listeners {
   data(chunk: Buffer): void
-  drain(): void
+  drain(): unknown
   end(): void
   close(): void
   error(error: Error): void
 }
 
-/** Also tells of what has happened already. */
+/** Also calls the listeners of events that have happened already. */
 function attach(socket: Socket, { data, drain, end, close, error }: Listeners): void {
   socket.on('data', data).on('drain', drain).on('end', end).on('close', close).on('error', error)
   if (socket.readableEnded) end()
@@ -137,15 +176,17 @@ function detach(socket: Socket, { data, drain, end, close, error }: Listeners): 
   socket.off('data', data).off('drain', drain).off('end', end).off('close', close).off('error', error)
 }
 
-/** The end of `chunk`, without keeping all of it in memory; in `last` again where that has the room. */
+/** A copy of the end of `chunk`, which frees the rest of its memory. Reuses `last` if that has the room. */
 function copyOfEnd(chunk: Buffer, last: Buffer): Buffer {
   const end =
-    last.length === LAST_BYTES && last.byteLength === last.buffer.byteLength ? last : Buffer.allocUnsafeSlow(LAST_BYTES)
-  chunk.copy(end, 0, chunk.length - LAST_BYTES)
+    last.length === MAX_LAST_BYTES && last.byteLength === last.buffer.byteLength
+      ? last
+      : Buffer.allocUnsafeSlow(MAX_LAST_BYTES)
+  chunk.copy(end, 0, chunk.length - MAX_LAST_BYTES)
   return end
 }
 
-/** Hands `chunk` on; a destination that has enough to write pauses its source until it has written all. */
+/** Writes `chunk`. A destination above its high-water mark pauses its source until it has written all. */
 function forward(chunk: Buffer, source: Socket, destination: Socket): void {
   writeBatched(destination, chunk)
   if (destination.writableLength > HIGH_WATER_MARK_BYTES) source.pause()

@@ -3,8 +3,8 @@ import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { framePacket, frameUncompressed, malformed, parsed, readBytes, readPacket, type Wire } from '../net/wire.ts'
 import { isCompressed } from '../protocol/capabilities.ts'
-import { COMPRESSED_HEADER_LENGTH } from '../protocol/command-scanner.ts'
-import { inflateCompressed } from '../protocol/compressed-packet.ts'
+import { COMPRESSED_HEADER_LENGTH } from '../protocol/compressed-command-scanner.ts'
+import { inflateWhole } from '../protocol/inflate.ts'
 import { encodeComQuery, OK, parseERR_Packet } from '../protocol/packets.ts'
 
 /**
@@ -46,8 +46,8 @@ async function readCompressedPacket(wire: Wire): Promise<Buffer> {
   const inflatedLength = header.readUIntLE(4, 3)
   if (Math.max(length, inflatedLength) > LONGEST_ANSWER_BYTES) throw malformed(wire, `${STEP}: ${length} bytes`)
   const payload = await readBytes(wire, length, STEP)
-  const packet = inflatedLength === 0 ? payload : inflateCompressed(payload, LONGEST_ANSWER_BYTES)
-  if (!packet || packet.length < 5 || packet.readUIntLE(0, 3) !== packet.length - 4) {
+  const packet = inflatedLength === 0 ? payload : parsed(wire, STEP, () => inflateWhole(payload, inflatedLength))
+  if (packet.length < 5 || packet.readUIntLE(0, 3) !== packet.length - 4) {
     throw malformed(wire, `${STEP}: not a compressed packet with one packet inside`)
   }
   return packet.subarray(4)

@@ -11,12 +11,8 @@ import {
 } from '../../src/protocol/auth.ts'
 import { lenencInt, MalformedPacket, Reader } from '../../src/protocol/bytes.ts'
 import { offeredToClient, sentUpstream } from '../../src/protocol/capabilities.ts'
-import {
-  COM_CHANGE_USER,
-  type CommandScanner,
-  createCommandScanner,
-  createCompressedCommandScanner,
-} from '../../src/protocol/command-scanner.ts'
+import { COM_CHANGE_USER, type CommandScanner, createCommandScanner } from '../../src/protocol/command-scanner.ts'
+import { createCompressedCommandScanner } from '../../src/protocol/compressed-command-scanner.ts'
 import { authSwitchRequestAt, endsWithERR_Packet, isIdle, statusAtEnd } from '../../src/protocol/last-packet.ts'
 import {
   encodeComChangeUser,
@@ -35,7 +31,7 @@ import {
 import { createRandom } from './random.ts'
 
 /** Throws where an input breaks what must hold. */
-export type Check = (input: Buffer) => void
+export type Check = (input: Buffer) => void | Promise<void>
 
 const ALL_FLAGS = 0xffffffff
 
@@ -110,7 +106,7 @@ export const parsers: Record<string, Check> = {
   },
 
   'command-scanner': input => checkScanner(input, createCommandScanner, firstChangeUser),
-  'compressed-command-scanner': input => checkScanner(input, createCompressedCommandScanner),
+  'compressed-command-scanner': checkCompressedScanner,
 
   'connection-attributes': input => {
     const name = programName(input)
@@ -186,6 +182,37 @@ function scan(stream: Buffer, scanner: CommandScanner, cut: () => number): Scann
     if (scanner.found) return { handedOn, found: true }
   }
   return { handedOn, found: false }
+}
+
+/** However a compressed stream is cut, the same bytes are forwarded, or it is stopped: zlib gives no output before an error. */
+async function checkCompressedScanner(input: Buffer): Promise<void> {
+  const random = createRandom(input.length + (input[0] ?? 0))
+  const longestCut = random.pick([3, 20, 5_000])
+  const least = input.length > 4_000 ? 500 : 1
+  const whole = await scanCompressed(input, () => input.length)
+  const cut = await scanCompressed(input, () => least + random.below(longestCut))
+  deepStrictEqual(cut, whole, 'the same in other chunks')
+}
+
+async function scanCompressed(stream: Buffer, cut: () => number): Promise<'stopped' | number> {
+  const scanner = createCompressedCommandScanner()
+  let forwarded = 0
+  try {
+    for (let end = 0; end < stream.length; ) {
+      end = Math.min(stream.length, end + cut())
+      const chunk = stream.subarray(forwarded, end)
+      const length = await scanner.scan(chunk)
+      ok(length >= 0 && length <= chunk.length, `${length} of ${chunk.length} bytes`)
+      forwarded += length
+      if (scanner.found) return 'stopped'
+    }
+    return forwarded
+  } catch (error) {
+    if (error instanceof MalformedPacket) return 'stopped'
+    throw error
+  } finally {
+    scanner.close()
+  }
 }
 
 /** The same said another way, over the whole stream. */

@@ -1,6 +1,7 @@
 import { test } from 'tap'
 import * as capabilities from '../../src/protocol/capabilities.ts'
-import { has, offeredToClient, sentUpstream } from '../../src/protocol/capabilities.ts'
+import { has, isCompressed, offeredToClient, sentUpstream } from '../../src/protocol/capabilities.ts'
+import { hasZstd } from '../../src/protocol/inflate.ts'
 import { parseHandshakeResponse41, parseHandshakeV10 } from '../../src/protocol/packets.ts'
 import { greetings, responses } from './golden.ts'
 
@@ -15,6 +16,7 @@ const {
   CLIENT_PROTOCOL_41,
   CLIENT_SECURE_CONNECTION,
   CLIENT_SSL,
+  CLIENT_ZSTD_COMPRESSION_ALGORITHM,
 } = capabilities
 
 /** What this proxy speaks in the handshake, on each leg by itself. */
@@ -31,9 +33,11 @@ const ALL = 0xffff_ffff
 const none = { database: false, attributes: false }
 const both = { database: true, attributes: true }
 
-const flags = Object.entries(capabilities).filter(
+const allFlags = Object.entries(capabilities).filter(
   (entry): entry is [string, number] => entry[0].startsWith('CLIENT_') && typeof entry[1] === 'number',
 )
+/** Without zstd where Node.js cannot decompress it. */
+const flags = allFlags.filter(([, flag]) => hasZstd || flag !== CLIENT_ZSTD_COMPRESSION_ALGORITHM)
 const known = flags.reduce((all, [, flag]) => all | flag, 0) >>> 0
 
 /** As unsigned hexadecimal, in which a test says what is wrong. */
@@ -41,10 +45,10 @@ function hex(value: number): string {
   return (value >>> 0).toString(16).padStart(8, '0')
 }
 
-test('each flag is one bit of its own', async t => {
-  t.equal(flags.length, 30)
-  t.equal(new Set(flags.map(([, flag]) => flag >>> 0)).size, 30)
-  for (const [name, flag] of flags) t.equal(hex(flag & (flag - 1)), hex(0), name)
+test('each flag is one bit, and no two share one', async t => {
+  t.equal(allFlags.length, 30)
+  t.equal(new Set(allFlags.map(([, flag]) => flag >>> 0)).size, 30)
+  for (const [name, flag] of allFlags) t.equal(hex(flag & (flag - 1)), hex(0), name)
 })
 
 test('has', async t => {
@@ -108,6 +112,14 @@ test('flags of the handshake are each leg’s own', async t => {
   t.ok(has(sentUpstream(0, ALL, none), HANDSHAKE), 'sent whatever the client has')
 })
 
+test('compression: zlib always, zstd only where Node.js can decompress it', async t => {
+  t.ok(isCompressed(CLIENT_COMPRESS))
+  t.equal(isCompressed(CLIENT_ZSTD_COMPRESSION_ALGORITHM), hasZstd)
+  t.notOk(isCompressed(ALL & ~(CLIENT_COMPRESS | CLIENT_ZSTD_COMPRESSION_ALGORITHM)))
+  t.equal(has(offeredToClient(ALL, false), CLIENT_ZSTD_COMPRESSION_ALGORITHM), hasZstd)
+  t.equal(has(sentUpstream(ALL, ALL, none), CLIENT_ZSTD_COMPRESSION_ALGORITHM), hasZstd)
+})
+
 test('a field is announced exactly where it is there', async t => {
   for (const client of [0, ALL]) {
     for (const database of [false, true]) {
@@ -125,7 +137,7 @@ test('a field is announced exactly where it is there', async t => {
 test('real servers and clients', async t => {
   const mysql = parseHandshakeV10(greetings.mysql).capabilities
   const mariadb = parseHandshakeV10(greetings.mariadb).capabilities
-  t.equal(hex(offeredToClient(mysql, false)), 'cffff7ff')
+  t.equal(hex(offeredToClient(mysql, false)), hasZstd ? 'cffff7ff' : 'cbfff7ff')
   t.equal(hex(offeredToClient(mariadb, false)), '81fff7fe')
 
   const sent = (payload: Buffer, server: number) => {

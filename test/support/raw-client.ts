@@ -115,10 +115,10 @@ export async function logInRaw(address: HostPort): Promise<RawClient> {
   return client
 }
 
-/** A HandshakeResponse41 as iam_user without a password. */
-export function loginPacket({ greeting }: RawClient): Buffer {
+/** A HandshakeResponse41 as iam_user without a password. @param more flags beside those of a plain client */
+export function loginPacket({ greeting }: RawClient, more = 0): Buffer {
   const response = encodeHandshakeResponse41({
-    capabilities: PLAIN_CLIENT,
+    capabilities: PLAIN_CLIENT | more,
     maxPacketSize: 1 << 30,
     charset: 45, // utf8mb4_general_ci
     reserved: Buffer.alloc(23),
@@ -182,8 +182,9 @@ export async function readPacket(socket: Socket): Promise<Buffer> {
   return length === 0 ? Buffer.alloc(0) : await readBytes(socket, length)
 }
 
-// One listener until all is there: each new one would be told at once of what it cannot use yet.
-function readBytes(socket: Socket, length: number): Promise<Buffer> {
+/** The next bytes, all of them. @throws when the connection ends before */
+// One listener until all bytes are there: 'readable' fires at once for each new listener.
+export function readBytes(socket: Socket, length: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const attempt = () => {
       const bytes: Buffer | null = socket.read(length)

@@ -29,6 +29,7 @@ export function addSession(state: EndpointState, overrides: Partial<Session> = {
   const session: Session = {
     id: ++lastId,
     since: Date.now(),
+    started: performance.now(),
     phase: 'open',
     client: '127.0.0.1',
     user: 'iam_user',
