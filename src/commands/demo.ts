@@ -1,4 +1,4 @@
-/** `mysql-iam-proxy demo`: the whole way of a login, on this machine, with a stand-in for RDS and without AWS. */
+/** `mysql-iam-proxy demo`: shows a complete login on this machine, with a stand-in for RDS and without AWS. */
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { styleText } from 'node:util'
@@ -14,27 +14,27 @@ import { createProxy, type ProxyOptions } from '../proxy/proxy.ts'
 import { wrap } from '../text.ts'
 
 export interface DemoOptions {
-  /** host:port for the proxy; another free port where it is taken */
+  /** host:port for the proxy; if the port is in use, the demo takes a free one */
   listen: string
-  /** whether to stay up until `signal`; otherwise the demo ends after its last step */
+  /** true to run until `signal`, false to stop after the last step */
   keepUp: boolean
   print: (line: string) => void
   signal: AbortSignal
-  /** 'builtin': don't look for MariaDB or MySQL; 'auto' by default */
+  /** 'builtin' skips the search for MariaDB or MySQL; 'auto' by default */
   backend?: BackendOptions['kind']
 }
 
 const REGION = 'eu-west-1'
 const RDS: HostPort = { host: `demo-1.abcdefghijkl.${REGION}.rds.amazonaws.com`, port: 3306 }
-const STRANGER = 'nobody'
+const UNKNOWN_USER = 'nobody'
 const QUERY = 'SELECT CURRENT_USER(), CONNECTION_ID(), VERSION()'
 
 const WIDTH = 80
 const INDENT = '   '
 
 /**
- * Runs the demo, step by step on `print`. Everything that it starts ends with it, and nothing of it stays on the disk.
- * Rejects with what went wrong; an abort of `signal` is not an error.
+ * Runs the demo and prints its steps. When it stops, so do all its processes, and it removes all its files.
+ * Rejects if a step fails; an abort of `signal` is not an error.
  */
 export async function runDemo(options: DemoOptions): Promise<void> {
   const { print, signal } = options
@@ -42,10 +42,10 @@ export async function runDemo(options: DemoOptions): Promise<void> {
   try {
     await runSteps(options, cleanup)
     if (options.keepUp && !signal.aborted) {
-      print('Ctrl-C ends the demo and removes everything that it made.')
+      print('Press Ctrl-C to stop the demo and remove all its files.')
       await once(signal, 'abort')
       print('')
-      print('The demo has ended.')
+      print('The demo has stopped.')
     }
   } catch (error) {
     if (!signal.aborted) throw error
@@ -70,7 +70,7 @@ async function runSteps(options: DemoOptions, cleanup: (() => Promise<void>)[]):
     steps += 1
     print(bold(`${steps}. ${text}`))
   }
-  print('RDS with IAM authentication in miniature: all on this machine, nothing in AWS.')
+  print('RDS with IAM authentication in miniature, on this machine and without AWS.')
 
   step('A stand-in for RDS')
   const backend = await startBackend({ kind: options.backend ?? 'auto', signal })
@@ -88,26 +88,26 @@ async function runSteps(options: DemoOptions, cleanup: (() => Promise<void>)[]):
     onDecision: decision => decisions.push(decision),
   })
   cleanup.push(() => fakeRds.close())
-  const dialled = { host: fakeRds.address.address, port: fakeRds.address.port }
-  say(`It listens on ${formatHostPort(dialled)}, and its certificate names an RDS endpoint.`)
-  say('It verifies every token: signature, host, port, region, user and time.')
+  const upstream = { host: fakeRds.address.address, port: fakeRds.address.port }
+  say(`It listens on ${formatHostPort(upstream)}. Its certificate names an RDS endpoint.`)
+  say('It verifies the signature, host, port, region, user and time of each token.')
   say(`Behind it: ${backend.name}${backend.fallback === undefined ? '' : ` (${backend.fallback})`}.`)
 
   step('mysql-iam-proxy in front of it')
   const { proxy, address, taken } = await listen(options.listen, {
     rdsEndpoint: formatHostPort(RDS),
-    connect: formatHostPort(dialled),
+    connect: formatHostPort(upstream),
     credentials: accessKey,
     ca: [authority.certificate],
     caOnly: true,
   })
   cleanup.push(() => proxy.close())
-  if (taken) say(`${options.listen} is taken by another program, so it took a free port.`)
-  say(`It listens on ${formatHostPort(address)}, and keeps three names apart:`)
+  if (taken) say(`Another program uses ${options.listen}, so the proxy takes a free port.`)
+  say(`It listens on ${formatHostPort(address)} and uses three names:`)
   fields({
-    dialled: `${formatHostPort(dialled)} (in real life often an NLB)`,
+    'connects to': `${formatHostPort(upstream)} (in production often an NLB)`,
     certificate: RDS.host,
-    'signed for': `${formatHostPort(RDS)}, ${REGION}`,
+    'tokens for': `${formatHostPort(RDS)}, ${REGION}`,
   })
 
   step(`${DEMO_USER} logs in, without a password`)
@@ -117,23 +117,23 @@ async function runSteps(options: DemoOptions, cleanup: (() => Promise<void>)[]):
   say(`${QUERY}:`)
   fields(row)
 
-  step(`${STRANGER} tries the same, and has no account there`)
-  const refusal = await queryAs(STRANGER, address).then(
+  step(`${UNKNOWN_USER}, who has no account, tries to log in`)
+  const refusal = await queryAs(UNKNOWN_USER, address).then(
     () => undefined,
     (error: QueryError & { sqlState?: string }) => `ERROR ${error.errno} (${error.sqlState}): ${error.message}`,
   )
-  if (refusal === undefined) throw new ProxyError('INTERNAL', `the demo let ${STRANGER} in`)
-  say(`The stand-in refused the token: ${decisions.at(-1)?.refusal}. The client sees:`)
+  if (refusal === undefined) throw new ProxyError('INTERNAL', `the demo accepted ${UNKNOWN_USER}`)
+  say(`The stand-in refused the login: ${decisions.at(-1)?.refusal}. The client gets:`)
   say(refusal)
 
-  step('Your turn')
-  const place = `-h ${address.host} -P ${address.port} -u ${DEMO_USER} ${DEMO_DATABASE}`
-  print(`${INDENT}mysql ${place}`)
-  print(`${INDENT}mariadb --skip-ssl ${place}`)
+  step('Try it yourself')
+  const target = `-h ${address.host} -P ${address.port} -u ${DEMO_USER} ${DEMO_DATABASE}`
+  print(`${INDENT}mysql ${target}`)
+  print(`${INDENT}mariadb --skip-ssl ${target}`)
   print('')
 }
 
-/** A proxy that listens where it was asked to, or on a free port of that host where another program does already. */
+/** Starts a proxy on the wanted address, or on a free port of the same host if the port is in use. */
 async function listen(
   wanted: string,
   options: ProxyOptions,
@@ -159,7 +159,7 @@ async function queryAs(user: string, { host, port }: HostPort): Promise<Record<s
   }
 }
 
-/** Opens nothing but the stand-in, and only for as long as the demo runs. */
+/** A random key that only the stand-in accepts, for one run of the demo. */
 function createAccessKey(): AccessKey {
   const secretAccessKey = randomBytes(30).toString('base64')
   return { accessKeyId: `AKIA${randomBytes(8).toString('hex').toUpperCase()}`, secretAccessKey }

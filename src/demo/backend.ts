@@ -1,7 +1,4 @@
-/**
- * What stands behind the stand-in for RDS: a real server where this machine has one, in a private directory that goes
- * away with the demo; else a small built-in one.
- */
+/** The server behind the stand-in for RDS: a real one if this machine has one, else the small built-in one. */
 
 import type { Wire } from '../net/wire.ts'
 import type { HandshakeResponse41, HandshakeV10 } from '../protocol/packets.ts'
@@ -10,25 +7,25 @@ import type { HandshakeResponse41, HandshakeV10 } from '../protocol/packets.ts'
 export const DEMO_USER = 'iam_user'
 export const DEMO_DATABASE = 'demo'
 
-/** A server without authentication of its own, which takes the stand-in's word for who the client is. */
+/** A server that does not authenticate: it trusts the stand-in about the user. */
 export interface Backend {
-  /** what it is, for people */
+  /** name and version, for the output of the demo */
   name: string
-  /** why it is the built-in one, in one line; undefined where that was asked for */
+  /** why the demo uses the built-in backend, in one line; undefined if it was requested */
   fallback?: string
-  /** Opens a session; rejects where the backend is full or gone. */
+  /** Opens a session. Rejects if the backend is full or has stopped. */
   connect(): Promise<BackendSession>
-  /** Ends the server and removes what it wrote. */
+  /** Stops the server and removes its files. */
   stop(): Promise<void>
 }
 
 /** One client's session at the backend. */
 export interface BackendSession {
-  /** what the stand-in mirrors */
+  /** the greeting that the stand-in copies */
   greeting: HandshakeV10
-  /** Logs in with the client's flags, charset, database and attributes; gives an OK_Packet or an ERR_Packet. */
+  /** Logs in with the client's flags, charset, database and attributes. Resolves with an OK_Packet or an ERR_Packet. */
   login(response: HandshakeResponse41): Promise<Buffer>
-  /** Carries commands and results until one side leaves. */
+  /** Relays commands and results until one side disconnects. */
   serve(client: Wire): Promise<void>
   end(): void
 }

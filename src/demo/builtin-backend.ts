@@ -1,4 +1,4 @@
-/** A server that knows a dozen expressions, for machines without MariaDB or MySQL: clients log in and look around. */
+/** A minimal server for machines without MariaDB or MySQL. Clients can log in and query a few expressions. */
 
 import { readPacket, type Wire, writePacket } from '../net/wire.ts'
 import { createSalt } from '../protocol/auth.ts'
@@ -28,8 +28,8 @@ const SERVER_STATUS_AUTOCOMMIT = 2
 const UTF8MB4_GENERAL_CI = 45
 const MYSQL_TYPE_VAR_STRING = 0xfd
 
-/** Time between commands, in milliseconds: as long as the default wait_timeout of servers. */
-const WAIT_TIMEOUT = 8 * 3_600_000
+/** Longest time between commands: the default wait_timeout of servers. */
+const WAIT_TIMEOUT_MS = 8 * 3_600_000
 
 /** https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_command_phase.html */
 const COM_QUIT = 0x01
@@ -44,7 +44,7 @@ interface Session {
   user: string
   host: string
   database: string | undefined
-  /** the client's flags that count for results */
+  /** the client's flags that affect results */
   capabilities: number
 }
 
@@ -73,7 +73,7 @@ const EXPRESSIONS: Record<string, (session: Session) => string | null> = {
   '@@character_set_database': () => 'utf8mb4',
 }
 
-/** @param database the one database that it has */
+/** @param database the only database */
 export function createBuiltinBackend(database: string): Backend {
   let threads = 0
   return {
@@ -121,7 +121,7 @@ function createSession(threadId: number, onlyDatabase: string): BackendSession {
     if (used !== undefined) return use(used)
     if (/^(set\s|begin$|start\s+transaction$|commit$|rollback$)/i.test(text)) return 'ok'
     const list = text.match(/^select\s+(.*?)(\s+limit\s+\d+)?$/is)?.[1]
-    return (list !== undefined && select(list, session)) || unknown('a few SELECTs, SHOW DATABASES, USE and SET')
+    return (list !== undefined && select(list, session)) || unsupported('a few SELECTs, SHOW DATABASES, USE and SET')
   }
 
   function answer(command: Buffer): Answer | Buffer {
@@ -137,7 +137,7 @@ function createSession(threadId: number, onlyDatabase: string): BackendSession {
       case COM_STATISTICS:
         return Buffer.from(`Uptime: ${Math.round(process.uptime())}  Threads: 1`)
       default:
-        return unknown('COM_QUERY, COM_INIT_DB and COM_PING')
+        return unsupported('COM_QUERY, COM_INIT_DB and COM_PING')
     }
   }
 
@@ -145,7 +145,7 @@ function createSession(threadId: number, onlyDatabase: string): BackendSession {
     session.host = client.socket.remoteAddress ?? ''
     for (;;) {
       client.sequence = 0
-      client.deadline = client.clock.now() + WAIT_TIMEOUT
+      client.deadline = client.clock.now() + WAIT_TIMEOUT_MS
       const command = await readPacket(client, 'a command')
       if (command[0] === COM_QUIT) return
       const reply = answer(command)
@@ -157,11 +157,11 @@ function createSession(threadId: number, onlyDatabase: string): BackendSession {
   return { greeting, login, serve, end() {} }
 }
 
-function unknown(known: string): ERR_Packet {
-  return { errno: 1235, sqlState: '42000', message: `The built-in backend of this demo only knows ${known}` }
+function unsupported(known: string): ERR_Packet {
+  return { errno: 1235, sqlState: '42000', message: `The built-in backend of this demo supports only ${known}` }
 }
 
-/** A row of known expressions, numbers and quoted texts, with or without a name; undefined where one is something else. */
+/** The row of a SELECT list of known expressions, numbers and strings, each with an optional alias; undefined if unsupported. */
 function select(list: string, session: Session): ResultSet | undefined {
   const columns: string[] = []
   const row: (string | null)[] = []
@@ -176,7 +176,7 @@ function select(list: string, session: Session): ResultSet | undefined {
   return { columns, rows: [row] }
 }
 
-/** The payloads of an answer, in order. */
+/** The payloads of an answer, in wire order. */
 function encodeAnswer(answer: Answer, { capabilities }: Session): Buffer[] {
   const ok = encodeOK_Packet({ affectedRows: 0, lastInsertId: 0, status: SERVER_STATUS_AUTOCOMMIT, warnings: 0 })
   if (answer === 'ok') return [ok]
@@ -193,7 +193,7 @@ function encodeAnswer(answer: Answer, { capabilities }: Session): Buffer[] {
   return [...head, eof, ...encodedRows, eof]
 }
 
-/** ColumnDefinition41; every column is text. */
+/** ColumnDefinition41. Every column is text. */
 function encodeColumn(name: string): Buffer {
   const text = (value: string) => lenencBytes(Buffer.from(value))
   return Buffer.concat([
@@ -208,7 +208,7 @@ function encodeColumn(name: string): Buffer {
   ])
 }
 
-/** UTC, as SQL writes it */
+/** The UTC time in the format of SQL. */
 function now(): string {
   return new Date().toISOString().replace('T', ' ').slice(0, 19)
 }

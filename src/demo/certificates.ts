@@ -1,3 +1,4 @@
+/** Throw-away certificates for the demo and the tests. */
 import { webcrypto } from 'node:crypto'
 import { isIP } from 'node:net'
 
@@ -9,7 +10,7 @@ export interface Certificate {
 }
 
 export interface IssueOptions {
-  /** DNS names or IP addresses; the first one is also the common name */
+  /** DNS names or IP addresses; the first is also the common name */
   names: string[]
   notBefore?: Date
   notAfter?: Date
@@ -21,7 +22,7 @@ export interface Authority {
   issue(options: IssueOptions): Promise<Certificate>
 }
 
-// RSA rather than EC: MySQL 5.7 servers and old clients can't all use an ECDSA certificate.
+// RSA, because some MySQL 5.7 servers and old clients do not support ECDSA certificates.
 const algorithm = {
   name: 'RSASSA-PKCS1-v1_5',
   hash: 'SHA-256',
@@ -29,20 +30,20 @@ const algorithm = {
   modulusLength: 2048,
 }
 
-const hour = 3_600_000
-const day = 24 * hour
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
 
-/** A throw-away certificate authority: its key never leaves memory. */
+/** Creates a certificate authority whose key stays in memory. */
 export async function createAuthority(commonName: string): Promise<Authority> {
   const x509 = await loadX509()
   const keys = await generateKeys()
-  const notBefore = new Date(Date.now() - hour)
+  const notBefore = new Date(Date.now() - HOUR_MS)
   const root = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
     name: [{ CN: [shorten(commonName)] }],
     keys,
     notBefore,
-    notAfter: new Date(notBefore.getTime() + 365 * day),
+    notAfter: new Date(notBefore.getTime() + 365 * DAY_MS),
     signingAlgorithm: algorithm,
     extensions: [
       new x509.BasicConstraintsExtension(true, 0, true),
@@ -53,13 +54,13 @@ export async function createAuthority(commonName: string): Promise<Authority> {
 
   async function issue({ names, notBefore, notAfter }: IssueOptions): Promise<Certificate> {
     const leafKeys = await generateKeys()
-    const from = notBefore ?? new Date(Math.min(Date.now(), notAfter?.getTime() ?? Number.POSITIVE_INFINITY) - hour)
+    const from = notBefore ?? new Date(Math.min(Date.now(), notAfter?.getTime() ?? Number.POSITIVE_INFINITY) - HOUR_MS)
     const leaf = await x509.X509CertificateGenerator.create({
       serialNumber: serialNumber(),
       subject: [{ CN: [shorten(names[0] ?? 'localhost')] }],
       issuer: root.subjectName,
       notBefore: from,
-      notAfter: notAfter ?? new Date(from.getTime() + 90 * day),
+      notAfter: notAfter ?? new Date(from.getTime() + 90 * DAY_MS),
       publicKey: leafKeys.publicKey,
       signingKey: keys.privateKey,
       signingAlgorithm: algorithm,
@@ -81,7 +82,7 @@ export async function createAuthority(commonName: string): Promise<Authority> {
   return { certificate: pem(root.toString('pem')), issue }
 }
 
-/** Loaded on demand: only a demo or a test needs certificates. The library insists on the metadata polyfill. */
+/** Loaded on demand, as only the demo and tests issue certificates. The library requires the metadata polyfill. */
 async function loadX509(): Promise<typeof import('@peculiar/x509')> {
   await import('reflect-metadata')
   return await import('@peculiar/x509')
@@ -98,7 +99,7 @@ function serialNumber(): string {
   return Buffer.from(bytes).toString('hex')
 }
 
-/** X.509 allows 64 characters for a common name. The names that are verified are the alternative names, in full. */
+/** X.509 limits a common name to 64 characters. Clients verify the alternative names, which are complete. */
 function shorten(name: string): string {
   return Buffer.byteLength(name) <= 64 ? name : `${Buffer.from(name).subarray(0, 61).toString('latin1')}...`
 }

@@ -1,8 +1,8 @@
 /**
- * A stand-in for an RDS server with IAM authentication: TLS with a certificate of the RDS endpoint's name, and tokens
- * that are truly verified. Commands and results are a backend's business.
+ * A stand-in for an RDS server with IAM authentication. It presents a certificate with the RDS endpoint's name and verifies
+ * tokens. A backend handles commands and results.
  *
- * It shares the codec and the framing with the proxy, and nothing of its logic: it is there to check that.
+ * It shares only the codec and the framing with the proxy, because it tests the rest.
  */
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
@@ -35,48 +35,48 @@ import { type AccessKey, verifyToken } from './verify-token.ts'
 
 export interface FakeRdsOptions {
   backend: Backend
-  /** PEM of what it presents, and of its key */
+  /** PEM of its certificate and key */
   certificate: string
   key: string
-  /** what tokens must be signed for: the RDS endpoint, wherever this stand-in listens */
+  /** the RDS endpoint that tokens must be signed for; it differs from the address of the stand-in */
   host: string
   port: number
   region: string
-  /** what tokens must be signed with: any of these */
+  /** tokens must be signed with one of these */
   accessKeys: readonly AccessKey[]
-  /** the accounts that log in with tokens; there are no others */
+  /** all accounts; each logs in with tokens */
   users: readonly string[]
-  /** where it listens; 127.0.0.1 and a free port by default */
+  /** the address to listen on; 127.0.0.1 and a free port by default */
   listen?: { host?: string; port?: number }
-  /** the clock that tokens are held against */
+  /** the clock for the expiry of tokens */
   now?: () => Date
   onDecision?: (decision: Decision) => void
 }
 
-/** What the stand-in made of one login. Never holds the token. */
+/** The result of one login. Never contains the token. */
 export interface Decision {
   user: string
   /** length of the token, without its NUL */
   tokenBytes: number
-  /** whether it came with the HandshakeResponse41, rather than after an AuthSwitchRequest */
+  /** whether the token came in the HandshakeResponse41; otherwise it came after an AuthSwitchRequest */
   tokenInHandshake: boolean
   /** for example 'TLSv1.3' */
   tls: string
-  /** why the login was refused; undefined where it was not */
+  /** why the login was refused; undefined if it was accepted */
   refusal: string | undefined
 }
 
 export interface FakeRds {
   address: AddressInfo
-  /** Ends all connections. Leaves the backend running. */
+  /** Stops listening and closes all connections. The backend keeps running. */
   close(): Promise<void>
 }
 
-/** Time for a login, in milliseconds: connect_timeout of servers. */
-const LOGIN_TIMEOUT = 10_000
+/** Longest login: the default connect_timeout of servers. */
+const LOGIN_TIMEOUT_MS = 10_000
 
-/** Time for a client to take its ERR_Packet and leave, in milliseconds. */
-const LINGER = 1000
+/** How long a client has to read its ERR_Packet and disconnect. */
+const LINGER_MS = 1_000
 
 const INSECURE_TRANSPORT: ERR_Packet = {
   errno: 3159,
@@ -85,13 +85,13 @@ const INSECURE_TRANSPORT: ERR_Packet = {
 }
 
 const BAD_HANDSHAKE: ERR_Packet = { errno: 1043, sqlState: '08S01', message: 'Bad handshake' }
-const BACKEND_GONE: ERR_Packet = {
+const NO_BACKEND: ERR_Packet = {
   errno: 1040,
   sqlState: undefined,
-  message: 'The backend of the stand-in is not there',
+  message: 'The backend of the stand-in is unavailable',
 }
 
-/** Starts to listen; rejects where the address is taken or the certificate and key are not a pair. */
+/** Starts to listen. Rejects if the address is in use or the key does not match the certificate. */
 export async function startFakeRds(options: FakeRdsOptions): Promise<FakeRds> {
   const { certificate: cert, key } = options
   const secureContext = createSecureContext({ cert, key, minVersion: 'TLSv1.2' })
@@ -115,14 +115,14 @@ export async function startFakeRds(options: FakeRdsOptions): Promise<FakeRds> {
   }
 }
 
-/** One connection, top to bottom. */
+/** Serves one connection, in wire order. */
 async function serve(socket: Socket, secureContext: SecureContext, options: FakeRdsOptions): Promise<void> {
-  const wire = createWire(socket, 'client', LOGIN_TIMEOUT)
-  const behind = await options.backend.connect().catch(() => undefined)
-  if (!behind) return closeGracefully(wire, BACKEND_GONE)
+  const wire = createWire(socket, 'client', LOGIN_TIMEOUT_MS)
+  const session = await options.backend.connect().catch(() => undefined)
+  if (!session) return closeGracefully(wire, NO_BACKEND)
   try {
-    const capabilities = offeredToClient(behind.greeting.capabilities, true)
-    writePacket(wire, encodeHandshakeV10({ ...behind.greeting, salt: createSalt(), capabilities }))
+    const capabilities = offeredToClient(session.greeting.capabilities, true)
+    writePacket(wire, encodeHandshakeV10({ ...session.greeting, salt: createSalt(), capabilities }))
 
     const request = await readPacket(wire, 'SSLRequest')
     if (!isSSLRequest(request)) return closeGracefully(wire, INSECURE_TRANSPORT)
@@ -132,24 +132,24 @@ async function serve(socket: Socket, secureContext: SecureContext, options: Fake
     const refusal = await authenticate(wire, response, options)
     if (refusal) return closeGracefully(wire, refusal)
 
-    const result = await behind.login(response)
+    const result = await session.login(response)
     writePacket(wire, result)
-    if (result[0] === OK) await behind.serve(wire)
+    if (result[0] === OK) await session.serve(wire)
     closeGracefully(wire)
   } catch (error) {
     closeGracefully(wire, error instanceof MalformedPacket ? BAD_HANDSHAKE : undefined)
   } finally {
-    behind.end()
+    session.end()
   }
 }
 
-/** A HandshakeResponse41 whose flags, sizes and charset are those of the SSLRequest before it, as servers have it. */
+/** Reads the HandshakeResponse41, but takes flags, size and charset from the SSLRequest, as servers do. */
 async function readResponse(wire: Wire, request: Buffer): Promise<HandshakeResponse41> {
   const payload = await readPacket(wire, 'HandshakeResponse41')
   return parseHandshakeResponse41(Buffer.concat([request, payload.subarray(request.length)]))
 }
 
-/** @returns the ERR_Packet for a login that is refused */
+/** @returns the ERR_Packet of a refused login, or undefined */
 async function authenticate(
   wire: Wire,
   response: HandshakeResponse41,
@@ -161,7 +161,7 @@ async function authenticate(
   const user = response.user.toString()
   const refusal = options.users.includes(user)
     ? verifyToken(token, { ...options, user, keys: options.accessKeys }, options.now?.())
-    : 'there is no such account'
+    : 'unknown account'
   options.onDecision?.({
     user,
     tokenBytes: Buffer.byteLength(token),
@@ -188,7 +188,7 @@ async function startTls(wire: Wire, secureContext: SecureContext): Promise<void>
     const cancelTimer = wire.clock.after(timeLeft(wire), () => reject(timedOut(wire, 'TLS')))
     socket.once('close', cancelTimer)
     socket.once('close', () => reject(closed(wire, 'TLS')))
-    // Nothing else tells of a handshake that failed on a server's socket that no tls.Server made.
+    // The only event for a failed handshake on a server socket without a tls.Server.
     socket.once('_tlsError', error => reject(new ProxyError('CLIENT_MALFORMED', 'TLS', { cause: error })))
     socket.once('secure', () => {
       cancelTimer()
@@ -197,13 +197,13 @@ async function startTls(wire: Wire, secureContext: SecureContext): Promise<void>
   })
 }
 
-/** Says why, if there is something to say, and closes; the socket is read on so that its end is seen. */
+/** Sends `error`, if any, and closes the connection. Keeps reading until the client has disconnected. */
 function closeGracefully(wire: Wire, error?: ERR_Packet): void {
   const { socket } = wire
   if (socket.destroyed) return
   if (error) writePacket(wire, encodeERR_Packet(error))
   socket.end()
   socket.resume()
-  const timer = setTimeout(() => socket.destroy(), LINGER)
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
   socket.once('close', () => clearTimeout(timer))
 }

@@ -1,4 +1,4 @@
-/** A real server behind the stand-in, in a private directory that goes away with the demo. */
+/** A real server behind the stand-in, in a private directory that the demo removes when it stops. */
 
 import { type ChildProcess, execFile } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,6 +8,7 @@ import { connect } from 'node:net'
 import { delimiter, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { monotonicClock } from '../clock.ts'
 import { createWire, readPacket, type Wire, writePacket } from '../net/wire.ts'
 import { CLIENT_CONNECT_ATTRS, CLIENT_PROTOCOL_41, CLIENT_SSL, has, sentUpstream } from '../protocol/capabilities.ts'
 import {
@@ -20,18 +21,18 @@ import {
   parseHandshakeV10,
 } from '../protocol/packets.ts'
 import { type Backend, type BackendSession, DEMO_DATABASE, DEMO_USER } from './backend.ts'
-import { createKeeper, type ScratchProcess } from './scratch-process.ts'
+import { createScratchProcess, type ScratchProcess } from './scratch-process.ts'
 
-/** Time for the server to come up, in milliseconds. */
-export const START_TIMEOUT = 60000
+/** Longest start of the server. */
+export const START_TIMEOUT_MS = 60_000
 
-/** Time for the server to end by itself, in milliseconds. */
-export const STOP_TIMEOUT = 10000
+/** Longest shutdown of the server before it is killed. */
+export const STOP_TIMEOUT_MS = 10_000
 
-/** Time for a login, in milliseconds. */
-export const LOGIN_TIMEOUT = 10000
+/** Longest login at the server. */
+export const LOGIN_TIMEOUT_MS = 10_000
 
-/** One statement a line, as init files want it. Nobody but the demo's user can log in, not even by COM_CHANGE_USER. */
+/** The init file, one statement per line. Only the demo's user can log in, also with COM_CHANGE_USER. */
 export const SETUP = `
 CREATE DATABASE ${DEMO_DATABASE};
 CREATE TABLE ${DEMO_DATABASE}.rivers (name VARCHAR(40) PRIMARY KEY, length_km INT NOT NULL);
@@ -41,10 +42,10 @@ GRANT ALL ON ${DEMO_DATABASE}.* TO '${DEMO_USER}'@'localhost';
 ALTER USER 'root'@'localhost' ACCOUNT LOCK;
 `
 
-/** A program's path: on the PATH, or where servers are although users' PATHs often lack it. */
-export function findProgram(name: string, besides: string[] = []): string | undefined {
-  if (process.platform === 'win32') return undefined // no unix socket to reach a server by
-  const directories = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/libexec', ...besides]
+/** The path of a program: on the PATH, or in directories of servers that are often missing from it. */
+export function findProgram(name: string, more: string[] = []): string | undefined {
+  if (process.platform === 'win32') return undefined // the server listens on a unix socket
+  const directories = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/libexec', ...more]
   const paths = directories.filter(directory => directory !== '').map(directory => join(directory, name))
   return paths.find(isExecutable)
 }
@@ -61,8 +62,8 @@ function isExecutable(path: string): boolean {
 export async function startServer(binary: string, signal: AbortSignal | undefined): Promise<Backend> {
   const { stdout: version } = await promisify(execFile)(binary, ['--no-defaults', '--version'])
   const isMariaDB = version.includes('MariaDB')
-  const keeper = await createKeeper()
-  const { directory } = keeper
+  const scratch = await createScratchProcess()
+  const { directory } = scratch
   try {
     const account = await serverAccount()
     const setup = join(directory, 'setup.sql')
@@ -70,27 +71,27 @@ export async function startServer(binary: string, signal: AbortSignal | undefine
     if (account.ids) for (const path of [setup, directory]) await chown(path, ...account.ids)
 
     const common = ['--no-defaults', `--datadir=${join(directory, 'data')}`, `--tmpdir=${directory}`, ...account.args]
-    await (isMariaDB ? installMariaDB(keeper, binary, common, signal) : installMySQL(keeper, binary, common, signal))
+    await (isMariaDB ? installMariaDB(scratch, binary, common, signal) : installMySQL(scratch, binary, common, signal))
 
     const socketPath = join(directory, 'sock')
     const args = [...common, ...serverArgs(directory, socketPath, isMariaDB), `--init-file=${setup}`]
-    const server = await keeper.run(binary, args)
-    await untilReady(server, keeper, socketPath, signal)
+    const server = await scratch.run(binary, args)
+    await untilReady(server, scratch, socketPath, signal)
     return {
       name: `${isMariaDB ? 'MariaDB' : 'MySQL'} ${version.match(/\d+\.\d+\.\d+/)?.[0] ?? ''} (${binary})`,
       connect: () => openSession(socketPath),
       async stop() {
         await terminate(server)
-        await keeper.release()
+        await scratch.release()
       },
     }
   } catch (error) {
-    await keeper.release()
+    await scratch.release()
     throw error
   }
 }
 
-/** A server refuses to run as root unless told whom to be: the mysql user where there is one. */
+/** As root, a server requires --user: the mysql user if it exists. */
 async function serverAccount(): Promise<{ args: string[]; ids?: [uid: number, gid: number] }> {
   if (process.getuid?.() !== 0) return { args: [] }
   try {
@@ -102,25 +103,25 @@ async function serverAccount(): Promise<{ args: string[]; ids?: [uid: number, gi
 }
 
 async function installMariaDB(
-  keeper: ScratchProcess,
+  scratch: ScratchProcess,
   binary: string,
   common: string[],
   signal?: AbortSignal,
 ): Promise<void> {
-  const besides = ['.', '../bin', '../scripts'].map(path => join(dirname(binary), path))
-  const install = findProgram('mariadb-install-db', besides) ?? findProgram('mysql_install_db', besides)
-  if (install === undefined) throw new Error('no mariadb-install-db')
+  const directories = ['.', '../bin', '../scripts'].map(path => join(dirname(binary), path))
+  const install = findProgram('mariadb-install-db', directories) ?? findProgram('mysql_install_db', directories)
+  if (install === undefined) throw new Error('mariadb-install-db not found')
   const args = [...common, '--auth-root-authentication-method=normal', '--skip-test-db', '--skip-name-resolve']
-  await finished(await keeper.run(install, args), keeper, signal)
+  await untilFinished(await scratch.run(install, args), scratch, signal)
 }
 
 async function installMySQL(
-  keeper: ScratchProcess,
+  scratch: ScratchProcess,
   binary: string,
   common: string[],
   signal?: AbortSignal,
 ): Promise<void> {
-  await finished(await keeper.run(binary, [...common, '--initialize-insecure', ...MYSQL_ARGS]), keeper, signal)
+  await untilFinished(await scratch.run(binary, [...common, '--initialize-insecure', ...MYSQL_ARGS]), scratch, signal)
 }
 
 const MYSQL_ARGS = [
@@ -131,7 +132,7 @@ const MYSQL_ARGS = [
   '--loose-innodb-redo-log-capacity=8M',
 ]
 
-/** Reachable over the socket only, and small. */
+/** Reachable only over the unix socket, with little memory. */
 function serverArgs(directory: string, socketPath: string, isMariaDB: boolean): string[] {
   return [
     '--skip-networking',
@@ -146,17 +147,21 @@ function serverArgs(directory: string, socketPath: string, isMariaDB: boolean): 
   ]
 }
 
-/** Resolves when a process has ended well; rejects with the first error that it wrote. */
-async function finished(child: ChildProcess, keeper: ScratchProcess, signal: AbortSignal | undefined): Promise<void> {
+/** Waits for a process to exit. Rejects with its first error if its exit code is not 0. */
+async function untilFinished(
+  child: ChildProcess,
+  scratch: ScratchProcess,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit', { signal })
-  if (child.exitCode !== 0) throw new Error(await firstError(keeper))
+  if (child.exitCode !== 0) throw new Error(await firstError(scratch))
 }
 
-async function untilReady(server: ChildProcess, keeper: ScratchProcess, socketPath: string, signal?: AbortSignal) {
-  const deadline = Date.now() + START_TIMEOUT
+async function untilReady(server: ChildProcess, scratch: ScratchProcess, socketPath: string, signal?: AbortSignal) {
+  const deadline = monotonicClock.now() + START_TIMEOUT_MS
   while (!(await accepts(socketPath))) {
-    if (server.exitCode !== null || server.signalCode !== null) throw new Error(await firstError(keeper))
-    if (Date.now() > deadline) throw new Error(`no answer in ${START_TIMEOUT / 1000} s`)
+    if (server.exitCode !== null || server.signalCode !== null) throw new Error(await firstError(scratch))
+    if (monotonicClock.now() > deadline) throw new Error(`no answer within ${START_TIMEOUT_MS / 1000} s`)
     await sleep(100, undefined, { signal })
   }
 }
@@ -186,7 +191,7 @@ async function accepts(socketPath: string): Promise<boolean> {
 
 async function firstError({ logFile }: ScratchProcess): Promise<string> {
   const lines = (await readFile(logFile, 'utf8')).split('\n').filter(line => line.trim() !== '')
-  const error = lines.find(line => line.includes('[ERROR]')) ?? lines.at(-1) ?? 'it said nothing'
+  const error = lines.find(line => line.includes('[ERROR]')) ?? lines.at(-1) ?? 'no output'
   return error.replace(/^.*\[ERROR\]\s*(\[[^\]]*\]\s*)*/, '')
 }
 
@@ -194,20 +199,20 @@ async function terminate(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const exit = once(child, 'exit')
   child.kill('SIGTERM')
-  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT)
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS)
   await exit
   clearTimeout(timer)
 }
 
 async function openSession(socketPath: string): Promise<BackendSession> {
   const socket = connect(socketPath)
-  const wire = createWire(socket, 'upstream', LOGIN_TIMEOUT)
+  const wire = createWire(socket, 'upstream', LOGIN_TIMEOUT_MS)
   const payload = await readPacket(wire, 'HandshakeV10 of the backend')
   if (payload[0] === ERR) throw new Error(parseERR_Packet(payload).message)
   const greeting = parseHandshakeV10(payload)
 
   async function login(response: HandshakeResponse41): Promise<Buffer> {
-    wire.deadline = wire.clock.now() + LOGIN_TIMEOUT
+    wire.deadline = wire.clock.now() + LOGIN_TIMEOUT_MS
     const attributes = has(greeting.capabilities, CLIENT_CONNECT_ATTRS) ? response.attributes : undefined
     const fields = { database: response.database !== undefined, attributes: attributes !== undefined }
     const capabilities = sentUpstream(response.capabilities, greeting.capabilities, fields) & ~CLIENT_SSL
@@ -216,7 +221,7 @@ async function openSession(socketPath: string): Promise<BackendSession> {
     writePacket(wire, encodeHandshakeResponse41({ ...response, capabilities, attributes, authResponse, authPlugin }))
     const answer = await readPacket(wire, "the backend's answer to the login")
     if (answer[0] !== AUTH_SWITCH_REQUEST) return answer
-    writePacket(wire, authResponse) // No password is no password with any plugin.
+    writePacket(wire, authResponse) // An empty password is the same with every plugin.
     return await readPacket(wire, "the backend's answer to the login")
   }
 

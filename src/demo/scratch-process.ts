@@ -1,21 +1,22 @@
+/** A process with a temporary directory, both of which end with this process. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** A private temporary directory and a process that works in it; neither outlives this process, however that ends. */
+/** A private temporary directory and a process in it. Neither outlives this process, even if it is killed. */
 export interface ScratchProcess {
   directory: string
-  /** what the process wrote */
+  /** the output of the process */
   logFile: string
-  /** Starts a process, one at a time. Rejects where it can't be started. */
+  /** Starts a process; only one may run at a time. Rejects if it cannot start. */
   run(command: string, args: string[]): Promise<ChildProcess>
-  /** Kills what still runs and removes the directory. */
+  /** Kills the process if it still runs, and removes the directory. */
   release(): Promise<void>
 }
 
-/** Reads process ids until the other end of the pipe is gone, by release() or by death; an empty line means none. */
+/** Reads process ids until release() or the end of this process closes the pipe; an empty line means no process. */
 const WATCH = `
 group=
 while read -r pid; do group=$pid; done
@@ -23,11 +24,11 @@ while read -r pid; do group=$pid; done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 `
 
-/** Makes the directory, with access for its owner only. */
-export async function createKeeper(): Promise<ScratchProcess> {
+/** Creates the directory, with access for its owner only. */
+export async function createScratchProcess(): Promise<ScratchProcess> {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-demo-'))
   const logFile = join(directory, 'log')
-  // Detached, all of them: Ctrl-C in a terminal reaches a whole process group, and the order of ending is ours.
+  // Detached, because Ctrl-C in a terminal signals the whole process group, and we stop the processes in our own order.
   const watch = spawn('/bin/sh', ['-c', WATCH, 'sh', directory], {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,

@@ -1,19 +1,19 @@
 /**
- * What RDS does with a token, as far as its documentation tells: a SigV4 query-presigned `GET /` for the service rds-db.
+ * Verifies a token as documented for RDS: a presigned SigV4 `GET /` for the service rds-db.
  * https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
  * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 
-/** An AWS access key, as far as signatures need it. */
+/** An AWS access key, for signatures. */
 export interface AccessKey {
   accessKeyId: string
   secretAccessKey: string
-  /** of temporary credentials: their tokens must carry it */
+  /** for temporary credentials; their tokens must contain it */
   sessionToken?: string
 }
 
-/** What a token must be signed for, and with. */
+/** The required values of a token. */
 export interface ExpectedToken {
   host: string
   port: number
@@ -23,11 +23,11 @@ export interface ExpectedToken {
   keys: readonly AccessKey[]
 }
 
-/** How far ahead the signer's clock may be, in milliseconds. */
-const CLOCK_SKEW = 5 * 60_000
+/** How far ahead the signer's clock may be. */
+const CLOCK_SKEW_MS = 5 * 60_000
 
-/** Longest life of a token, in seconds. */
-const MAX_EXPIRES = 900
+/** Longest validity of a token. */
+const MAX_EXPIRES_SECONDS = 900
 
 const REQUIRED = [
   'Action',
@@ -43,14 +43,14 @@ const REQUIRED = [
 const SESSION_TOKEN = 'X-Amz-Security-Token'
 
 /**
- * Verifies an IAM token, without the NUL that ends it on the wire.
- * @returns why it is refused, in words that hold nothing of the token; undefined where it is good
+ * Verifies an IAM token. `token` must not include the NUL that follows it on the wire.
+ * @returns the reason to refuse it, without any part of the token; undefined if it is valid
  */
 export function verifyToken(token: string, expected: ExpectedToken, now = new Date()): string | undefined {
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(token)) return 'it begins with a scheme'
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(token)) return 'the token starts with a URL scheme'
   const [host, query, ...rest] = token.split('/?')
-  if (query === undefined || rest.length > 0) return 'it is not a presigned URL'
-  if (host !== `${expected.host}:${expected.port}`) return `it is not for ${expected.host}:${expected.port}`
+  if (query === undefined || rest.length > 0) return 'the token is not a presigned URL'
+  if (host !== `${expected.host}:${expected.port}`) return `the token is not for ${expected.host}:${expected.port}`
 
   const parameters = parseQuery(query)
   if (typeof parameters === 'string') return parameters
@@ -64,31 +64,32 @@ export function verifyToken(token: string, expected: ExpectedToken, now = new Da
   const signed = parseTime(time)
   if (signed === undefined) return 'X-Amz-Date is not a time'
   const expires = /^\d{1,3}$/.test(parameter('X-Amz-Expires')) ? Number(parameter('X-Amz-Expires')) : 0
-  if (expires < 1 || expires > MAX_EXPIRES) return `X-Amz-Expires is not 1 to ${MAX_EXPIRES}`
-  if (signed > now.getTime() + CLOCK_SKEW) return 'it was signed in the future'
-  if (now.getTime() > signed + expires * 1000) return 'it has expired'
+  if (expires < 1 || expires > MAX_EXPIRES_SECONDS) return `X-Amz-Expires is not 1 to ${MAX_EXPIRES_SECONDS}`
+  if (signed > now.getTime() + CLOCK_SKEW_MS) return 'the token was signed in the future'
+  if (now.getTime() > signed + expires * 1000) return 'the token has expired'
 
   const [keyId, ...scope] = parameter('X-Amz-Credential').split('/')
   const wanted = [time.slice(0, 8), expected.region, 'rds-db', 'aws4_request']
-  if (scope.join('/') !== wanted.join('/')) return `it is not signed for rds-db in ${expected.region} on its day`
+  if (scope.join('/') !== wanted.join('/'))
+    return `the token is not signed for rds-db in ${expected.region} on its date`
   const key = expected.keys.find(({ accessKeyId }) => accessKeyId === keyId)
   if (!key) return 'its access key is unknown'
-  if (!equal(parameter(SESSION_TOKEN), key.sessionToken ?? '')) return 'its session token is not that of the access key'
+  if (!equal(parameter(SESSION_TOKEN), key.sessionToken ?? '')) return 'its session token does not match the access key'
 
   const request = ['GET', '/', canonicalQuery(parameters), `host:${host}`, '', 'host', sha256('')].join('\n')
   const toSign = ['AWS4-HMAC-SHA256', time, wanted.join('/'), sha256(request)].join('\n')
   const signingKey = wanted.reduce<string | Buffer>(hmac, `AWS4${key.secretAccessKey}`)
-  if (!equal(parameter('X-Amz-Signature'), hmac(signingKey, toSign).toString('hex'))) return 'its signature is wrong'
+  if (!equal(parameter('X-Amz-Signature'), hmac(signingKey, toSign).toString('hex'))) return 'its signature is invalid'
   return undefined
 }
 
-/** The parameters by name, each exactly once and no other; or what is wrong with them. */
+/** The parameters by name, or the reason why they are invalid. Each must occur exactly once, and no others may. */
 function parseQuery(query: string): Map<string, string> | string {
   const parameters = new Map<string, string>()
   for (const pair of query.split('&')) {
     const [name = '', value, ...rest] = pair.split('=')
-    if (!REQUIRED.includes(name) && name !== SESSION_TOKEN) return 'it has a parameter that tokens do not have'
-    if (parameters.has(name)) return `${name} is there twice`
+    if (!REQUIRED.includes(name) && name !== SESSION_TOKEN) return 'the token has an unknown parameter'
+    if (parameters.has(name)) return `${name} is duplicate`
     if (value === undefined || rest.length > 0) return `${name} is malformed`
     try {
       parameters.set(name, decodeURIComponent(value))
@@ -108,19 +109,19 @@ function canonicalQuery(parameters: ReadonlyMap<string, string>): string {
     .join('&')
 }
 
-/** RFC 3986: all but letters, digits and `-._~` */
+/** Percent-encodes everything except letters, digits and `-._~` (RFC 3986). */
 function encode(text: string): string {
   return encodeURIComponent(text).replace(/[!'()*]/g, c => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)
 }
 
-/** `20250131T235959Z` in milliseconds of the Unix epoch */
+/** Parses `20250131T235959Z` to milliseconds of the Unix epoch. */
 function parseTime(text: string): number | undefined {
   const iso = text.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z')
   const time = iso === text ? Number.NaN : Date.parse(iso)
   return Number.isNaN(time) ? undefined : time
 }
 
-/** In a time that tells nothing of where they differ, nor of their lengths. */
+/** Compares in constant time, whatever the contents and lengths. */
 function equal(a: string, b: string): boolean {
   return timingSafeEqual(createHash('sha256').update(a).digest(), createHash('sha256').update(b).digest())
 }

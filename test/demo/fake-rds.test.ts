@@ -38,17 +38,17 @@ async function start(t: Test) {
   return { port: fake.address.port, decisions, login, authority }
 }
 
-/** What a promise is rejected with. */
+/** The error of a rejected promise. */
 function failure(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
-    () => 'no failure',
+    () => 'no error',
     error => error,
   )
 }
 
 const token = (user = 'iam_user') => signToken({ ...rds, user, credentials })
 
-test('a client with a good token logs in and runs queries', async t => {
+test('a client with a valid token logs in and runs queries', async t => {
   const { login, decisions } = await start(t)
   const connection = await login('iam_user', token(), { database: 'demo' })
   t.teardown(() => connection.end())
@@ -64,19 +64,19 @@ test('a client with a good token logs in and runs queries', async t => {
   t.equal(decisions[0]?.tokenBytes, token().length)
 })
 
-test('an unknown database ends the login', async t => {
+test('an unknown database fails the login', async t => {
   const { login } = await start(t)
   t.match(await failure(login('iam_user', token(), { database: 'other' })), { errno: 1049 })
 })
 
-test('a client without CLIENT_DEPRECATE_EOF gets its EOF_Packets', async t => {
+test('a client without CLIENT_DEPRECATE_EOF gets EOF_Packets', async t => {
   const { login } = await start(t)
   const connection = await login('iam_user', token(), { flags: ['-DEPRECATE_EOF'] })
   t.teardown(() => connection.end())
   t.same((await connection.query('SELECT 1 AS one, database() AS db'))[0], [{ one: '1', db: null }])
 })
 
-test('a wrong token is refused, and never recorded', async t => {
+test('an invalid token is refused and never recorded', async t => {
   const { login, decisions } = await start(t)
   const denied = { errno: 1045, sqlState: '28000' }
   t.match(await failure(login('iam_user', 'hunter2')), {
@@ -89,10 +89,10 @@ test('a wrong token is refused, and never recorded', async t => {
   t.same(
     decisions.map(({ user, refusal }) => [user, refusal]),
     [
-      ['iam_user', 'it is not a presigned URL'],
+      ['iam_user', 'the token is not a presigned URL'],
       ['iam_user', 'DBUser is not the user of the login'],
-      ['nobody', 'there is no such account'],
-      ['iam_user', 'it is not a presigned URL'],
+      ['nobody', 'unknown account'],
+      ['iam_user', 'the token is not a presigned URL'],
     ],
   )
   t.notMatch(JSON.stringify(decisions), /hunter2|X-Amz/)
@@ -105,13 +105,13 @@ test('a client without TLS is refused', async t => {
   t.same(decisions, [])
 })
 
-test('what is not a login closes, and leaves the stand-in up', async t => {
+test('anything but a login closes the connection, and the stand-in keeps running', async t => {
   const { port, login, authority } = await start(t)
   for (const bytes of ['', 'GET / HTTP/1.1\r\n\r\n', '\x20\0\0\x01\0\x0a', '\xff\xff\xff\x01']) {
     const socket = connect(port, '127.0.0.1', () => socket.end(bytes, 'latin1'))
     await new Promise(resolve => socket.resume().once('close', resolve))
   }
-  // TLS without SSLRequest, and an SSLRequest with something else than TLS behind it
+  // TLS without an SSLRequest, and an SSLRequest followed by plain text
   const early = connectTls({ port, host: '127.0.0.1', ca: authority.certificate, servername: rds.host })
   await new Promise(resolve => early.on('error', () => {}).once('close', resolve))
   const sslRequest = Buffer.from(`20000001008a0800${'00'.repeat(28)}`, 'hex')
