@@ -41,6 +41,24 @@ test('docs/architecture.md: every file that it names exists, and it names every 
   }
 })
 
+test('docs/architecture.md: no folder of src imports more than its table of import rules allows', async t => {
+  const section = page('docs/architecture.md').split('## Import rules')[1] ?? ''
+  const allowed = new Map<string, string[]>()
+  for (const [, left = '', right = ''] of section.matchAll(/^\| (`.*?) \| (.*) \|$/gm)) {
+    for (const folder of foldersIn(left)) allowed.set(folder, foldersIn(right))
+  }
+  const folders = readdirSync(join(root, 'src'), { withFileTypes: true })
+  for (const { name } of folders.filter(entry => entry.isDirectory() && entry.name !== 'commands')) {
+    t.ok(allowed.has(name), `a row for ${name}/`)
+    for (const file of readdirSync(join(root, 'src', name)).filter(file => file.endsWith('.ts'))) {
+      const text = readFileSync(join(root, 'src', name, file), 'utf8')
+      for (const [, folder = ''] of text.matchAll(/(?:from|import\() ?'\.\.\/([\w-]+)\//g)) {
+        t.ok(allowed.get(name)?.includes(folder), `${name}/${file} imports ${folder}/`)
+      }
+    }
+  }
+})
+
 test('docs/decisions: the index lists each decision with its number, date and title', async t => {
   const index = page('docs/decisions/README.md')
   const decisions = [...pages].filter(([path]) => /^docs\/decisions\/\d/.test(path))
@@ -67,6 +85,10 @@ test('every npm script that a page names is in package.json', async t => {
       t.ok(script in scripts, `${path}: ${script}`)
   }
 })
+
+function foldersIn(cell: string): string[] {
+  return [...cell.matchAll(/`([\w-]+)\/`/g)].map(([, folder]) => folder!)
+}
 
 function findPages(directory: string): string[] {
   return readdirSync(directory, { withFileTypes: true }).flatMap(entry => {
