@@ -52,7 +52,7 @@ test('docs/architecture.md: no folder of src imports more than its table of impo
     t.ok(allowed.has(name), `a row for ${name}/`)
     for (const file of readdirSync(join(root, 'src', name)).filter(file => file.endsWith('.ts'))) {
       const text = readFileSync(join(root, 'src', name, file), 'utf8')
-      for (const [, folder = ''] of text.matchAll(/(?:from|import\() ?'\.\.\/([\w-]+)\//g)) {
+      for (const [, folder = ''] of text.matchAll(/(?:from |import\(|import )'\.\.\/([\w-]+)\//g)) {
         t.ok(allowed.get(name)?.includes(folder), `${name}/${file} imports ${folder}/`)
       }
     }
