@@ -1,4 +1,4 @@
-/** Memory of sessions that do nothing, and of a process that has none; how fast it starts. */
+/** Memory of idle sessions, and of a process that has none; how fast it starts. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Client, logIn } from './client.ts'
 import { median, number, progress, table } from './compare.ts'
@@ -41,7 +41,7 @@ export async function idle(settings: PeerSettings): Promise<string> {
       await peer.stop()
     }
     const head = ['', 'sessions', 'logins per second', 'MB with none', 'MB with all', 'a minute later', 'KB each']
-    return table(`idle: resident memory with ${SESSIONS.toLocaleString('en')} sessions that do nothing`, head, rows)
+    return table(`idle: resident memory with ${SESSIONS.toLocaleString('en')} idle sessions`, head, rows)
   })
 }
 

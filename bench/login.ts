@@ -1,4 +1,4 @@
-/** Logins, one after the other: through the proxy and directly over TLS with a token, elsewhere with a password. */
+/** Logins, in sequence: through the proxy and directly over TLS with a token, elsewhere with a password. */
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { regionOf } from '../src/endpoint.ts'
@@ -15,7 +15,7 @@ const LOGINS_WITH_DELAY = 20
 export async function login(settings: PeerSettings, runs: number): Promise<string> {
   return await compare(
     {
-      title: `login: from connect to the answer to SELECT 1, by mysql2; median of ${LOGINS}, one after the other`,
+      title: `login: from connect to the answer to SELECT 1, by mysql2; median of ${LOGINS}, in sequence`,
       columns: [
         {
           head: 'ms (CPU ms)',
@@ -45,7 +45,7 @@ export async function loginWithDelay(settings: PeerSettings, delay: number): Pro
       rows.push([route.name, number(times[0]!), number(median(times)), (median(times) / delay).toFixed(1)])
     }
     return table(
-      `login to a server ${delay} ms (there and back) away: from connect to the answer to SELECT 1`,
+      `login to a server ${delay} ms (round trip) away: from connect to the answer to SELECT 1`,
       ['', 'first, ms', `median of ${LOGINS_WITH_DELAY}, ms`, 'round trips'],
       rows,
     )
