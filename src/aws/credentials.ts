@@ -1,7 +1,7 @@
-/** IAM authentication tokens: signed for the RDS endpoint, whatever was dialled. */
+/** AWS credentials: where they come from, how long they are cached, and what their errors mean. */
 import { ProxyError } from '../errors.ts'
 
-/** AWS credentials, in the shape of the AWS SDK's AwsCredentialIdentity. Secrets, but for `accessKeyId` and `expiration`. */
+/** AWS credentials, in the shape of the AWS SDK's AwsCredentialIdentity. All but `accessKeyId` and `expiration` are secret. */
 export interface Credentials {
   readonly accessKeyId: string
   readonly secretAccessKey: string
@@ -9,20 +9,20 @@ export interface Credentials {
   readonly expiration?: Date
 }
 
-/** Gives credentials that are good now; any provider of the AWS SDK is one. */
+/** Resolves with credentials that are valid now. Any provider of the AWS SDK will do. */
 export type CredentialsProvider = () => Promise<Credentials>
 
-/** Credentials this close to their end are renewed in the background, in milliseconds. */
+/** Credentials are renewed in the background this long before they expire. */
 const RENEW_BEFORE_MS = 5 * 60_000
 
-/** How long credentials without an expiry are kept, in milliseconds: other programs write new ones into ~/.aws/credentials. */
+/** How long credentials without an expiry are cached. Other programs may write new ones into ~/.aws/credentials. */
 const KEEP_WITHOUT_EXPIRY_MS = 60_000
 
-/** A look-up that takes longer than this is not waited for by later logins, in milliseconds. */
-const LOOK_UP_TIMEOUT_MS = 60_000
+/** Later logins start a new lookup if the pending one takes longer than this. */
+const LOOKUP_TIMEOUT_MS = 60_000
 
 /**
- * The credentials to sign with: of `profile` alone where one is named, else of the whole chain of the AWS SDK (environment,
+ * The credentials to sign with: only from `profile` if it is given, else from the whole chain of the AWS SDK (environment,
  * AWS_PROFILE, SSO, credential_process, web identity, ECS/EKS containers, instance metadata).
  * https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
  */
@@ -30,9 +30,9 @@ export function createCredentials(region: string, profile: string | undefined): 
   return cacheUntilExpiry(async () => {
     const { fromIni, fromNodeProviderChain } = await import('@aws-sdk/credential-providers')
     const options = {
-      // For the calls to STS that a role needs; SSO has the region of its profile.
+      // For the STS calls of roles. SSO takes the region of its profile.
       parentClientConfig: { region },
-      // The files in ~/.aws change while the proxy runs.
+      // Files in ~/.aws may change while the proxy runs.
       ignoreCache: true,
     }
     const named = profile ?? process.env.AWS_PROFILE
@@ -45,53 +45,60 @@ export function createCredentials(region: string, profile: string | undefined): 
   })
 }
 
-/** The chain only says that no link of it had credentials; a profile that is there but fails has more to say. */
-async function profileReason(error: unknown, ofProfile: CredentialsProvider): Promise<unknown> {
-  return ofProfile().then(
+/** The chain only reports that no provider has credentials. The error of a profile that exists but fails says more. */
+async function profileReason(error: unknown, profileProvider: CredentialsProvider): Promise<unknown> {
+  return profileProvider().then(
     () => error,
     (reason: unknown) => (messageOf(reason).startsWith('Could not resolve credentials using profile') ? error : reason),
   )
 }
 
-/** One look-up at a time, shared by all who wait; its result kept until it nears its expiry. */
+interface Cached {
+  credentials: Credentials
+  /** performance.now() when they arrived */
+  arrived: number
+}
+
+/** Milliseconds until `cached` must not be used any more. */
+function remaining({ credentials, arrived }: Cached): number {
+  if (credentials.expiration) return credentials.expiration.getTime() - Date.now()
+  return arrived + KEEP_WITHOUT_EXPIRY_MS + RENEW_BEFORE_MS - performance.now()
+}
+
+/** Calls `provider` once for all who wait, and caches the result until shortly before it expires. */
 export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProvider {
-  let kept: { credentials: Credentials; until: number } | undefined
+  let cached: Cached | undefined
   let pending: Promise<Credentials> | undefined
-  /** which look-up `pending` is: one that was given up may still come to its end */
-  let current: symbol | undefined
 
   function lookUp(): Promise<Credentials> {
-    const mine = Symbol('look-up')
-    current = mine
+    // An async function, so that a provider that throws also rejects.
+    const result = (async () => await provider())()
+    pending = result
     const forget = () => {
-      if (current === mine) current = pending = undefined
+      if (pending === result) pending = undefined
     }
-    // Also when a helper hangs: it must not take all later logins with it.
-    const giveUp = setTimeout(forget, LOOK_UP_TIMEOUT_MS).unref()
-    const result = (async () => {
-      try {
-        const credentials = await provider()
-        const until = credentials.expiration?.getTime() ?? Date.now() + KEEP_WITHOUT_EXPIRY_MS + RENEW_BEFORE_MS
-        if (current === mine) kept = { credentials, until }
-        return credentials
-      } finally {
-        clearTimeout(giveUp)
-        forget()
-      }
-    })()
-    // Unless it is over already: a provider may throw at once.
-    if (current === mine) pending = result
+    // A helper that hangs must not block all later logins.
+    const giveUp = setTimeout(forget, LOOKUP_TIMEOUT_MS).unref()
+    const onDone = () => {
+      clearTimeout(giveUp)
+      forget()
+    }
+    result.then(credentials => {
+      // A lookup that was given up may be older than the cached one.
+      if (pending === result) cached = { credentials, arrived: performance.now() }
+      onDone()
+    }, onDone)
     return result
   }
 
   return async () => {
-    const left = kept ? kept.until - Date.now() : 0
-    if (kept && left > RENEW_BEFORE_MS) return kept.credentials
+    const left = cached ? remaining(cached) : 0
+    if (cached && left > RENEW_BEFORE_MS) return cached.credentials
     const result = pending ?? lookUp()
-    if (!kept || left <= 0) return await result
-    // Still good for this login; should the renewal fail, the next login tries again, and the last one says so.
+    if (!cached || left <= 0) return await result
+    // Still valid for this login. If the renewal fails, the next login tries again.
     result.catch(() => undefined)
-    return kept.credentials
+    return cached.credentials
   }
 }
 
@@ -99,19 +106,19 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** What the SDK's SSO provider says of a session that is over; the service itself says it of one that was revoked. */
-const SSO_IS_OVER = /\bSSO session\b|aws sso login|UnauthorizedException: Session token not found/
+/** The SDK's SSO provider reports expired sessions so, and the service itself those that were revoked. */
+const SSO_EXPIRED = /\bSSO session\b|aws sso login|UnauthorizedException: Session token not found/
 
-/** How shells say that there is no such program; the group is its name. */
+/** How shells report that a program does not exist. The group is its name. */
 const NO_SUCH_PROGRAM =
   /^\S*sh: (?:(?:line )?\d+: )?(.+): (?:not found|command not found|No such file or directory)$|^'(.+)' is not recognized as an internal/m
 
-/** What the AWS SDK threw, as one of ours. Only the first line: helpers may print more than is theirs to show. */
+/** The ProxyError for what the AWS SDK threw. It keeps only the first line, because helpers may print secrets. */
 export function explainCredentialsError(error: unknown, profile: string | undefined): ProxyError {
   if (error instanceof ProxyError) return error
   const message = messageOf(error).split('\n', 1)[0]!.slice(0, 200)
   const ofProfile = profile ? ` (profile ${profile})` : ''
-  if (SSO_IS_OVER.test(message)) {
+  if (SSO_EXPIRED.test(message)) {
     const values = { ssoLogin: profile ? `aws sso login --profile ${profile}` : 'aws sso login' }
     const what = `the AWS SSO session${ofProfile} has expired`
     return new ProxyError('CREDENTIALS_SSO_EXPIRED', what, { cause: error, hintValues: values })
@@ -124,7 +131,7 @@ export function explainCredentialsError(error: unknown, profile: string | undefi
     const what = `the program of credential_process${ofProfile} does not exist: ${(missing[1] ?? missing[2])!.slice(0, 200)}`
     return new ProxyError('CREDENTIALS_PROGRAM_MISSING', what, { cause: error })
   }
-  // Behind this stands the whole command line, which may hold a password.
+  // The rest is the whole command line, which may contain a password.
   const why = message.startsWith('Command failed:') ? 'credential_process failed' : message
   return new ProxyError('CREDENTIALS_FAILED', `AWS credentials${ofProfile}: ${why}`, { cause: error })
 }

@@ -1,9 +1,9 @@
-/** What helper programs print, without what may be a secret. */
+/** Removes what may be a secret from the output of helper programs. */
 import type { ProxyError } from '../errors.ts'
 
 /**
- * The first line that credential_process wrote to stderr, without what looks like a secret; undefined where it wrote none.
- * The SDK's message has the command line first, which may hold a password.
+ * The first line that credential_process wrote to stderr, redacted; undefined if it wrote nothing. The first line of the
+ * SDK's message is the command line, which may contain a password.
  */
 export function stderrOf(error: ProxyError): string | undefined {
   if (!(error.cause instanceof Error) || !error.cause.message.startsWith('Command failed:')) return undefined
@@ -17,7 +17,7 @@ export function stderrOf(error: ProxyError): string | undefined {
 
 const CALLED_SECRET = '(?:secret|token|password|passphrase|signature|key)[\\w-]*'
 
-/** `text` without what may be a secret: what is called one, and runs of letters and digits as long as a key. */
+/** Replaces by *** what is named like a secret, and what looks like a key. */
 export function redact(text: string): string {
   return text
     .replace(new RegExp(`(${CALLED_SECRET}["']?\\s*[=:]\\s*["']?)[^\\s"',&]+`, 'gi'), '$1***')
@@ -25,7 +25,7 @@ export function redact(text: string): string {
     .replace(/[A-Za-z0-9+/=_-]{20,}/g, run => (looksLikeKey(run) ? '***' : run))
 }
 
-/** Keys mix capitals, small letters and digits; so do paths, but not within a long part of theirs. */
+/** Keys mix upper case, lower case and digits. Paths do too, but not within one long part. */
 function looksLikeKey(run: string): boolean {
   const parts = run.startsWith('/') ? run.split('/').filter(part => part.length >= 16) : [run]
   return parts.some(part => /[A-Z]/.test(part) && /[a-z]/.test(part) && /\d/.test(part))

@@ -1,14 +1,14 @@
-/** IAM authentication tokens: signed for the RDS endpoint, whatever was dialled. */
+/** IAM authentication tokens. They are always signed for the RDS endpoint, even if the proxy connects to an NLB. */
 
 import type { Endpoint } from '../endpoint.ts'
 import { type CredentialsProvider, explainCredentialsError } from './credentials.ts'
 
-/** A fresh token for a database user. It is a secret: good for 15 minutes for whoever holds it. @throws ProxyError CREDENTIALS_… */
+/** Resolves with a new token for a database user. It is a secret: anyone who has it can log in for 15 minutes. @throws ProxyError CREDENTIALS_… */
 export type TokenSource = (user: string) => Promise<string>
 
 /**
- * Tokens are signed anew for each login: signing is local and takes about 0.2 ms, and a token dies with the credentials
- * it was signed with. The credentials are what is kept.
+ * Signs a new token for each login. Signing is local and takes about 0.2 ms, and a token expires with the credentials that
+ * signed it, so only the credentials are cached.
  * https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
  */
 export function createTokenSource(rds: Endpoint['rds'], credentials: CredentialsProvider): TokenSource {

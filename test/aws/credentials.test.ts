@@ -20,7 +20,7 @@ const REGION = 'eu-west-1'
 const rds = { host: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com', port: 3306, region: REGION }
 const minute = 60_000
 
-/** Replaces all AWS variables by `variables` for one test; nothing of the machine's own, and no network, is looked at. */
+/** Replaces all AWS variables by `variables` for one test; nothing of this machine is used, and no network. */
 function setEnvironment(t: Test, home: string, variables: Record<string, string> = {}): void {
   const before = { ...process.env }
   for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name]
@@ -51,16 +51,30 @@ function setUp(t: Test, { config = '', credentials = '', environment }: Setup = 
   return home
 }
 
-/** Moves the clock of `Date.now()` for one test. */
+/** Moves the wall clock and the monotonic clock for one test. */
 function createClock(t: Test): { advance(milliseconds: number): void } {
   const now = Date.now
+  const monotonic = performance.now.bind(performance)
   let ahead = 0
   t.intercept(Date, 'now', { value: () => now() + ahead })
+  t.intercept(performance, 'now', { value: () => monotonic() + ahead })
   return {
     advance(milliseconds) {
       ahead += milliseconds
     },
   }
+}
+
+/** Replaces setTimeout for one test. The timers fire when the test calls them. */
+function captureTimers(t: Test): { milliseconds: number; fire(): void }[] {
+  const timers: { milliseconds: number; fire(): void }[] = []
+  const value = (fire: () => void, milliseconds: number) => {
+    timers.push({ milliseconds, fire })
+    return { unref: () => ({}) }
+  }
+  t.intercept(globalThis, 'setTimeout', { value })
+  t.intercept(globalThis, 'clearTimeout', { value: () => {} })
+  return timers
 }
 
 interface HttpAnswer {
@@ -92,9 +106,9 @@ async function serve(t: Test, answer: (request: HttpRequest) => HttpAnswer) {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests }
 }
 
-/** What a look-up fails with. */
-async function failureOf(lookUp: Promise<unknown>): Promise<ProxyError> {
-  const thrown = await lookUp.then(
+/** The error of a lookup. */
+async function failureOf(lookup: Promise<unknown>): Promise<ProxyError> {
+  const thrown = await lookup.then(
     () => new Error('it did not fail'),
     (error: unknown) => error,
   )
@@ -102,12 +116,12 @@ async function failureOf(lookUp: Promise<unknown>): Promise<ProxyError> {
   throw thrown
 }
 
-/** All that a person gets to see of an error. */
+/** Everything that a person sees of an error. */
 function shown(error: ProxyError): string {
   return `${error.message}\n${hintFor(error, {})}`
 }
 
-/** That a token made with what a look-up gives is one of `key`. */
+/** Asserts that `key` signs the token. */
 async function signsWith(t: Test, key: AccessKey, profile?: string): Promise<void> {
   const token = await createTokenSource(rds, createCredentials(REGION, profile))('iam_user')
   t.equal(verifyToken(token, { ...rds, user: 'iam_user', keys: [key] }), undefined)
@@ -122,7 +136,7 @@ function profileText(name: string, { accessKeyId, secretAccessKey, sessionToken 
   return `[${name}]\naws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n${session}`
 }
 
-test('a token is signed for the RDS endpoint, its port and region, and the user', async t => {
+test('a token is signed for the endpoint, its port and region, and the user', async t => {
   const createToken = createTokenSource({ ...rds, port: 3307 }, async () => key)
   const token = await createToken('Iam_User')
   t.ok(token.startsWith(`${rds.host}:3307/?`), 'no scheme')
@@ -137,13 +151,13 @@ test('a token is signed for the RDS endpoint, its port and region, and the user'
   t.notMatch(token, key.secretAccessKey)
 })
 
-test('the region of a token is the one that was given, not that of AWS_REGION', async t => {
+test('a token has the region of the endpoint, not AWS_REGION', async t => {
   setUp(t, { environment: { AWS_REGION: 'us-east-1', AWS_DEFAULT_REGION: 'us-east-1' } })
   const token = await createTokenSource({ ...rds, region: 'cn-north-1' }, async () => key)('iam_user')
   t.match(new URL(`https://${token}`).searchParams.get('X-Amz-Credential'), '/cn-north-1/rds-db/')
 })
 
-test('a token of temporary credentials carries their session token', async t => {
+test('a token of temporary credentials contains their session token', async t => {
   const token = await createTokenSource(rds, async () => temporary as Credentials)('iam_user')
   t.equal(new URL(`https://${token}`).searchParams.get('X-Amz-Security-Token'), temporary.sessionToken)
   t.equal(verifyToken(token, { ...rds, user: 'iam_user', keys: [temporary] }), undefined)
@@ -155,7 +169,7 @@ test('any user name can be signed for', async t => {
   t.equal(verifyToken(token, { ...rds, user, keys: [key] }), undefined)
 })
 
-test('each login has a token of the credentials that are good then', async t => {
+test('each login signs with the current credentials', async t => {
   let current = key
   const createToken = createTokenSource(rds, async () => current)
   t.match(await createToken('iam_user'), 'AKIAEXAMPLE')
@@ -163,12 +177,12 @@ test('each login has a token of the credentials that are good then', async t => 
   t.match(await createToken('iam_user'), 'AKIAOTHER')
 })
 
-test('a failure of the credentials is that of the token', async t => {
+test('a failure of the credentials is the failure of the token', async t => {
   const failure = new ProxyError('CREDENTIALS_MISSING', 'none')
   await t.rejects(createTokenSource(rds, () => Promise.reject(failure))('iam_user'), { code: 'CREDENTIALS_MISSING' })
 })
 
-/** A provider that is told when to answer. */
+/** A provider that answers when the test says so. */
 function createProvider() {
   const waiting: { resolve(credentials: Credentials): void; reject(error: Error): void }[] = []
   let calls = 0
@@ -183,17 +197,17 @@ function createProvider() {
   }
 }
 
-/** Credentials whose end is so many milliseconds away. */
+/** Credentials that expire in `milliseconds`. */
 function expiring(accessKeyId: string, milliseconds: number): Credentials {
   return { accessKeyId, secretAccessKey: 'x', expiration: new Date(Date.now() + milliseconds) }
 }
 
-/** Lets what is pending settle. */
+/** Lets pending promises settle. */
 function settle(): Promise<void> {
-  return new Promise(resolve => setTimeout(resolve, 5))
+  return new Promise(resolve => setImmediate(resolve))
 }
 
-test('one look-up is shared by all who wait', async t => {
+test('concurrent logins share one lookup', async t => {
   const { provider, calls, answer } = createProvider()
   const credentials = cacheUntilExpiry(provider)
   const waiting = [credentials(), credentials(), credentials()]
@@ -206,7 +220,7 @@ test('one look-up is shared by all who wait', async t => {
   )
 })
 
-/** Credentials that were looked up once and are good for an hour. */
+/** Credentials that were looked up once and expire in an hour. */
 async function keepFirst(t: Test) {
   const clock = createClock(t)
   const { provider, ...told } = createProvider()
@@ -217,7 +231,7 @@ async function keepFirst(t: Test) {
   return { clock, credentials, ...told }
 }
 
-test('credentials are kept', async t => {
+test('credentials are cached', async t => {
   const { clock, credentials, calls } = await keepFirst(t)
   for (const minutes of [0, 10, 40]) {
     clock.advance(minutes * minute)
@@ -226,10 +240,10 @@ test('credentials are kept', async t => {
   t.equal(calls(), 1)
 })
 
-test('near their expiry they are renewed in the background', async t => {
+test('credentials are renewed in the background before they expire', async t => {
   const { clock, credentials, calls, answer } = await keepFirst(t)
   clock.advance(57 * minute)
-  t.equal((await credentials()).accessKeyId, 'first', 'nobody waits for the renewal')
+  t.equal((await credentials()).accessKeyId, 'first', 'no login waits for the renewal')
   t.equal((await credentials()).accessKeyId, 'first')
   t.equal(calls(), 2, 'one renewal at a time')
   answer(expiring('second', 60 * minute))
@@ -248,7 +262,7 @@ test('expired credentials are never used', async t => {
   t.equal((await waiting).accessKeyId, 'second', 'they wait for new ones')
 })
 
-test('a renewal that fails leaves the old ones until they end, and is tried again', async t => {
+test('a failed renewal keeps the old credentials until they expire, and is retried', async t => {
   const { clock, credentials, calls, fail } = await keepFirst(t)
   clock.advance(57 * minute)
   await credentials()
@@ -264,7 +278,7 @@ test('a renewal that fails leaves the old ones until they end, and is tried agai
   await t.rejects(last, { message: 'still no network' }, 'then the login fails')
 })
 
-test('a failure is not kept', async t => {
+test('a failure is not cached', async t => {
   const { provider, calls, answer, fail } = createProvider()
   const credentials = cacheUntilExpiry(provider)
   const both = [credentials(), credentials()]
@@ -276,7 +290,7 @@ test('a failure is not kept', async t => {
   t.equal(calls(), 2)
 })
 
-test('a provider that throws at once is a failure like any other', async t => {
+test('a provider that throws synchronously fails like any other', async t => {
   let calls = 0
   const credentials = cacheUntilExpiry(() => {
     calls += 1
@@ -285,6 +299,56 @@ test('a provider that throws at once is a failure like any other', async t => {
   })
   await t.rejects(credentials(), { message: 'at once' })
   t.equal((await credentials()).accessKeyId, 'second')
+})
+
+test('a lookup that takes too long does not block later logins', async t => {
+  const timers = captureTimers(t)
+  const { provider, calls, answer } = createProvider()
+  const credentials = cacheUntilExpiry(provider)
+  const first = credentials()
+  t.same(
+    timers.map(({ milliseconds }) => milliseconds),
+    [minute],
+  )
+  timers[0]?.fire()
+  const second = credentials()
+  t.equal(calls(), 2, 'a new lookup')
+  answer(expiring('slow', 60 * minute))
+  t.equal((await first).accessKeyId, 'slow', 'the login that waited still gets it')
+  answer(expiring('second', 60 * minute))
+  t.equal((await second).accessKeyId, 'second')
+})
+
+test('a lookup that was given up does not replace newer credentials', async t => {
+  const timers = captureTimers(t)
+  const { provider, calls, answer } = createProvider()
+  const late: ((credentials: Credentials) => void)[] = []
+  const credentials = cacheUntilExpiry(() =>
+    late.length === 0 ? new Promise(resolve => late.push(resolve)) : provider(),
+  )
+  const first = credentials()
+  timers[0]?.fire()
+  const second = credentials()
+  answer(expiring('newer', 60 * minute))
+  t.equal((await second).accessKeyId, 'newer')
+  late[0]?.(expiring('older', 60 * minute))
+  t.equal((await first).accessKeyId, 'older')
+  t.equal((await credentials()).accessKeyId, 'newer', 'the newer ones stay')
+  t.equal(calls(), 1)
+})
+
+test('a step of the wall clock does not shorten or prolong the cache of credentials without an expiry', async t => {
+  const now = Date.now
+  const { provider, calls, answer } = createProvider()
+  const credentials = cacheUntilExpiry(provider)
+  const first = credentials()
+  answer({ accessKeyId: 'first', secretAccessKey: 'x' })
+  await first
+  for (const step of [-24 * 60 * minute, 24 * 60 * minute]) {
+    t.intercept(Date, 'now', { value: () => now() + step })
+    t.equal((await credentials()).accessKeyId, 'first')
+  }
+  t.equal(calls(), 1)
 })
 
 test('environment', async t => {
@@ -331,7 +395,7 @@ test('a named profile comes before the environment', async t => {
   await signsWith(t, key, 'dev')
 })
 
-test('keys that another program writes anew are read anew', async t => {
+test('keys that another program rewrites are read again', async t => {
   const clock = createClock(t)
   const home = setUp(t, { credentials: profileText('dev', { ...other, sessionToken: 'old' }) })
   const credentials = createCredentials(REGION, 'dev')
@@ -343,7 +407,7 @@ test('keys that another program writes anew are read anew', async t => {
   t.equal((await credentials()).accessKeyId, temporary.accessKeyId, 'without a restart')
 })
 
-test('a profile that is made after a failure is found', async t => {
+test('a profile that is created after a failure is found', async t => {
   const home = setUp(t)
   const credentials = createCredentials(REGION, 'dev')
   await failureOf(credentials())
@@ -405,7 +469,7 @@ test('credential_process of a profile that is called after SSO is not SSO', asyn
   t.equal(error.code, 'CREDENTIALS_FAILED')
 })
 
-test('credential_process in the chain: its failure is told, not only that there are no credentials', async t => {
+test('credential_process in the chain: the error has its failure, not only missing credentials', async t => {
   setUpProcess(t, 'dev', 'process.exit(1)')
   process.env.AWS_PROFILE = 'dev'
   const error = await failureOf(createCredentials(REGION, undefined)())
@@ -482,7 +546,7 @@ test('SSO of an older profile, whose token has expired', async t => {
   await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
 })
 
-test('SSO without any login so far', async t => {
+test('SSO without a login', async t => {
   setUp(t, { config: ssoProfile })
   await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
 })
@@ -500,7 +564,7 @@ test('SSO of AWS_PROFILE and of the default profile', async t => {
   })
 })
 
-test('SSO that is logged in', async t => {
+test('SSO with a valid session', async t => {
   const { url, requests } = await serve(t, () => ({
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ roleCredentials: { ...temporary, expiration: Date.now() + 60 * minute } }),
@@ -512,7 +576,7 @@ test('SSO that is logged in', async t => {
   t.match(requests[0]?.url, 'role_name=Developer')
 })
 
-test('SSO whose session was ended on the other side', async t => {
+test('SSO whose session was revoked', async t => {
   const { url } = await serve(t, () => ({
     status: 401,
     headers: { 'content-type': 'application/json', 'x-amzn-errortype': 'UnauthorizedException' },
