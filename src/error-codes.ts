@@ -400,7 +400,7 @@ const specs = {
     ...SYNC,
     source: 'network',
     exitCode: 11,
-    hint: 'No target was removed. Check what DNS says (dig {rds}) and the health of the targets; the next run tries again.',
+    hint: 'Registered targets stay registered. Check what DNS says (dig {rds}) and the health of the targets; the next run tries again.',
     explanation:
       'sync-targets needs to make a change that is not safe. DNS failed, kept changing or was contradictory, or a new target is unhealthy or is not the database.',
     docs: 'docs/sync-targets.md#how-it-decides',

@@ -1,6 +1,5 @@
 /** How a walk is shown: to people as it goes, to scripts as one JSON document. */
 import { styleText } from 'node:util'
-import { ERRORS } from '../error-codes.ts'
 import { wrap as wrapWords } from '../text.ts'
 import type { Advice, Finding, Reporter, StepResult, StepsResult } from './steps.ts'
 
@@ -119,7 +118,7 @@ function toJson({ steps, failed, exitCode }: StepsResult): object {
     ok: !failed,
     code: failed?.code ?? 'OK',
     exitCode,
-    ...(failed ? { error: { ...failed, sqlState: ERRORS[failed.code].sqlState } } : {}),
+    ...(failed ? { error: failed } : {}),
     steps: steps.map(({ error, ...step }) => ({ ...step, code: error?.code ?? 'OK' })),
   }
 }

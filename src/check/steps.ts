@@ -16,6 +16,7 @@ export interface Finding {
   source: ErrorSource
   /** what a MySQL client shows: the server's own number if the server sent the error */
   errno: number
+  sqlState: string
   message: string
   hint: string
   explanation: string
@@ -70,12 +71,13 @@ export function createSteps(reporter: Reporter, explainer: Explainer): Steps {
   const steps: StepResult[] = []
 
   function toFinding(error: ProxyError, advice: Advice[]): Finding {
-    const { source, errno, explanation, docs } = ERRORS[error.code]
+    const { source, errno, sqlState, explanation, docs } = ERRORS[error.code]
     const ofServer = error.serverError && SERVER_ERRORS[error.serverError.errno]
     return {
       code: error.code,
       source,
       errno: error.serverError?.errno ?? errno,
+      sqlState: error.serverError?.sqlState ?? sqlState,
       message: error.message,
       hint: hintFor(error, explainer.hintValues()),
       explanation: ofServer?.explanation ?? explanation,

@@ -26,7 +26,7 @@ function factsOf({ json }: Checked, step: string): Record<string, string | strin
 
 test('none at all', async t => {
   setUp(t, '')
-  failsWith(t, await runCheck(t, {}), 'credentials', 'CREDENTIALS_MISSING', [/AWS_PROFILE or --profile/])
+  failsWith(t, await runCheck(t, {}), 'credentials', 'CREDENTIALS_MISSING', [/AWS_PROFILE or the option profile/])
 })
 
 test('an SSO session that has expired', async t => {

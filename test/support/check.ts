@@ -14,7 +14,7 @@ export interface Checked {
     ok: boolean
     code: 'OK' | ErrorCode
     exitCode: number
-    error?: Finding & { sqlState: string }
+    error?: Finding
     steps: (StepResult & { code: string })[]
   }
 }

@@ -63,7 +63,7 @@ test('exit codes of unchanged, changed and refused', async t => {
   const refused = await run(['--json'])
   t.match(refused, {
     code: 11,
-    stderr: /refused to act: .* was not resolved: ESERVFAIL.*\nWhat is registered was left/,
+    stderr: /refused to act: .* was not resolved: ESERVFAIL.*\nRegistered targets stay registered/,
   })
   t.match(JSON.parse(refused.stdout), { outcome: 'refused', reason: /ESERVFAIL/ })
   const live = elb.targets.filter(({ state }) => state !== 'draining')
