@@ -7,10 +7,10 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { access, mkdir } from 'node:fs/promises'
-import { delimiter, dirname, join } from 'node:path'
+import { delimiter, dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { installNode } from './node-binary.ts'
 import { parseArguments, planRun, type Run } from './versions-plan.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -43,7 +43,7 @@ for (const version of versions) {
   }
   const what = run.what || (files.length > 0 ? `${files.length} files` : 'all')
   try {
-    outcomes.push(await runSuite(await install(version), { ...run, what }))
+    outcomes.push(await runSuite(await installNode(version), { ...run, what }))
   } catch (error) {
     // Without the package there is nothing to report but that: a failure, unless CI has the machine's own Node.js.
     const missing = (error as Error).message
@@ -90,29 +90,4 @@ async function runSuite(node: string, { version, what, args, limitSeconds }: Run
   const failures = Number(failed ?? 0)
   // A run that says nothing of a failure, and yet does not end well, is one.
   return { version, what, passed: Number(passed ?? 0), failed: code === 0 ? failures : Math.max(1, failures), seconds }
-}
-
-/** The path of this version's `node`, from npm where node_modules/.cache does not have it yet. */
-async function install(version: string): Promise<string> {
-  const directory = join(root, 'node_modules/.cache/node', version)
-  const node = join(directory, 'node_modules/node/bin/node')
-  if (
-    await access(node).then(
-      () => true,
-      () => false,
-    )
-  )
-    return node
-  await mkdir(directory, { recursive: true })
-  // Its script installs the binary of this system and processor.
-  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--ignore-scripts=false', `--prefix=${directory}`]
-  const child = spawn('npm', [...args, `node@${version}`], { cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] })
-  let said = ''
-  child.stderr.on('data', chunk => {
-    said += chunk
-  })
-  const [code] = (await once(child, 'close')) as [number | null]
-  if (code !== 0) throw new Error(`npm install node@${version} failed: ${said.trim().split('\n')[0]}`)
-  await access(node)
-  return node
 }
