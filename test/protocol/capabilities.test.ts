@@ -40,6 +40,40 @@ const allFlags = Object.entries(capabilities).filter(
 const flags = allFlags.filter(([, flag]) => hasZstd || flag !== CLIENT_ZSTD_COMPRESSION_ALGORITHM)
 const known = flags.reduce((all, [, flag]) => all | flag, 0) >>> 0
 
+/** By their bit: 0 to 27, 30 and 31. */
+const NAMES = [
+  'CLIENT_LONG_PASSWORD',
+  'CLIENT_FOUND_ROWS',
+  'CLIENT_LONG_FLAG',
+  'CLIENT_CONNECT_WITH_DB',
+  'CLIENT_NO_SCHEMA',
+  'CLIENT_COMPRESS',
+  'CLIENT_ODBC',
+  'CLIENT_LOCAL_FILES',
+  'CLIENT_IGNORE_SPACE',
+  'CLIENT_PROTOCOL_41',
+  'CLIENT_INTERACTIVE',
+  'CLIENT_SSL',
+  'CLIENT_IGNORE_SIGPIPE',
+  'CLIENT_TRANSACTIONS',
+  'CLIENT_RESERVED',
+  'CLIENT_SECURE_CONNECTION',
+  'CLIENT_MULTI_STATEMENTS',
+  'CLIENT_MULTI_RESULTS',
+  'CLIENT_PS_MULTI_RESULTS',
+  'CLIENT_PLUGIN_AUTH',
+  'CLIENT_CONNECT_ATTRS',
+  'CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA',
+  'CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS',
+  'CLIENT_SESSION_TRACK',
+  'CLIENT_DEPRECATE_EOF',
+  'CLIENT_OPTIONAL_RESULTSET_METADATA',
+  'CLIENT_ZSTD_COMPRESSION_ALGORITHM',
+  'CLIENT_QUERY_ATTRIBUTES',
+  'CLIENT_SSL_VERIFY_SERVER_CERT',
+  'CLIENT_REMEMBER_OPTIONS',
+]
+
 /** As unsigned hexadecimal, in which a test says what is wrong. */
 function hex(value: number): string {
   return (value >>> 0).toString(16).padStart(8, '0')
@@ -49,6 +83,11 @@ test('each flag is one bit, and no two share one', async t => {
   t.equal(allFlags.length, 30)
   t.equal(new Set(allFlags.map(([, flag]) => flag >>> 0)).size, 30)
   for (const [name, flag] of allFlags) t.equal(hex(flag & (flag - 1)), hex(0), name)
+})
+
+test('the flags have the numbers of the protocol', async t => {
+  const byPosition = [...Array(28).keys(), 30, 31].map(bit => allFlags.find(([, flag]) => flag >>> 0 === 2 ** bit)?.[0])
+  t.same(byPosition, NAMES)
 })
 
 test('has', async t => {
