@@ -1,4 +1,5 @@
 import { test } from 'tap'
+import { lenencBytes } from '../../src/protocol/bytes.ts'
 import {
   authSwitchRequestAt,
   endsWithERR_Packet,
@@ -100,4 +101,11 @@ test('statusAtEnd: row counts and ids of any length', async t => {
 test('isIdle: no transaction, no cursor, no more results', async t => {
   for (const status of [0, 0x0002, 0x4002]) t.ok(isIdle(status), String(status))
   for (const status of [0x0001, 0x0008, 0x0040, 0x0003, 0x004a]) t.notOk(isIdle(status), String(status))
+})
+
+test('statusAtEnd: an OK_Packet as long as the bytes that a relay keeps', async t => {
+  const longest = packet(1, Buffer.concat([okWith(0x4002), lenencBytes(Buffer.alloc(244, 'x'))]))
+  t.equal(longest.length, 256)
+  t.equal(statusAtEnd(longest), 0x4002)
+  t.equal(statusAtEnd(Buffer.concat([Buffer.alloc(256, 3), longest]).subarray(-256)), 0x4002)
 })

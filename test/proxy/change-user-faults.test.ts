@@ -1,9 +1,18 @@
 import { once } from 'node:events'
 import { type Test, test } from 'tap'
-import { encodeComChangeUser } from '../../src/protocol/packets.ts'
+import { encodeComChangeUser, parseComChangeUser } from '../../src/protocol/packets.ts'
 import type { ProxyOptions } from '../../src/proxy/proxy.ts'
-import { checkEnded, connectRaw, handshakeResponse, problems, type RawClient, startProxy } from '../support/proxy.ts'
 import {
+  checkEnded,
+  connectMysql,
+  connectRaw,
+  handshakeResponse,
+  problems,
+  type RawClient,
+  startProxy,
+} from '../support/proxy.ts'
+import {
+  ACCESS_DENIED,
   authSwitch,
   OK,
   type Peer,
@@ -83,10 +92,10 @@ for (const [name, [answer, code, message]] of Object.entries(says)) {
       await peer.expect()
       await answer(peer)
     })
-    const { upstream, log, client } = await session(t, script, { loginTimeout: 400 })
+    const { upstream, log, client } = await session(t, script, { loginTimeout: 2_000 })
     client.socket.write(COM_CHANGE_USER)
     const { ok, error, ended } = await client.outcome()
-    t.notOk(ok, 'no OK_Packet: nobody has looked at who it is')
+    t.notOk(ok, 'no OK_Packet: no login was checked')
     t.match(error, { sequence: 1, message })
     t.ok(ended)
     t.match(problems(log), [{ fields: { code } }])
@@ -119,12 +128,12 @@ test('COM_CHANGE_USER behind a command that takes longer than a login may', asyn
   const script = answering(async peer => {
     await peer.expect()
     await peer.expect()
-    await wait(900)
+    await wait(2_500)
     peer.send(OK, 1)
     await takeToken(peer)
     await serveCommands(peer)
   })
-  const { client } = await session(t, script, { loginTimeout: 400 })
+  const { client } = await session(t, script, { loginTimeout: 2_000 })
   client.socket.write(Buffer.concat([COM_PING, COM_CHANGE_USER]))
   await expectOK(t, client, 1)
   await becomeOther(t, client)
@@ -137,7 +146,7 @@ test('COM_CHANGE_USER while an answer of two parts is on its way', async t => {
     peer.send(OK, 1)
     await peer.expect()
     peer.send(OK, 1)
-    await wait(100)
+    await wait(1) // in two pieces; the proxy waits a second for the next
     await takeToken(peer)
     await serveCommands(peer)
   })
@@ -147,4 +156,74 @@ test('COM_CHANGE_USER while an answer of two parts is on its way', async t => {
   client.socket.write(COM_CHANGE_USER)
   await expectOK(t, client, 1)
   await becomeOther(t, client)
+})
+
+/** The payloads that the server gets after a COM_CHANGE_USER, up to its refusal. */
+function refusing(received: Buffer[]): Script {
+  return answering(async peer => {
+    received.push(await peer.expect())
+    peer.send(authSwitch('mysql_clear_password'), 1)
+    received.push(await peer.expect())
+    peer.send(ACCESS_DENIED)
+  })
+}
+
+test('COM_CHANGE_USER with a wrong local password: the server gets an empty answer, which it refuses', async t => {
+  const received: Buffer[] = []
+  const upstream = await startScriptedUpstream(t, [refusing(received)])
+  const { address, log } = await startProxy(t, {
+    connect: upstream.address,
+    tokenInHandshake: 'always',
+    localUsers: [{ name: 'local', password: 'right', user: 'iam_user' }],
+  })
+  const client = await connectMysql(address, { user: 'local', password: 'right' })
+  const error: unknown = await client.changeUser({ user: 'local', password: 'wrong' }).catch((error: unknown) => error)
+  t.match(error, { errno: 1045, message: /local user 'local' \(using password: YES\)/ })
+  t.equal(received.length, 2)
+  t.equal(received[1]!.length, 0, 'no token')
+  t.match(problems(log), [{ fields: { code: 'CLIENT_ACCESS_DENIED' } }])
+  await checkEnded(t, upstream)
+  client.destroy()
+})
+
+test('the COM_CHANGE_USER for the server has an answer of 20 random bytes, and never the same twice', async t => {
+  const answers: string[] = []
+  const script = answering(async peer => {
+    for (let round = 0; round < 2; round++) {
+      const { authResponse } = parseComChangeUser(await peer.expect(), 0xffffffff)
+      t.equal(authResponse.length, 20)
+      answers.push(authResponse.toString('hex'))
+      await takeToken(peer)
+    }
+    await serveCommands(peer)
+  })
+  const { client } = await session(t, script)
+  for (let round = 0; round < 2; round++) {
+    client.socket.write(COM_CHANGE_USER)
+    await becomeOther(t, client)
+  }
+  t.not(answers[0], answers[1])
+})
+
+test('COM_CHANGE_USER takes a slot of the login rate', async t => {
+  const received: Buffer[] = []
+  const script = answering(async peer => {
+    await peer.expect()
+    await takeToken(peer)
+    await peer.expect()
+    peer.send(authSwitch('mysql_clear_password'), 1)
+    received.push(await peer.expect())
+    peer.send(ACCESS_DENIED)
+  })
+  // Two logins may start at once, the third 1,000 s later.
+  const { log, client } = await session(t, script, { maxLoginsPerSecond: 0.001 })
+  client.socket.write(COM_CHANGE_USER)
+  await becomeOther(t, client)
+  client.socket.write(COM_CHANGE_USER)
+  t.equal((await client.next())?.payload[0], 0xfe)
+  client.send(Buffer.alloc(0), 2)
+  const { error } = await client.outcome()
+  t.match(error, { message: /in line/ })
+  t.equal(received[0]?.length, 0, 'no token')
+  t.match(problems(log), [{ fields: { code: 'LOGIN_QUEUE_FULL' } }])
 })

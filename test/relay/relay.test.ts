@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { deflateSync } from 'node:zlib'
 import { test } from 'tap'
 import { COM_CHANGE_USER } from '../../src/protocol/command-scanner.ts'
 import { createFlow, type RelayEnd, relay } from '../../src/relay/relay.ts'
@@ -12,14 +12,15 @@ interface Sockets {
   upstream: Socket
 }
 
-/** Two connections with a relay between them: their far ends. `before` runs before the relay begins. */
+/** Two connections with a relay between them: their far ends, and the near ones. `before` runs before the relay begins. */
 async function setUp(
   before: (near: Sockets, far: Sockets) => unknown = () => {},
-): Promise<Sockets & { relayed: Promise<RelayEnd & Traffic> }> {
+): Promise<Sockets & { near: Sockets; relayed: Promise<RelayEnd & Traffic> }> {
   const [client, nearClient] = await socketPair()
   const [upstream, nearUpstream] = await socketPair()
-  await before({ client: nearClient, upstream: nearUpstream }, { client, upstream })
-  return { client, upstream, relayed: startRelay(nearClient, nearUpstream) }
+  const near = { client: nearClient, upstream: nearUpstream }
+  await before(near, { client, upstream })
+  return { client, upstream, near, relayed: startRelay(nearClient, nearUpstream) }
 }
 
 async function startRelay(client: Socket, upstream: Socket): Promise<RelayEnd & Traffic> {
@@ -77,6 +78,16 @@ function randomCommands(length: number, random: () => number): Buffer {
   return Buffer.concat(packets)
 }
 
+/** Waits for a condition that nobody announces. The test's own time limit ends it. */
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await turns(1)
+}
+
+/** Lets the event loop go round so many times. */
+async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise(resolve => setImmediate(resolve))
+}
+
 interface Received {
   bytes: number
   hash: string
@@ -89,7 +100,7 @@ async function sendRandomly(socket: Socket, content: Buffer, random: () => numbe
     const piece = content.subarray(at, at + 1 + Math.floor(200_000 * random() ** 6))
     at += piece.length
     if (!socket.write(piece)) await once(socket, 'drain')
-    if (random() < 0.02) await sleep(Math.floor(random() * 4))
+    if (random() < 0.02) await turns(Math.floor(random() * 40))
   }
   socket.end()
   return { bytes: content.length, hash: createHash('sha256').update(content).digest('hex') }
@@ -102,7 +113,7 @@ async function receiveRandomly(socket: Socket, random: () => number): Promise<Re
   for await (const chunk of chunksOf(socket)) {
     hash.update(chunk)
     bytes += chunk.length
-    if (random() < 0.02) await sleep(Math.floor(random() * 8))
+    if (random() < 0.02) await turns(Math.floor(random() * 80))
   }
   return { bytes, hash: hash.digest('hex') }
 }
@@ -152,7 +163,7 @@ const lastWords = packet('last words')
 test('ping-pong: a small chunk does not wait for more', async t => {
   const { client, upstream, relayed } = await setUp()
   upstream.on('data', chunk => upstream.write(chunk)).on('end', () => upstream.end())
-  // One that waited for more would come to no end, one that waited a moment for it not within the test's time.
+  // A relay that waits for more input never finishes this. One that waits a moment each time takes too long.
   for (let round = 0; round < 1_000; round++) {
     const question = packet(`round ${round}`)
     client.write(question)
@@ -164,7 +175,7 @@ test('ping-pong: a small chunk does not wait for more', async t => {
 })
 
 test('commands that are cut anywhere, and an end in the middle of a header', async t => {
-  const { client, upstream, relayed } = await setUp()
+  const { client, upstream, near, relayed } = await setUp()
   client.setNoDelay()
   const commands = Buffer.concat([packet('\x03SELECT 1'), packet('', 0), packet('\x0e'), packet('rows', 2)])
   const pieces = Array.from(commands, byte => Buffer.of(byte))
@@ -173,7 +184,7 @@ test('commands that are cut anywhere, and an end in the middle of a header', asy
   const received = readAll(upstream)
   for (const piece of pieces) {
     client.write(piece)
-    await sleep(2)
+    await until(() => near.client.bytesRead === client.bytesWritten)
   }
   client.end()
   t.strictSame(await received, Buffer.concat(pieces), 'nothing is lost, doubled or held back')
@@ -182,15 +193,15 @@ test('commands that are cut anywhere, and an end in the middle of a header', asy
 })
 
 test('large packets with the beginning of a header behind them', async t => {
-  const { client, upstream, relayed } = await setUp()
+  const { client, upstream, near, relayed } = await setUp()
   const large = packet(Buffer.alloc(40_000, 'a'), 3)
   const command = packet('\x03SELECT 1')
   const received = readAll(upstream)
   for (let cut = 1; cut < 5; cut++) {
     client.write(Buffer.concat([large, command.subarray(0, cut)]))
-    await sleep(20)
+    await until(() => near.client.bytesRead === client.bytesWritten)
     client.write(command.subarray(cut))
-    await sleep(20)
+    await until(() => near.client.bytesRead === client.bytesWritten)
   }
   client.end()
   t.ok((await received).equals(Buffer.concat(Array(4).fill([large, command]).flat())), 'is kept when they are written')
@@ -198,7 +209,7 @@ test('large packets with the beginning of a header behind them', async t => {
   t.match(await relayed, { by: 'client', error: undefined })
 })
 
-test('what had arrived before the relay began is handed on too', async t => {
+test('bytes that arrived before the relay began are forwarded too', async t => {
   const early = Buffer.from('sent before')
   const [client, nearClient] = await socketPair()
   const [upstream, nearUpstream] = await socketPair()
@@ -219,10 +230,10 @@ for (const side of ['client', 'upstream'] as const) {
     const [ending, other] = [sockets[side], sockets[otherSide]]
     ending.end(lastWords)
     t.strictSame(await readAll(other), lastWords)
-    // twice, with time between: not just what was under way
+    // Twice, and the second answer begins after the end has come through.
     const answer = packet(Buffer.alloc(1_000_000, 'abc'))
     other.write(answer)
-    await sleep(50)
+    await once(ending, 'readable')
     other.end(answer)
     t.ok((await readAll(ending)).equals(Buffer.concat([answer, answer])), 'the whole answer')
     t.match(await relayed, { by: side, error: undefined })
@@ -243,12 +254,12 @@ for (const side of ['client', 'upstream'] as const) {
   })
 
   test(`RST of the ${side} while a lot is on its way to it`, async t => {
-    const { relayed, ...sockets } = await setUp()
+    const { relayed, near, ...sockets } = await setUp()
     const [broken, other] = [sockets[side], sockets[otherSide]]
     broken.pause()
     const chunk = packet(Buffer.alloc(1 << 20))
     for (let i = 0; i < 32; i++) other.write(chunk)
-    await sleep(50)
+    await until(() => near[side].writableNeedDrain)
     broken.resetAndDestroy()
     t.equal((await relayed).by, side)
     await closing(other)
@@ -280,10 +291,29 @@ for (const side of ['client', 'upstream'] as const) {
     t.equal((await relayed).by, side)
   })
 
+  test(`the ${side} has ended already, and its end was read`, async t => {
+    const { relayed, ...sockets } = await setUp(async (near, far) => {
+      far[side].end()
+      await once(near[side].resume(), 'end')
+    })
+    t.strictSame(await readAll(sockets[otherSide]), Buffer.alloc(0), 'the other side gets the end')
+    sockets[otherSide].end()
+    t.equal((await relayed).by, side)
+  })
+
+  test(`RST of the ${side} while the other side neither writes nor ends`, async t => {
+    const { relayed, ...sockets } = await setUp()
+    const other = sockets[otherSide]
+    sockets[side].resetAndDestroy()
+    t.strictSame(await readAll(other), Buffer.alloc(0), 'the other side gets an end by itself')
+    other.destroy()
+    t.match(await relayed, { by: side, error: { code: 'ECONNRESET' } })
+  })
+
   test(`the ${side} has ended already, with its last words unread`, async t => {
-    const { relayed, ...sockets } = await setUp(async (_near, far) => {
+    const { relayed, ...sockets } = await setUp(async (near, far) => {
       far[side].end(lastWords)
-      await sleep(30)
+      await once(near[side], 'readable')
     })
     t.strictSame(await readAll(sockets[otherSide]), lastWords)
     const answer = packet('answer')
@@ -292,6 +322,41 @@ for (const side of ['client', 'upstream'] as const) {
     t.equal((await relayed).by, side)
   })
 }
+
+test('the end of a long chunk is kept, and a short chunk whole', async t => {
+  const [client, nearClient] = await socketPair()
+  const [upstream, nearUpstream] = await socketPair()
+  const flow = createFlow()
+  const relayed = relay(nearClient, nearUpstream, flow, false)
+  for (const length of [10, 256, 257, 5_000, 300, 20]) {
+    const chunk = Buffer.from(Array.from({ length }, (_, at) => (at * 7 + length) & 0xff))
+    upstream.write(chunk)
+    let received = 0
+    while (received < length) received += ((await once(client, 'data')) as [Buffer])[0].length
+    const kept = chunk.subarray(-Math.min(length, 256))
+    t.ok(flow.lastBytes.subarray(-kept.length).equals(kept), `the end of ${length} bytes`)
+    t.ok(flow.lastBytes.length <= 256, 'and no more than an OK_Packet has')
+  }
+  client.destroy()
+  upstream.destroy()
+  await relayed
+})
+
+test('a client that breaks while its compressed packets are looked at', async t => {
+  const [client, nearClient] = await socketPair()
+  const [upstream, nearUpstream] = await socketPair()
+  const relayed = relay(nearClient, nearUpstream, createFlow(), true)
+  const payload = deflateSync(packet(Buffer.alloc(100_000, 3)))
+  const header = Buffer.alloc(7)
+  header.writeUIntLE(payload.length, 0, 3)
+  header.writeUIntLE(100_004, 4, 3)
+  client.write(Buffer.concat([header, payload]))
+  client.resetAndDestroy()
+  upstream.resume()
+  t.equal((await relayed).by, 'client')
+  upstream.end()
+  await closing(upstream)
+})
 
 test('both are closed already', async t => {
   const { relayed } = await setUp(async near => {
