@@ -329,7 +329,7 @@ test('a client that never reads does not keep a session open', async t => {
   // Its end of the connection stays open; the proxy gives it a second.
   const write = setInterval(() => client.socket.write('x'), 50)
   t.teardown(() => clearInterval(write))
-  t.ok(await until(() => ended, 4_000), 'the proxy closes')
+  t.ok(await until(() => ended), 'the proxy closes')
 })
 
 const CREDENTIALS = { errno: 1105, sqlState: '08004' } as const

@@ -374,7 +374,7 @@ test('what a client may do after its login', async t => {
       await new Promise(resolve => socket.write(query15MB.subarray(0, 10_000_000), resolve))
       t.ok(await processOf(server, greeting.threadId))
       await leave(client, how)
-      await until('the thread is gone', async () => (await processOf(server, greeting.threadId)) === undefined, 2_000)
+      await until('the thread is gone', async () => (await processOf(server, greeting.threadId)) === undefined)
       await expectNothingLeft(proxy)
     })
 
@@ -397,7 +397,7 @@ test('what a client may do after its login', async t => {
         return process?.info.includes('LOAD DATA') ?? false
       })
       await leave(client, how)
-      await until('the thread is gone', async () => (await processOf(server, greeting.threadId)) === undefined, 2_000)
+      await until('the thread is gone', async () => (await processOf(server, greeting.threadId)) === undefined)
       t.match(await server.query(`SELECT COUNT(*) AS count FROM ${database}.loaded`), [{ count: 0 }], 'rolled back')
       await expectNothingLeft(proxy)
     })

@@ -1,6 +1,6 @@
 /**
- * A stand-in for the AWS APIs of STS, RDS and Elastic Load Balancing v2, for the SDK's real clients: they find it through
- * AWS_ENDPOINT_URL_…. The three speak the AWS query protocol: a form in, XML out.
+ * A stand-in for the AWS APIs of STS, RDS and Elastic Load Balancing v2. The real clients of the SDK find it through
+ * AWS_ENDPOINT_URL_…. All three use the AWS query protocol: form-encoded requests and XML responses.
  * https://smithy.io/2.0/aws/protocols/aws-query-protocol.html
  */
 import { once } from 'node:events'
@@ -12,11 +12,11 @@ import type { Test } from 'tap'
 export type Answer = string | { error: string; message?: string; status?: number }
 
 export interface AwsApi {
-  /** what was asked, oldest first */
+  /** the requests so far, oldest first */
   requests: { action: string; parameters: Record<string, string> }[]
-  /** a change takes effect with the next request; a function is handed the parameters */
+  /** a change takes effect with the next request; a function gets the parameters */
   answers: Record<string, Answer | ((parameters: Record<string, string>) => Answer)>
-  /** milliseconds that its Date header is off */
+  /** milliseconds to add to the Date header */
   clockOffset: number
 }
 
@@ -26,7 +26,7 @@ const NAMESPACES: Record<string, string> = {
   '2015-12-01': 'http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/',
 }
 
-/** Starts it, and points the SDK's clients of this process to it. What has no answer is denied. */
+/** Starts the stand-in and points the SDK's clients in this process to it. It denies requests without an answer. */
 export async function startAwsApi(t: Test, answers: AwsApi['answers'] = {}): Promise<AwsApi> {
   const api: AwsApi = { requests: [], answers, clockOffset: 0 }
   const server = createServer(async (request, response) => {

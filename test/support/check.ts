@@ -1,4 +1,4 @@
-/** Runs check in this process, for a person and for a script at once, and looks at what must hold for both. */
+/** Runs check in this process with both reporters, and checks what must be true of every run. */
 import type { Test as TapTest, Test } from 'tap'
 import { check } from '../../src/check/check.ts'
 import { jsonReporter, terminalReporter } from '../../src/check/report.ts'
@@ -32,10 +32,10 @@ const secrets = {
   sessionToken: `session-token-of-the-tests${'A'.repeat(600)}`,
 }
 
-/** What must not be seen anywhere. */
+/** Must not appear in any output. */
 const SECRETS = /X-Amz-|secret-access-key|session-token-of|hunter\d/
 
-/** Credentials from the environment, and nothing else of this machine's. */
+/** Credentials from the environment, without other AWS settings of this machine. */
 export function setEnvironment(t: TapTest, more: Record<string, string> = secretEnvironment()): void {
   const kept = { ...process.env }
   for (const name of Object.keys(process.env)) if (/^(AWS_|MYSQL_IAM_PROXY_)/.test(name)) delete process.env[name]
@@ -45,7 +45,7 @@ export function setEnvironment(t: TapTest, more: Record<string, string> = secret
     AWS_SHARED_CREDENTIALS_FILE: `${nowhere}/credentials`,
     AWS_EC2_METADATA_DISABLED: 'true',
     AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
-    // Nobody listens there: a test that wants an answer starts a stand-in.
+    // Nothing listens there. Tests that need an answer start a stand-in.
     AWS_ENDPOINT_URL: 'http://127.0.0.1:1',
     ...more,
   })
@@ -62,7 +62,7 @@ export function secretEnvironment(): Record<string, string> {
   }
 }
 
-/** One run; with what must hold of every one checked. */
+/** Runs check once, and checks what must be true of every run. */
 export async function runCheck(
   t: Test,
   { options, user = 'iam_user', database, aws = false }: CheckRun,
@@ -97,7 +97,7 @@ export async function runCheck(
     'all filled in',
   )
   for (const line of text.split('\n')) {
-    // A lone word, such as an ARN, is never broken.
+    // Single words, such as ARNs, are never wrapped.
     if (line.length > 80) t.notMatch(line.trim(), / /, `no longer than 80 columns: ${line}`)
   }
   return checked
@@ -120,11 +120,11 @@ function both(first: Reporter, second: Reporter): Reporter {
   }
 }
 
-/** That the walk stops at `step` with `code`, and says all of `says` to people and to scripts. */
+/** Asserts that the check stops at `step` with `code`, and that both outputs match `says`. */
 export function failsWith(t: Test, { text, json }: Checked, step: string, code: ErrorCode, says: RegExp[]): void {
   t.equal(json.code, code)
-  t.match(json.steps.at(-1), { step, status: 'failed', code }, 'the walk stops there')
-  // Lines are broken at words.
+  t.match(json.steps.at(-1), { step, status: 'failed', code }, 'the check stops there')
+  // Lines wrap at spaces.
   const flat = text.replace(/\s+/g, ' ')
   const finding = JSON.stringify(json.error)
     .replace(/\\n|\s+/g, ' ')
@@ -139,5 +139,5 @@ export function warningsOf({ json }: Checked): Finding[] {
   return json.steps.flatMap(({ warnings }) => warnings)
 }
 
-/** What the server sees first: somebody looks at its certificate, and leaves with a login to refuse. */
+/** The first connection of check: it reads the certificate and sends a login to refuse. */
 export const lookedAt = refuseLogin()

@@ -1,10 +1,10 @@
-/** A name server for the tests, over UDP and TCP: answers each question for A or AAAA as it is told to. */
+/** A DNS server for tests, over UDP and TCP. Tests set its answers to questions for A or AAAA. */
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Addresses, with a time to live in seconds; or how not to answer. */
+/** Addresses with a time to live in seconds, or a failure. */
 export type DnsAnswer =
   | { addresses: readonly string[]; ttl?: number; cname?: string }
   | 'SERVFAIL'
@@ -12,13 +12,13 @@ export type DnsAnswer =
   | 'REFUSED'
   | 'empty'
   | 'silent'
-  /** "truncated: ask over TCP", where the addresses are then told */
+  /** sets the truncated flag over UDP, and answers with the addresses over TCP */
   | { truncated: readonly string[] }
 
 export interface DnsServer {
   /** `address:port`, for --resolver */
   address: string
-  /** what it says from now on: the same to each question, or one after the other, the last over and over */
+  /** sets the answers: one for every question, or a sequence whose last one repeats */
   answer(...answers: DnsAnswer[]): void
   /** questions so far, as `name type` */
   questions: string[]
@@ -43,7 +43,7 @@ export async function startDnsServer(host = '127.0.0.1', port = 0): Promise<DnsS
     if (typeof answer === 'string') return message(query, question, RCODES[answer], [])
     if ('truncated' in answer) {
       if (!overTcp) {
-        // The question comes again, over TCP.
+        // The client repeats the question over TCP.
         plan.unshift(answer)
         return message(query, question, 0, [], true)
       }
@@ -59,7 +59,7 @@ export async function startDnsServer(host = '127.0.0.1', port = 0): Promise<DnsS
     return message(query, question, 0, cname ? [alias(cname, ttl), ...addresses] : addresses)
   }
 
-  // The same port over UDP and TCP, whichever is free for both.
+  // A port that is free for both UDP and TCP.
   for (;;) {
     const udp = createSocket('udp4')
     udp.bind(port, host)
@@ -115,7 +115,7 @@ function message(query: Buffer, question: Buffer, rcode: number, records: Buffer
   return Buffer.concat([header, question, ...records])
 }
 
-/** Of the name asked for, or of `owner`. */
+/** A record of the queried name, or of `owner`. */
 function record(address: string, ttl: number, owner?: string): Buffer {
   const name = owner === undefined ? Buffer.of(0xc0, 12) : writeName(owner)
   const isV6 = address.includes(':')

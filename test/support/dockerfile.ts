@@ -1,4 +1,4 @@
-/** Carries out a Dockerfile without Docker, as far as that goes: bases are this machine, stages are directories. */
+/** Runs a subset of Dockerfile instructions without Docker. The base is this machine, and stages are directories. */
 import { execFile } from 'node:child_process'
 import { cp, mkdir, readdir, readFile, stat, symlink } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
@@ -8,7 +8,7 @@ import { type Copy, DockerfileParser, type Instruction, type JSONInstruction } f
 const run = promisify(execFile)
 
 export interface Image {
-  /** the directory that stands for / */
+  /** the root directory of the image */
   root: string
   base: string
   environment: Record<string, string>
@@ -19,11 +19,11 @@ export interface Image {
 }
 
 /**
- * The image that `dockerfile` makes of `context`, below `directory`.
+ * Builds the image of `dockerfile` and `context` under `directory`.
  *
- * RUN goes to this machine's shell, with the stage's WORKDIRs in place of their absolute paths. `npm ci` with development
- * dependencies is not run again: the context's own node_modules is what it would make.
- * @throws Error for an instruction or a form that is not known here, for a COPY of what .dockerignore keeps out
+ * RUN uses the shell of this machine and replaces absolute paths with the directories of the stage. It skips `npm ci` with
+ * development dependencies, because node_modules of the context has the same content.
+ * @throws Error for an unsupported instruction or form, and for a COPY of a file that .dockerignore excludes
  */
 export async function buildWithoutDocker(dockerfile: string, context: string, directory: string): Promise<Image> {
   const ignored = await readIgnored(context)
@@ -100,7 +100,7 @@ async function copy(image: Image, instruction: Copy, context: string, stages: Ma
   for (const source of sources) {
     if (flag === undefined && ignored(source)) throw new Error(`COPY ${source}: .dockerignore keeps it out`)
     const path = join(from, source)
-    // Of a directory, COPY takes what is in it.
+    // COPY of a directory copies its content.
     const isDirectory = (await stat(path)).isDirectory()
     const into = join(image.root, resolve(image.workdir, target))
     const to = isDirectory || !/[/.]$/.test(target) ? into : join(into, basename(source))
@@ -115,10 +115,10 @@ async function runInStage(image: Image, instruction: Instruction, workdirs: stri
     await symlink(join(context, 'node_modules'), join(cwd, 'node_modules'))
     return
   }
-  // `/app` where a path begins, not in the middle of another
+  // `/app` at the start of a path, not in the middle
   const paths = new RegExp(`(?<=^|[\\s='"])(${workdirs.join('|')})(?=/|\\s|$)`, 'g')
   const mapped = command.replace(paths, path => join(image.root, path))
-  // tap has every Node.js process that a test starts load code of its own, which tsc does not bear.
+  // tap loads code into every Node.js process of a test, and tsc fails with it.
   await run('env', ['-u', 'NODE_OPTIONS', 'sh', '-ec', mapped], {
     cwd,
     env: { ...process.env, npm_config_prefer_offline: 'true', ...image.environment },
@@ -134,12 +134,12 @@ function execForm(instruction: JSONInstruction): string[] {
 
 type Ignored = (path: string) => boolean
 
-/** `.dockerignore` as far as it is used here: `*`, and names at the top that are kept with `!`. */
+/** A subset of `.dockerignore`: `*`, and names at the top level with `!`. */
 async function readIgnored(context: string): Promise<Ignored> {
   const lines = (await readFile(join(context, '.dockerignore'), 'utf8')).split('\n')
   const patterns = lines.map(line => line.trim()).filter(line => line !== '' && !line.startsWith('#'))
   if (patterns[0] !== '*' || patterns.slice(1).some(pattern => !/^![\w.-]+$/.test(pattern))) {
-    throw new Error('.dockerignore: only * and !name are known here')
+    throw new Error('.dockerignore: only * and !name are supported')
   }
   const kept = new Set(patterns.slice(1).map(pattern => pattern.slice(1)))
   const present = new Set(await readdir(context))

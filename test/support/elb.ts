@@ -1,6 +1,6 @@
 /**
- * A stand-in for Elastic Load Balancing (version 2015-12-01): one target group with state, spoken to in the API's own wire
- * format, form-encoded requests and XML responses.
+ * A stand-in for Elastic Load Balancing (version 2015-12-01) with one target group. It uses the wire format of the API:
+ * form-encoded requests and XML responses.
  * https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/Welcome.html
  */
 import { once } from 'node:events'
@@ -38,20 +38,20 @@ export const FAULTS = {
 export interface ElbStandIn {
   /** for AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2 */
   url: string
-  /** the targets in order of registration; change them as you like */
+  /** the targets in order of registration; tests may change them */
   targets: StandInTarget[]
-  /** registers as if it had always been so */
+  /** adds a target without a call */
   add(address: string, port?: number, state?: StandInTarget['state']): StandInTarget
   group: { targetType: string; addressType: string }
-  /** the health of a target that was just registered: each DescribeTargetHealth takes the next, the last stays */
+  /** the states of a new target: each DescribeTargetHealth takes the next one, and the last one stays */
   healthOfNew: StandInTarget['state'][]
-  /** addresses for which a zone must be named */
+  /** addresses that require a zone */
   outsideVpc: Set<string>
-  /** answers the next calls in place of the group, of the named action alone where one is named */
+  /** answers to the next calls instead of the group's; only for the named action, if any */
   faults: { fault: ElbFault; action?: string }[]
-  /** calls so far: the action, and its targets as `address:port`, with `@zone` where one is named */
+  /** calls so far: the action and its targets as `address:port`, with `@zone` if it has one */
   calls: string[]
-  /** least number of live targets (neither draining nor gone) there has been */
+  /** the lowest number of targets so far that were registered and not draining */
   leastLive: number
   /** after each change */
   onChange: () => void
@@ -106,7 +106,7 @@ export async function startElb(port = 0, host = '127.0.0.1'): Promise<ElbStandIn
       if (states && states.length > 0) settle(target, states.shift()!)
     }
     const xml = standIn.targets.map(healthXml).join('')
-    // What drains is listed for a while, then gone.
+    // A draining target is listed for a while and then removed.
     standIn.targets = standIn.targets.filter(
       target => !(target.state === 'draining' && coming.get(target)?.length === 0),
     )
@@ -193,7 +193,7 @@ const REASONS: Partial<Record<StandInTarget['state'], string>> = {
   draining: 'Target.DeregistrationInProgress',
 }
 
-/** Puts a target into a state, with the reason that goes with it. */
+/** Sets the state of a target, with its usual reason. */
 export function settle(target: StandInTarget, state: StandInTarget['state']): void {
   target.state = state
   target.reason = REASONS[state]

@@ -1,4 +1,4 @@
-/** The files under examples/, and what they say to mysql-iam-proxy. */
+/** The files under examples/, and the settings in them. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +11,7 @@ const directory = fileURLToPath(new URL('../../examples', import.meta.url))
 // biome-ignore lint/suspicious/noExplicitAny: its shape is what the tests check
 export type Value = any
 
-/** Each file below examples/, by its path from there. */
+/** Each file under examples/, by its relative path. */
 export const exampleFiles: ReadonlyMap<string, string> = new Map(
   readdirSync(directory, { recursive: true, withFileTypes: true })
     .filter(entry => entry.isFile())
@@ -26,7 +26,7 @@ export function readExample(path: string): string {
   return text
 }
 
-/** @throws Error also for a key given twice */
+/** @throws Error also for a duplicate key */
 export function readYaml(path: string): Value[] {
   return parseAllDocuments(readExample(path)).map(document => {
     if ('errors' in document && document.errors.length > 0) throw new Error(`${path}: ${document.errors[0]!.message}`)
@@ -50,17 +50,17 @@ export function readUnit(path: string): [section: string, key: string, value: st
   return settings
 }
 
-/** One start of mysql-iam-proxy as an example has it. */
+/** One start of mysql-iam-proxy in an example. */
 export interface Start {
-  /** where it says so */
+  /** the place in the example */
   where: string
   args: string[]
   environment: Record<string, string>
-  /** the text of the file that --config names */
+  /** the text of the file given with --config */
   config: string | undefined
   /** seconds from SIGTERM to SIGKILL */
   patience: number
-  /** its image, where it runs in a container */
+  /** the image, if it runs in a container */
   image: string | undefined
 }
 

@@ -1,4 +1,4 @@
-/** Programs that only Debian's packages have. */
+/** Programs from Debian packages. */
 import { execFile } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
@@ -6,17 +6,17 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** Messages in English, and /usr/sbin, which is not on everybody's PATH. */
+/** Sets English messages and adds /usr/sbin to PATH. */
 export const env = {
   ...process.env,
   LC_ALL: 'C',
   PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`,
 }
 
-/** Shell: fetches apt's lists where there are none. */
+/** Shell: downloads apt's lists if there are none. */
 export const updateLists = 'ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || apt-get update -q'
 
-// The policy keeps packages from starting services. Lists that have grown old name packages that are no longer there.
+// The policy keeps packages from starting services. Old lists name packages that no longer exist.
 const script = `
 ${updateLists}
 policy=/usr/sbin/policy-rc.d
@@ -29,15 +29,15 @@ install() { apt-get install -y --no-install-recommends "$@"; }
 install "$@" || { apt-get update -q && install "$@"; }`
 
 /**
- * Where `isPresent` says no, root installs Debian's packages.
- * @param what is needed, for people
+ * Installs Debian packages if `isPresent` is false and the user is root.
+ * @param what the name for error messages
  * @throws Error that says what to install
  */
 export async function ensurePackages(what: string, isPresent: () => boolean, packages: string[]): Promise<void> {
   if (isPresent()) return
   const advice = `The tests need ${what}. Please run as root: apt-get install ${packages.join(' ')}`
   if (process.getuid?.() !== 0) throw new Error(advice)
-  // apt-get serves one at a time. Whoever waits for the lock finds everything installed, and there is nothing more to do.
+  // apt-get has a lock. After the wait, another process may have installed everything.
   await run('flock', ['/run/mysql-iam-proxy-test.lock', 'sh', '-ec', script, 'sh', ...packages], {
     env: { ...env, DEBIAN_FRONTEND: 'noninteractive' },
     maxBuffer: 64 << 20,
@@ -45,13 +45,13 @@ export async function ensurePackages(what: string, isPresent: () => boolean, pac
   if (!isPresent()) throw new Error(advice)
 }
 
-/** The path of `program`, whose Debian package is installed where it is missing. @throws Error that says what to install */
+/** The path of `program`. Installs its Debian package if it is missing. @throws Error with the package to install */
 export async function ensureProgram(program: string, debianPackage: string): Promise<string> {
   await ensurePackages(program, () => findProgram(program) !== undefined, [debianPackage])
   return findProgram(program)!
 }
 
-/** Its path: on the PATH, or where an ordinary user's does not look. */
+/** The path of a program: on the PATH, or in a directory that is often missing from it. */
 export function findProgram(name: string): string | undefined {
   return env.PATH.split(delimiter)
     .filter(directory => directory !== '')

@@ -1,4 +1,4 @@
-/** A strict reader of Prometheus's text format, and promtool. https://prometheus.io/docs/instrumenting/exposition_formats/ */
+/** A strict parser of the text format of Prometheus, and promtool. https://prometheus.io/docs/instrumenting/exposition_formats/ */
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { ensureProgram } from './packages.ts'
@@ -17,10 +17,10 @@ export interface Sample {
 
 const NAME = '[a-zA-Z_:][a-zA-Z0-9_:]*'
 const LABEL = '[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\\\\n]|\\\\["\\\\n])*"'
-// prom-client writes Nan; Prometheus reads it, for Go's ParseFloat does not look at case.
+// prom-client writes Nan. Prometheus accepts it, because Go's ParseFloat ignores case.
 const SAMPLE = new RegExp(`^(${NAME})(?:\\{(${LABEL}(?:,${LABEL})*)\\})? (Na[nN]|[+-]Inf|[-+0-9.e]+)$`)
 
-/** Each metric with its samples. Throws where a line is not of the format, or a sample stands before its HELP and TYPE. */
+/** Each metric with its samples. @throws for an invalid line, or a sample before its HELP and TYPE */
 export function parseMetrics(text: string): Map<string, Metric> {
   if (!text.endsWith('\n')) throw new Error('no line feed at the end')
   const metrics = new Map<string, Metric>()
@@ -53,18 +53,18 @@ function toNumber(text: string): number {
   return Number(text)
 }
 
-/** The value of the sample with exactly these labels; undefined where there is none. */
+/** The value of the sample with exactly these labels; undefined if there is none. */
 export function valueIn(metrics: Map<string, Metric>, name: string, labels: Record<string, string> = {}) {
   const wanted = JSON.stringify(Object.entries(labels).sort())
   return samples(metrics, name).find(sample => JSON.stringify(Object.entries(sample.labels).sort()) === wanted)?.value
 }
 
-/** The samples of that name, of any labels. */
+/** The samples with this name and any labels. */
 export function samples(metrics: Map<string, Metric>, name: string): Sample[] {
   return [...metrics.values()].flatMap(metric => metric.samples).filter(sample => sample.name === name)
 }
 
-/** What promtool has to say; '' where it finds nothing. */
+/** The output of promtool; '' if it finds no problem. */
 export async function promtool(args: readonly string[], input = ''): Promise<string> {
   const child = execFile(await ensureProgram('promtool', 'prometheus'), args)
   let output = ''

@@ -1,4 +1,4 @@
-/** What the session tests share: a proxy before the real server, and a client that sends and reads single packets. */
+/** For tests of sessions: a proxy in front of a real server, and a client that sends and reads single packets. */
 import { once } from 'node:events'
 import { connect as connectTcp, type Socket } from 'node:net'
 import mysql from 'mysql2/promise'
@@ -21,14 +21,14 @@ export interface LogLine {
   fields: Record<string, unknown>
 }
 
-/** A proxy that listens, before a real server. */
+/** A listening proxy in front of a real server. */
 export interface TestProxy extends HostPort {
   close(delay?: number): Promise<void>
-  /** all that it has logged */
+  /** its log lines so far */
   log: LogLine[]
 }
 
-/** It is closed when the test ends. */
+/** Starts a proxy, which closes when the test ends. */
 export async function startProxy(
   t: { teardown(stop: () => Promise<void>): unknown },
   server: RealServer,
@@ -60,7 +60,7 @@ export function connect(
   return mysql.createConnection({ host, port, user: 'iam_user', ...options })
 }
 
-/** mysql2 past the proxy, as the account with a password: for what the server itself says. */
+/** mysql2 directly to the server, as the account with a password. */
 export function connectDirectly(
   { host, port }: RealServer,
   options: Partial<mysql.ConnectionOptions> = {},
@@ -74,11 +74,15 @@ export async function value(connection: mysql.Connection, sql: string, values: u
   return Object.values(rows[0]!)[0]
 }
 
-/** Waits until `condition` holds; throws when it still does not after `timeout` milliseconds. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>, timeout = 5_000): Promise<void> {
-  const deadline = Date.now() + timeout
+/** Waits until `condition` is true. The limit is for a test that hangs, so it is long. @throws after `timeout` milliseconds */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  timeout = 120_000,
+): Promise<void> {
+  const deadline = performance.now() + timeout
   while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`still not after ${timeout} ms: ${what}`)
+    if (performance.now() > deadline) throw new Error(`not within ${timeout} ms: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 20))
   }
 }
@@ -93,7 +97,7 @@ export const COM_RESET_CONNECTION = 0x1f
 const EOF = 0xfe
 const HEADER_LENGTH = 4
 
-/** A socket that is read only when asked to: without a reader, it takes little and then nothing. */
+/** A socket that reads only on request. Without requests it buffers little and then stops. */
 export interface RawClient {
   socket: Socket
   greeting: HandshakeV10
@@ -147,7 +151,7 @@ export function sendCommand({ socket }: RawClient, command: number, argument = '
   sendPacket(socket, Buffer.concat([Buffer.of(command), Buffer.from(argument)]), 0)
 }
 
-/** For commands that are answered with a single packet. @throws what an ERR_Packet says */
+/** For commands whose answer is a single packet. @throws the error of an ERR_Packet */
 export async function runCommand(client: RawClient, command: number, argument = ''): Promise<void> {
   sendCommand(client, command, argument)
   expectOK(await readPacket(client.socket))
@@ -155,14 +159,14 @@ export async function runCommand(client: RawClient, command: number, argument = 
 
 /**
  * Sends a query whose rows have one column, and reads them one by one.
- * @throws what an ERR_Packet says
+ * @throws the error of an ERR_Packet
  */
 export async function* queryRaw(client: RawClient, sql: string): AsyncGenerator<Buffer, void> {
   sendCommand(client, COM_QUERY, sql)
   yield* readRows(client)
 }
 
-/** The answer to a query that has been sent, up to its last packet. */
+/** The answer to a sent query, up to its last packet. */
 export async function* readRows({ socket }: RawClient): AsyncGenerator<Buffer, void> {
   const columns = expectNoError(await readPacket(socket))
   if (columns.length !== 1 || columns[0] !== 1) throw new Error('not a result set of one column')
@@ -175,14 +179,14 @@ export async function* readRows({ socket }: RawClient): AsyncGenerator<Buffer, v
   }
 }
 
-/** A packet's payload. @throws when the connection ends before or in it */
+/** The payload of the next packet. @throws if the connection ends first */
 export async function readPacket(socket: Socket): Promise<Buffer> {
   const header = await readBytes(socket, HEADER_LENGTH)
   const length = header.readUIntLE(0, 3)
   return length === 0 ? Buffer.alloc(0) : await readBytes(socket, length)
 }
 
-/** The next bytes, all of them. @throws when the connection ends before */
+/** The next bytes. @throws if the connection ends first */
 // One listener until all bytes are there: 'readable' fires at once for each new listener.
 export function readBytes(socket: Socket, length: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
@@ -199,7 +203,7 @@ export function readBytes(socket: Socket, length: number): Promise<Buffer> {
   })
 }
 
-/** @throws what an ERR_Packet says */
+/** @throws the error of an ERR_Packet */
 export function expectOK(packet: Buffer): void {
   if (expectNoError(packet)[0] !== OK) throw new Error(`neither OK_Packet nor ERR_Packet: ${packet[0]}`)
 }

@@ -1,4 +1,4 @@
-/** A MySQL server that does what a script says, and records every byte that it is sent. */
+/** A MySQL server that follows a script and records every byte that it receives. */
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { createSecureContext, type SecureContextOptions, TLSSocket } from 'node:tls'
@@ -16,16 +16,16 @@ import {
   parseHandshakeResponse41,
 } from '../../src/protocol/packets.ts'
 
-/** The name that the proxies under test verify and sign for. */
+/** The RDS endpoint of the proxies under test. */
 export const RDS_HOST = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 
-/** What a script does with its connection. */
+/** The operations of a script on its connection. */
 export interface Peer {
-  /** sends a packet with the next sequence id, or with one of the script's choice */
+  /** sends a packet with the next sequence id, or with the given one */
   send(payload: Buffer, sequence?: number): void
   /** sends bytes as they are */
   sendRaw(bytes: Buffer | string): void
-  /** the payload of the next packet; throws where its sequence id is wrong, ends the script where there is none */
+  /** the payload of the next packet; throws if its sequence id is wrong, ends the script if there is none */
   expect(): Promise<Buffer>
   /** the next `length` bytes, whatever they are */
   expectRaw(length: number): Promise<Buffer>
@@ -38,16 +38,16 @@ export interface Peer {
   wait(milliseconds: number): Promise<void>
 }
 
-/** One connection's part. When it returns without an end, the server goes on reading until the other side ends. */
+/** The script of one connection. If it returns without an end, the server keeps reading until the other side ends. */
 export type Script = (peer: Peer) => Promise<void>
 
-/** What a connection brought. */
+/** What a connection received. */
 export interface Connection {
   /** all bytes before TLS */
   clear: Buffer
   /** all bytes inside TLS */
   decrypted: Buffer
-  /** whether the other side has ended or broken the connection */
+  /** whether the other side ended or reset the connection */
   ended: boolean
 }
 
@@ -58,10 +58,10 @@ export interface ScriptedUpstream {
   connections: Connection[]
 }
 
-/** Thrown into a script whose peer is gone: not a failure of the test. */
+/** Thrown in a script whose peer disconnected. It does not fail the test. */
 class PeerLeft extends Error {}
 
-/** @param scripts one for each connection in turn; the last one serves all that follow */
+/** @param scripts one per connection, in order; the last one serves all further connections */
 export async function startScriptedUpstream(t: Test, scripts: Script[], port = 0): Promise<ScriptedUpstream> {
   const connections: Connection[] = []
   const sockets = new Set<Socket>()
@@ -114,7 +114,7 @@ async function runScript(rawSocket: Socket, script: Script, connection: Connecti
     async expect() {
       const header = await take(4)
       const id = header[3]!
-      // A command begins anew.
+      // A command restarts the sequence ids.
       if (id !== sequence && id !== 0) throw new Error(`sequence id ${id}, expected ${sequence}`)
       sequence = (id + 1) & 0xff
       return take(header.readUIntLE(0, 3))
@@ -147,7 +147,7 @@ async function runScript(rawSocket: Socket, script: Script, connection: Connecti
   }
 }
 
-/** The next `length` bytes of a socket; fewer where it ended before. The rest stays in the socket. */
+/** The next `length` bytes of a socket, or fewer if it ends first. The rest stays in the socket. */
 export function takeBytes(socket: Socket, length: number): Promise<Buffer> {
   if (length === 0) return Promise.resolve(Buffer.alloc(0))
   return new Promise(resolve => {
@@ -157,13 +157,13 @@ export function takeBytes(socket: Socket, length: number): Promise<Buffer> {
       socket.off('readable', attempt).off('end', attempt).off('close', attempt)
       resolve(bytes ?? Buffer.alloc(0))
     }
-    // Attached for as long as it takes: a listener that is added anew is told of the same bytes again.
+    // One listener for the whole wait: each new listener gets an event for the same bytes.
     socket.on('readable', attempt).on('end', attempt).on('close', attempt)
     attempt()
   })
 }
 
-/** `payload` behind its header. */
+/** `payload` with its header. */
 export function packet(payload: Buffer, sequence: number): Buffer {
   const header = Buffer.alloc(4)
   header.writeUIntLE(payload.length, 0, 3)
@@ -177,7 +177,7 @@ export function wait(milliseconds: number): Promise<void> {
 
 let certificates: Promise<{ authority: Authority; certificate: Certificate }> | undefined
 
-/** The authority that the proxies under test trust, and its certificate for RDS_HOST. */
+/** The authority that proxies under test trust, and its certificate for RDS_HOST. */
 export function testCertificates(): Promise<{ authority: Authority; certificate: Certificate }> {
   certificates ??= createAuthority('trusted by the tests').then(async authority => ({
     authority,
@@ -248,14 +248,14 @@ export async function untilResponse(
   return parseHandshakeResponse41(await peer.expect())
 }
 
-/** As servers treat a login without TLS where they demand it, or of nobody they know; and it counts as a refusal. */
+/** Refuses a login without TLS or of an unknown user, as servers do. This counts as a refused login. */
 function refuseInClear(peer: Peer): never {
   peer.send(ACCESS_DENIED)
   peer.close()
   throw new PeerLeft()
 }
 
-/** Refuses a login, which it has seen whole. */
+/** Refuses a complete login. */
 export function refuseLogin(certificate?: Certificate): Script {
   return async peer => {
     await untilResponse(peer, {}, certificate)
@@ -264,7 +264,7 @@ export function refuseLogin(certificate?: Certificate): Script {
   }
 }
 
-/** Lets a login in whichever way its token comes, and answers every command with OK. */
+/** Accepts a login, however its token comes, and answers every command with OK. */
 export const goodLogin: Script = async peer => {
   const response = await untilResponse(peer)
   if (response.authPlugin !== 'mysql_clear_password') {

@@ -1,11 +1,11 @@
-/** Endpoints and sessions made by hand, as metrics, health and the status page read them. */
+/** States of endpoints and sessions, for tests of metrics, health and the status page. */
 import type { Endpoint } from '../../src/endpoint.ts'
 import { createState, type EndpointState, type Session } from '../../src/state.ts'
 
 export const RDS = 'database-1.xxxxxxxxxxx.ap-northeast-1.rds.amazonaws.com'
 export const NLB = 'my-nlb-0123456789abcdef.elb.ap-northeast-1.amazonaws.com'
 
-/** An endpoint at rest: no session, no login so far. */
+/** An idle endpoint: no sessions, no logins so far. */
 export function makeState(overrides: Partial<EndpointState> = {}): EndpointState {
   const { name = 'database-1' } = overrides
   const endpoint: Endpoint = {
@@ -24,7 +24,7 @@ export function makeState(overrides: Partial<EndpointState> = {}): EndpointState
 
 let lastId = 0
 
-/** A session of `state` that is logged in; closing it takes it out and counts its bytes as ended. */
+/** Adds an open session to `state`. Its close removes it and adds its bytes to `ended`. */
 export function addSession(state: EndpointState, overrides: Partial<Session> = {}): Session {
   const session: Session = {
     id: ++lastId,

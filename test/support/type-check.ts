@@ -1,4 +1,4 @@
-/** Checks values against TypeScript types, where those are the only schema that npm has of a format. */
+/** Checks values against TypeScript types, for formats without another schema on npm. */
 import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 const modules = fileURLToPath(new URL('../../node_modules', import.meta.url))
 
 export interface TypedValue {
-  /** stands for the value in messages */
+  /** the name of the value in messages */
   name: string
   value: unknown
   /** the module that exports the type */
@@ -17,8 +17,8 @@ export interface TypedValue {
 }
 
 /**
- * What the compiler says of the values: unknown properties at any depth, missing ones, wrong types. Empty when all is
- * well. An unknown module or type is a complaint too.
+ * The errors of the compiler about the values: unknown properties at any depth, missing ones, wrong types. Empty if there
+ * are none. An unknown module or type is an error too.
  */
 export async function typeErrors(values: readonly TypedValue[]): Promise<string[]> {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-types-'))
@@ -53,7 +53,7 @@ export async function typeErrors(values: readonly TypedValue[]): Promise<string[
 }
 
 function compile(directory: string): Promise<string> {
-  // tap has every Node.js process that a test starts load code of its own, which tsc does not bear.
+  // tap loads code into every Node.js process of a test, and tsc fails with it.
   const command = ['-u', 'NODE_OPTIONS', join(modules, '.bin/tsc'), '--pretty', 'false', '-p', '.']
   return new Promise((resolve, reject) => {
     execFile('env', command, { cwd: directory }, (error, stdout, stderr) => {
