@@ -1,4 +1,4 @@
-/** Clients that never log in: each a way in which a connection can end, or be refused, before its login. */
+/** Clients that never log in. Each shows one way for a connection to end or be refused before its login. */
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
@@ -18,7 +18,7 @@ import {
 } from '../src/protocol/packets.ts'
 import { loginPacket, type RawClient, readPacket } from '../test/support/raw-client.ts'
 
-/** With which settings the proxy runs that a client is meant for. */
+/** The settings of the proxy for a client. */
 export type Setting =
   | 'plain'
   | 'impatient'
@@ -32,20 +32,20 @@ export type Setting =
 export interface BadClient {
   name: string
   setting: Setting
-  /** whether a server can be met with the same without a proxy */
+  /** whether the client also works without a proxy */
   direct: boolean
-  /** resolves with what the client got; no two have the same `number` */
+  /** Resolves with what the client received. Each client has a unique `number`. */
   visit(address: HostPort, number: number): Promise<string>
 }
 
-/** The local user of the proxies that have one; its password is nobody's guess. */
+/** The local user of the proxies with local users. No client knows its password. */
 export const LOCAL_USER = 'local_user'
 
-const TIME_FOR_THE_END = 30_000
+const END_TIMEOUT_MS = 30_000
 
 export const badClients: BadClient[] = [
   {
-    name: 'connects and leaves',
+    name: 'connects and disconnects',
     setting: 'plain',
     direct: true,
     async visit(address, number) {
@@ -64,33 +64,33 @@ export const badClients: BadClient[] = [
       return 'nothing'
     },
   },
-  afterGreeting('reads the greeting and leaves', ({ socket }) => socket.destroy()),
+  afterGreeting('reads the greeting and disconnects', ({ socket }) => socket.destroy()),
   afterGreeting('reads the greeting and resets', ({ socket }) => socket.resetAndDestroy()),
-  afterGreeting('sends rubbish', ({ socket }) => socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')),
-  afterGreeting('sends a malformed answer', ({ socket }) => socket.write(framePacket(Buffer.alloc(64, 0xff), 1))),
+  afterGreeting('sends garbage', ({ socket }) => socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')),
+  afterGreeting('sends a malformed response', ({ socket }) => socket.write(framePacket(Buffer.alloc(64, 0xff), 1))),
   afterGreeting('announces 16 MiB', ({ socket }) => socket.write(Buffer.of(0xff, 0xff, 0xff, 1))),
-  afterGreeting('answers with a wrong sequence id', ({ socket }, login) => {
+  afterGreeting('responds with a wrong sequence id', ({ socket }, login) => {
     login[3] = 7
     socket.write(login)
   }),
-  afterGreeting('asks for TLS, then leaves', ({ socket }) => {
+  afterGreeting('requests TLS, then disconnects', ({ socket }) => {
     socket.write(sslRequest)
     socket.end()
   }),
   {
-    ...afterGreeting('sends half an answer, then nothing', ({ socket }, login) => socket.write(halfOf(login))),
+    ...afterGreeting('sends half a response, then nothing', ({ socket }, login) => socket.write(halfOf(login))),
     setting: 'impatient',
   },
-  afterGreeting('sends half an answer and resets', ({ socket }, login) => {
+  afterGreeting('sends half a response and resets', ({ socket }, login) => {
     socket.write(halfOf(login), () => socket.resetAndDestroy())
   }),
   {
-    ...afterGreeting('names another method, leaves when asked for it', async client => {
+    ...afterGreeting('names another method, disconnects at the AuthSwitchRequest', async client => {
       client.socket.write(answer(client, { authPlugin: otherMethod(client) }))
       await readPacket(client.socket)
       client.socket.destroy()
     }),
-    // A server goes by the user's method and may be content with the first answer.
+    // A server uses the method of the user and may accept the first response.
     direct: false,
   },
   afterGreeting('names a user unknown to the database', (client, _login, number) => {
@@ -101,7 +101,7 @@ export const badClients: BadClient[] = [
     socket.write(answer(client, { user: Buffer.from(`nobody_${number}`) }), () => socket.resetAndDestroy())
   }),
   {
-    ...afterGreeting('logs in, but no token can be made', ({ socket }, login) => socket.write(login)),
+    ...afterGreeting('logs in, but the proxy has no credentials', ({ socket }, login) => socket.write(login)),
     setting: 'without credentials',
     direct: false,
   },
@@ -113,9 +113,7 @@ export const badClients: BadClient[] = [
     direct: false,
   },
   {
-    ...afterGreeting('logs in, but the server has the certificate of another', ({ socket }, login) =>
-      socket.write(login),
-    ),
+    ...afterGreeting('logs in, but the certificate has another name', ({ socket }, login) => socket.write(login)),
     setting: 'other name',
     direct: false,
   },
@@ -127,20 +125,20 @@ export const badClients: BadClient[] = [
     direct: false,
   },
   {
-    ...afterGreeting('is no local user', client => {
+    ...afterGreeting('is not a local user', client => {
       client.socket.write(answer(client, { user: Buffer.from('nobody'), authResponse: randomBytes(32) }))
     }),
     setting: 'local user',
     direct: false,
   },
   {
-    ...afterGreeting('begins TLS and breaks it off', ({ socket }) => {
+    ...afterGreeting('starts TLS and disconnects', ({ socket }) => {
       socket.write(Buffer.concat([sslRequest, partOfClientHello]), () => socket.destroy())
     }),
     setting: 'local TLS',
   },
   {
-    ...afterGreeting('sends rubbish for TLS', ({ socket }) =>
+    ...afterGreeting('sends garbage instead of TLS', ({ socket }) =>
       socket.write(Buffer.concat([sslRequest, randomBytes(600)])),
     ),
     setting: 'local TLS',
@@ -163,10 +161,10 @@ const sslRequest = framePacket(
   1,
 )
 
-/** A TLS record of 512 bytes is announced; these are the first. */
+/** The first bytes of a TLS record of 512 bytes. */
 const partOfClientHello = Buffer.concat([Buffer.from('1603010200010001fc0303', 'hex'), randomBytes(40)])
 
-/** A client that reads the greeting and then does `act`; where that leaves the socket open, it reads what it is told. */
+/** A client that reads the greeting and then calls `act`. If the socket is still open, it reads the answer. */
 function afterGreeting(name: string, act: (client: RawClient, login: Buffer, number: number) => unknown): BadClient {
   return {
     name,
@@ -177,7 +175,7 @@ function afterGreeting(name: string, act: (client: RawClient, login: Buffer, num
       const first = await readPacket(socket)
       if (first[0] === ERR) {
         socket.destroy()
-        return `ERROR ${parseERR_Packet(first).errno} in place of the greeting`
+        return `ERROR ${parseERR_Packet(first).errno} instead of the greeting`
       }
       const client = { socket, greeting: parseHandshakeV10(first) }
       await act(client, loginPacket(client), number)
@@ -186,7 +184,7 @@ function afterGreeting(name: string, act: (client: RawClient, login: Buffer, num
   }
 }
 
-/** To a proxy on this machine, each comes from a loopback address of its own, so that none is slowed down for another. */
+/** Each client of a local proxy uses a separate loopback address, so that throttling affects only itself. */
 async function open({ host, port }: HostPort, number: number): Promise<Socket> {
   const localAddress = host === '127.0.0.1' ? `127.1.${(number >> 8) & 0xff}.${number & 0xff}` : undefined
   const socket = connect({ host, port, localAddress, noDelay: true, allowHalfOpen: true })
@@ -209,9 +207,9 @@ function halfOf(packet: Buffer): Buffer {
   return packet.subarray(0, packet.length >> 1)
 }
 
-/** Answers an AuthSwitchRequest with rubbish; else takes what comes, up to the end. */
+/** Answers an AuthSwitchRequest with garbage, and reads everything up to the end. */
 async function readToEnd(socket: Socket): Promise<string> {
-  const timer = setTimeout(() => socket.destroy(), TIME_FOR_THE_END)
+  const timer = setTimeout(() => socket.destroy(), END_TIMEOUT_MS)
   const got: string[] = []
   try {
     for (;;) {

@@ -1,4 +1,4 @@
-/** Many small rows to a client that only counts bytes. */
+/** Many small rows for a client that only counts bytes. */
 import { inChild } from './child.ts'
 import { compare } from './compare.ts'
 import type { PeerSettings } from './peers.ts'
@@ -7,14 +7,14 @@ import type { TransferResult, TransferTask } from './transfer.ts'
 
 const LINES = 20_000
 const TIMES = 350
-/** a row of one column has 5 bytes before it: 100 on the wire */
-const LINE_LENGTH = 95
+/** 100 on the wire, with the packet header and the length of the column */
+const LINE_BYTES = 95
 
 export const transferProgram = new URL('transfer.ts', import.meta.url)
 
 export async function bulk(settings: PeerSettings, runs: number): Promise<string> {
   await makeTables(settings.server)
-  const bytes = LINES * TIMES * (LINE_LENGTH + 5)
+  const bytes = LINES * TIMES * (LINE_BYTES + 5)
   const sql = `SELECT text FROM ${DATABASE}.times STRAIGHT_JOIN ${DATABASE}.line WHERE n <= ${TIMES}`
   return await compare(
     {
@@ -43,11 +43,11 @@ export function withCpuSeconds(value: string, { cpuSeconds }: Record<string, num
   return Number.isNaN(cpuSeconds) ? value : `${value} (${cpuSeconds!.toFixed(2)})`
 }
 
-/** Rows to be multiplied by a join: the server's own work on each is small. */
+/** Tables whose join multiplies the rows, so that the server has little work per row. */
 async function makeTables(server: Server): Promise<void> {
   await server.query(`CREATE TABLE IF NOT EXISTS ${DATABASE}.line (text VARCHAR(200) CHARACTER SET latin1 NOT NULL)`)
   await server.query(`CREATE TABLE IF NOT EXISTS ${DATABASE}.times (n INT NOT NULL PRIMARY KEY)`)
-  const lines = Array.from({ length: LINES }, (_, index) => [`${index} `.padEnd(LINE_LENGTH, 'small row ')])
+  const lines = Array.from({ length: LINES }, (_, index) => [`${index} `.padEnd(LINE_BYTES, 'small row ')])
   const times = Array.from({ length: TIMES }, (_, index) => [index + 1])
   for (const [name, rows] of Object.entries({ line: lines, times })) {
     const [found] = await server.query<{ count: number }>(`SELECT COUNT(*) AS count FROM ${DATABASE}.${name}`)

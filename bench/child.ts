@@ -1,9 +1,9 @@
-/** Work in a Node.js process of its own, so that a client's work does not disturb what measures it. */
+/** Runs work in a separate Node.js process, so that the client does not disturb the measurement. */
 import { fork } from 'node:child_process'
 
 type Reply = { result: unknown } | { error: string }
 
-/** Has `file`, which calls `answer`, do a task. */
+/** Runs a task in `file`, which must call `answer`. */
 export function inChild<Task, Result>(file: URL, task: Task): Promise<Result> {
   return new Promise((resolve, reject) => {
     const child = fork(file, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
@@ -13,7 +13,7 @@ export function inChild<Task, Result>(file: URL, task: Task): Promise<Result> {
       else resolve(reply.result as Result)
     })
     child.on('error', reject)
-    child.on('exit', code => reject(new Error(`the client has exited with ${code}`)))
+    child.on('exit', code => reject(new Error(`the client exited with ${code}`)))
   })
 }
 

@@ -1,4 +1,4 @@
-/** A MySQL client that costs next to nothing: it logs in, sends bytes, and counts what comes back. */
+/** A MySQL client with little overhead: it logs in, sends bytes, and counts received bytes. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { connect as connectTcp, type Socket } from 'node:net'
@@ -18,7 +18,7 @@ import {
 } from '../src/protocol/packets.ts'
 import { PLAIN_CLIENT } from '../test/support/capabilities.ts'
 
-/** A way to the server, and the account that goes it. */
+/** An address and an account. */
 export interface Route {
   name: string
   host: string
@@ -26,23 +26,23 @@ export interface Route {
   user: string
   /** empty through the proxy */
   password: string
-  /** the server's own TLS, for a client that is not behind anything */
+  /** TLS with the server, for a direct client */
   tls?: { ca: string; servername: string } | undefined
 }
 
 export interface Client {
   socket: Socket
   serverVersion: string
-  /** of the packet that came last */
+  /** the sequence id of the last received packet */
   sequence: number
-  /** The payload of the next packet. @throws what an ERR_Packet says */
+  /** The payload of the next packet. @throws the error of an ERR_Packet */
   next(): Promise<Buffer>
-  /** Counts all that comes from now on, until the end of the stream. */
+  /** Counts all further bytes until the end of the stream. */
   countToEnd(): Promise<number>
 }
 
-const HEADER_LENGTH = 4
-const RECEIVE_BUFFER = 256 * 1024
+const HEADER_BYTES = 4
+const RECEIVE_BUFFER_BYTES = 256 * 1024
 const FULL_AUTHENTICATION = 4
 const CAPABILITIES = PLAIN_CLIENT | CLIENT_LOCAL_FILES
 
@@ -53,8 +53,8 @@ export async function logIn(route: Route): Promise<Client> {
     host: route.host,
     port: route.port,
     noDelay: true,
-    // Without TLS, bytes are read into one buffer and never become objects.
-    ...(route.tls ? {} : { onread: { buffer: Buffer.alloc(RECEIVE_BUFFER), callback: reader.receiveInto } }),
+    // Without TLS, all bytes go into one buffer, without new objects.
+    ...(route.tls ? {} : { onread: { buffer: Buffer.alloc(RECEIVE_BUFFER_BYTES), callback: reader.receiveInto } }),
   })
   reader.watch(socket)
   await once(socket, 'connect')
@@ -89,10 +89,9 @@ export async function logIn(route: Route): Promise<Client> {
       const { authPlugin, data } = parseAuthSwitchRequest(payload)
       socket.write(packet(scramble(authPlugin, data.subarray(0, 20), route.password), reader.sequence() + 1))
     } else if (payload[0] === AUTH_MORE_DATA && payload[1] === FULL_AUTHENTICATION) {
-      if (!route.tls)
-        throw new Error(`${route.user} has to log in once over TLS, so that the server caches the password`)
+      if (!route.tls) throw new Error(`${route.user} must log in once over TLS, so that the server caches the password`)
       socket.write(packet(clearPassword(route.password), reader.sequence() + 1))
-    } else if (payload[0] !== AUTH_MORE_DATA) throw new Error(`unexpected in the login: ${payload[0]}`)
+    } else if (payload[0] !== AUTH_MORE_DATA) throw new Error(`unexpected packet in the login: ${payload[0]}`)
   }
   return {
     socket,
@@ -105,9 +104,9 @@ export async function logIn(route: Route): Promise<Client> {
   }
 }
 
-/** A payload of less than 16 MiB with its header. */
+/** A packet for a payload of less than 16 MiB. */
 export function packet(payload: Buffer, sequence: number): Buffer {
-  const header = Buffer.alloc(HEADER_LENGTH)
+  const header = Buffer.alloc(HEADER_BYTES)
   header.writeUIntLE(payload.length, 0, 3)
   header[3] = sequence
   return Buffer.concat([header, payload])
@@ -154,15 +153,15 @@ function createReader() {
 
   async function next(): Promise<Buffer> {
     for (;;) {
-      const end = HEADER_LENGTH + (pending.length < HEADER_LENGTH ? 0 : pending.readUIntLE(0, 3))
+      const end = HEADER_BYTES + (pending.length < HEADER_BYTES ? 0 : pending.readUIntLE(0, 3))
       if (pending.length >= end) {
-        const payload = pending.subarray(HEADER_LENGTH, end)
+        const payload = pending.subarray(HEADER_BYTES, end)
         sequence = pending[3]!
         pending = pending.subarray(end)
         if (payload[0] === ERR) throw new Error(parseERR_Packet(payload).message)
         return payload
       }
-      if (ended) throw new Error('the connection has ended')
+      if (ended) throw new Error('the connection was closed')
       await change()
     }
   }
@@ -186,7 +185,7 @@ function scramble(authPlugin: string, salt: Buffer, password: string): Buffer {
     const once = digest('sha1', password)
     return xor(once, digest('sha1', salt, digest('sha1', once)))
   }
-  throw new Error(`the server asks for ${authPlugin}`)
+  throw new Error(`the server requests ${authPlugin}`)
 }
 
 function digest(algorithm: string, ...parts: (string | Buffer)[]): Buffer {

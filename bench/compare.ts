@@ -1,4 +1,4 @@
-/** Runs the same work through every peer, in turns, and makes a table of the medians. */
+/** Runs the same work through every peer in turns, and makes a table of the medians. */
 import {
   DIRECT_TLS,
   forgetPeak,
@@ -13,9 +13,9 @@ import {
 } from './peers.ts'
 
 export interface Sample {
-  /** what the ratios are of */
+  /** the value that ratios compare */
   value: number
-  /** other numbers that the cell shows */
+  /** more numbers in the cell */
   details?: Record<string, number>
 }
 
@@ -27,12 +27,12 @@ export interface Column {
 export interface Comparison {
   title: string
   columns: Column[]
-  /** what is in a cell besides the value; CPU is added to the details as `cpuSeconds` where it is not there */
+  /** formats a cell; details contain at least `cpuSeconds` */
   cell(value: string, details: Record<string, number>): string
   runs: number
 }
 
-/** What the ratios are of. Those without us say about how much there is to gain. */
+/** The rows with ratios. The ones without this proxy show how much an ideal proxy could gain. */
 const RATIOS = [
   [PROXY, ROUTER],
   [PROXY, DIRECT_TLS],
@@ -40,7 +40,7 @@ const RATIOS = [
   [DIRECT_TLS, ROUTER],
 ] as const
 
-/** Medians, all of the same peer and column. */
+/** The medians of one peer and column. */
 type Median = { value: number; details: Record<string, number> }
 
 export async function compare(comparison: Comparison, settings: PeerSettings): Promise<string> {
@@ -116,7 +116,7 @@ function ratio(one: Median | undefined, other: Median | undefined): string {
   return one && other && other.value > 0 ? (one.value / other.value).toFixed(2) : '–'
 }
 
-/** Three digits, as much as there is to a measurement. */
+/** A number with three significant digits. */
 export function number(value: number): string {
   if (Number.isNaN(value)) return '–'
   if (value >= 100) return Math.round(value).toLocaleString('en')

@@ -1,6 +1,7 @@
 /**
- * The experiment of connect-errors.ts, where the server sees this process under an address that it counts for.
- * Takes its Experiment from the environment, in CONNECT_ERRORS_EXPERIMENT; prints markdown; ends with 1 where a count went up, or could not have.
+ * The experiment of connect-errors.ts. The server must see this process at an address whose errors it counts.
+ * Reads its Experiment from the environment variable CONNECT_ERRORS_EXPERIMENT and prints markdown. Exits with 1 if the proxy
+ * raised the count, or if nothing else raised it either.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -21,16 +22,16 @@ export interface Experiment {
   iamUser: string
   /** for mysql2: an account that may read and truncate performance_schema.host_cache */
   admin: mysql.ConnectionOptions
-  /** of each kind, through the proxy */
+  /** clients of each kind, through the proxy */
   tries: number
-  /** of each kind, without it */
+  /** clients of each kind, without the proxy */
   controlTries: number
 }
 
-/** Bad clients at a time. */
+/** Simultaneous bad clients. */
 const AT_A_TIME = 20
 
-/** Of the next client. */
+/** The number of the next client. */
 let visitor = 1
 
 const experiment = JSON.parse(process.env['CONNECT_ERRORS_EXPERIMENT']!) as Experiment
@@ -65,7 +66,7 @@ async function run(): Promise<boolean> {
   )
   if (entry?.validated !== 'YES') {
     say(
-      'The server does not count errors of this address: it must not be loopback, and a reverse look-up must name it.',
+      'The server does not count errors from this address. It must not be loopback, and it must have a name in reverse lookups.',
     )
     return false
   }
@@ -93,13 +94,13 @@ async function run(): Promise<boolean> {
   const locksOut = await lockOut()
   say('')
   say(
-    `Without the proxy, after max_connect_errors clients that connect and leave, a login through it gets: ${locksOut.said}`,
+    `Without the proxy, after max_connect_errors clients that connect and disconnect, a login through the proxy gets: ${locksOut.said}`,
   )
   await truncate()
   await logIn(await proxyFor('plain'))
-  say('After `TRUNCATE TABLE performance_schema.host_cache`, a login is served again.')
+  say('After `TRUNCATE TABLE performance_schema.host_cache`, a login succeeds again.')
   const shows = locksOut.is1129 && control[0]! >= experiment.controlTries
-  if (!shows) say('\nThe same clients raise no count without the proxy: this experiment has shown nothing.')
+  if (!shows) say('\nThe same clients raise no count without the proxy, so this experiment shows nothing.')
   else say(kept ? '\nThe proxy never raised the count.' : '\nTHE PROXY RAISED THE COUNT.')
   return shows && kept
 }
@@ -110,7 +111,7 @@ async function tryDirectly(client: BadClient): Promise<number> {
   return await connectErrors()
 }
 
-/** What the clients got, and how many of them. */
+/** What the clients received, with the number of clients. */
 async function visits(client: BadClient, address: HostPort, tries: number): Promise<string> {
   const before = await status('Threads_connected')
   const counts = new Map<string, number>()
@@ -129,7 +130,7 @@ async function visits(client: BadClient, address: HostPort, tries: number): Prom
   return [first!, ...others].map(([got, count]) => `${got} (${count})`).join('; ')
 }
 
-/** As many as lock this address out, and what a client of the proxy hears then. */
+/** Enough clients for the server to block this address, and the error that a client of the proxy then gets. */
 async function lockOut(): Promise<{ is1129: boolean; said: string }> {
   const [[row]] = await admin.query<mysql.RowDataPacket[]>('SELECT @@max_connect_errors AS tries')
   await visits(badClients[0]!, experiment.server, Number(row!['tries']) + AT_A_TIME)
@@ -151,7 +152,7 @@ interface HostCacheEntry {
   errors: number
 }
 
-/** That of this machine: the only one, on a server that nobody else uses. */
+/** The row of this machine: the only one on a server that nobody else uses. */
 async function hostCacheEntry(): Promise<HostCacheEntry | undefined> {
   const [rows] = await admin.query<mysql.RowDataPacket[]>(
     `SELECT IP AS ip, HOST AS host, HOST_VALIDATED AS validated, SUM_CONNECT_ERRORS AS errors
@@ -168,11 +169,11 @@ async function truncate(): Promise<void> {
   await admin.query('TRUNCATE TABLE performance_schema.host_cache')
 }
 
-/** Until those that came are gone, and no others come: the proxy is still leaving, and a server counts when it notices. */
+/** Waits until all connections have ended and no new ones come, because a server counts an error only when it notices it. */
 async function untilQuiet(threads: number): Promise<void> {
   let connections = -1
   await until(
-    'the server has no more of them',
+    'the server has no more connections',
     async () => {
       await sleep(500)
       const before = connections
@@ -213,7 +214,7 @@ async function proxyFor(setting: Setting): Promise<HostPort> {
       const match = /listening on 127\.0\.0\.1:(\d+)/.exec(said)
       if (match) resolve(Number(match[1]))
     })
-    child.once('exit', code => reject(new Error(`the proxy (${setting}) has exited with ${code}: ${said}`)))
+    child.once('exit', code => reject(new Error(`the proxy (${setting}) exited with ${code}: ${said}`)))
   })
   const address = { host: '127.0.0.1', port }
   proxies.set(setting, { child, address })
@@ -258,7 +259,7 @@ async function keep(name: string, text: string): Promise<string> {
   return file
 }
 
-/** A good client. @throws what the ERR_Packet says */
+/** A good client. @throws the error of the ERR_Packet */
 async function logIn(address: HostPort): Promise<void> {
   const connection = await mysql.createConnection({ ...address, user: experiment.iamUser })
   await connection.query('SELECT 1')

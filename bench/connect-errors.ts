@@ -1,7 +1,6 @@
 /**
- * Shows on a real server that no bad client of the proxy raises SUM_CONNECT_ERRORS in performance_schema.host_cache, the
- * count at which a server locks out an address (ERROR 1129); and that the same clients raise it without the proxy.
- * Options: --help.
+ * Shows on a real server that bad clients do not raise SUM_CONNECT_ERRORS in performance_schema.host_cache through the
+ * proxy, and that they do without it. At max_connect_errors, a server blocks the address (ERROR 1129). See --help.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -17,19 +16,19 @@ import { buildIfStale } from './peers.ts'
 
 const HELP = `npm run connect-errors -- [options]
 
-Without --server, a MariaDB server is started for the time being, in a network namespace of its own, and the proxy in
-another: servers keep no count for loopback. This needs root and the program ip.
+Without --server, it starts a temporary MariaDB server and the proxy in separate network namespaces, because servers do
+not count errors from loopback. This requires root and the program ip.
 
-  --server HOST:PORT       a running server for tests, MySQL or MariaDB: it must see this machine under another address
-                           than loopback, and a reverse look-up there must name it (a line in the server's /etc/hosts).
-                           It is locked out for this address for a moment. Nobody else should be using it. With it:
-    --ca FILE              the authority of its certificate
-    --rds-name NAME        the name on its certificate, which tokens are signed for
-    --rds-port PORT        the port that tokens are signed for (default: 3306)
+  --server HOST:PORT       a running test server, MySQL or MariaDB. It must see this machine at an address other than
+                           loopback, with a name in reverse lookups (a line in the server's /etc/hosts). It blocks this
+                           address for a moment, and nobody else may use it. It requires:
+    --ca FILE              the CA of its certificate
+    --rds-name NAME        the name on its certificate and in tokens
+    --rds-port PORT        the port in tokens (default: 3306)
     --iam-user NAME        an account that logs in with tokens (credentials: AWS_ACCESS_KEY_ID and so on)
     --admin USER:PASSWORD  an account that may read and truncate performance_schema.host_cache
   --tries N                clients of each kind, through the proxy (default: 500)
-  --control-tries N        the same without the proxy (default: 20)
+  --control-tries N        clients of each kind, without the proxy (default: 20)
 `
 
 const { values: options } = parseArgs({
@@ -72,7 +71,7 @@ async function onGivenServer(server: string): Promise<number> {
   const rdsName = options['rds-name']
   const iamUser = options['iam-user']
   if (!ca || !rdsName || !iamUser || !admin?.includes(':')) {
-    process.stderr.write('--server: needs --ca, --rds-name, --iam-user and --admin USER:PASSWORD\n')
+    process.stderr.write('--server requires --ca, --rds-name, --iam-user and --admin USER:PASSWORD\n')
     return 2
   }
   const address = parseHostPort(server, DEFAULT_PORT, '--server')
@@ -83,17 +82,15 @@ async function onGivenServer(server: string): Promise<number> {
     rds: { host: rdsName, port: Number(options['rds-port'] ?? DEFAULT_PORT) },
     caFile: ca,
     iamUser,
-    // Not the proxy's test: whom this is with does not matter here.
+    // This connection is not under test, so its certificate does not matter.
     admin: { ...address, user, password, ssl: { rejectUnauthorized: false } },
   }
-  return await carryOut(experiment, [], {})
+  return await runExperiment(experiment, [], {})
 }
 
 async function inNamespaces(): Promise<number> {
   if (process.getuid?.() !== 0 || !(await run('ip', ['netns', 'list']).then(Boolean, () => false))) {
-    process.stderr.write(
-      'This needs root and network namespaces (ip netns), or a server that is given with --server.\n',
-    )
+    process.stderr.write('This requires root and network namespaces (ip netns), or --server.\n')
     return 2
   }
   const serverSide = `miap-server-${process.pid}`
@@ -118,7 +115,7 @@ async function inNamespaces(): Promise<number> {
     }
     const { accessKeyId, secretAccessKey } = server.keys.longTerm
     const credentials = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey }
-    return await carryOut(experiment, ['ip', 'netns', 'exec', proxySide], credentials)
+    return await runExperiment(experiment, ['ip', 'netns', 'exec', proxySide], credentials)
   } finally {
     await server?.stop()
     await removeNamespaces(serverSide, proxySide)
@@ -126,9 +123,9 @@ async function inNamespaces(): Promise<number> {
   }
 }
 
-/** Two namespaces and the cable between them; nothing of the machine's own network changes. */
+/** Two namespaces with a veth pair. The machine's own network does not change. */
 async function makeNamespaces(serverSide: string, proxySide: string): Promise<void> {
-  // What ip netns exec shows as /etc/hosts: a server counts only for addresses that have a name.
+  // ip netns exec mounts this as /etc/hosts. A server counts errors only for addresses with a name.
   await mkdir(join('/etc/netns', serverSide), { recursive: true })
   await writeFile(join('/etc/netns', serverSide, 'hosts'), `127.0.0.1 localhost\n${PROXY} proxy.example\n`)
   await run('ip', ['netns', 'add', serverSide])
@@ -163,11 +160,11 @@ async function removeNamespaces(serverSide: string, proxySide: string): Promise<
     await run('ip', ['netns', 'delete', namespace]).catch(() => undefined)
   }
   await rm(join('/etc/netns', serverSide), { recursive: true, force: true })
-  await rmdir('/etc/netns').catch(() => undefined) // unless others have theirs there
+  await rmdir('/etc/netns').catch(() => undefined) // fails if it contains other namespaces
 }
 
 /** Resolves with the exit code. */
-async function carryOut(experiment: Experiment, launcher: string[], env: NodeJS.ProcessEnv): Promise<number> {
+async function runExperiment(experiment: Experiment, launcher: string[], env: NodeJS.ProcessEnv): Promise<number> {
   if (interrupted) return 1
   const program = fileURLToPath(new URL('connect-errors-run.ts', import.meta.url))
   const [command, ...args] = [...launcher, process.execPath, '--import=tsx', program]

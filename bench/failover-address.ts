@@ -1,6 +1,6 @@
 /**
- * One address of the database, in a network namespace of its own: hands connections on to the server.
- * Started by bench/failover.ts, which tells it over IPC where to listen and where the server is.
+ * One address of the database, in a separate network namespace. It forwards connections to the server.
+ * bench/failover.ts starts it and sends it both addresses over IPC.
  */
 import { connect, createServer } from 'node:net'
 

@@ -1,4 +1,4 @@
-/** A TCP load balancer for bench/failover.ts: takes its targets from the stand-in for ELB, and checks their health as an NLB does. */
+/** A TCP load balancer for bench/failover.ts. Its targets are those of the stand-in for ELB, with the health checks of an NLB. */
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { type ElbStandIn, type StandInTarget, settle } from '../test/support/elb.ts'
@@ -7,7 +7,7 @@ export interface HealthCheck {
   /** milliseconds */
   interval: number
   timeout: number
-  /** checks in a row that make a target healthy, or unhealthy */
+  /** number of equal results in a row that change the state of a target */
   threshold: number
 }
 
@@ -39,7 +39,7 @@ export async function startLoadBalancer(elb: ElbStandIn, check: HealthCheck): Pr
     client.pipe(upstream).pipe(client)
   })
 
-  /** A healthy one; where there is none the load balancer fails open, to all that were healthy once. */
+  /** A healthy target. Without any, the load balancer fails open and uses unhealthy ones. */
   function choose(): StandInTarget | undefined {
     const healthy = elb.targets.filter(({ state }) => state === 'healthy')
     const usable = healthy.length > 0 ? healthy : elb.targets.filter(({ state }) => state === 'unhealthy')

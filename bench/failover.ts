@@ -1,10 +1,10 @@
 /**
- * A simulated failover, with sync-targets and without: npm run failover. Needs root, for network namespaces, and the
- * packages of the tests' MariaDB. With a text behind it, only the runs whose name has it: npm run failover -- 5s
+ * A simulated failover, with and without sync-targets: npm run failover. Requires root for network namespaces, and the
+ * MariaDB packages of the tests. An argument selects the runs whose name contains it: npm run failover -- 5s
  *
  * The real proxy and the real `sync-targets --watch` as processes; a real MariaDB behind two addresses, each in a network
  * namespace; a TCP load balancer with health checks on the targets of the stand-in for ELB; a name server. At the address
- * change the first address goes dead (its link is down: packets vanish), the second begins to answer, and the name moves.
+ * change, the link of the first address goes down, so packets vanish. The second starts to answer, and the name moves.
  * A client logs in four times a second throughout.
  */
 import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process'
@@ -21,17 +21,17 @@ import { type RealServer, startMariadb } from '../test/support/mariadb.ts'
 import type { AddressTask } from './failover-address.ts'
 import { startLoadBalancer } from './failover-nlb.ts'
 
-/** The quickest that an NLB can be set to: https://docs.aws.amazon.com/elasticloadbalancing/latest/network/target-group-health-checks.html */
+/** The fastest health check of an NLB: https://docs.aws.amazon.com/elasticloadbalancing/latest/network/target-group-health-checks.html */
 const HEALTH_CHECK = { interval: 5_000, timeout: 2_000, threshold: 2 }
-const TTL = 5
-const LOGIN_EVERY = 250
-/** Seconds of logins before the address change, and after it at most. */
-const BEFORE = 10
-const AFTER = 90
+const TTL_SECONDS = 5
+const LOGIN_INTERVAL_MS = 250
+/** Logins before the address change, and at most after it. */
+const BEFORE_SECONDS = 10
+const AFTER_SECONDS = 90
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** All children, so that none outlives this process. */
+/** All children, to stop them with this process. */
 const children = new Set<ChildProcess>()
 
 interface Run {
@@ -46,7 +46,7 @@ const RUNS: Run[] = [
   { name: 'sync-targets --watch --interval 5s --verify', sync: ['--interval', '5s', '--verify'] },
 ]
 
-// In a network namespace of its own, all that is set up here goes with the process.
+// In a separate network namespace, which disappears with the process.
 if (process.env['IN_NAMESPACE'] === undefined) {
   const command = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)]
   const again = spawn('unshare', ['--net', ...command], {
@@ -77,7 +77,7 @@ try {
 process.exit(0)
 
 interface Outcome {
-  /** seconds after the address change; undefined: not within AFTER */
+  /** seconds after the address change; undefined if later than AFTER_SECONDS */
   firstLogin: number | undefined
   lost: number
   attempted: number
@@ -90,14 +90,14 @@ async function failOver(server: RealServer, { sync }: Run, index: number): Promi
   const [elb, dns] = [await startElb(), await startDnsServer()]
   elb.healthOfNew = []
   elb.add(oldHost.address)
-  dns.answer({ addresses: [oldHost.address], ttl: TTL })
+  dns.answer({ addresses: [oldHost.address], ttl: TTL_SECONDS })
   await oldHost.listen()
   const balancer = await startLoadBalancer(elb, HEALTH_CHECK)
   const proxy = await startProxy(server, balancer.port)
   const follower = sync && startSync(server, [...sync, '--resolver', dns.address], elb.url)
 
   let changedAt = Number.POSITIVE_INFINITY
-  const since = () => (Date.now() - changedAt) / 1_000
+  const since = () => (performance.now() - changedAt) / 1_000
   const outcome: Outcome = { firstLogin: undefined, lost: 0, attempted: 0, registered: undefined, removed: undefined }
   elb.onChange = () => {
     const has = (address: string) =>
@@ -106,7 +106,7 @@ async function failOver(server: RealServer, { sync }: Run, index: number): Promi
     if (!has(oldHost.address)) outcome.removed ??= since()
   }
   async function attempt(): Promise<void> {
-    const isAfter = Date.now() >= changedAt
+    const isAfter = performance.now() >= changedAt
     if (isAfter) outcome.attempted++
     const isGood = await logIn(proxy.port)
     if (!isAfter) return
@@ -114,14 +114,15 @@ async function failOver(server: RealServer, { sync }: Run, index: number): Promi
     else outcome.lost++
   }
   const attempts: Promise<void>[] = []
-  const timer = setInterval(() => attempts.push(attempt()), LOGIN_EVERY)
-  await sleep(BEFORE * 1_000)
+  const timer = setInterval(() => attempts.push(attempt()), LOGIN_INTERVAL_MS)
+  await sleep(BEFORE_SECONDS * 1_000)
 
   oldHost.die()
   await newHost.listen()
-  dns.answer({ addresses: [newHost.address], ttl: TTL })
-  changedAt = Date.now()
-  while (since() < AFTER && !(outcome.firstLogin !== undefined && outcome.removed !== undefined)) await sleep(100)
+  dns.answer({ addresses: [newHost.address], ttl: TTL_SECONDS })
+  changedAt = performance.now()
+  while (since() < AFTER_SECONDS && !(outcome.firstLogin !== undefined && outcome.removed !== undefined))
+    await sleep(100)
   clearInterval(timer)
   await Promise.all(attempts)
 
@@ -130,7 +131,7 @@ async function failOver(server: RealServer, { sync }: Run, index: number): Promi
   return outcome
 }
 
-/** An address in a namespace of its own, behind a pair of virtual interfaces. */
+/** An address in a separate namespace, behind a veth pair. */
 async function startAddress(index: number, side: 1 | 2) {
   const net = `10.77.${10 * index + side}`
   const address = `${net}.10`
@@ -194,7 +195,7 @@ function start(args: string[], env: NodeJS.ProcessEnv): ChildProcess {
     env: { PATH: process.env['PATH'], ...env },
   })
   children.add(child)
-  // Read, so that it never waits for us.
+  // Read the output, so that the pipe never fills up.
   child.stdout?.on('data', data => process.env['VERBOSE'] && process.stderr.write(data))
   return child
 }
@@ -232,7 +233,7 @@ function ip(command: string): void {
 
 function row(name: string, { firstLogin, lost, attempted, registered, removed }: Outcome): string {
   const at = (seconds: number | undefined) => (seconds === undefined ? '-' : `${seconds.toFixed(1)} s`)
-  const login = firstLogin === undefined ? `none within ${AFTER} s` : at(firstLogin)
+  const login = firstLogin === undefined ? `none within ${AFTER_SECONDS} s` : at(firstLogin)
   return `| ${name} | ${login} | ${lost} of ${attempted} | ${at(registered)} | ${at(removed)} |`
 }
 

@@ -18,10 +18,10 @@ import { withConnections } from './server.ts'
 const SESSIONS = 5_000
 const AT_A_TIME = 16
 const STARTS = 5
-/** ms after which a process has come to rest */
-const SETTLED = 2_000
-/** ms after which V8 has given back what the logins needed: it does so some 30 s after the last one */
-const IDLE = 60_000
+/** When a process has settled after its work. */
+const SETTLE_MS = 2_000
+/** When V8 has released the memory of the logins, which takes about 30 s after the last one. */
+const IDLE_MS = 60_000
 
 const starts: Record<string, (settings: PeerSettings) => Promise<Peer>> = {
   [PROXY]: startProxy,
@@ -35,7 +35,7 @@ export async function idle(settings: PeerSettings): Promise<string> {
     for (const start of Object.values(starts)) {
       const peer = await start(settings)
       progress(`idle: ${peer.name}`)
-      // One that was running before has memory left from other sessions.
+      // A process that ran before still has memory from other sessions.
       const name = peer.route && peer.startedIn === undefined ? `${peer.name} (running before)` : peer.name
       rows.push([name, ...(await memoryOfSessions(peer))])
       await peer.stop()
@@ -48,21 +48,21 @@ export async function idle(settings: PeerSettings): Promise<string> {
 async function memoryOfSessions(peer: Peer): Promise<string[]> {
   if (!peer.route) return [`not run: ${peer.missing}`]
   if (!peer.pid)
-    return ['not run: not a process of this machine']
+    return ['not run: no process on this machine']
     // The first login loads code that all others use.
   ;(await logIn(peer.route)).socket.destroy()
-  await sleep(SETTLED)
+  await sleep(SETTLE_MS)
   const before = usageOf(peer.pid).residentMB
   const started = performance.now()
   const { clients, failure } = await logInMany(peer, SESSIONS)
   const seconds = (performance.now() - started) / 1000
-  await sleep(SETTLED)
+  await sleep(SETTLE_MS)
   const atFirst = usageOf(peer.pid).residentMB
-  await sleep(IDLE)
+  await sleep(IDLE_MS)
   const after = usageOf(peer.pid).residentMB
   for (const { socket } of clients) socket.destroy()
-  // The server too has to see them go, before the next ones come.
-  await sleep(SETTLED)
+  // The server must notice the disconnects before the next sessions.
+  await sleep(SETTLE_MS)
   return [
     clients.length.toLocaleString('en') + (failure ? `, then: ${failure}` : ''),
     number(clients.length / seconds),
@@ -98,11 +98,11 @@ export async function start(settings: PeerSettings): Promise<string> {
     let missing: string | undefined
     for (let round = 0; round < STARTS && !missing; round++) {
       const peer = await startPeer(settings)
-      missing = peer.missing ?? (peer.startedIn === undefined ? 'it was running already' : undefined)
+      missing = peer.missing ?? (peer.startedIn === undefined ? 'already running' : undefined)
       times.push(peer.startedIn ?? Number.NaN)
       progress(`start: ${name}: ${missing ?? number(times.at(-1)!)}`)
       if (!missing && round === STARTS - 1) {
-        await sleep(SETTLED)
+        await sleep(SETTLE_MS)
         resident = usageOf(peer.pid!).residentMB
       }
       await peer.stop()

@@ -1,4 +1,4 @@
-/** The client of login.ts: a process that logs in again and again, with mysql2. */
+/** The client process of login.ts: it logs in repeatedly with mysql2. */
 import { connect } from 'node:net'
 import mysql from 'mysql2/promise'
 import type { Credentials } from '../src/aws/credentials.ts'
@@ -16,7 +16,7 @@ export interface LoginTask {
 answer<LoginTask>(async ({ route, count, iam }) => {
   const createToken = iam && createTokenSource(iam.rds, async () => iam.credentials)
   const times: number[] = []
-  // The first one loads code, here and in the proxy.
+  // The first login loads code here and in the proxy, so it does not count.
   for (let index = -1; index < count; index++) {
     const started = performance.now()
     const token = createToken ? await createToken(iam.user) : undefined

@@ -30,7 +30,7 @@ export async function login(settings: PeerSettings, runs: number): Promise<strin
   )
 }
 
-/** The same to a server that is far away: what counts are the round trips. */
+/** Logins to a distant server, where round trips dominate. */
 export async function loginWithDelay(settings: PeerSettings, delay: number): Promise<string> {
   const { server } = settings
   const far = await startDelay(server, delay)
@@ -62,13 +62,13 @@ function logIns(server: Server, route: Route, count: number): Promise<number[]> 
   return inChild(new URL('login-client.ts', import.meta.url), task)
 }
 
-/** Hands bytes on, half of `delay` ms later each way; a connection's own round trip is added to the first bytes. */
+/** Forwards bytes with half of `delay` ms each way, and adds the round trip of the TCP handshake to the first bytes. */
 async function startDelay(to: { host: string; port: number }, delay: number): Promise<{ port: number; close(): void }> {
   const listener = createServer({ noDelay: true }, near => {
     const far = connect({ host: to.host, port: to.port, noDelay: true })
     const opened = performance.now()
     hand(near, far, () => delay / 2)
-    // SYN and its answer; then the connection's last packet to the server, and the greeting back.
+    // The TCP handshake takes one round trip, and the greeting another half of it each way.
     hand(far, near, () => Math.max(delay / 2, opened + 2 * delay - performance.now()))
   }).listen(0, '127.0.0.1')
   await once(listener, 'listening')

@@ -1,4 +1,4 @@
-/** What is compared: this proxy, MySQL Router, HAProxy and no proxy; started, stopped, and what they cost. */
+/** The peers of a comparison (this proxy, MySQL Router, HAProxy and no proxy): start, stop, and resource usage. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
@@ -21,11 +21,11 @@ export const DIRECT_PLAIN = 'direct plain'
 /** One row of a table. */
 export interface Peer {
   name: string
-  /** undefined: it cannot take part */
+  /** undefined if the peer is unavailable */
   route?: Route
-  /** why there is no route */
+  /** why the peer is unavailable */
   missing?: string
-  /** of the process between client and server, where it is on this machine */
+  /** the process between client and server, if it is on this machine */
   pid?: number
   /** from spawn to listening, in milliseconds */
   startedIn?: number
@@ -34,13 +34,13 @@ export interface Peer {
 
 export interface PeerSettings {
   server: Server
-  /** a directory for throw-away files */
+  /** a directory for temporary files */
   scratch: string
-  /** a running Router, to be used instead of one of our own */
+  /** a running Router to use; otherwise one is started */
   router?: HostPort | undefined
 }
 
-const START_TIMEOUT = 20_000
+const START_TIMEOUT_MS = 20_000
 export const proxyProgram = fileURLToPath(new URL('../dist/bin/mysql-iam-proxy.js', import.meta.url))
 
 const running = new Set<ChildProcess>()
@@ -48,7 +48,7 @@ process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
 
-/** All of them, in the order of the tables. */
+/** Starts all peers, in the order of the tables. */
 export async function startPeers(settings: PeerSettings): Promise<Peer[]> {
   const { server } = settings
   const direct = { host: server.host, port: server.port, ...server.account }
@@ -61,7 +61,7 @@ export async function startPeers(settings: PeerSettings): Promise<Peer[]> {
   ]
 }
 
-/** @param dial instead of the server */
+/** @param dial the address to connect to; the server by default */
 export async function startProxy({ server }: PeerSettings, dial: HostPort = server): Promise<Peer> {
   const { accessKeyId, secretAccessKey, sessionToken } = server.credentials
   const address = { host: '127.0.0.1', port: await freePort() }
@@ -152,17 +152,17 @@ async function start(
   const spawned = performance.now()
   const child = spawn(program, args, { env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] })
   running.add(child)
-  let said = ''
-  for (const output of [child.stdout, child.stderr]) {
-    output.on('data', (chunk: Buffer) => {
-      said = (said + chunk).slice(-2_000)
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      output = (output + chunk).slice(-2_000)
     })
   }
-  const gone = once(child, 'exit')
-  gone.then(() => running.delete(child)).catch(() => running.delete(child))
-  const deadline = spawned + START_TIMEOUT
+  const exit = once(child, 'exit')
+  exit.then(() => running.delete(child)).catch(() => running.delete(child))
+  const deadline = spawned + START_TIMEOUT_MS
   while (!inodeListeningOn(port)) {
-    if (child.exitCode !== null || performance.now() > deadline) throw new Error(`${program} has not started:\n${said}`)
+    if (child.exitCode !== null || performance.now() > deadline) throw new Error(`${program} did not start:\n${output}`)
     await sleep(1)
   }
   return {
@@ -172,7 +172,7 @@ async function start(
       if (child.exitCode !== null || child.signalCode !== null) return
       child.kill('SIGTERM')
       const kill = setTimeout(() => child.kill('SIGKILL'), 3_000)
-      await gone
+      await exit
       clearTimeout(kill)
     },
   }
@@ -185,7 +185,7 @@ export function versionOf(name: string): string | undefined {
   return /\d+(\.\d+)+/.exec(text)?.[0]
 }
 
-/** `npm run build` where dist/ is missing or older than the sources. */
+/** Runs `npm run build` if dist/ is missing or older than the sources. */
 export function buildIfStale(): void {
   const root = fileURLToPath(new URL('..', import.meta.url))
   const newest = ['src', 'bin'].flatMap(directory => modified(join(root, directory)))
@@ -202,7 +202,7 @@ function modified(directory: string): number[] {
     .map(file => file.mtimeMs)
 }
 
-// ---- what a process costs: Linux alone says so in files ----
+// ---- resource usage of a process, from /proc of Linux ----
 
 export interface Usage {
   /** user and system */
@@ -215,7 +215,7 @@ export interface Usage {
 const TICKS_PER_SECOND = 100
 
 export function usageOf(pid: number): Usage {
-  // The name in parentheses may hold anything.
+  // The name in parentheses may contain any characters.
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
   const megabytes = (name: string) => (Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) * 1024) / 1e6
@@ -226,11 +226,11 @@ export function usageOf(pid: number): Usage {
   }
 }
 
-/** For a process that was there before. */
+/** Resets the peak memory of a process that ran before. */
 export function forgetPeak(pid: number): void {
   try {
     writeFileSync(`/proc/${pid}/clear_refs`, '5')
-  } catch {} // another user's: its peak is that of its whole life
+  } catch {} // a process of another user keeps its peak
 }
 
 const LISTEN = '0A'
@@ -260,6 +260,6 @@ function openFiles(pid: number): string[] {
   try {
     return readdirSync(directory).map(file => readlinkSync(join(directory, file)))
   } catch {
-    return [] // gone, or not ours to look at
+    return [] // the process has exited or belongs to another user
   }
 }

@@ -1,4 +1,4 @@
-/** Measures the proxy beside its peers; prints markdown. Options: --help. */
+/** Measures the proxy and its peers, and prints markdown. See --help. */
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,24 +17,24 @@ import { upload } from './upload.ts'
 
 const HELP = `npm run bench -- [options]
 
-Without --server, a MariaDB server is started for the time being.
+Without --server, it starts a temporary MariaDB server.
 
-  --server HOST:PORT         a running server, and with it:
-    --ca FILE                the authority of its certificate
-    --rds-name NAME          the name on its certificate, which tokens are signed for
-    --rds-port PORT          the port that tokens are signed for (default: 3306)
-    --account USER:PASSWORD  an ordinary account: may create the database sbtest_bench
-    --iam-user NAME          an account that logs in with tokens: may read sbtest_bench
+  --server HOST:PORT         a running server. It requires:
+    --ca FILE                the CA of its certificate
+    --rds-name NAME          the name on its certificate and in tokens
+    --rds-port PORT          the port in tokens (default: 3306)
+    --account USER:PASSWORD  an account with a password that may create the database sbtest_bench
+    --iam-user NAME          an account that logs in with tokens and may read sbtest_bench
     --access-key-id ID, --secret-access-key KEY
-                             to sign with (default: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN)
-    --sysbench-tls DIR       with cacert.pem, client-cert.pem and client-key.pem, which sysbench wants for direct TLS
+                             the key that signs tokens (default: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN)
+    --sysbench-tls DIR       a directory with cacert.pem, client-cert.pem and client-key.pem, for direct TLS with sysbench
   --router HOST:PORT         a running MySQL Router in front of the same server: client plain, server TLS
-                             (default: one is started where mysqlrouter is installed)
+                             (default: start one if mysqlrouter is installed)
   --only LIST                of bulk,upload,select,login,idle,start,scale (default: all)
-  --delay MS                 also logins to a server that is MS milliseconds away, there and back
-  --runs N                   of each, after one to warm up (default: 5)
-  --seconds N                of each run of sysbench (default: 5)
-  --write                    also put the tables into docs/performance.md
+  --delay MS                 also logins to a server with a round-trip time of MS milliseconds
+  --runs N                   runs of each measure, after one to warm up (default: 5)
+  --seconds N                duration of each run of sysbench (default: 5)
+  --write                    also write the tables into docs/performance.md
 `
 
 const { values: options } = parseArgs({
@@ -71,7 +71,7 @@ async function main(): Promise<void> {
   const measures = chosenMeasures()
   buildIfStale()
   const scratch = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-bench-'))
-  await chmod(scratch, 0o711) // a server of another user reads its authority there
+  await chmod(scratch, 0o711) // a server that runs as another user reads its CA there
   let server: Server | undefined
   try {
     server = options.server ? await useServer(givenServer(options.server)) : await startServer(scratch)
@@ -111,7 +111,7 @@ function chosenMeasures(): Measure[] {
   }
   const chosen = (options.only?.split(',') ?? Object.keys(measures)).map(name => {
     const measure = measures[name]
-    if (!measure) throw new Error(`--only ${name}: no such measure`)
+    if (!measure) throw new Error(`--only ${name}: unknown measure`)
     return measure
   })
   if (options.delay) chosen.push(settings => loginWithDelay(settings, count('delay')))
@@ -140,13 +140,13 @@ function givenServer(server: string) {
 
 function required(name: Exclude<keyof typeof options, 'help' | 'write'>): string {
   const value = options[name]
-  if (value === undefined) throw new Error(`--server needs --${name} too`)
+  if (value === undefined) throw new Error(`--server requires --${name}`)
   return value
 }
 
 function count(name: 'runs' | 'seconds' | 'delay'): number {
   const value = Number(options[name])
-  if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} ${options[name]}: not a whole number from 1`)
+  if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} ${options[name]}: not a positive integer`)
   return value
 }
 
@@ -162,7 +162,7 @@ async function describeMachine(server: Server, router: HostPort | undefined): Pr
   ].join(', ')
 }
 
-/** It greets with a version of its own. */
+/** The version in the greeting of the Router. */
 async function versionOfRouter(router: HostPort, server: Server): Promise<string> {
   const client = await logIn({ name: 'router', ...router, ...server.account })
   client.socket.destroy()

@@ -1,4 +1,4 @@
-/** Short queries over few to many connections, by sysbench. */
+/** Short queries over few and many connections, with sysbench. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { findProgram } from '../test/support/packages.ts'
@@ -53,7 +53,7 @@ async function compareThreads(
       const cpu = () => (pid ? usageOf(pid).cpuSeconds : Number.NaN)
       let before = Number.NaN
       const text = await sysbench(route!, server.clientTls, ['run', `--threads=${count}`, `--time=${seconds}`], () => {
-        before = cpu() // without the logins
+        before = cpu() // after the logins
       })
       const cpuSeconds = cpu() - before
       const [, transactions, value] = /transactions:\s+(\d+)\s+\(([\d.]+) per sec/.exec(text) ?? []
@@ -73,14 +73,14 @@ async function prepare(server: Server): Promise<void> {
   await sysbench(route, server.clientTls, ['prepare'])
 }
 
-/** @param onConnected when all threads are logged in */
+/** @param onConnected called when all threads are logged in */
 async function sysbench(
   route: Route,
   clientTls: string | undefined,
   args: string[],
   onConnected = () => {},
 ): Promise<string> {
-  if (route.tls && !clientTls) throw new Error('sysbench does no TLS without --sysbench-tls')
+  if (route.tls && !clientTls) throw new Error('TLS with sysbench requires --sysbench-tls')
   const options = [
     '--db-driver=mysql',
     `--mysql-host=${route.host}`,
@@ -93,7 +93,7 @@ async function sysbench(
     `--table-size=${ROWS}`,
   ]
   const [command, ...rest] = args
-  // It looks for its TLS files in the working directory.
+  // sysbench reads its TLS files from the working directory.
   const child = spawn(findProgram('sysbench')!, [...options, ...rest, 'oltp_point_select', command!], {
     cwd: clientTls,
   })
@@ -105,6 +105,6 @@ async function sysbench(
     })
   }
   const [code] = await once(child, 'close')
-  if (code !== 0) throw new Error(/FATAL: .*/.exec(text)?.[0] ?? `sysbench has exited with ${code}`)
+  if (code !== 0) throw new Error(/FATAL: .*/.exec(text)?.[0] ?? `sysbench exited with ${code}`)
   return text
 }

@@ -1,4 +1,4 @@
-/** The server that everything is measured against: one that is given, or a MariaDB of our own. */
+/** The server for all measures: a given one, or a temporary MariaDB. */
 import { webcrypto } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
@@ -9,18 +9,18 @@ import type { HostPort } from '../src/endpoint.ts'
 import { startMariadb } from '../test/support/mariadb.ts'
 
 export interface Server extends HostPort {
-  /** the name on its certificate, and what tokens are signed for */
+  /** the name on its certificate and in tokens */
   rds: HostPort
   caFile: string
   tls: { ca: string; servername: string }
-  /** a directory with cacert.pem, client-cert.pem and client-key.pem, without which sysbench does no TLS */
+  /** a directory with cacert.pem, client-cert.pem and client-key.pem, which sysbench requires for TLS */
   clientTls?: string | undefined
-  /** an ordinary account, with a password */
+  /** an account with a password */
   account: { user: string; password: string }
   iamUser: string
   credentials: Credentials
   version: string
-  /** The first result of a statement, as the ordinary account over TLS. */
+  /** The first result of a statement, with the password account over TLS. */
   query<Row = unknown>(sql: string, values?: unknown[]): Promise<Row[]>
   stop(): Promise<void>
 }
@@ -28,12 +28,12 @@ export interface Server extends HostPort {
 export type GivenServer = HostPort &
   Pick<Server, 'rds' | 'caFile' | 'clientTls' | 'account' | 'iamUser' | 'credentials'>
 
-/** The database that holds the tables of the measures. */
+/** The database for the tables of the measures. */
 export const DATABASE = 'sbtest_bench'
 
 export async function useServer(given: GivenServer): Promise<Server> {
   const tls = { ca: await readFile(given.caFile, 'utf8'), servername: given.rds.host }
-  // Over TLS: after that, MySQL knows the password's hash and takes it without TLS too.
+  // Over TLS, so that MySQL caches the password's hash and then accepts it without TLS too.
   const connection = await mysql.createConnection({
     stream: () => connect(given.port, given.host),
     host: given.rds.host,
@@ -75,7 +75,7 @@ export async function startServer(scratch: string): Promise<Server> {
   }
 }
 
-/** sysbench does no TLS without a certificate of its own, and the server takes none that it does not trust: one that signs itself. */
+/** sysbench requires a client certificate for TLS, and the server must trust it, so it is self-signed. */
 async function writeClientCertificate(directory: string): Promise<string> {
   await import('reflect-metadata')
   const { PemConverter, X509CertificateGenerator } = await import('@peculiar/x509')
@@ -93,7 +93,7 @@ async function writeClientCertificate(directory: string): Promise<string> {
   return file
 }
 
-/** Raises max_connections while `work` runs, where the account may; else what cannot connect says so itself. */
+/** Raises max_connections while `work` runs, if the account may. Otherwise connections over the limit fail. */
 export async function withConnections<Result>(
   server: Server,
   count: number,

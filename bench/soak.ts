@@ -1,6 +1,5 @@
 /**
- * Logins without end, and what can go wrong with them, to see that memory, file descriptors and server connections stay
- * flat: npm run soak -- [--minutes N] [--clients N]
+ * Continuous logins with frequent failures, which show that memory, file descriptors and server connections do not grow: npm run soak -- [--minutes N] [--clients N]
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -40,7 +39,7 @@ const proxy = spawn(
     fileURLToPath(new URL('../dist/bin/mysql-iam-proxy.js', import.meta.url)),
     ...['--rds-endpoint', `${server.rdsHost}:${server.rdsPort}`, '--connect', `${server.host}:${server.port}`],
     ...['--ca', ca, '--listen', '127.0.0.1:0', '--log-format', 'json'],
-    // As many logins as come: the limit would make it a test of waiting.
+    // No limit, which would only add waiting.
     ...['--max-logins-per-second', '0'],
   ],
   {
@@ -59,11 +58,11 @@ const address = { host: '127.0.0.1', port: Number(/listening on 127\.0\.0\.1:(\d
 
 const counts = { logins: 0, queries: 0, changesOfUser: 0, faults: 0, failures: 0 }
 
-/** What one client does with its n-th connection: mostly a login and a query, now and then something worse. */
+/** The n-th connection of a client: usually a login and a query, sometimes a failure. */
 async function visit(n: number): Promise<void> {
   if (n % 50 === 1) {
     const client = await connectRaw(address)
-    client.socket.resetAndDestroy() // leaves behind the greeting
+    client.socket.resetAndDestroy() // disconnects after the greeting
     counts.faults++
     return
   }
@@ -92,7 +91,7 @@ async function visit(n: number): Promise<void> {
   const size = n % 200 === 5 ? 5_000_000 : 10
   sendCommand(client, COM_QUERY, `SELECT REPEAT('x', ${size})`)
   if (n % 200 === 6) {
-    client.socket.destroy() // in the middle of it
+    client.socket.destroy() // in the middle of the result
     counts.faults++
     return
   }
@@ -114,10 +113,10 @@ function sample(): Sample {
   return { megabytes, descriptors: readdirSync(`/proc/${proxy.pid}/fd`).length }
 }
 
-const ends = Date.now() + minutes * 60_000
+const ends = performance.now() + minutes * 60_000
 let next = 0
 const workers = Array.from({ length: clients }, async () => {
-  while (Date.now() < ends) {
+  while (performance.now() < ends) {
     await visit(next++).catch((error: Error) => {
       counts.failures++
       process.stderr.write(`${error.message}\n`)
@@ -132,11 +131,11 @@ const samples: Sample[] = []
 const row = () => {
   const now = sample()
   samples.push(now)
-  const elapsed = (minutes - (ends - Date.now()) / 60_000).toFixed(1)
+  const elapsed = (minutes - (ends - performance.now()) / 60_000).toFixed(1)
   say(`| ${elapsed} | ${counts.logins} | ${now.megabytes.toFixed(0)} | ${now.descriptors} |`)
 }
-while (Date.now() < ends) {
-  await sleep(Math.min(60_000, ends - Date.now()))
+while (performance.now() < ends) {
+  await sleep(Math.min(60_000, ends - performance.now()))
   row()
 }
 await Promise.all(workers)

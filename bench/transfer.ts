@@ -1,4 +1,4 @@
-/** The client of bulk.ts and upload.ts: a process that moves many bytes over one connection. */
+/** The client process of bulk.ts and upload.ts: it transfers many bytes over one connection. */
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { answer } from './child.ts'
@@ -12,7 +12,7 @@ export interface TransferTask {
    */
   kind: 'read' | 'load' | 'values'
   sql: string
-  /** how many to move, about */
+  /** the approximate number of bytes to transfer */
   bytes: number
 }
 
@@ -29,10 +29,10 @@ const COM_STMT_RESET = 0x1a
 const EOF = 0xfe
 const MEGABYTE = 1e6
 
-/** As large as the packets in which libmysqlclient sends a file. */
-const FILE_PACKET = 16 * 1024 - 4
-/** Fits the smallest max_allowed_packet that is a default somewhere, 16 MiB. */
-const VALUE = 16 * MEGABYTE
+/** The packet size of libmysqlclient for files. */
+const FILE_PACKET_BYTES = 16 * 1024 - 4
+/** Fits into the smallest default of max_allowed_packet, 16 MiB. */
+const VALUE_BYTES = 16 * MEGABYTE
 
 const work = { read, load, values }
 
@@ -46,26 +46,29 @@ answer<TransferTask>(async task => {
 })
 
 async function read(client: Client, { sql, bytes }: TransferTask): Promise<number> {
-  // With a COM_QUIT behind it, the end of the rows is the end of the stream: nothing has to be parsed to find it.
+  // After COM_QUIT, the end of the rows is the end of the stream, so the client parses nothing.
   client.socket.write(Buffer.concat([command(COM_QUERY, sql), command(COM_QUIT)]))
   await client.next()
   const total = await client.countToEnd()
-  if (total < bytes * 0.9) throw new Error(`only ${total} bytes have come`)
+  if (total < bytes * 0.9) throw new Error(`received only ${total} bytes`)
   return total
 }
 
 async function load(client: Client, { sql, bytes }: TransferTask): Promise<number> {
   client.socket.write(command(COM_QUERY, sql))
-  await client.next() // which file it wants
-  // Sequence ids go round after 256 packets: the same packets, again and again.
-  const lines = Buffer.from(`${'x'.repeat(99)}\n`.repeat(Math.ceil(FILE_PACKET / 100))).subarray(0, FILE_PACKET)
+  await client.next() // the request for the file
+  // Sequence ids repeat after 256 packets, so the client sends the same packets repeatedly.
+  const lines = Buffer.from(`${'x'.repeat(99)}\n`.repeat(Math.ceil(FILE_PACKET_BYTES / 100))).subarray(
+    0,
+    FILE_PACKET_BYTES,
+  )
   const first = client.sequence + 1
   const round = Buffer.concat(Array.from({ length: 256 }, (_, index) => packet(lines, (first + index) % 256)))
   let sent = 0
   for (; sent < bytes; sent += round.length) await write(client.socket, round)
   await write(client.socket, packet(Buffer.alloc(0), first % 256))
   await client.next().then(
-    () => Promise.reject(new Error('the server has not refused the first row')),
+    () => Promise.reject(new Error('the server did not refuse the first row')),
     (error: Error) => (/out of range/.test(error.message) ? undefined : Promise.reject(error)),
   )
   return sent
@@ -76,13 +79,16 @@ async function values(client: Client, { sql, bytes }: TransferTask): Promise<num
   const statement = (await client.next()).subarray(1, 5)
   await untilEOF(client) // the parameter
   await untilEOF(client) // the column
-  const value = command(COM_STMT_SEND_LONG_DATA, Buffer.concat([statement, Buffer.alloc(2), Buffer.alloc(VALUE, 'x')]))
+  const value = command(
+    COM_STMT_SEND_LONG_DATA,
+    Buffer.concat([statement, Buffer.alloc(2), Buffer.alloc(VALUE_BYTES, 'x')]),
+  )
   const reset = command(COM_STMT_RESET, statement)
   let sent = 0
   for (; sent < bytes; sent += value.length) {
     client.socket.write(value)
     client.socket.write(reset)
-    await client.next() // OK_Packet: the server has had all of it
+    await client.next() // OK_Packet: the server received everything
   }
   return sent
 }

@@ -6,11 +6,11 @@ import type { PeerSettings } from './peers.ts'
 import { DATABASE } from './server.ts'
 import type { TransferTask } from './transfer.ts'
 
-const BYTES = 300e6
+const TRANSFER_BYTES = 300e6
 
-// The server is to take the bytes and do next to nothing with them, or it would be the server that is measured. It refuses
-// the first row (no IGNORE and no LOCAL turns this error into a warning) and then reads the rest of the file only to throw
-// it away; the values are parameters of a statement that is reset before it is executed.
+// The server must do almost no work, or the benchmark would measure the server. It refuses the first row, as neither IGNORE
+// nor LOCAL turns this error into a warning, and drops the rest of the file. The values are parameters of a statement that
+// is reset before its execution.
 const FILE = `LOAD DATA LOCAL INFILE 'bench' INTO TABLE ${DATABASE}.upload CHARACTER SET binary (@line)
   SET length = LENGTH(@line) * 9223372036854775807`
 const VALUES = 'SELECT ? IS NULL'
@@ -20,13 +20,13 @@ export async function upload(settings: PeerSettings, runs: number): Promise<stri
   const column = (head: string, kind: TransferTask['kind'], sql: string): Column => ({
     head,
     async measure({ route }) {
-      const task: TransferTask = { route: route!, kind, sql, bytes: BYTES }
+      const task: TransferTask = { route: route!, kind, sql, bytes: TRANSFER_BYTES }
       return { value: megabytesPerSecond(await inChild(transferProgram, task)) }
     },
   })
   return await compare(
     {
-      title: `upload: ${BYTES / 1e6} MB from one client`,
+      title: `upload: ${TRANSFER_BYTES / 1e6} MB from one client`,
       columns: [
         column('LOAD DATA LOCAL: MB/s (CPU s)', 'load', FILE),
         column('values of 16 MB: MB/s (CPU s)', 'values', VALUES),
