@@ -1,4 +1,4 @@
-/** Who may reach an endpoint: from where, over what, and as whom. */
+/** Who may use an endpoint: from which address, over which transport, as which user. */
 import { BlockList, isIP, isIPv4 } from 'node:net'
 import { formatListen, isPrivate, type Listen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
@@ -7,32 +7,32 @@ import type { LoginThrottle } from './login-throttle.ts'
 import type { LocalTls } from './tls.ts'
 
 export interface Access {
-  /** undefined: any password, or none */
+  /** undefined: any user with any password or none */
   users: LocalUsers | undefined
   loginThrottle: LoginThrottle
-  /** undefined: no TLS is offered to clients */
+  /** undefined: clients are not offered TLS */
   tls: LocalTls | undefined
-  /** whether clients must use TLS; a unix socket counts as such */
+  /** whether clients must use TLS; a unix socket counts as TLS */
   requireTls: boolean
-  /** whether clients come over a unix socket, on which nobody listens in */
+  /** whether clients connect over a unix socket, where nobody can listen in */
   overUnixSocket: boolean
-  /** whether a client may come from this address */
+  /** whether a client may connect from this address */
   allows(address: string | undefined): boolean
 }
 
 /**
- * Refuses what would let strangers into the database.
- * @param trustNetwork whoever reaches the address is meant to
+ * Refuses a listener that would let strangers into the database.
+ * @param trustNetwork the network itself keeps strangers out
  * @throws ProxyError CONFIG_INVALID
  */
 export function checkExposure(listen: Listen, access: Pick<Access, 'users' | 'tls'>, trustNetwork: boolean): void {
   if (isPrivate(listen) || trustNetwork || (access.users && access.tls)) return
-  const message = `--listen ${formatListen(listen)}: others can reach this address, and whoever does is in the database; it needs local users (--local-user) and TLS (--tls-cert), or --trust-network where the network itself keeps strangers out`
+  const message = `--listen ${formatListen(listen)}: other machines can reach this address and would get into the database; set local users (--local-user) and TLS (--tls-cert), or --trust-network if the network itself keeps strangers out`
   throw new ProxyError('CONFIG_INVALID', message)
 }
 
 /**
- * Whether an address is in one of `networks`; without networks, every one is.
+ * Tells whether an address is in one of `networks`. Without networks, every address is.
  * @param networks addresses, or CIDR as 10.0.0.0/8 and fd00::/8
  * @throws ProxyError CONFIG_INVALID
  */
@@ -49,7 +49,7 @@ export function createAllowList(networks: readonly string[]): Access['allows'] {
     list.addSubnet(address, bits === undefined ? most : Number(bits), family)
   }
   return address => {
-    if (address === undefined) return true // a unix socket has a mode of its own
+    if (address === undefined) return true // a unix socket has its file mode
     return list.check(address, isIPv4(address) ? 'ipv4' : 'ipv6')
   }
 }

@@ -1,4 +1,4 @@
-/** The leg to the client: greet → [TLS] → HandshakeResponse41; local login; result. */
+/** The connection to the client: HandshakeV10 → [TLS] → HandshakeResponse41, local login, result. */
 import { constants, generateKeyPair, type KeyObject, privateDecrypt } from 'node:crypto'
 import { TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
@@ -34,23 +34,23 @@ import type { Access } from './access.ts'
 import { checkPassword, type LocalUser } from './local-users.ts'
 import { startClientTls } from './tls.ts'
 
-/** A client that has answered the greeting: what a session keeps of it. */
+/** What a session keeps of a client that has sent its HandshakeResponse41. */
 export interface Client {
   wire: Wire
-  /** those of its answer */
+  /** those of its HandshakeResponse41 */
   capabilities: number
   charset: number
-  /** the method that our greeting named */
+  /** the authentication method in our HandshakeV10 */
   offeredPlugin: string
-  /** the salt of our greeting */
+  /** the salt of our HandshakeV10 */
   salt: Buffer
-  /** what the client waits for before its OK_Packet */
+  /** whether the client waits for AuthMoreData (fast_auth_success) before its OK_Packet */
   awaitsFastAuthSuccess: boolean
 }
 
 /**
- * Greets a client as the server greeted us: version, thread id, charset, status and MariaDB's extensions are the server's;
- * capabilities are those that both legs can keep; the salt is our own, and so is TLS.
+ * Sends the client the server's own version, thread id, charset, status and MariaDB extensions. Capabilities are those that
+ * both connections support. Salt and TLS are ours.
  * @throws ProxyError CLIENT_…
  */
 export async function greet(wire: Wire, server: HandshakeV10, access: Access): Promise<[Client, HandshakeResponse41]> {
@@ -61,7 +61,7 @@ export async function greet(wire: Wire, server: HandshakeV10, access: Access): P
   let payload = await readPacket(wire, 'HandshakeResponse41')
   if (isSSLRequest(payload)) {
     if (!access.tls)
-      throw new ProxyError('CLIENT_TLS_NOT_OFFERED', 'the client insists on TLS, which is not offered here')
+      throw new ProxyError('CLIENT_TLS_NOT_OFFERED', 'the client requires TLS, which is not offered here')
     await startClientTls(wire, access.tls)
     payload = await readPacket(wire, 'HandshakeResponse41')
   } else if (access.requireTls && !access.overUnixSocket) {
@@ -72,22 +72,22 @@ export async function greet(wire: Wire, server: HandshakeV10, access: Access): P
   return [{ wire, capabilities, charset, offeredPlugin, salt, awaitsFastAuthSuccess: false }, response]
 }
 
-/** A method that clients of this server know: old and MariaDB ones lack caching_sha2_password. */
+/** A method that this server's clients support: old ones and MariaDB's lack caching_sha2_password. */
 function pluginForClients(server: HandshakeV10): string {
   return server.authPlugin === CACHING_SHA2_PASSWORD ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }
 
-/** What a client says of itself, at its login or with COM_CHANGE_USER. */
+/** A client's own login data, from HandshakeResponse41 or COM_CHANGE_USER. */
 export interface LocalLogin {
   user: Buffer
-  /** undefined of a client that knows of no methods: mysql_native_password */
+  /** undefined if the client does not negotiate methods: mysql_native_password */
   authPlugin: string | undefined
   authResponse: Buffer
-  /** whether `authResponse` counts for nothing, and an AuthSwitchRequest is to come first */
+  /** whether to ignore `authResponse` and send an AuthSwitchRequest first */
   switchFirst: boolean
 }
 
-/** A client's answer to a salt of ours, by the method it was made with. */
+/** A client's response to one of our salts, and its method. */
 interface Answer {
   plugin: string
   salt: Buffer
@@ -95,9 +95,9 @@ interface Answer {
 }
 
 /**
- * Takes the client's login: with local users, theirs alone; without, any password or none. Clients still have to be led
- * through the method of their choice: those of MySQL 9 lack mysql_native_password, those of MariaDB caching_sha2_password.
- * @param address where the client comes from
+ * Authenticates the client: as a local user if there are any, else with any password or none. Each client uses a method that
+ * it supports: those of MySQL 9 lack mysql_native_password, those of MariaDB caching_sha2_password.
+ * @param address the client's address
  * @throws ProxyError CLIENT_ACCESS_DENIED, CLIENT_THROTTLED, CLIENT_…
  */
 export async function authenticateClient(
@@ -111,7 +111,7 @@ export async function authenticateClient(
   if (!users) return await takeAnyPassword(client, login)
   const user = users.find(login.user.toString())
   if (!loginThrottle.begin(address, user.name)) {
-    const message = `too many logins at a time as '${user.name}' from ${address}, whose last ones had a wrong password`
+    const message = `too many logins at a time as '${user.name}' from ${address} after wrong passwords`
     throw new ProxyError('CLIENT_THROTTLED', message)
   }
   let using = 'NO'
@@ -130,7 +130,7 @@ export async function authenticateClient(
 
 async function takeAnyPassword(client: Client, login: LocalLogin): Promise<void> {
   const { authPlugin, authResponse, switchFirst } = login
-  // A client that names another method than the greeting's may have kept its answer back.
+  // A client that names another method than our HandshakeV10 may not have sent its response yet.
   const isOther = authPlugin !== undefined && authPlugin !== client.offeredPlugin && authPlugin !== MYSQL_CLEAR_PASSWORD
   const mustSwitch = isOther || (switchFirst && authPlugin !== undefined)
   const answer = mustSwitch
@@ -139,13 +139,13 @@ async function takeAnyPassword(client: Client, login: LocalLogin): Promise<void>
   client.awaitsFastAuthSuccess = answer.plugin === CACHING_SHA2_PASSWORD && !isEmptyPassword(answer.bytes)
 }
 
-/** The client's answer, if it can be checked against what is known of the user; or what it answers to an AuthSwitchRequest. */
+/** The client's response if the user's stored secret can check it, else its response to an AuthSwitchRequest. */
 async function usableAnswer(client: Client, login: LocalLogin, user: LocalUser, access: Access): Promise<Answer> {
   const { authPlugin, authResponse, switchFirst } = login
   const given = { plugin: authPlugin ?? MYSQL_NATIVE_PASSWORD, salt: client.salt, bytes: authResponse }
   if (authPlugin === undefined) return given
   const isSecure = isSecureFrom(client.wire, access)
-  // A password of which only the hash is known must be sent whole once, which without TLS few clients do.
+  // With only a stored hash, the client must send the full password once. Without TLS, few clients do.
   const canUseSha2 = user.sha2 !== undefined || isSecure || !user.native
   const isOfGreeting = authPlugin === client.offeredPlugin && !switchFirst
   if (authPlugin === MYSQL_CLEAR_PASSWORD && isSecure && !switchFirst) return given
@@ -168,7 +168,7 @@ async function checkAnswer(client: Client, user: LocalUser, answer: Answer, acce
   return client.awaitsFastAuthSuccess
 }
 
-/** The full authentication of caching_sha2_password: the password itself, inside TLS or encrypted for our key. */
+/** Full authentication of caching_sha2_password: reads the password, inside TLS or encrypted with our public key. */
 async function wholePassword({ wire }: Client, salt: Buffer, access: Access): Promise<string> {
   writePacket(wire, encodeAuthMoreData(PERFORM_FULL_AUTHENTICATION))
   const packet = await readPacket(wire, 'the password')
@@ -189,7 +189,7 @@ async function wholePassword({ wire }: Client, salt: Buffer, access: Access): Pr
 
 let keys: Promise<{ publicKey: string; privateKey: KeyObject }> | undefined
 
-/** A key pair for this process, made when a client first asks. */
+/** The key pair of this process, generated at the first request. */
 function rsaKeys(): Promise<{ publicKey: string; privateKey: KeyObject }> {
   keys ??= promisify(generateKeyPair)('rsa', { modulusLength: 2048 }).then(({ publicKey, privateKey }) => ({
     publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
@@ -205,7 +205,7 @@ function isSecureFrom({ socket }: Wire, access: Access): boolean {
   return socket instanceof TLSSocket || access.overUnixSocket
 }
 
-/** Leads the client through an AuthSwitchRequest. */
+/** Sends an AuthSwitchRequest with a fresh salt and reads the response. */
 async function switchClient({ wire }: Client, authPlugin: string): Promise<Answer> {
   const salt = createSalt()
   writePacket(wire, encodeAuthSwitchRequest({ authPlugin, data: salt }))
@@ -228,7 +228,7 @@ export function databaseUser(named: Buffer, configured: string | undefined, acce
   return user
 }
 
-/** Hands the server's OK_Packet on, as the next packet of this leg. */
+/** Forwards the server's OK_Packet as the next packet to the client. */
 export function sendOK(client: Client, payload: Buffer): void {
   const { wire } = client
   wire.socket.cork()
@@ -237,9 +237,9 @@ export function sendOK(client: Client, payload: Buffer): void {
   wire.socket.uncork()
 }
 
-/** Tells a client what went wrong, and ends the connection once that is sent. */
+/** Sends the client an ERR_Packet, and ends the connection once it is sent. */
 export function sendError(wire: Wire, error: ERR_Packet): void {
-  // Before the greeting no flags are agreed on: such a packet has no SQL state.
+  // An ERR_Packet before the HandshakeV10 has no SQL state: no flags are negotiated yet.
   const sqlState = wire.sequence === 0 ? undefined : (error.sqlState ?? 'HY000')
   writePacket(wire, encodeERR_Packet({ ...error, sqlState }))
   wire.socket.end()

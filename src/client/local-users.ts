@@ -1,20 +1,20 @@
-/** Who may log in here: names and passwords of this proxy's own, not of the database. */
+/** Local users: names and passwords of this proxy, not of the database. */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { ProxyError } from '../errors.ts'
 import { nativeHash, sha2Digest } from '../protocol/auth.ts'
 import { parseStoredHash, type StoredHash, sha256Crypt } from '../protocol/sha256-crypt.ts'
 
-/** A local user as it is configured: with a password, or with the hash that MySQL stores of one. */
+/** A configured local user: with a password, or with the hash of one as MySQL stores it. */
 export interface LocalUserOptions {
   name: string
   password?: string | undefined
   /** `*` and 40 hexadecimal digits (mysql_native_password), or `$A$005$…` (caching_sha2_password), also as 0x… */
   passwordHash?: string | undefined
-  /** the database user to log in as; default: that of the endpoint, or else `name` */
+  /** the database user to log in as; default: the endpoint's user, else `name` */
   user?: string | undefined
 }
 
-/** A local user, as logins are checked. Either hash of a stored password may be unknown, until it was once sent whole. */
+/** A local user as logins are checked. With a stored hash, `native` or `sha2` is unknown until a client sends the full password. */
 export interface LocalUser {
   name: string
   databaseUser: string | undefined
@@ -23,21 +23,21 @@ export interface LocalUser {
   /** SHA256(SHA256(password)) */
   sha2: Buffer | undefined
   stored: StoredHash | undefined
-  /** stands for a name that nobody has, so that it costs the same; no password is right */
+  /** whether it stands for an unknown name, so that the check takes the same time; no password is right */
   isDecoy: boolean
 }
 
 export interface LocalUsers {
-  /** never fails: an unknown name gets a user whose password nobody knows */
+  /** never fails: returns a decoy for an unknown name */
   find(name: string): LocalUser
 }
 
-/** Whether this is a hash as MySQL stores it, and not a password. */
+/** Whether `text` is a hash as MySQL stores it, not a password. */
 export function isPasswordHash(text: string): boolean {
   return nativeHashOf(text) !== undefined || parseStoredHash(bytesOf(text)) !== undefined
 }
 
-/** `text`, where MySQL shows it as 0x… (print_identified_with_as_hex) the bytes that it stands for. */
+/** `text`, decoded if it is in MySQL's form 0x… (print_identified_with_as_hex). */
 function bytesOf(text: string): string {
   return /^0x(?:[0-9a-f]{2})+$/i.test(text) ? Buffer.from(text.slice(2), 'hex').toString('latin1') : text
 }
@@ -49,10 +49,10 @@ function nativeHashOf(text: string): Buffer | undefined {
 /** @throws ProxyError CONFIG_INVALID naming the user, never the password */
 export function createLocalUsers(options: readonly LocalUserOptions[]): LocalUsers {
   if (options.length === 0)
-    throw new ProxyError('CONFIG_INVALID', 'local users: there are none; leave them out to let everybody in')
+    throw new ProxyError('CONFIG_INVALID', 'local users: the list is empty; leave it out to let everybody in')
   const users = new Map<string, LocalUser>()
   for (const user of options.map(toLocalUser)) {
-    if (users.has(user.name)) throw invalid(user.name, 'is there twice')
+    if (users.has(user.name)) throw invalid(user.name, 'is a duplicate')
     users.set(user.name, user)
   }
   const known = [...users.values()]
@@ -80,7 +80,7 @@ function invalid(name: string, what: string): ProxyError {
   return new ProxyError('CONFIG_INVALID', `local user '${name}' ${what}`)
 }
 
-/** Looks like `model` in what its login takes, the same each time for the same name. */
+/** A decoy whose login takes the same steps as that of `model`; always the same one for the same name. */
 function decoyUser(model: LocalUser, name: string, secret: Buffer): LocalUser {
   const random = createHmac('sha512', secret).update(name).digest()
   return {
@@ -97,13 +97,13 @@ function pickIndex(secret: Buffer, name: string, count: number): number {
   return createHmac('sha256', secret).update(name).digest().readUInt32LE(0) % count
 }
 
-/** Longest password in bytes, as with MySQL: to hash a longer one would take seconds. */
+/** Longest password, as with MySQL: hashing a longer one would take seconds. */
 const MAX_PASSWORD_BYTES = 256
 
-/** The hash before: they take their turns, so that many at once leave time for the sessions. */
+/** The previous hash: one per event loop iteration, so that sessions go on beside many logins. */
 let hashing: Promise<unknown> = Promise.resolve()
 
-/** Checks a password that was sent whole, and remembers what it takes to check the next login without. */
+/** Checks a full password. If it is right, keeps the hashes that check the next login without it. */
 export async function checkPassword(user: LocalUser, password: string): Promise<boolean> {
   if (Buffer.byteLength(password) > MAX_PASSWORD_BYTES) return false
   if (user.stored) {

@@ -1,32 +1,32 @@
 /**
- * Makes guessing slow: a user name whose logins from an address keep failing waits before it gets an answer, and may not ask
- * many times at once. Other names are not held up: many clients may share an address.
+ * Slows down password guessing. After several failures, a user name from one address waits for each answer and has few
+ * attempts at a time. Other names from that address do not wait: many clients may share it.
  */
 import { isIPv6 } from 'node:net'
 import { type Clock, monotonicClock } from '../clock.ts'
 
-/** Failures that cost nothing: people mistype. */
+/** Failed attempts before delays start. */
 const FREE_ATTEMPTS = 3
 const FIRST_DELAY_MS = 250
 const MAX_DELAY_MS = 4_000
 
-/** Logins at a time of a name that is being slowed down. */
+/** Attempts at a time of a name that is throttled. */
 const MAX_CONCURRENT = 4
 
-/** Milliseconds after which failures are forgotten. */
+/** Failures are forgotten this long after the last. */
 const FORGET_AFTER_MS = 10 * 60_000
 const MAX_RECORDS = 10_000
 
-/** Characters of a name that are looked at: clients name what they like. */
+/** Characters of a name that make up its key: clients send any name. */
 const MAX_NAME_CHARACTERS = 64
 
 export interface LoginThrottle {
-  /** whether this name may try now from this address; after true, one of the others is to be called */
+  /** whether this name may try now from this address; if so, call one of the others at the end of the attempt */
   begin(address: string, user: string): boolean
   succeed(address: string, user: string): void
-  /** a wrong user or password; resolves when the client may be told */
+  /** wrong user or password; resolves when the client may get its answer */
   fail(address: string, user: string): Promise<void>
-  /** for another reason */
+  /** the attempt ended for another reason */
   cancel(address: string, user: string): void
 }
 
@@ -37,7 +37,7 @@ interface Attempts {
 }
 
 export function createLoginThrottle(clock: Clock = monotonicClock): LoginThrottle {
-  // What was used last is the last.
+  // Least recently used first; the first is evicted.
   const records = new Map<string, Attempts>()
   const use = (address: string, user: string): Attempts => {
     const key = `${networkOf(address)} ${user.slice(0, MAX_NAME_CHARACTERS)}`
@@ -75,7 +75,7 @@ export function createLoginThrottle(clock: Clock = monotonicClock): LoginThrottl
   }
 }
 
-/** The oldest that nobody is trying with. */
+/** Evicts the least recently used record that has no attempt in progress. */
 function evictOldest(records: Map<string, Attempts>): void {
   for (const [key, { trying }] of records) {
     if (trying > 0) continue

@@ -1,4 +1,4 @@
-/** TLS to clients, with a certificate of our own. */
+/** TLS to clients, with the certificate of --tls-cert. */
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { stat } from 'node:fs/promises'
@@ -9,13 +9,13 @@ import type { Logger } from '../log.ts'
 import { closed, switchSocket, timedOut, timeLeft, type Wire } from '../net/wire.ts'
 import { readText } from '../read-file.ts'
 
-/** Milliseconds between two looks at the files. */
+/** How often the files are checked for changes, at most. */
 const RELOAD_INTERVAL_MS = 5_000
 
 export interface LocalTls {
-  /** the context to serve TLS with: of the files as they are now, or as they last were good */
+  /** the secure context of the present files; if they are invalid, of the last valid ones */
   secureContext(): Promise<SecureContext>
-  /** Date.now() at which the certificate ends */
+  /** when the certificate expires, in Date.now() time */
   expires(): number
 }
 
@@ -27,8 +27,8 @@ interface Loaded {
 }
 
 /**
- * The certificate and key in these PEM files, read again when they change.
- * @throws ProxyError CONFIG_INVALID where they are missing, not PEM, or do not fit
+ * Loads the certificate and key from these PEM files, and again when they change.
+ * @throws ProxyError CONFIG_INVALID if they are missing, not PEM, or do not match
  */
 export async function createLocalTls(
   certFile: string,
@@ -37,23 +37,24 @@ export async function createLocalTls(
   clock: Clock = monotonicClock,
 ): Promise<LocalTls> {
   let loaded = await load(certFile, keyFile)
-  let looked = clock.now()
-  let complained = ''
+  let lastCheck = clock.now()
+  let lastWarning = ''
   return {
     async secureContext() {
-      if (clock.now() - looked < RELOAD_INTERVAL_MS) return loaded.context
-      looked = clock.now()
+      if (clock.now() - lastCheck < RELOAD_INTERVAL_MS) return loaded.context
+      lastCheck = clock.now()
       try {
         if ((await versionOf(certFile, keyFile)) !== loaded.version) {
           loaded = await load(certFile, keyFile)
           log.info({ expires: new Date(loaded.expires).toISOString() }, `${certFile}: new certificate for clients`)
         }
-        complained = ''
+        lastWarning = ''
       } catch (error) {
-        // Half-written, or one file of two: the next look may find both.
+        // Perhaps half-written, or one of two files: the next check may find both.
         const { message } = error as Error
-        if (message !== complained) log.warn({ code: 'CONFIG_INVALID' }, `${message}; going on with the one before`)
-        complained = message
+        if (message !== lastWarning)
+          log.warn({ code: 'CONFIG_INVALID' }, `${message}; the previous certificate stays in use`)
+        lastWarning = message
       }
       return loaded.context
     },
@@ -70,7 +71,7 @@ async function load(certFile: string, keyFile: string): Promise<Loaded> {
   const [cert, key] = await Promise.all([readText('--tls-cert', certFile), readText('--tls-key', keyFile)])
   try {
     const { validTo } = new X509Certificate(cert)
-    // As bytes: Node.js passes over an empty text, and would go on without a key.
+    // As bytes: Node.js ignores an empty string, and would go on without a key.
     const context = createSecureContext({ cert, key: Buffer.from(key), minVersion: 'TLSv1.2' })
     return { context, expires: Date.parse(validTo), version: await versionOf(certFile, keyFile) }
   } catch (error) {
@@ -79,13 +80,13 @@ async function load(certFile: string, keyFile: string): Promise<Loaded> {
   }
 }
 
-/** Starts TLS after the client's SSLRequest; after it, `wire` goes on inside. @throws ProxyError CLIENT_… */
+/** Starts TLS after the client's SSLRequest. `wire` then uses the TLS socket. @throws ProxyError CLIENT_… */
 export async function startClientTls(wire: Wire, tls: LocalTls): Promise<void> {
   const secureContext = await tls.secureContext()
   if (wire.socket.destroyed) throw closed(wire, 'TLS')
-  // What the client has sent behind its SSLRequest is part of TLS, and is read as such.
+  // Bytes behind the client's SSLRequest are read as part of TLS.
   const socket = new TLSSocket(wire.socket, { isServer: true, secureContext })
-  // The name under which a server's TLSSocket speaks of broken TLS, as long as no tls.Server has let go of it.
+  // A server-side TLSSocket without a tls.Server reports TLS errors with this event.
   socket.on('_tlsError', error => socket.destroy(error))
   switchSocket(wire, socket)
   const giveUp = new AbortController()

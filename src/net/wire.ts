@@ -1,8 +1,7 @@
 /**
  * Packets over a socket: framing, sequence ids, a size cap and a deadline. Only for the connection phase; the relay moves bytes.
  *
- * Reads with a paused `socket.read(n)`: what was not asked for stays in the socket, so that a TLS upgrade or the relay
- * takes it from there with no hand-over.
+ * The socket is paused and read with `socket.read(n)`. Unread bytes stay in the socket, where TLS or the relay finds them.
  */
 import type { Socket } from 'node:net'
 import { type Clock, monotonicClock } from '../clock.ts'
@@ -19,7 +18,7 @@ export interface Wire {
   readonly clock: Clock
   /** when the handshake must be over, in the time of `clock` */
   deadline: number
-  /** what ended the socket, once something did */
+  /** the error that ended the socket, if any */
   failure: Error | undefined
 }
 
@@ -88,19 +87,20 @@ export function framePacket(payload: Buffer, sequence: number): Buffer {
   return packet
 }
 
-/** `packet` as the payload of a compressed packet that is not compressed, which it need not be. */
+/** `packet` as the payload of a compressed packet that is stored uncompressed, which the protocol allows. */
 export function frameUncompressed(packet: Buffer, sequence: number): Buffer {
   return Buffer.concat([framePacket(packet, sequence).subarray(0, HEADER_BYTES), Buffer.alloc(3), packet])
 }
 
-/** The error for bytes from this peer that the protocol has no place for. */
+/** The error for bytes from this peer that do not follow the protocol. */
 export function malformed(wire: Wire, message: string, cause?: unknown): ProxyError {
   return new ProxyError(CODES[wire.peer].malformed, message, { cause })
 }
 
 /**
- * One set of listeners until all bytes are there: 'readable' listeners that come and go around each attempt make the
- * stream announce the same part of a packet again and again, on which the event loop would spin.
+ * Reads exactly `length` bytes before the deadline; `step` names them for errors. It keeps one set of listeners until all
+ * bytes are there: with new 'readable' listeners for each attempt, the stream would announce a partial packet without end.
+ * @throws ProxyError CLIENT_… or UPSTREAM_…: CLOSED, TIMEOUT
  */
 export function readBytes(wire: Wire, length: number, step: string): Promise<Buffer> {
   const { socket } = wire
@@ -108,7 +108,7 @@ export function readBytes(wire: Wire, length: number, step: string): Promise<Buf
     const attempt = () => {
       const bytes: Buffer | null = socket.read(length)
       if (bytes?.length === length) settle(bytes)
-      // A socket that has ended hands out what is left, even if it is less than asked for.
+      // After its end, a socket returns the remaining bytes even if they are fewer than requested.
       else if (bytes || socket.readableEnded || socket.destroyed) settle(closed(wire, step))
     }
     const settle = (result: Buffer | ProxyError) => {
@@ -124,29 +124,29 @@ export function readBytes(wire: Wire, length: number, step: string): Promise<Buf
 }
 
 /**
- * `work` with a signal that aborts once the peer has left, with CLIENT_CLOSED or UPSTREAM_CLOSED as its reason: for a time in
- * which nobody reads from it, and nobody else would notice.
+ * Runs `work` with a signal that aborts when the peer disconnects. Its reason is CLIENT_CLOSED or UPSTREAM_CLOSED. Use it
+ * while nothing else reads from the socket.
  */
 export async function whileConnected<Value>(
   wire: Wire,
   step: string,
-  work: (left: AbortSignal) => Promise<Value>,
+  work: (disconnected: AbortSignal) => Promise<Value>,
 ): Promise<Value> {
   const { socket } = wire
   const controller = new AbortController()
-  const onLeave = () => controller.abort(closed(wire, step))
-  // A stream says that it has ended only to who reads.
+  const onEnd = () => controller.abort(closed(wire, step))
+  // 'end' is emitted only after a read.
   const onReadable = () => socket.readableLength === 0 && socket.read(0)
-  socket.on('readable', onReadable).on('end', onLeave).on('close', onLeave)
-  if (socket.readableEnded || socket.destroyed) onLeave()
+  socket.on('readable', onReadable).on('end', onEnd).on('close', onEnd)
+  if (socket.readableEnded || socket.destroyed) onEnd()
   try {
     return await work(controller.signal)
   } finally {
-    socket.off('readable', onReadable).off('end', onLeave).off('close', onLeave)
+    socket.off('readable', onReadable).off('end', onEnd).off('close', onEnd)
   }
 }
 
-/** What `parse` makes of a packet; where it is malformed, the error of this peer. */
+/** The result of `parse`. @throws ProxyError CLIENT_MALFORMED or UPSTREAM_NOT_MYSQL instead of MalformedPacket */
 export function parsed<Value>(wire: Wire, step: string, parse: () => Value): Value {
   try {
     return parse()
@@ -161,16 +161,16 @@ export function timedOut(wire: Wire, step: string): ProxyError {
 }
 
 export function closed(wire: Wire, step: string): ProxyError {
-  const how = wire.failure ? ` (${systemCode(wire.failure) || wire.failure.message})` : ''
-  return new ProxyError(CODES[wire.peer].closed, `connection closed while waiting for ${step}${how}`, {
-    cause: wire.failure,
-  })
+  // A socket knows its error a moment before it emits it.
+  const cause = wire.failure ?? wire.socket.errored ?? undefined
+  const how = cause ? ` (${systemCode(cause) || cause.message})` : ''
+  return new ProxyError(CODES[wire.peer].closed, `connection closed while waiting for ${step}${how}`, { cause })
 }
 
-/** Milliseconds that a socket gets to deliver its last bytes. */
+/** Time for a socket to deliver its last bytes. */
 const LINGER_MS = 1_000
 
-/** Ends a socket so that its last packet arrives: unread bytes at close would turn the end into a reset. */
+/** Ends a socket so that its last packet arrives: closing a socket with unread bytes would reset the connection. */
 export function endGracefully({ socket, clock }: Wire): void {
   if (socket.destroyed) return
   socket.end()

@@ -1,4 +1,4 @@
-/** Leaving a server that has greeted us and has had no login: in a way that it does not count as a connection error. */
+/** Disconnects before login without raising the server's count of connection errors (max_connect_errors). */
 import { TLSSocket } from 'node:tls'
 import { readPacket, writePacket } from '../net/wire.ts'
 import {
@@ -15,18 +15,18 @@ import { ERR, encodeHandshakeResponse41, type HandshakeResponse41, OK, parseERR_
 import type { Upstream } from './dial.ts'
 import { placeholderPlugin, sendSSLRequest, writeCommand } from './login.ts'
 
-/** Milliseconds that a server gets to refuse a login that is not meant. */
+/** Time for a server to refuse the anonymous login. */
 const ABANDON_TIMEOUT_MS = 2_000
 
 /**
- * Leaves a server that has greeted us and has not had a login, with one that it refuses. A connection that just ends
- * counts towards max_connect_errors, at which the server locks out everybody behind our address (ERROR 1129); a refused
- * login does not count. Never rejects; resolves with the error code of the refusal, where there was one.
+ * Sends a login that the server refuses, if it has sent its greeting and got no login yet. A connection that just closes
+ * counts towards max_connect_errors; at that limit the server locks out everybody behind our address (ERROR 1129). A refused
+ * login does not count. Never rejects; resolves with the error number of the refusal, if there was one.
  */
 export async function abandonLogin(upstream: Upstream): Promise<number | undefined> {
   const { wire } = upstream
   const { socket } = wire
-  // Once its handshake is over: either is set then.
+  // One of the two is set once the TLS handshake is over.
   const inTls = socket instanceof TLSSocket && (socket.authorized || Boolean(socket.authorizationError))
   const isUnanswered = wire.sequence === (inTls ? 2 : 1)
   if (!isUnanswered || socket.destroyed) return undefined
@@ -38,20 +38,20 @@ export async function abandonLogin(upstream: Upstream): Promise<number | undefin
       const packet = await readPacket(wire, 'the refusal of the login')
       if (packet[0] === ERR) return parseERR_Packet(packet).errno
       if (packet[0] === OK) {
-        writeCommand(wire, COM_QUIT, isCompressed(login.capabilities)) // a server without passwords
+        writeCommand(wire, COM_QUIT, isCompressed(login.capabilities)) // a server that lets anybody in
         return undefined
       }
       writePacket(wire, Buffer.alloc(0))
     }
   } catch {
-    // Gone already, or it says nothing: no more can be done.
+    // Closed already, or silent.
     return undefined
   }
 }
 
 /**
- * Names nobody, and holds no secret: it goes in clear, or to a server of which nobody knows who it is. After an SSLRequest
- * its flags are the same again: MySQL takes others for a bad handshake, which counts.
+ * A login without a real user or a secret: it goes over plaintext, or to a server that is not verified. After an SSLRequest it
+ * repeats the same flags. To MySQL, other flags are a bad handshake, which counts as a connection error.
  */
 function anonymousLogin({ greeting, sslRequest }: Upstream): HandshakeResponse41 {
   const inClear = sentUpstream(0, greeting.capabilities, { database: false, attributes: false }) & ~CLIENT_SSL
@@ -71,7 +71,7 @@ function anonymousLogin({ greeting, sslRequest }: Upstream): HandshakeResponse41
   }
 }
 
-/** Asks for TLS without a login in mind, to look at the server's certificate; `leave` ends it in good order. */
+/** Requests TLS to look at the server's certificate, without a login to follow. End with `abandonLogin`. */
 export function requestTls(upstream: Upstream): void {
   const { greeting } = upstream
   const capabilities = sentUpstream(0, greeting.capabilities, { database: false, attributes: false })

@@ -1,4 +1,4 @@
-/** Connecting to the database, up to its HandshakeV10. */
+/** Connects to the database and reads its HandshakeV10. */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { type Clock, monotonicClock } from '../clock.ts'
@@ -8,11 +8,11 @@ import { ProxyError, systemCode } from '../errors.ts'
 import { createWire, parsed, readPacket, type Wire } from '../net/wire.ts'
 import { ERR, type HandshakeV10, parseERR_Packet, parseHandshakeV10, type SSLRequest } from '../protocol/packets.ts'
 
-/** A connection to the database that has been greeted. */
+/** A connection to the database that has received its HandshakeV10. */
 export interface Upstream {
   wire: Wire
   greeting: HandshakeV10
-  /** what TLS was asked for with; undefined before */
+  /** the SSLRequest that was sent; undefined before */
   sslRequest?: SSLRequest
 }
 
@@ -48,7 +48,7 @@ async function connectTcp(options: DialOptions, stop: AbortSignal, clock: Clock)
     noDelay: true,
     keepAlive: true,
     keepAliveInitialDelay: options.keepalive,
-    // An NLB has an address in each zone: time for the slow, and some left for the next.
+    // An NLB has an address in each zone: wait for a slow one, and keep time for the next.
     autoSelectFamilyAttemptTimeout: Math.max(250, Math.floor(options.connectTimeout / 3)),
   })
   const giveUp = () => socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' }))
@@ -71,7 +71,7 @@ function dialError(options: DialOptions, cause: unknown): ProxyError {
     ECONNREFUSED: ['DIAL_REFUSED', `connection to ${dial} refused`],
     ETIMEDOUT: ['DIAL_TIMEOUT', `no answer from ${dial} within ${options.connectTimeout} ms`],
     ENOTFOUND: ['DIAL_DNS', `the name ${options.dial.host} is unknown to DNS`],
-    ECONNRESET: ['UPSTREAM_CLOSED', `connection to ${dial} reset at once`],
+    ECONNRESET: ['UPSTREAM_CLOSED', `connection to ${dial} reset immediately`],
     EMFILE: ['FILE_LIMIT_REACHED', 'this process has no file descriptor left'],
     ENFILE: ['FILE_LIMIT_REACHED', 'this machine has no file descriptor left'],
     EAI_AGAIN: ['DIAL_DNS', `no answer from DNS for the name ${options.dial.host}`],

@@ -1,4 +1,4 @@
-/** The leg to the database: dial → HandshakeV10; then TLS, token, OK_Packet or ERR_Packet. */
+/** The login to the database after its HandshakeV10: TLS, token, OK_Packet or ERR_Packet. */
 import { TLSSocket } from 'node:tls'
 import type { TokenSource } from '../aws/token.ts'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
@@ -35,21 +35,21 @@ import type { RateLimiter } from './rate-limiter.ts'
 import { startTls } from './tls.ts'
 import type { Trust } from './trust.ts'
 
-/** An endpoint with what its logins share. */
+/** An endpoint and the state that its logins share. */
 export interface Target {
   endpoint: Endpoint
   limiter: RateLimiter
   state: EndpointState
   trust: Trust
   createToken: TokenSource
-  /** what the logins so far have shown: whether the server takes a token inside HandshakeResponse41 */
+  /** whether the server accepts a token inside HandshakeResponse41; undefined until a login has shown it */
   takesTokenInHandshake: boolean | undefined
 }
 
-/** Milliseconds of the login's time that are kept for TLS and the server, when credentials are slow. */
+/** Part of the login's time that slow credentials must leave for TLS and the server. */
 const RESERVED_FOR_LOGIN_MS = 1_000
 
-/** A login that came to its end: the payload of the server's OK_Packet or ERR_Packet, and the connection that it came over. */
+/** The payload of the server's OK_Packet or ERR_Packet, and the connection that it came over. */
 export interface LoginResult {
   upstream: Upstream
   payload: Buffer
@@ -62,7 +62,7 @@ export function writeCommand(wire: Wire, command: number, compressed: boolean): 
   wire.socket.write(compressed ? frameUncompressed(packet, 0) : packet)
 }
 
-/** The server's refusal as our error, so that there is one way to tell a client. @throws ProxyError UPSTREAM_REFUSED_LOGIN */
+/** Turns the server's refusal into our error, which is the only way to answer a client. @throws ProxyError UPSTREAM_REFUSED_LOGIN */
 export function assertOK(wire: Wire, payload: Buffer, user: string): void {
   if (payload[0] === OK) return
   const serverError = parsed(wire, 'the result of the login', () => parseERR_Packet(payload))
@@ -72,9 +72,9 @@ export function assertOK(wire: Wire, payload: Buffer, user: string): void {
 /**
  * Logs in: SSLRequest, TLS verified as the RDS endpoint, HandshakeResponse41 with a token for `user`.
  *
- * The token rides in HandshakeResponse41, a round trip less than usual. Until that has worked once, a refusal is tried again
- * in the usual way, over a connection of its own: no public word says that every RDS front accepts the short way.
- * @param client the client's own answer, for its flags, charset, database and connection attributes
+ * HandshakeResponse41 carries the token, which saves a round trip. AWS does not document that every RDS front end accepts
+ * this. Until it has worked once, a refused login is retried with an AuthSwitchRequest over a second connection.
+ * @param client the client's own response, for its flags, charset, database and connection attributes
  * @throws ProxyError DIAL_…, TLS_…, UPSTREAM_…, AUTH_PLUGIN_UNEXPECTED, CREDENTIALS_…
  */
 export async function login(
@@ -110,7 +110,7 @@ function isAccessDenied(payload: Buffer): boolean {
   return payload[0] === ERR && payload.length >= 3 && payload.readUInt16LE(1) === ER_ACCESS_DENIED_ERROR
 }
 
-/** Whether a token can be sent to a server of this greeting at all. @throws ProxyError TLS_NOT_OFFERED, UPSTREAM_TOO_OLD */
+/** Checks by its greeting that the server can receive a token. @throws ProxyError TLS_NOT_OFFERED, UPSTREAM_TOO_OLD */
 export function assertSupportsTokens(greeting: HandshakeV10, endpoint: Endpoint): void {
   if (!has(greeting.capabilities, CLIENT_SSL)) {
     throw new ProxyError('TLS_NOT_OFFERED', `the server at ${formatHostPort(endpoint.dial)} does not offer TLS`)
@@ -118,12 +118,12 @@ export function assertSupportsTokens(greeting: HandshakeV10, endpoint: Endpoint)
   if (!has(greeting.capabilities, CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)) {
     throw new ProxyError(
       'UPSTREAM_TOO_OLD',
-      `the server at ${formatHostPort(endpoint.dial)}, version ${greeting.serverVersion}, cannot take a token`,
+      `the server at ${formatHostPort(endpoint.dial)}, version ${greeting.serverVersion}, cannot receive a token`,
     )
   }
 }
 
-/** After it, flags that differ are a bad handshake to MySQL. */
+/** Sends the SSLRequest. HandshakeResponse41 must repeat its flags: to MySQL, other flags are a bad handshake. */
 export function sendSSLRequest(upstream: Upstream, sslRequest: SSLRequest): void {
   upstream.sslRequest = sslRequest
   writePacket(upstream.wire, encodeSSLRequest(sslRequest))
@@ -160,7 +160,7 @@ async function loginOnce(
   return await timed(target.state, 'login', resultOfLogin(wire, user, token))
 }
 
-/** The server's OK_Packet or ERR_Packet, after the AuthSwitchRequest that may come before. */
+/** The server's OK_Packet or ERR_Packet, after an AuthSwitchRequest if the server sends one. */
 async function resultOfLogin(wire: Wire, user: string, token: string): Promise<Buffer> {
   let result = await readPacket(wire, 'the result of the login')
   if (result[0] === AUTH_SWITCH_REQUEST) {
@@ -175,11 +175,11 @@ async function resultOfLogin(wire: Wire, user: string, token: string): Promise<B
   throw malformed(wire, 'the result of the login: neither OK_Packet nor ERR_Packet')
 }
 
-/** A token that comes in time for this login. @throws ProxyError CREDENTIALS_… */
+/** Creates a token within the time of this login. @throws ProxyError CREDENTIALS_… */
 export async function createTokenInTime(target: Target, user: string, wire: Wire): Promise<string> {
   let cancelTimer = () => {}
   const late = new Promise<never>((_resolve, reject) => {
-    const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not come in time for this login')
+    const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not arrive in time for this login')
     cancelTimer = wire.clock.after(tokenDeadline(wire) - wire.clock.now(), () => reject(error))
   })
   try {
@@ -190,7 +190,7 @@ export async function createTokenInTime(target: Target, user: string, wire: Wire
 }
 
 /**
- * Waits for the turn of the client's login; a client that leaves meanwhile loses it, and no token is signed.
+ * Waits for the login's slot in the rate limit. If the client disconnects meanwhile, no token is signed.
  * @throws ProxyError LOGIN_QUEUE_FULL, CLIENT_CLOSED
  */
 export async function waitForSlot({ limiter, state }: Target, client: Wire, upstream: Wire): Promise<void> {
@@ -198,20 +198,20 @@ export async function waitForSlot({ limiter, state }: Target, client: Wire, upst
   await whileConnected(client, 'its slot of the login rate', work)
 }
 
-/** Until when a token may take, in the time of the wire's clock. */
+/** When the token must be there, in the time of the wire's clock. */
 function tokenDeadline(wire: Wire): number {
   const left = timeLeft(wire)
   return wire.clock.now() + Math.max(left - RESERVED_FOR_LOGIN_MS, left / 2)
 }
 
-/** Any plugin but mysql_clear_password, for which the empty answer would be the password. */
+/** Any plugin except mysql_clear_password: with that one, the empty response would be the password. */
 export function placeholderPlugin(greeting: HandshakeV10): string {
   return greeting.authPlugin === CACHING_SHA2_PASSWORD ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }
 
 /**
- * The answer to an AuthSwitchRequest for another method: an empty one, on which the server refuses by itself.
- * A connection that just ends would count towards max_connect_errors. Resolves with the error for the client.
+ * Answers an AuthSwitchRequest for another method with an empty response, so that the server refuses the login itself.
+ * A connection that just closes would count towards max_connect_errors. Resolves with the error for the client.
  */
 export async function refuseToSwitch(wire: Wire, user: string, asked: string): Promise<ProxyError> {
   writePacket(wire, Buffer.alloc(0))
@@ -219,13 +219,13 @@ export async function refuseToSwitch(wire: Wire, user: string, asked: string): P
   return unexpectedPlugin(user, asked)
 }
 
-/** The server wants another login than the one that we have. @param asked what for */
+/** The error for a server that wants another login than a token. @param asked what the server asks for */
 export function unexpectedPlugin(user: string, asked: string): ProxyError {
   const message = `access denied for user '${user}': the server asks for ${asked}, not for an IAM token`
   return new ProxyError('AUTH_PLUGIN_UNEXPECTED', message, { hintValues: { user } })
 }
 
-/** The one place that a token leaves from. */
+/** Sends a token. No other code does. */
 export function sendSecret(wire: Wire, payload: Buffer): void {
   const { socket } = wire
   if (!(socket instanceof TLSSocket) || !socket.authorized) throw new Error('a token outside verified TLS')

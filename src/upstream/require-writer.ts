@@ -1,4 +1,4 @@
-/** --require-writer: whether the server takes writes, asked in the session before the client gets it. */
+/** --require-writer: asks in the new session whether the server accepts writes, before the client uses it. */
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { framePacket, frameUncompressed, malformed, parsed, readBytes, readPacket, type Wire } from '../net/wire.ts'
@@ -19,7 +19,7 @@ const ER_UNKNOWN_LOCALE = 1649
 /** Longest answer, in bytes: an OK_Packet may tell of session-state changes. */
 const LONGEST_ANSWER_BYTES = 64 * 1024
 
-const STEP = 'the answer whether the server takes writes'
+const STEP = 'whether the server accepts writes'
 
 /**
  * @param capabilities the flags that the session has on both legs

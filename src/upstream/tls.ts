@@ -1,4 +1,4 @@
-/** TLS to the database: whom it is with is the RDS endpoint, wherever it was dialled. */
+/** TLS to the database. The certificate must be that of the RDS endpoint, whatever address was dialled. */
 import { once } from 'node:events'
 import { isIP } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
@@ -16,11 +16,11 @@ export interface TlsNames {
 }
 
 /**
- * Starts TLS on the upstream leg, verified as the RDS endpoint; after it, `wire` goes on inside.
+ * Starts TLS on the connection to the database and verifies the RDS endpoint. `wire` then uses the TLS socket.
  * @throws ProxyError TLS_…, UPSTREAM_CLOSED, UPSTREAM_TIMEOUT
  */
 export async function startTls(wire: Wire, names: TlsNames, trust: Trust): Promise<void> {
-  // Bytes that came in clear behind the greeting would be taken for the server's own after TLS.
+  // After TLS, plaintext bytes behind the greeting would look as if the verified server had sent them.
   if (wire.socket.readableLength > 0) {
     throw new ProxyError('TLS_PLAINTEXT_INJECTED', 'the server sent plaintext between its greeting and TLS')
   }
@@ -33,8 +33,8 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust): Promi
     ...(isIP(host) ? {} : { servername: host }),
     secureContext: trust.secureContext(),
     ...(session ? { session } : {}),
-    // Whom it is with is checked as soon as the handshake is over, before anything is said: to break off in it would
-    // count as a connection error, at so many of which a server locks out everybody behind our address (ERROR 1129).
+    // The certificate is checked right after the handshake, before anything is sent. Breaking off the handshake would
+    // count as a connection error; after max_connect_errors a server locks out everybody behind our address (ERROR 1129).
     rejectUnauthorized: false,
   })
   switchSocket(wire, tls)
@@ -54,7 +54,7 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust): Promi
   }
 }
 
-/** Why Node.js does not call the connection authorized; `code` is OpenSSL's or its own. */
+/** Why Node.js does not authorize the connection; `code` is OpenSSL's or its own. */
 function refusedCertificate(tls: TLSSocket): Error {
   const code = String(tls.authorizationError)
   return Object.assign(new Error(code), { code, cert: tls.getPeerCertificate() })
@@ -80,8 +80,8 @@ function tlsError(wire: Wire, names: TlsNames, cause: unknown): ProxyError {
   const errorCode = TLS_CODES[code] ?? 'TLS_FAILED'
   const messages: Partial<Record<ErrorCode, string>> = {
     TLS_WRONG_NAME: `the certificate of the server behind ${dial} does not name ${host}${namesOf(cause)}`,
-    TLS_EXPIRED: `the certificate of ${host} is out of date (${code})`,
-    TLS_UNKNOWN_CA: `the certificate of ${host} is not of a trusted CA (${code})`,
+    TLS_EXPIRED: `the certificate of ${host} has expired or is not valid yet (${code})`,
+    TLS_UNKNOWN_CA: `the certificate of ${host} was not issued by a trusted CA (${code})`,
   }
   return new ProxyError(errorCode, messages[errorCode] ?? `TLS with ${dial} failed: ${reasonOf(cause)}`, { cause })
 }

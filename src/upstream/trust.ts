@@ -1,4 +1,4 @@
-/** Whom the upstream TLS connection trusts. */
+/** Which certificates the TLS connection to the database trusts, and the TLS session that logins resume. */
 import { X509Certificate } from 'node:crypto'
 import {
   createSecureContext,
@@ -12,24 +12,24 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import { readText } from '../read-file.ts'
 
-/** Milliseconds for which one session serves all logins, for each connection holds its copy; servers take them for minutes. */
-const RENEW_SESSION_AFTER = 60_000
+/** How long all logins resume the same session: each connection keeps a copy of it. Servers accept one for minutes. */
+const SESSION_LIFETIME_MS = 60_000
 
-/** The trust of one endpoint: its secure context, and the TLS session to resume. */
+/** The trust of one endpoint: its secure context and the TLS session to resume. */
 export interface Trust {
   secureContext(): SecureContext
-  /** the session to offer to the server, if there is one that may still be resumed */
+  /** the session to offer to the server; undefined if none may be resumed */
   session(): Buffer | undefined
-  /** keeps the sessions that the server hands out on a verified connection */
+  /** keeps the sessions that the server issues on a verified connection */
   remember(socket: TLSSocket): void
-  /** Date.now() at which the certificate that was last verified ends; undefined before the first */
+  /** when the last verified certificate expires, in Date.now() time; undefined before the first */
   certificateExpires(): number | undefined
 }
 
 /**
  * @param ca PEM texts of further certificate authorities
- * @param caOnly trust `ca` alone, not the RDS bundle and the public roots (RDS Proxy has certificates of public roots)
- * @throws ProxyError CONFIG_INVALID where `ca` holds no certificate
+ * @param caOnly trust only `ca`, not the RDS bundle and the public roots (RDS Proxy has certificates from public roots)
+ * @throws ProxyError CONFIG_INVALID if `ca` holds no certificate
  */
 export function createTrust(ca: readonly string[], caOnly: boolean, clock: Clock = monotonicClock): Trust {
   for (const pem of ca) checkPem(pem)
@@ -39,7 +39,7 @@ export function createTrust(ca: readonly string[], caOnly: boolean, clock: Clock
   let resumable: { session: Buffer; since: number; until: number } | undefined
   let certificateExpires: number | undefined
   return {
-    // Once, and not before it is needed: parsing some 250 certificates takes tens of milliseconds.
+    // Built once, and only when needed: parsing some 250 certificates takes tens of milliseconds.
     secureContext() {
       context ??= createSecureContext({
         ca: caOnly ? [...ca] : [...awsCaBundle.ca, ...rootCertificates, ...ca],
@@ -52,15 +52,15 @@ export function createTrust(ca: readonly string[], caOnly: boolean, clock: Clock
     },
     remember(socket) {
       if (!socket.authorized) return
-      // A resumed handshake shows no certificate, so a session must not outlive the one that it was made with.
+      // A resumed handshake shows no certificate: the session expires with the certificate of its full handshake.
       const until = socket.isSessionReused() ? resumable?.until : expiry(socket.getPeerCertificate())
       certificateExpires = until ?? certificateExpires
-      const isFresh = resumable && clock.now() - resumable.since < RENEW_SESSION_AFTER
+      const isFresh = resumable && clock.now() - resumable.since < SESSION_LIFETIME_MS
       if (socket.isSessionReused() && isFresh) return
       const keep = (session: Buffer | undefined) => {
         if (session && until !== undefined) resumable = { session, since: clock.now(), until }
       }
-      // TLS 1.3 hands out its sessions after the handshake, TLS 1.2 within.
+      // A TLS 1.3 server issues sessions after the handshake, a TLS 1.2 server during it.
       if (socket.getProtocol() === 'TLSv1.2') keep(socket.getSession())
       socket.on('session', keep)
     },
@@ -68,12 +68,12 @@ export function createTrust(ca: readonly string[], caOnly: boolean, clock: Clock
   }
 }
 
-/** Throws CONFIG_INVALID: Node.js passes over what it can't read, and the server's certificate would be called unknown. */
+/** Node.js ignores an invalid PEM text, and would later call the server's certificate unknown. @throws ProxyError CONFIG_INVALID */
 export function checkPem(pem: string, name = '--ca'): void {
   try {
     new X509Certificate(pem)
   } catch (error) {
-    throw new ProxyError('CONFIG_INVALID', `${name}: no certificate in PEM form`, { cause: error })
+    throw new ProxyError('CONFIG_INVALID', `${name}: not a certificate in PEM format`, { cause: error })
   }
 }
 
@@ -82,7 +82,7 @@ function expiry(certificate: PeerCertificate): number | undefined {
   return Number.isNaN(until) ? undefined : until
 }
 
-/** The PEM text in `file`. @throws ProxyError CONFIG_INVALID */
+/** Reads the PEM text in `file`. @throws ProxyError CONFIG_INVALID */
 export async function readCa(file: string): Promise<string> {
   const pem = await readText('--ca', file)
   checkPem(pem, `--ca ${file}`)

@@ -381,7 +381,7 @@ test('addresses other than loopback require a token', async t => {
 
 test('a port in use', async t => {
   const { port } = await start(t)
-  const message = `cannot listen on 127.0.0.1:${port}: the port is taken`
+  const message = `cannot listen on 127.0.0.1:${port}: the port is in use`
   await t.rejects(start(t, { listen: { host: '127.0.0.1', port } }), { code: 'LISTEN_FAILED', message })
 })
 

@@ -99,7 +99,7 @@ test('mistakes name the user, never the password', async t => {
         { name: 'a', password: 'top-secret' },
         { name: 'a', password: 'top-secret' },
       ],
-      /twice/,
+      /duplicate/,
     ],
   ]
   for (const [options, message] of mistakes) {

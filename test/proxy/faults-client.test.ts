@@ -412,7 +412,7 @@ test('a credentials provider never answers', async t => {
     checkOutcome(t, await logIn(t, address), {
       ...CREDENTIALS,
       code: 'CREDENTIALS_TIMEOUT',
-      says: [/did not come in time/, /network path to AWS/],
+      says: [/did not arrive in time/, /network path to AWS/],
     })
     checkLog(t, log, 'CREDENTIALS_TIMEOUT')
     await checkEnded(t, upstream)

@@ -106,7 +106,7 @@ const certificates: Record<string, Verification> = {
   'of another authority': {
     certificate: async () => (await createAuthority('somebody else')).issue({ names: [RDS_HOST] }),
     code: 'TLS_UNKNOWN_CA',
-    says: [RDS, /not of a trusted CA/, /option ca/],
+    says: [RDS, /not issued by a trusted CA/, /option ca/],
   },
   'of another authority, with that authority': {
     async certificate() {

@@ -213,7 +213,7 @@ function notMysql(answers: Record<string, Buffer | string>): Fault[] {
 
 for (const fault of noGreeting) test(`instead of greeting, the upstream ${fault.name}`, t => runFault(t, fault))
 
-test('the upstream cannot take a token', t =>
+test('the upstream cannot receive a token', t =>
   runFault(t, {
     name: '',
     script: async peer => peer.send(greetingWithout(flags.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)),
@@ -221,7 +221,7 @@ test('the upstream cannot take a token', t =>
     code: 'UPSTREAM_TOO_OLD',
     errno: 1043,
     sqlState: '08S01',
-    says: [/version 8\.0\.39, cannot take a token/, /RDS for MySQL 5\.7 or newer/],
+    says: [/version 8\.0\.39, cannot receive a token/, /RDS for MySQL 5\.7 or newer/],
   }))
 
 /** What the upstream does with the token. */

@@ -1,0 +1,234 @@
+/** The steps of a login to the database, against a server that follows a script; on a clock that stands still. */
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import { createSecureContext, TLSSocket } from 'node:tls'
+import { type Test, test } from 'tap'
+import { ProxyError } from '../../src/errors.ts'
+import { createWire, readPacket, switchSocket, writePacket } from '../../src/net/wire.ts'
+import type { HandshakeResponse41 } from '../../src/protocol/packets.ts'
+import { abandonLogin } from '../../src/upstream/abandon.ts'
+import { dial } from '../../src/upstream/dial.ts'
+import { login, type Target } from '../../src/upstream/login.ts'
+import { createTrust } from '../../src/upstream/trust.ts'
+import { PLAIN_CLIENT } from '../support/capabilities.ts'
+import { createTestClock } from '../support/clock.ts'
+import { createTestState, testEndpoint } from '../support/endpoint.ts'
+import {
+  ACCESS_DENIED,
+  err,
+  goodLogin,
+  greeting,
+  OK,
+  RDS_HOST,
+  refuseLogin,
+  type Script,
+  startScriptedUpstream,
+  testCertificates,
+} from '../support/scripted-upstream.ts'
+
+const stays = new AbortController().signal
+
+const client: HandshakeResponse41 = {
+  capabilities: PLAIN_CLIENT,
+  maxPacketSize: 1 << 24,
+  charset: 45,
+  reserved: Buffer.alloc(23),
+  user: Buffer.from('somebody'),
+  authResponse: Buffer.alloc(0),
+  database: undefined,
+  authPlugin: undefined,
+  attributes: undefined,
+  zstdLevel: undefined,
+}
+
+/** An endpoint at 127.0.0.1:`port`, on a test clock; `slots` counts the slots of the login rate that were taken. */
+async function createTarget(port: number) {
+  const clock = createTestClock(1_000)
+  const { authority } = await testCertificates()
+  const taken = { slots: 0 }
+  const target: Target = {
+    endpoint: {
+      ...testEndpoint,
+      rds: { ...testEndpoint.rds, host: RDS_HOST },
+      dial: { ...testEndpoint.dial, host: '127.0.0.1', port },
+    },
+    state: createTestState(),
+    trust: createTrust([authority.certificate], true, clock),
+    limiter: {
+      async acquire() {
+        taken.slots++
+      },
+    },
+    createToken: async () => 'the token',
+    takesTokenInHandshake: undefined,
+  }
+  const dialled = () => dial(target.endpoint, stays, clock)
+  const logIn = async () => login(await dialled(), target, client, 'iam_user', stays)
+  return { clock, target, taken, dialled, logIn }
+}
+
+test('the second attempt takes a slot of the login rate', async t => {
+  const upstream = await startScriptedUpstream(t, [refuseLogin(), goodLogin])
+  const { taken, target, logIn } = await createTarget(upstream.port)
+  const result = await logIn()
+  t.equal(result.payload[0], OK[0])
+  t.equal(taken.slots, 1, 'the slot of the first was taken before')
+  t.equal(target.takesTokenInHandshake, false)
+  result.upstream.wire.socket.destroy()
+})
+
+test('a second attempt without a slot fails, and leaves no connection', async t => {
+  const upstream = await startScriptedUpstream(t, [refuseLogin(), goodLogin])
+  const { target, logIn } = await createTarget(upstream.port)
+  target.limiter.acquire = async () => {
+    throw new ProxyError('LOGIN_QUEUE_FULL', 'full')
+  }
+  await t.rejects(logIn(), { code: 'LOGIN_QUEUE_FULL' })
+  while (!upstream.connections[1]?.ended) await new Promise(resolve => setImmediate(resolve))
+  t.equal(upstream.connections[1]!.clear.length, 0, 'nothing was sent on it')
+})
+
+/** A server with one secure context, so that sessions can be resumed; what TLS clients have shown it. */
+async function startTlsServer(t: Test) {
+  const { certificate } = await testCertificates()
+  const secureContext = createSecureContext({ cert: certificate.certificate, key: certificate.key })
+  const handshakes: { name: string; resumed: boolean }[] = []
+  const server = createServer({ noDelay: true }, async socket => {
+    socket.on('error', () => {})
+    const wire = createWire(socket, 'client', 60_000)
+    writePacket(wire, greeting())
+    await readPacket(wire, 'SSLRequest')
+    const tls = new TLSSocket(socket, { isServer: true, secureContext })
+    tls.on('error', () => {})
+    await once(tls, 'secure')
+    handshakes.push({ name: String(tls.servername), resumed: tls.isSessionReused() })
+    switchSocket(wire, tls)
+    await readPacket(wire, 'HandshakeResponse41')
+    writePacket(wire, OK)
+    tls.resume()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  return { port: (server.address() as AddressInfo).port, handshakes }
+}
+
+test('TLS names the RDS endpoint (SNI), and logins resume a session', async t => {
+  const { port, handshakes } = await startTlsServer(t)
+  const { clock, logIn } = await createTarget(port)
+  for (let time = 0; time < 3; time++) {
+    const { upstream } = await logIn()
+    upstream.wire.socket.destroy()
+    clock.advance(61_000)
+  }
+  t.same(handshakes, [
+    { name: RDS_HOST, resumed: false },
+    { name: RDS_HOST, resumed: true },
+    { name: RDS_HOST, resumed: true },
+  ])
+})
+
+test('a server that closes during TLS is heard at once', async t => {
+  for (const end of ['close', 'reset'] as const) {
+    const script: Script = async peer => {
+      peer.send(greeting())
+      await peer.expect()
+      peer[end]()
+    }
+    const upstream = await startScriptedUpstream(t, [script])
+    const { logIn } = await createTarget(upstream.port)
+    await t.rejects(logIn(), { code: 'UPSTREAM_CLOSED', message: /TLS/ }, `${end}: on a clock that stands still`)
+  }
+})
+
+test('a server that is silent during TLS has until the deadline', async t => {
+  let isAsked = () => {}
+  const asked = new Promise<void>(resolve => {
+    isAsked = resolve
+  })
+  const script: Script = async peer => {
+    peer.send(greeting())
+    await peer.expect()
+    isAsked()
+  }
+  const { clock, logIn, target } = await createTarget((await startScriptedUpstream(t, [script])).port)
+  const outcome = t.rejects(logIn(), { code: 'UPSTREAM_TIMEOUT', message: /TLS/ })
+  await asked
+  clock.advance(target.endpoint.loginTimeout)
+  await outcome
+})
+
+test('a server that is abandoned refuses a login without a user or a secret', async t => {
+  const script: Script = async peer => {
+    peer.send(greeting())
+    await peer.expect()
+    peer.send(ACCESS_DENIED)
+  }
+  const upstream = await startScriptedUpstream(t, [script])
+  const { dialled } = await createTarget(upstream.port)
+  const dialledUpstream = await dialled()
+  t.equal(await abandonLogin(dialledUpstream), 1045)
+  t.equal(await abandonLogin(dialledUpstream), undefined, 'no second login')
+  dialledUpstream.wire.socket.destroy()
+})
+
+test('a server that lets an abandoned login in gets COM_QUIT', async t => {
+  let command: Buffer | undefined
+  let isDone = () => {}
+  const done = new Promise<void>(resolve => {
+    isDone = resolve
+  })
+  const script: Script = async peer => {
+    peer.send(greeting())
+    await peer.expect()
+    peer.send(OK)
+    command = await peer.expect()
+    isDone()
+  }
+  const upstream = await startScriptedUpstream(t, [script])
+  const { dialled } = await createTarget(upstream.port)
+  const dialledUpstream = await dialled()
+  t.equal(await abandonLogin(dialledUpstream), undefined)
+  await done
+  t.same(command, Buffer.of(1))
+  dialledUpstream.wire.socket.destroy()
+})
+
+test('an abandoned server that is silent is waited for two seconds, one that closes not at all', async t => {
+  let isAsked = () => {}
+  const asked = new Promise<void>(resolve => {
+    isAsked = resolve
+  })
+  const silent: Script = async peer => {
+    peer.send(greeting())
+    await peer.expect()
+    isAsked()
+  }
+  const closing: Script = async peer => {
+    peer.send(greeting())
+    await peer.expect()
+    peer.close()
+  }
+  const upstream = await startScriptedUpstream(t, [silent, closing])
+  const { clock, dialled } = await createTarget(upstream.port)
+  const first = await dialled()
+  const outcome = abandonLogin(first)
+  await asked
+  clock.advance(2_000)
+  t.equal(await outcome, undefined)
+  first.wire.socket.destroy()
+  const second = await dialled()
+  t.equal(await abandonLogin(second), undefined)
+  second.wire.socket.destroy()
+})
+
+test('a server that refuses the connection before login', async t => {
+  const upstream = await startScriptedUpstream(t, [
+    async peer => {
+      peer.send(err(1040, undefined, 'Too many connections'))
+      peer.close()
+    },
+  ])
+  const { dialled } = await createTarget(upstream.port)
+  await t.rejects(dialled(), { code: 'UPSTREAM_REFUSED_CONNECTION', serverError: { errno: 1040 } })
+})
