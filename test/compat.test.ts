@@ -1,4 +1,4 @@
-/** The compatibility matrix with the clients that npm and Debian give; npm run compat has them all. */
+/** The compatibility matrix with the clients from npm and Debian. npm run compat runs all clients. */
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ import { startOwnServer } from './compat/servers.ts'
 
 const modules = fileURLToPath(new URL('..', import.meta.url))
 
-test('clients do through the proxy what they do directly', async t => {
+test('clients behave the same through the proxy and directly', async t => {
   const scratch = await mkdtemp(join(tmpdir(), 'compat-'))
   await chmod(scratch, 0o755)
   t.teardown(() => rm(scratch, { recursive: true, force: true }))
@@ -20,7 +20,7 @@ test('clients do through the proxy what they do directly', async t => {
   t.teardown(() => server.stop())
   const bench = await setUpBench(server, sourceProxy, scratch)
   t.teardown(() => bench.stop())
-  t.same(bench.missing, [], 'the proxy can listen in every way')
+  t.same(bench.missing, [], 'the proxy supports all routes')
 
   for (const { name, prepare } of fewClients({ modules })) {
     await t.test(name, async t => {

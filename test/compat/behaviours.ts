@@ -1,28 +1,28 @@
 /**
- * What is checked: the same steps for every client. A client program only carries them out and reports what it saw;
- * what is right is said here, once for all languages.
+ * The checks: the same steps for every client. A client program runs them and reports its results. The expected results
+ * are here, once for all languages.
  */
 import { createHash } from 'node:crypto'
 
-/** How a client gets to the server: straight through the proxy, or through one that listens in another way. */
+/** The way of a client to the server, by the kind of listener of the proxy. */
 export type Route = 'plain' | 'local user' | 'local TLS' | 'unix socket' | 'short keepalive'
 
 /**
- * One thing that a client does. It reports one value for each step:
+ * One step of a client. It reports one value per step:
  * - connect, close, reset, changeUser, sleep: null
- * - query, execute, pipeline: result sets of rows of texts; with `digest`, of each the number of rows and their MD5
- * - fails, connectFails: [errno, SQLSTATE ('' where the driver has none), message]
- * - identity: what the driver itself knows: [thread id, server version], null where it has none
+ * - query, execute, pipeline: result sets of rows of texts; with `digest`, the number of rows and their MD5 for each
+ * - fails, connectFails: [errno, SQLSTATE ('' if the driver has none), message]
+ * - identity: the driver's own [thread id, server version], null for unknown values
  * - info: [affected rows, last insert id]
  * - cursor: as query with `digest`, fetched `size` rows at a time from a cursor of the server
- * - interrupted: 'interrupted', however the driver says so
- * - reuse: ['same' or 'another' by thread id, the cells of the query's row]: of a connection that was given back to the
- *   driver's pool and taken from it again
+ * - interrupted: 'interrupted', whatever the driver's message is
+ * - reuse: ['same' or 'another' by thread id, the cells of the query's row]: of a connection that was released to the
+ *   driver's pool and then acquired again
  * - timeout: 'timed out', when the driver's own time limit ended the query
- * - program: what it says, in short
+ * - program: its output, in short
  * - browse: the first `size` rows that a browser shows of the table `sql`
- * - edit: 'saved', once the one row of the table `sql` has `text` typed into its last field
- * - binlog: 'seen', once the event of the statement has come
+ * - edit: 'saved', once `text` is typed into the last field of the only row of the table `sql`
+ * - binlog: 'seen', once the event of the statement arrives
  */
 export interface Step {
   do: string
@@ -31,7 +31,7 @@ export interface Step {
   to?: Route
   user?: string
   password?: string
-  /** null: none */
+  /** null for none */
   database?: string | null
   compress?: boolean
   localInfile?: boolean
@@ -47,9 +47,9 @@ export interface Step {
   ms?: number
   /** of a program */
   name?: string
-  /** what the client must report */
+  /** the expected report */
   expect?: unknown
-  /** not the same in every run, so not compared with the direct one */
+  /** true if it varies between runs, so it is not compared with the direct run */
   volatile?: boolean
 }
 
@@ -60,7 +60,7 @@ export interface Context {
   isDirect: boolean
   user: string
   password: string
-  /** another account, for COM_CHANGE_USER; directly it may be the same */
+  /** another account, for COM_CHANGE_USER; it may be the same in a direct run */
   otherUser: string
   otherPassword: string
   localUser: string
@@ -72,28 +72,28 @@ export interface Context {
 
 export interface Behaviour {
   id: string
-  /** the table of the page that it is in */
+  /** its table on the page */
   group: 'Logging in' | 'Queries' | 'Sessions' | 'In a browser' | 'Programs'
   title: string
   /** 'plain' by default */
   route?: Route
-  /** there is nothing like it directly */
+  /** true if it has no direct equivalent */
   proxiedOnly?: boolean
   steps(context: Context): Step[]
-  /** more than the steps' `expect`: what is wrong, if anything */
+  /** checks more than the steps' `expect`; returns the problem, if any */
   verify?(values: unknown[]): string | undefined
 }
 
 export const DATABASE = 'mysql_iam_proxy_compat'
 export const FILE_ROWS = 2_000
-/** milliseconds; the idle behaviour waits for three of them */
-export const SHORT_KEEPALIVE = 1_000
+/** The idle behaviour waits for three of these intervals. */
+export const SHORT_KEEPALIVE_MS = 1_000
 
 const ROWS = 10_000
 export const BIG = { repeat: '0123456789abcdef', times: 20 * 65_536 }
 
 const md5 = (text: string) => createHash('md5').update(text).digest('hex')
-// What servers are asked for: MySQL 9.7 has no MD5 any more.
+// Servers compute SHA-256, because MySQL 9.7 no longer has MD5.
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 const range = (count: number) => Array.from({ length: count }, (_, i) => i + 1)
 const big = BIG.repeat.repeat(BIG.times)
@@ -215,7 +215,7 @@ export const BEHAVIOURS: Behaviour[] = [
       const [threadId, version] = identity as [string | null, string | null]
       const [realId, realVersion] = (said as string[][][])[0]?.[0] ?? []
       if (threadId !== null && threadId !== realId) return `thread id ${threadId} instead of ${realId}`
-      // Some drivers make numbers of it, some take MariaDB's old 5.5.5- off.
+      // Some drivers convert it to a number, and some remove MariaDB's prefix 5.5.5-.
       const number = /\d+\.\d+\.\d+/.exec(version?.replace(/^5\.5\.5-/, '') ?? '')?.[0]
       if (number !== undefined && !realVersion?.startsWith(number))
         return `version ${version} instead of ${realVersion}`
@@ -366,7 +366,7 @@ export const BEHAVIOURS: Behaviour[] = [
     steps: () => [
       connect(),
       connect({ on: 'b' }),
-      // The runner kills the query of the connection that is named there, through the proxy.
+      // The runner kills the query of this connection through the proxy.
       query('INSERT INTO kills (thread_id) VALUES ({threadId})', undefined, { on: 'b' }),
       { do: 'interrupted', sql: 'SELECT SLEEP(15)', expect: 'interrupted' },
       query('SELECT 1', one('1')),
@@ -465,7 +465,7 @@ export const BEHAVIOURS: Behaviour[] = [
     steps: () => [
       connect({ to: 'short keepalive' }),
       query('SET @compat = CONNECTION_ID()'),
-      { do: 'sleep', ms: 3 * SHORT_KEEPALIVE },
+      { do: 'sleep', ms: 3 * SHORT_KEEPALIVE_MS },
       query('SELECT @compat = CONNECTION_ID()', one('1')),
     ],
   },
@@ -500,7 +500,7 @@ export const BEHAVIOURS: Behaviour[] = [
   ...programs({ admin: 'mysqld is alive', slap: 'Average number of queries per client: 20', binlog: undefined }),
 ]
 
-/** By name, with what each must say; without that it is only compared. */
+/** By name, with the expected output. Without that, it is only compared with the direct run. */
 function programs(said: Record<string, string | undefined>): Behaviour[] {
   return Object.entries(said).map(([name, expect]) => ({
     id: `program-${name}`,
@@ -511,7 +511,7 @@ function programs(said: Record<string, string | undefined>): Behaviour[] {
   }))
 }
 
-/** What of the types can be told whatever a driver makes of them: some texts come as they are. */
+/** Values that every driver returns as the same text. */
 function verifyTypes(value: unknown): string | undefined {
   const rows = (value as string[][][])[0] ?? []
   if (rows.length !== 3) return `${rows.length} rows instead of 3`
@@ -523,7 +523,7 @@ function verifyTypes(value: unknown): string | undefined {
   return missing && `no ${missing} among the values`
 }
 
-/** Column type, and its value in each row of the table `types`. */
+/** The column type, and its value in each row of the table `types`. */
 export const TYPES: [string, string, string][] = [
   ['TINYINT', '127', '-128'],
   ['TINYINT UNSIGNED', '255', '0'],
@@ -561,7 +561,7 @@ export const TYPES: [string, string, string][] = [
   ['POINT', "ST_GeomFromText('POINT(1 -2)')", "ST_GeomFromText('POINT(0 0)')"],
 ]
 
-/** Run by an account that may do everything; the database is made anew. */
+/** Creates the database again. The account needs all privileges. */
 export function setup(): string {
   const columns = TYPES.map(([type], i) => `c${i + 1} ${type}`).join(',\n  ')
   const row = (id: number, values: string[]) => `(${[id, ...values].join(', ')})`

@@ -1,7 +1,8 @@
-/** Runs a client program over behaviours and takes down what it reports. */
+/** Runs a client program over behaviours and collects its reports. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { type Clock, monotonicClock } from '../../src/clock.ts'
 import { BIG, type Route, type Step } from './behaviours.ts'
 import type { Target } from './proxies.ts'
 
@@ -11,12 +12,12 @@ export interface Command {
   env?: Record<string, string>
 }
 
-/** What a client says of one behaviour. */
+/** A client's report of one behaviour. */
 export interface Report {
   values?: unknown[]
-  /** [errno, SQLSTATE, message] of a step that did not come off */
+  /** [errno, SQLSTATE, message] of a failed step */
   error?: [number | string, string, string]
-  /** the driver has no such thing */
+  /** the driver does not support it */
   unsupported?: string
 }
 
@@ -26,21 +27,21 @@ export interface ClientRun {
 }
 
 export interface Work {
-  /** not through the proxy: drivers that want to be asked may get a key for a password's encryption */
+  /** true without the proxy: drivers may then request a public key to encrypt the password */
   direct: boolean
-  /** for LOAD DATA LOCAL; its name is the table's */
+  /** for LOAD DATA LOCAL; its name is the name of the table */
   file: string
   targets: Partial<Record<Route, Target>>
   behaviours: { id: string; steps: Step[] }[]
 }
 
-/** Milliseconds for one behaviour, and for all that a client is given at once. */
-export interface Patience {
+/** Time limits in milliseconds, for one behaviour and for a whole run of a client. */
+export interface Limits {
   behaviour: number
   client: number
 }
 
-const PATIENCE: Patience = { behaviour: 60_000, client: 600_000 }
+const LIMITS: Limits = { behaviour: 60_000, client: 600_000 }
 
 const running = new Set<ChildProcess>()
 process.on('exit', () => {
@@ -48,22 +49,28 @@ process.on('exit', () => {
 })
 
 /**
- * A program that dies or stands still is started again for what is left.
- * @throws Error when it does not even come to say its version, or takes too long for all of them
+ * Restarts a program that exits or hangs, for the remaining behaviours.
+ * @param clock for the time limits
+ * @throws Error if the program does not report its version, or exceeds the limit of the whole run
  */
-export async function runClient(client: Command, work: Work, patience: Patience = PATIENCE): Promise<ClientRun> {
+export async function runClient(
+  client: Command,
+  work: Work,
+  limits: Limits = LIMITS,
+  clock: Clock = monotonicClock,
+): Promise<ClientRun> {
   const run: ClientRun = { version: undefined, reports: new Map() }
-  const deadline = Date.now() + patience.client
+  const deadline = clock.now() + limits.client
   let left = work.behaviours
   while (left.length > 0) {
-    const end = await runOnce(client, { ...work, behaviours: left }, run, patience, deadline)
+    const end = await runOnce(client, { ...work, behaviours: left }, run, limits, clock, deadline)
     left = left.filter(({ id }) => !run.reports.has(id))
     const [culprit, ...rest] = left
     if (!culprit) break
     if (run.version === undefined) throw new Error(end)
-    if (Date.now() >= deadline) {
+    if (clock.now() >= deadline) {
       const which = work.direct ? 'directly' : 'through the proxy'
-      throw new Error(`stopped after ${patience.client / 1_000} s ${which}, at ${culprit.id}, ${left.length} left`)
+      throw new Error(`stopped after ${limits.client / 1_000} s ${which}, at ${culprit.id}, ${left.length} left`)
     }
     run.reports.set(culprit.id, { error: [0, '', end] })
     left = rest
@@ -71,12 +78,13 @@ export async function runClient(client: Command, work: Work, patience: Patience 
   return run
 }
 
-/** @returns how it ended, when something is left */
+/** @returns how the program ended, for behaviours without a report */
 async function runOnce(
   client: Command,
   work: Work,
   run: ClientRun,
-  patience: Patience,
+  limits: Limits,
+  clock: Clock,
   deadline: number,
 ): Promise<string> {
   const [program = '', ...args] = client.command
@@ -96,31 +104,31 @@ async function runOnce(
   const onTimeout = () => {
     isStuck = true
     kill(child)
-    // What it started in a group of its own may hold them open.
+    // Its children in other process groups may keep these streams open.
     lines.close()
     child.stdout.destroy()
     child.stderr.destroy()
   }
-  // Rather after the deadline than a millisecond before it, as timers may be.
-  const startTimer = () => setTimeout(onTimeout, Math.max(0, Math.min(patience.behaviour, deadline - Date.now() + 10)))
-  let timer = startTimer()
+  // A timer may fire up to a millisecond early, so it starts a little later than the deadline.
+  const startTimer = () => clock.after(Math.min(limits.behaviour, deadline - clock.now() + 10), onTimeout)
+  let cancelTimer = startTimer()
   for await (const line of lines) {
     if (!line.startsWith('{')) continue
-    clearTimeout(timer)
-    timer = startTimer()
+    cancelTimer()
+    cancelTimer = startTimer()
     const { behaviour, version, ...report } = JSON.parse(line) as Report & { behaviour?: string; version?: string }
     if (version !== undefined) run.version ??= version
     if (behaviour) run.reports.set(behaviour, report)
   }
   const [code] = await closed
-  clearTimeout(timer)
+  cancelTimer()
   kill(child)
   running.delete(child)
-  if (isStuck) return `no answer within ${patience.behaviour / 1_000} s`
-  return `the program ended with ${code}: ${essence(stderr)}`
+  if (isStuck) return `no answer within ${limits.behaviour / 1_000} s`
+  return `the program exited with ${code}: ${essence(stderr)}`
 }
 
-/** The line that says what happened, of all that a runtime prints when it ends. */
+/** The line with the error, from the output of a runtime. */
 function essence(stderr: string): string {
   const lines = stderr.trim().split('\n')
   return (lines.findLast(line => /error|exception|panic|fatal/i.test(line)) ?? lines.at(-1) ?? '').trim().slice(0, 300)
@@ -129,5 +137,5 @@ function essence(stderr: string): string {
 function kill({ pid }: ChildProcess): void {
   try {
     if (pid) process.kill(-pid, 'SIGKILL')
-  } catch {} // it has ended
+  } catch {} // the process has exited
 }

@@ -1,4 +1,4 @@
-/** The clients: how each is got and started, and who else is built on it. */
+/** The clients: how to install and start each, and the programs that use it. */
 import { copyFile, cp, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Command } from './client-run.ts'
@@ -8,20 +8,20 @@ export interface Client {
   name: string
   /** the programs that use this driver */
   usedBy: string
-  /** @throws Error why it cannot be run here */
+  /** @throws Error with the reason if it cannot run here */
   prepare(): Promise<Command>
 }
 
 export interface ClientSettings {
-  /** a folder with the packages of npm in its node_modules; default: one of the cache */
+  /** a folder with the npm packages in its node_modules; by default one in the cache */
   modules?: string | undefined
-  /** how to start the mysql program of MySQL, where it is not simply mysql */
+  /** the command for MySQL's mysql program, if not mysql */
   mysqlClient?: string | undefined
 }
 
 const program = (name: string) => join(clientsDirectory, name)
 
-/** Those that npm and Debian give, for CI. */
+/** The clients from npm and Debian, for CI. */
 export function fewClients(settings: ClientSettings = {}): Client[] {
   return [
     nodeClient(settings, 'node-drivers.mjs', 'mysql2', 'Beekeeper Studio, Sqlectron, Drizzle'),
@@ -137,12 +137,12 @@ export function allClients(settings: ClientSettings = {}): Client[] {
       name: 'phpMyAdmin',
       usedBy: 'in a headless Chromium; on mysqli of PHP',
       async prepare() {
-        // Its own question whether to set up a database is not asked then.
+        // This skips its prompt to set up a database.
         await debianPackages('dbconfig-no-thanks')
         await debianPackages('php-cli', 'php-mysql', 'phpmyadmin', 'chromium-headless-shell')
         const directory = await cached('phpmyadmin', async directory => {
           await run('cp', ['-rL', '/usr/share/phpmyadmin/.', directory])
-          // Debian's reads /etc, which is not to be touched.
+          // The Debian version reads /etc, which this test must not change.
           const file = join(directory, 'libraries/vendor_config.php')
           const text = (await readFile(file, 'utf8'))
             .replace("'/etc/phpmyadmin/config.inc.php'", "getenv('COMPAT_HOME') . '/config.inc.php'")
@@ -184,7 +184,7 @@ model notes {
 `,
       )
       const packages = ['prisma@7', '@prisma/client@7', '@prisma/adapter-mariadb@7']
-      // The engine that scripts and generate would download is for migrations; the client needs none.
+      // The engine that its scripts would download is for migrations. The client does not need it.
       await run('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', ...packages], {}, directory)
       const env = { PRISMA_SCHEMA_ENGINE_BINARY: '/bin/true', CHECKPOINT_DISABLE: '1' }
       await run('npx', ['prisma', 'generate', '--schema', 'schema.prisma'], env, directory)
@@ -201,7 +201,7 @@ async function browserCommand(name: string, directory: string): Promise<Command>
   }
 }
 
-/** Without what Debian adds to it. */
+/** The version without Debian's suffix. */
 async function debianVersion(name: string): Promise<string> {
   const [, text = ''] = (await run('dpkg-query', ['-W', name])).trim().split('\t')
   return text.replace(/^\d+:/, '').replace(/[+-].*/, '')
@@ -210,7 +210,7 @@ async function debianVersion(name: string): Promise<string> {
 async function mysqlCommand({ mysqlClient }: ClientSettings): Promise<string[]> {
   const command = mysqlClient?.split(' ') ?? ['mysql']
   const version = await run(command[0]!, [...command.slice(1), '--version'])
-  // Debian calls MariaDB's program mysql too.
+  // Debian also names MariaDB's program mysql.
   if (/mariadb/i.test(version)) throw new Error("this machine's mysql is MariaDB's; --mysql-client names another")
   return command
 }

@@ -1,4 +1,4 @@
-/** Gets clients onto this machine: into a cache of their own, or as Debian packages. What fails says why. */
+/** Installs clients, into a cache or as Debian packages. Errors contain the reason. */
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
 import { copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises'
@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 const isRoot = process.getuid?.() === 0
-/** Milliseconds: a machine without a network should find out. */
-const PATIENCE = 400_000
+/** Ends installations on a machine without a network. */
+const TIMEOUT_MS = 400_000
 
 export const clientsDirectory = fileURLToPath(new URL('clients/', import.meta.url))
 export const cacheDirectory = fileURLToPath(new URL('../../node_modules/.cache/compat/', import.meta.url))
@@ -18,7 +18,7 @@ export async function run(program: string, args: string[], env: NodeJS.ProcessEn
   try {
     const { stdout, stderr } = await promisify(execFile)(program, args, {
       env: { ...process.env, ...env },
-      timeout: PATIENCE,
+      timeout: TIMEOUT_MS,
       maxBuffer: 64 << 20,
       cwd: cwd ?? cacheDirectory,
     })
@@ -35,7 +35,7 @@ export async function run(program: string, args: string[], env: NodeJS.ProcessEn
 
 let aptQueue: Promise<unknown> = Promise.resolve()
 
-/** As root they are installed where they are missing, one after the other. */
+/** Installs missing Debian packages as root, in sequence. */
 export async function debianPackages(...packages: string[]): Promise<void> {
   const install = async () => {
     const missing: string[] = []
@@ -55,7 +55,7 @@ export async function debianPackages(...packages: string[]): Promise<void> {
 
 const made = new Map<string, Promise<string>>()
 
-/** A directory of the cache, made once: under another name and then renamed, so that it is whole. */
+/** A directory of the cache. Created under a temporary name and then renamed, so that it is always complete. */
 export function cached(name: string, make: (directory: string) => Promise<void>): Promise<string> {
   const directory = join(cacheDirectory, name)
   let promise = made.get(directory)
@@ -82,7 +82,7 @@ export function nodeModules(): Promise<string> {
   })
 }
 
-/** A Python with these packages. A virtual environment does not move, so it is not made under another name. */
+/** A Python with these packages. Virtual environments cannot be moved, so this one is not created under a temporary name. */
 export async function pythonWith(name: string, ...packages: string[]): Promise<string> {
   const directory = join(cacheDirectory, `python-${name}`)
   const python = join(directory, 'bin/python3')
@@ -94,7 +94,7 @@ export async function pythonWith(name: string, ...packages: string[]): Promise<s
   return python
 }
 
-/** The class path of jars of Maven Central, each `group:artifact:version`, with what they need. */
+/** The class path of jars of Maven Central, each `group:artifact:version`, with their dependencies. */
 export async function jars(name: string, ...artifacts: string[]): Promise<string> {
   const dependencies = artifacts.map(artifact => {
     const [group, id, version] = artifact.split(':')

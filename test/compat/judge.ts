@@ -1,24 +1,24 @@
-/** What a cell of the page says: of what a client reported, through the proxy and directly. */
+/** Judges a cell of the page from the client's reports, through the proxy and directly. */
 import { isDeepStrictEqual } from 'node:util'
 import type { Behaviour, Step } from './behaviours.ts'
 import type { Report } from './client-run.ts'
 
 export type Outcome =
-  /** as it should be, and as directly where that can be compared */
+  /** correct, and the same as directly if that can be compared */
   | 'passed'
-  /** as it should be; directly it is not */
+  /** correct, but not directly */
   | 'passed, not directly'
-  /** not as it should be, but just so directly: the client's own way */
+  /** not as expected, but the same directly: a property of the client */
   | 'as direct'
   | 'failed'
-  /** the client has no such thing */
+  /** the client does not support it */
   | 'unsupported'
-  /** the proxy has no such thing */
+  /** the proxy does not support it */
   | 'not run'
 
 export interface Cell {
   outcome: Outcome
-  /** why not 'passed' */
+  /** the reason, if not 'passed' */
   detail?: string | undefined
 }
 
@@ -33,7 +33,7 @@ export interface Case {
 }
 
 export function judge({ behaviour, steps, proxied, direct, names }: Case): Cell {
-  if (!proxied) return { outcome: 'not run', detail: 'the client said nothing of it' }
+  if (!proxied) return { outcome: 'not run', detail: 'the client did not report it' }
   if (proxied.unsupported !== undefined) return { outcome: 'unsupported', detail: proxied.unsupported }
   const wrong = whatIsWrong(behaviour, steps, proxied)
   const directly = direct?.report
@@ -63,7 +63,7 @@ function whatIsWrong(behaviour: Behaviour, steps: Step[], report: Report): strin
   return behaviour.verify?.(values)
 }
 
-/** Of an error only the number is expected, and the SQLSTATE, where the driver tells it. */
+/** Of an error, only the number is compared, and the SQLSTATE if the driver reports it. */
 function fits(action: string, expected: unknown, value: unknown): boolean {
   if (action !== 'fails' && action !== 'connectFails') return isDeepStrictEqual(value, expected)
   const [errno, sqlState] = expected as [number, string]
@@ -85,10 +85,10 @@ function difference(steps: Step[], proxied: Report, direct: Report, names: strin
       return `${short(step.sql ?? step.do)}: ${short(one!.slice(start))}, directly ${short(other!.slice(start))}`
     }
   }
-  return 'not as directly'
+  return 'different directly'
 }
 
-/** Longer names first: one may begin with another. */
+/** Longer names first, because one may start with another. */
 function anonymous(text: string, names: string[]): string {
   return [...names]
     .sort((a, b) => b.length - a.length)

@@ -11,7 +11,7 @@ import { prepareServer, type Server } from './servers.ts'
 
 export interface Bench {
   server: Server
-  /** ways of logging in that this version of the proxy does not have */
+  /** routes that this version of the proxy does not support */
   missing: Route[]
   run(client: Command, behaviours: Behaviour[]): Promise<{ version: string | undefined; cells: Map<string, Cell> }>
   stop(): Promise<void>
@@ -78,7 +78,7 @@ export async function setUpBench(server: Server, program: string[], scratch: str
           direct: directSteps && { steps: directSteps, report: directly.reports.get(id) },
           names,
         })
-        // Not of interest: where on this machine.
+        // The path on this machine does not matter.
         cells.set(id, { ...cell, detail: cell.detail?.replaceAll(`${scratch}/`, '') })
       }
       return { version: through.version ?? directly.version, cells }
@@ -108,7 +108,7 @@ function targetsOf(addresses: Proxies['addresses'], { user, password }: Context)
   return Object.fromEntries(entries)
 }
 
-/** Kills the query of each connection that a client names in the table `kills`, through the proxy, once it runs. */
+/** Kills the running query of each connection in the table `kills`, through the proxy. */
 function startKilling(server: Server, proxies: Proxies): () => Promise<void> {
   let isOver = false
   const { host, port } = proxies.addresses.plain!
@@ -119,7 +119,7 @@ function startKilling(server: Server, proxies: Proxies): () => Promise<void> {
         `SELECT id FROM information_schema.processlist JOIN kills ON id = thread_id WHERE info LIKE '%SLEEP(15)%'`,
       )
       for (const { id } of rows as { id: number }[]) {
-        await connection.query('KILL QUERY ?', [id]).catch(() => undefined) // it may just have ended
+        await connection.query('KILL QUERY ?', [id]).catch(() => undefined) // the query may already have finished
         await connection.query('DELETE FROM kills WHERE thread_id = ?', [id])
       }
       await sleep(200)
@@ -130,7 +130,7 @@ function startKilling(server: Server, proxies: Proxies): () => Promise<void> {
   done.catch(() => undefined)
   return async () => {
     isOver = true
-    // What it could not kill shows in the cells.
+    // Queries that were not killed show in the cells.
     await done.catch(() => undefined)
   }
 }

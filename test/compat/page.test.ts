@@ -5,7 +5,7 @@ import { page } from './page.ts'
 const behaviours: Behaviour[] = [{ id: 'one', group: 'Queries', title: 'one thing', steps: () => [] }]
 const servers = ['MariaDB 1', 'MySQL 2']
 
-test('clients that were not run and runs that failed are named with their reasons', t => {
+test('the page lists clients that were not run and failed runs, with reasons', t => {
   const text = page({
     servers,
     behaviours,
@@ -35,7 +35,7 @@ test('clients that were not run and runs that failed are named with their reason
   t.end()
 })
 
-test('without any there is no such section', t => {
+test('the page omits empty sections', t => {
   const text = page({ servers, behaviours, clients: [], missing: [], nodeVersion: '20' })
   t.notMatch(text, 'Runs that failed')
   t.notMatch(text, 'Not run')

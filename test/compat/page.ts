@@ -1,4 +1,4 @@
-/** docs/compatibility.md: what was run, as tables. */
+/** docs/compatibility.md: the results as tables. */
 import type { Behaviour } from './behaviours.ts'
 import type { Cell, Outcome } from './judge.ts'
 
@@ -34,11 +34,11 @@ const SIGNS: Record<Outcome, string> = {
 
 const LEGEND = `| sign | meaning |
 | --- | --- |
-| ✓ | as it should be; and where the same can be done directly, exactly as directly: values, error texts, SQLSTATE |
-| ✓+ | as it should be, though the client cannot do it directly |
-| = | not as it should be, but just so directly: the client's own way |
+| ✓ | correct, and identical to a direct connection if that can be compared: values, error texts, SQLSTATE |
+| ✓+ | correct, although the client cannot do it directly |
+| = | not as expected, but identical to a direct connection: a property of the client |
 | ✗ | wrong |
-| – | the client has no such thing, or its program here does not use it |
+| – | the client does not support it, or the test program does not use it |
 | · | not run |`
 
 export function page(results: Results): string {
@@ -48,9 +48,9 @@ export function page(results: Results): string {
   const parts = [
     `# Compatibility
 
-Made by \`npm run compat\`, which runs real clients through the proxy, and the same directly for comparison: do not edit. The steps of every check are in [test/compat/behaviours.ts](../test/compat/behaviours.ts).
+\`npm run compat\` generates this page. It runs real clients through the proxy and directly. The steps of each check are in [test/compat/behaviours.ts](../test/compat/behaviours.ts).
 
-Servers: ${servers.join(', ')}. Node.js ${nodeVersion}. Where servers differ, a cell names each in that order.
+Servers: ${servers.join(', ')}. Node.js ${nodeVersion}. If the results differ between servers, a cell has one sign per server, in this order.
 
 ${LEGEND}`,
   ]

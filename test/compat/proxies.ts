@@ -1,4 +1,4 @@
-/** The proxy as its users run it, a process for each way to listen. */
+/** The proxy as users run it, with one process per route. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
@@ -10,17 +10,17 @@ import { createAuthority } from '../../src/demo/certificates.ts'
 import { formatHostPort } from '../../src/endpoint.ts'
 import { isListening } from '../../src/net/listen.ts'
 import { freePort } from '../support/free-port.ts'
-import { type Route, SHORT_KEEPALIVE } from './behaviours.ts'
+import { type Route, SHORT_KEEPALIVE_MS } from './behaviours.ts'
 import type { Server } from './servers.ts'
 
-/** What a client program is told of an address. */
+/** The address and account for a client program. */
 export interface Target {
   host: string
   port: number
   user: string
   password: string
   database: string
-  /** a unix socket, in place of host and port */
+  /** a unix socket, instead of host and port */
   socket?: string
   /** PEM: log in over TLS, and verify the certificate and the host's name */
   ca?: string
@@ -32,21 +32,21 @@ export type Address = Pick<Target, 'host' | 'port' | 'socket' | 'ca' | 'cafile'>
 
 export interface Proxies {
   addresses: Partial<Record<Route, Address>>
-  /** routes that this version of the proxy does not have */
+  /** routes that this version of the proxy does not support */
   missing: Route[]
   stop(): Promise<void>
 }
 
 export const LOCAL_USER = 'local_user'
-// ASCII: PyMySQL and others take no more in a password.
+// ASCII, because PyMySQL and others support nothing else in a password.
 export const LOCAL_PASSWORD = 'local $password"\'; `#%@:/?'
 
-/** How to start what `npm run build` makes. */
+/** Starts the result of `npm run build`. */
 export const builtProxy = [
   process.execPath,
   fileURLToPath(new URL('../../dist/bin/mysql-iam-proxy.js', import.meta.url)),
 ]
-/** The same from its sources. */
+/** Starts the proxy from its sources. */
 export const sourceProxy = [
   process.execPath,
   '--import=tsx',
@@ -79,7 +79,7 @@ export async function startProxies(server: Server, program: string[], scratch: s
   const users = ['--local-user', LOCAL_USER, '--local-password-file', passwordFile, '--user', server.iamUsers[0]]
   try {
     await add('plain', [])
-    await add('short keepalive', ['--keepalive', `${SHORT_KEEPALIVE}ms`])
+    await add('short keepalive', ['--keepalive', `${SHORT_KEEPALIVE_MS}ms`])
     if (has('local-user', 'local-password-file')) await add('local user', users)
     else missing.push('local user')
     if (has('tls-cert', 'tls-key', 'require-tls')) {
@@ -116,7 +116,7 @@ async function startProxy(server: Server, command: string[], address: Address): 
   args.push('--ca', server.caFile, '--log-level', 'error')
   if (server.profile) args.push('--profile', server.profile)
   const { credentials } = server
-  // What is meant for others: the proxy takes each MYSQL_IAM_PROXY_… for an option.
+  // The proxy would read each inherited MYSQL_IAM_PROXY_… variable as an option.
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MYSQL_IAM_PROXY_'))
   const child = spawn(program, args, {
     stdio: ['ignore', 'inherit', 'inherit'],
@@ -132,15 +132,15 @@ async function startProxy(server: Server, command: string[], address: Address): 
   })
   running.add(child)
   const exit = once(child, 'exit')
-  const deadline = Date.now() + 20_000
+  const deadline = performance.now() + 120_000
   const listening = address.socket ? { path: address.socket } : address
   while (!(await isListening(listening))) {
-    if (child.exitCode !== null || Date.now() > deadline) throw new Error(`no proxy with ${args.join(' ')}`)
+    if (child.exitCode !== null || performance.now() > deadline) throw new Error(`no proxy with ${args.join(' ')}`)
     await sleep(50)
   }
   return async () => {
     child.kill('SIGTERM')
-    // Clients that were killed may have left sessions open: a second signal does not wait for them.
+    // Killed clients may leave sessions open. SIGKILL does not wait for them.
     const timer = setTimeout(() => child.kill('SIGKILL'), 3_000)
     await exit
     clearTimeout(timer)

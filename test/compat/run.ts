@@ -1,4 +1,4 @@
-/** npm run compat: real clients, through the proxy and directly; writes docs/compatibility.md. */
+/** npm run compat: runs real clients through the proxy and directly, and writes docs/compatibility.md. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,17 +15,17 @@ import { SERVER_HELP, type Server, startOwnServer, useNamedServer } from './serv
 
 const HELP = `npm run compat -- [options]
 
-Runs real clients through the proxy, and directly for comparison, and writes docs/compatibility.md. Clients are got
-from npm, PyPI, Maven, the Go proxy, crates.io and Debian, into node_modules/.cache/compat; what cannot be is named.
+Runs real clients through the proxy and directly, and writes docs/compatibility.md. It installs clients from npm, PyPI,
+Maven, the Go proxy, crates.io and Debian into node_modules/.cache/compat, and lists the ones that it cannot install.
 
   --server ${SERVER_HELP}
-                           may be given more than once
-  --no-own                 without the MariaDB that is brought up for the time being
-  --clients TEXT,…         only those whose name contains one of these; the page is not written without --page
-  --behaviours ID,…        only these; the page is not written without --page
-  --mysql-client COMMAND   how to start MySQL's own mysql, where that is not simply mysql
-  --scratch DIR            for sockets and files (default: one of the system's)
-  --page FILE              in place of docs/compatibility.md
+                           you can repeat this option
+  --no-own                 do not start a temporary MariaDB
+  --clients TEXT,…         only clients whose name contains one of these; writes the page only with --page
+  --behaviours ID,…        only these behaviours; writes the page only with --page
+  --mysql-client COMMAND   how to start MySQL's mysql program, if not as mysql
+  --scratch DIR            for sockets and files (default: a temporary directory)
+  --page FILE              instead of docs/compatibility.md
 `
 
 const { values: options } = parseArgs({
@@ -65,17 +65,17 @@ async function main(): Promise<number> {
     let next = wanted[0] && got(wanted[0])
     for (const client of clients) {
       if (!next || !wanted.includes(client)) {
-        results.push({ ...client, cells: new Map(), missing: 'not among those chosen for this run' })
+        results.push({ ...client, cells: new Map(), missing: 'not selected for this run' })
         continue
       }
       const command = await next
-      // Its installation is from the network for the most part, and takes little from the one that runs.
+      // Installs the next client meanwhile: that is mostly network traffic, so it hardly slows down the current one.
       const after = wanted[wanted.indexOf(client) + 1]
       next = after && got(after)
-      const started = Date.now()
+      const started = performance.now()
       const result = await runOnAll(client, command, benches, behaviours)
       results.push(result)
-      say(result, Date.now() - started)
+      say(result, performance.now() - started)
     }
     const text = page({
       servers: benches.map(({ server }) => server.label),

@@ -1,4 +1,4 @@
-/** The servers to run against: a MariaDB brought up for the time being, and those that are named. */
+/** The servers of a run: a temporary MariaDB and the given ones. */
 import { randomInt } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
@@ -10,23 +10,23 @@ import { startMariadb } from '../support/mariadb.ts'
 import { setup } from './behaviours.ts'
 
 export interface Server extends HostPort {
-  /** the name on its certificate, and what tokens are signed for */
+  /** the name on its certificate and in tokens */
   rds: HostPort
   ca: string
   caFile: string
-  /** of the server itself, where it is on this machine */
+  /** the socket of the server, if it is on this machine */
   socket?: string | undefined
-  /** an ordinary account that may do everything */
+  /** an account with a password and all privileges */
   account: { user: string; password: string }
-  /** two accounts that log in with tokens, with the same rights */
+  /** two accounts that log in with tokens, with all privileges */
   iamUsers: [string, string]
-  /** undefined: the profile, or else the credential chain of the AWS SDK */
+  /** by default the profile, or else the credential chain of the AWS SDK */
   credentials?: Credentials | undefined
   profile?: string | undefined
   /** as on the page: MySQL 9.7.4 */
   label: string
   isMariadb: boolean
-  /** As the ordinary account over TLS; several statements may be given. */
+  /** Runs one or several statements with the password account over TLS. */
   query(sql: string): Promise<unknown>
   stop(): Promise<void>
 }
@@ -35,19 +35,19 @@ type GivenServer = Omit<Server, 'label' | 'isMariadb' | 'query' | 'stop'>
 
 export const SERVER_HELP = `KEY=VALUE,…
     address=HOST:PORT      of the server
-    rds=HOST[:PORT]        the name on its certificate, and what tokens are signed for
-    ca=FILE                the authority of its certificate
-    account=USER:PASSWORD  an ordinary account that may do everything
-    iam=USER:USER          two accounts that log in with tokens and may do the same
-    profile=NAME           whose keys sign (default: the AWS environment variables)
-    socket=PATH            the server's own unix socket, if it is here`
+    rds=HOST[:PORT]        the name on its certificate and in tokens
+    ca=FILE                the CA of its certificate
+    account=USER:PASSWORD  an account with a password and all privileges
+    iam=USER:USER          two accounts that log in with tokens, with all privileges
+    profile=NAME           the AWS profile that signs tokens (default: the AWS environment variables)
+    socket=PATH            the unix socket of the server, if it is on this machine`
 
 /** @param text `address=127.0.0.1:3306,rds=…`, as SERVER_HELP says */
 export async function useNamedServer(text: string): Promise<Server> {
   const given = new Map(text.split(',').map(part => part.split(/=(.*)/s, 2) as [string, string]))
   const need = (key: string) => {
     const value = given.get(key)
-    if (!value) throw new Error(`--server ${text}: needs ${key}=`)
+    if (!value) throw new Error(`--server ${text}: ${key}= is missing`)
     return value
   }
   const [user = '', password = ''] = need('account').split(/:(.*)/s, 2)
@@ -89,7 +89,7 @@ export async function startOwnServer(scratch: string): Promise<Server> {
 }
 
 async function useServer(given: GivenServer): Promise<Server> {
-  // Over TLS: after that, MySQL knows the password's hash and takes it without TLS too.
+  // Over TLS, so that MySQL caches the password's hash and then accepts it without TLS too.
   const connection = await mysql.createConnection({
     stream: () => connect(given.port, given.host),
     host: given.rds.host,
@@ -110,7 +110,7 @@ async function useServer(given: GivenServer): Promise<Server> {
   }
 }
 
-/** Makes the database of the behaviours. */
+/** Creates the database of the behaviours. */
 export async function prepareServer(server: Server): Promise<void> {
   await server.query(setup())
   const [row] = (await server.query('SELECT @@GLOBAL.local_infile AS value')) as { value: number }[]
