@@ -1,0 +1,72 @@
+/**
+ * Through the proxy, a client gets the same bytes as directly. DIFFERENTIAL_RUNS and DIFFERENTIAL_SEED set how many random
+ * clients there are on each server, and the seed of the first; each has a seed of its own, which a failure names.
+ */
+import type { Test } from 'tap'
+import {
+  CLIENT_CONNECT_ATTRS,
+  CLIENT_CONNECT_WITH_DB,
+  CLIENT_PLUGIN_AUTH,
+  CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
+  CLIENT_SECURE_CONNECTION,
+  CLIENT_SSL,
+} from '../../src/protocol/capabilities.ts'
+import { createRandom } from '../fuzz/random.ts'
+import type { RealServer } from '../support/database-server.ts'
+import { startProxy } from '../support/raw-client.ts'
+import { testOnEachServer } from '../support/servers.ts'
+import { DATABASE, randomScript, USERS } from './script.ts'
+import { directly, MARKER, play, through } from './session.ts'
+
+const runs = Number(process.env['DIFFERENTIAL_RUNS'] ?? 100)
+const firstSeed = Number(process.env['DIFFERENTIAL_SEED'] ?? 1)
+
+/** Flags of the handshake, which belong to each leg. The last is for logins with several factors. */
+const OF_A_LEG =
+  CLIENT_SSL |
+  CLIENT_CONNECT_WITH_DB |
+  CLIENT_CONNECT_ATTRS |
+  CLIENT_SECURE_CONNECTION |
+  CLIENT_PLUGIN_AUTH |
+  CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA |
+  (1 << 28)
+
+testOnEachServer('random clients get the same bytes as directly', async (t, server) => {
+  await prepareDatabase(t, server)
+  const proxy = await startProxy(t, server, { maxLoginsPerSecond: 0 })
+  const seen = { sessions: 0, steps: 0, closed: 0 }
+  for (let seed = firstSeed; seed < firstSeed + runs; seed++) {
+    const script = randomScript(createRandom(seed))
+    const direct = await play(script, directly(server))
+    const proxied = await play(script, through(proxy))
+    for (const { greeting } of [direct, proxied]) greeting.capabilities = (greeting.capabilities | OF_A_LEG) >>> 0
+    if (JSON.stringify(proxied) !== JSON.stringify(direct)) {
+      t.strictSame(proxied, direct, `DIFFERENTIAL_RUNS=1 DIFFERENTIAL_SEED=${seed}`)
+    }
+    seen.sessions += direct.login.startsWith('00') ? 1 : 0
+    seen.steps += direct.steps.length
+    seen.closed += direct.steps.at(-1) === 'the server closes' ? 1 : 0
+  }
+  t.equal(seen.sessions, runs, 'all logins are let in')
+  t.ok(seen.steps >= 2 * runs, `${seen.steps} steps; the server has closed ${seen.closed} sessions`)
+})
+
+/** The users may do nothing that other sessions see. */
+async function prepareDatabase(t: Test, server: RealServer): Promise<void> {
+  const users = USERS.map(
+    user => `CREATE USER IF NOT EXISTS ${user} IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL;
+    GRANT SELECT, INSERT, UPDATE, DELETE, CREATE TEMPORARY TABLES, EXECUTE ON ${DATABASE}.* TO ${user};
+    GRANT SELECT ON \`${MARKER}%\`.* TO ${user};
+    GRANT REPLICATION SLAVE ON *.* TO ${user};`,
+  )
+  await server.query(`DROP DATABASE IF EXISTS ${DATABASE}; CREATE DATABASE ${DATABASE} CHARACTER SET utf8mb4;
+    CREATE TABLE ${DATABASE}.fixed (id INT PRIMARY KEY, text_ VARCHAR(100), date_ DATETIME(6), json_ JSON, bits BIT(9));
+    INSERT INTO ${DATABASE}.fixed VALUES (1, 'a', '2024-01-02 03:04:05.678', '{"a": [1, 2]}', b'101'),
+      (2, NULL, NULL, NULL, NULL), (3, 'é😀', '1970-01-01', '"x"', b'111111111');
+    ANALYZE TABLE ${DATABASE}.fixed;
+    CREATE PROCEDURE ${DATABASE}.two_results(IN n INT) BEGIN SELECT n; SELECT id FROM ${DATABASE}.fixed WHERE id = 3; END;
+    ${users.join('\n')}`)
+  t.teardown(async () => {
+    await server.query(`DROP USER ${USERS.join(', ')}; DROP DATABASE ${DATABASE}`)
+  })
+}
