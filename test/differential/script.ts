@@ -2,6 +2,7 @@
 
 import { lenencBytes, lenencInt } from '../../src/protocol/bytes.ts'
 import * as flag from '../../src/protocol/capabilities.ts'
+import { hasZstd } from '../../src/protocol/inflate.ts'
 import type { Random } from '../fuzz/random.ts'
 import type { Packet, Script, Step } from './session.ts'
 
@@ -80,7 +81,7 @@ export function randomScript(random: Random): Script {
   let capabilities = NEEDED
   for (const chosen of CHOSEN) if (random.below(2)) capabilities |= chosen
   if (random.below(4) === 0) {
-    capabilities |= random.pick([flag.CLIENT_COMPRESS, flag.CLIENT_ZSTD_COMPRESSION_ALGORITHM])
+    capabilities |= random.pick([flag.CLIENT_COMPRESS, hasZstd ? flag.CLIENT_ZSTD_COMPRESSION_ALGORITHM : 0])
   }
   const mariadbCapabilities = random.below(2) && random.below(1 << MARIADB_CHOSEN)
   const attributes = Buffer.concat(

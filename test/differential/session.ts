@@ -15,7 +15,7 @@ import {
   has,
   isCompressed,
 } from '../../src/protocol/capabilities.ts'
-import { inflateCompressed } from '../../src/protocol/compressed-packet.ts'
+import { inflateWhole } from '../../src/protocol/inflate.ts'
 import {
   AUTH_SWITCH_REQUEST,
   ERR,
@@ -155,7 +155,8 @@ function inflated(answer: Buffer): Buffer {
   for (let offset = 0; offset < answer.length; ) {
     const end = offset + 7 + answer.readUIntLE(offset, 3)
     const payload = answer.subarray(offset + 7, end)
-    parts.push(answer.readUIntLE(offset + 4, 3) === 0 ? payload : inflateCompressed(payload, 1 << 25)!)
+    const length = answer.readUIntLE(offset + 4, 3)
+    parts.push(length === 0 ? payload : inflateWhole(payload, length))
     offset = end
   }
   return Buffer.concat(parts)
