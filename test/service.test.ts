@@ -63,3 +63,37 @@ test('all endpoints or none', async t => {
   t.equal(again.states()[0]?.address, `unix:${socket}`, 'the first one listens no longer')
   await again.stop(0)
 })
+
+test('an unexpected end of sync-targets is logged, and the proxy goes on', async t => {
+  const [elb, dns] = [await startElb(), await startDnsServer()]
+  const directory = t.testdir({
+    'config.yaml': `endpoints:
+  - rds-endpoint: ${RDS}
+    listen: 127.0.0.1:0
+    sync: {target-group-arn: '${TARGET_GROUP}', resolver: ['${dns.address}'], confirmations: 1, interval: 100ms}
+`,
+  })
+  t.teardown(() => Promise.all([elb.close(), dns.close()]))
+  t.intercept(process, 'env', {
+    value: {
+      ...process.env,
+      AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2: elb.url,
+      AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE',
+      AWS_SECRET_ACCESS_KEY: 'secret-access-key-of-the-tests',
+    },
+  })
+  dns.answer('SERVFAIL')
+  const errors: { fields: object; message: string }[] = []
+  const error = (fields: object, message: string) => {
+    errors.push({ fields, message })
+    // The log fails at the first error: sync-targets itself cannot handle that.
+    if (errors.length === 1) throw new Error('the log is broken')
+    if (errors.length === 2) throw new Error('the log is still broken')
+  }
+  const config = await loadConfig({ config: join(directory, 'config.yaml') }, [], {})
+  const service = await startService(config, { ...silent, error })
+  t.teardown(() => service.stop(0))
+  await until('the end is logged', () => errors.length === 3, 20_000)
+  t.match(errors[2], { fields: { code: 'INTERNAL' }, message: /^sync-targets .*: the log is still broken$/ })
+  t.match(service.states()[0]?.address, /^127\.0\.0\.1:\d+$/, 'the endpoint still listens')
+})

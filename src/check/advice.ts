@@ -1,4 +1,4 @@
-/** What to do about an error, with this path's own values: commands, SQL and policies to copy. */
+/** Advice about an error, with the values of this login: commands, SQL and policies to copy. */
 
 import { stderrOf } from '../aws/redact.ts'
 import { formatHostPort, isIndirect, regionOf } from '../endpoint.ts'
@@ -10,19 +10,19 @@ import { describeDatabase } from './database.ts'
 import { connectPolicy, type DatabaseUser, partitionOf } from './policy.ts'
 import type { Advice } from './steps.ts'
 
-/** Never rejects: what cannot be found out is left out. */
-export async function adviseOn(error: ProxyError, path: Context | undefined): Promise<Advice[]> {
+/** Never rejects: it omits what it cannot find out. */
+export async function adviseOn(error: ProxyError, context: Context | undefined): Promise<Advice[]> {
   const stderr = stderrOf(error)
   if (stderr !== undefined && error.code !== 'CREDENTIALS_PROGRAM_MISSING')
     return [{ text: `It wrote to stderr: ${stderr}` }]
   if (error.code === 'CREDENTIALS_SSO_EXPIRED')
     return [{ text: 'Sign in again:', snippet: error.hintValues['ssoLogin'] }]
-  if (!path) return []
-  if (error.serverError) return await adviseOnRefusal(error.serverError.errno, path)
-  return (await ADVICE[error.code]?.(path)) ?? []
+  if (!context) return []
+  if (error.serverError) return await adviseOnRefusal(error.serverError.errno, context)
+  return (await ADVICE[error.code]?.(context)) ?? []
 }
 
-const ADVICE: Partial<Record<ErrorCode, (path: Context) => Advice[] | Promise<Advice[]>>> = {
+const ADVICE: Partial<Record<ErrorCode, (context: Context) => Advice[] | Promise<Advice[]>>> = {
   DIAL_REFUSED: adviseOnNetwork,
   DIAL_TIMEOUT: adviseOnNetwork,
   DIAL_FAILED: adviseOnNetwork,
@@ -32,14 +32,14 @@ const ADVICE: Partial<Record<ErrorCode, (path: Context) => Advice[] | Promise<Ad
   TLS_WRONG_NAME: adviseOnWrongName,
   TLS_UNKNOWN_CA: adviseOnUnknownCa,
   AUTH_PLUGIN_UNEXPECTED: ({ user }) => [createUserAdvice(user), alterUserAdvice(user)],
-  IAM_AUTHENTICATION_OFF: path => [enableIamAdvice(path)],
+  IAM_AUTHENTICATION_OFF: context => [enableIamAdvice(context)],
 }
 
-async function adviseOnRefusal(errno: number, path: Context): Promise<Advice[]> {
-  const { user, database } = path
+async function adviseOnRefusal(errno: number, context: Context): Promise<Advice[]> {
+  const { user, database } = context
   switch (errno) {
     case 1045:
-      return await adviseOnAccessDenied(path)
+      return await adviseOnAccessDenied(context)
     case 1044:
       return [
         {
@@ -50,30 +50,30 @@ async function adviseOnRefusal(errno: number, path: Context): Promise<Advice[]> 
     case 1049:
       return [
         {
-          text: `Correct --database ${database}. What there is, as far as ${user} may see it:`,
+          text: `Correct the database name ${database}. The databases that ${user} may see:`,
           snippet: 'SHOW DATABASES;',
         },
       ]
     case 1129:
       return [
         {
-          text: 'At once, from another address or with another user who is logged in (MySQL 8.4 and newer):',
+          text: 'Now, from another address or in an open session (MySQL 8.4 and newer):',
           snippet: 'TRUNCATE TABLE performance_schema.host_cache;',
         },
-        { text: 'Or, before 8.4:', snippet: 'FLUSH HOSTS;' },
+        { text: 'Before 8.4:', snippet: 'FLUSH HOSTS;' },
         {
-          text: 'Then set max_connect_errors to 1000000 in the parameter group, and find who connects and leaves: often the health check of the load balancer.',
+          text: 'Then set max_connect_errors to 1000000 in the parameter group, and find out what connects without a login. Often it is the health check of the load balancer.',
         },
       ]
     case 1130:
       return [
         {
-          text: 'Let the user come from anywhere; its token is what counts:',
+          text: 'Let the user log in from any host. The token protects the login:',
           snippet: `RENAME USER 'USER'@'ITS_HOST' TO ${sqlUser(user)};`.replace("'USER'", sqlText(user)),
         },
       ]
     case 1524:
-      return [enableIamAdvice(path)]
+      return [enableIamAdvice(context)]
     case 3118:
       return [{ text: 'As an administrator of the database:', snippet: `ALTER USER ${sqlUser(user)} ACCOUNT UNLOCK;` }]
     default:
@@ -81,18 +81,18 @@ async function adviseOnRefusal(errno: number, path: Context): Promise<Advice[]> 
   }
 }
 
-/** The server says the same for all of these; they come in the order in which they are worth a look. */
-async function adviseOnAccessDenied(path: Context): Promise<Advice[]> {
-  const { rds } = path.target.endpoint
+/** The server gives the same answer in all these cases. The most likely causes come first. */
+async function adviseOnAccessDenied(context: Context): Promise<Advice[]> {
+  const { rds } = context.target.endpoint
   const advice: Advice[] = []
   const named = regionOf(rds.host)
   if (named !== undefined && named !== rds.region) {
     advice.push({
-      text: `The token was signed for region ${rds.region}, but the name of the endpoint says ${named}: leave --region out.`,
+      text: `The token was signed for region ${rds.region}, but the name of the endpoint says ${named}: do not set the region.`,
     })
   }
-  if (path.rdsDatabase === undefined) path.rdsDatabase = await describeDatabase(path).catch(() => null)
-  const { rdsDatabase, identity, user } = path
+  if (context.rdsDatabase === undefined) context.rdsDatabase = await describeDatabase(context).catch(() => null)
+  const { rdsDatabase, identity, user } = context
   const wanted: DatabaseUser = {
     partition: identity?.arn.split(':')[1] ?? partitionOf(rds.region),
     region: named ?? rds.region,
@@ -100,28 +100,28 @@ async function adviseOnAccessDenied(path: Context): Promise<Advice[]> {
     resourceId: rdsDatabase?.resourceId,
     user,
   }
-  const who = identity ? describeIdentity(identity.arn) : 'whoever these credentials are of'
+  const who = identity ? describeIdentity(identity.arn) : 'the owner of these credentials'
   advice.push({
-    text: `IAM: this policy for ${who}. A permissions boundary, SCP or session policy must not take it away again.`,
+    text: `IAM: attach this policy to ${who}. No permissions boundary, SCP or session policy may deny it.`,
     snippet: connectPolicy(wanted),
   })
   const attach = identity && attachCommand(identity.arn)
-  if (attach) advice.push({ text: 'With that in policy.json:', snippet: attach })
+  if (attach) advice.push({ text: 'Save it as policy.json, then run:', snippet: attach })
   if (!rdsDatabase) {
     advice.push({
-      text: 'The * in the ARN stands for the resource id of the database, which these credentials may not look up (rds:DescribeDBInstances, rds:DescribeDBClusters).',
+      text: 'The * in the ARN stands for the resource id of the database, which these credentials may not read (rds:DescribeDBInstances, rds:DescribeDBClusters).',
     })
   }
   advice.push(createUserAdvice(user))
-  advice.push({ text: `Case matters: the user of the database, of the policy and of --user must all be ${user}.` })
-  if (rdsDatabase?.iamAuthentication !== true) advice.push(enableIamAdvice(path))
+  advice.push({ text: `Case matters: the user must be ${user} in the database, in the policy and in the proxy.` })
+  if (rdsDatabase?.iamAuthentication !== true) advice.push(enableIamAdvice(context))
   advice.push({
     text: `The token was signed for ${formatHostPort(rds)}, region ${rds.region}: that must be the database's own endpoint and port, not a CNAME.`,
   })
   return advice
 }
 
-/** As whom, in words that say where to attach a policy. */
+/** The owner of the credentials, in words that say where to attach a policy. */
 export function describeIdentity(arn: string): string {
   const permissionSet = permissionSetOf(arn)
   if (permissionSet) return `the permission set ${permissionSet} of IAM Identity Center`
@@ -135,7 +135,7 @@ function roleOf(arn: string): string | undefined {
   return /:assumed-role\/([^/]+)\//.exec(arn)?.[1]
 }
 
-/** The roles of IAM Identity Center are named AWSReservedSSO_NAME_16HEX; their policies are the permission set's. */
+/** The roles of IAM Identity Center are named AWSReservedSSO_NAME_16HEX; the permission set holds their policies. */
 function permissionSetOf(arn: string): string | undefined {
   return /^AWSReservedSSO_(.+)_[0-9a-f]{16}$/.exec(roleOf(arn) ?? '')?.[1]
 }
@@ -151,20 +151,20 @@ function attachCommand(arn: string): string | undefined {
 
 function createUserAdvice(user: string): Advice {
   return {
-    text: 'Database: the user must be there, and made for IAM:',
+    text: 'Database: the user must exist and be created for IAM:',
     snippet: `CREATE USER ${sqlUser(user)}\n  IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL;`,
   }
 }
 
 function alterUserAdvice(user: string): Advice {
   return {
-    text: 'Or, where it is there with a password:',
+    text: 'If the user exists with a password:',
     snippet: `ALTER USER ${sqlUser(user)}\n  IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL;`,
   }
 }
 
-function enableIamAdvice(path: Context): Advice {
-  return { text: 'RDS: IAM authentication must be on:', snippet: enableIamCommand(path) }
+function enableIamAdvice(context: Context): Advice {
+  return { text: 'RDS: IAM authentication must be on:', snippet: enableIamCommand(context) }
 }
 
 function adviseOnNetwork({ target, addresses, loadBalancer }: Context): Advice[] {
@@ -174,17 +174,19 @@ function adviseOnNetwork({ target, addresses, loadBalancer }: Context): Advice[]
   if (isIndirect(endpoint)) {
     const present = addresses?.rds ?? []
     const must =
-      present.length > 0 ? `${present.join(', ')}, port ${rds.port}` : `what ${rds.host} resolves to in its VPC`
+      present.length > 0
+        ? `${present.join(', ')}, port ${rds.port}`
+        : `the addresses that ${rds.host} resolves to in its VPC`
     advice.push({
-      text: `The load balancer ${dial.host} needs a TCP listener on ${dial.port} and, as targets, the present addresses of the database: ${must}.`,
+      text: `The load balancer ${dial.host} needs a TCP listener on ${dial.port} and, as targets, the current addresses of the database: ${must}.`,
     })
     advice.push({
       text: "Its security group must let this machine in, and the database's must let the load balancer in.",
     })
-    if (!loadBalancer) advice.push({ text: 'check --aws looks at its listener, targets and their health.' })
+    if (!loadBalancer) advice.push({ text: 'check --aws inspects its listener, its targets and their health.' })
   } else {
     advice.push({
-      text: `The security group of ${rds.host} must let this machine in on port ${dial.port}. An endpoint that is not publicly accessible is reached from inside its VPC, by VPN, or through a load balancer (--connect).`,
+      text: `The security group of ${rds.host} must let this machine in on port ${dial.port}. An endpoint that is not publicly accessible can be reached only from its VPC, through a VPN, or through a load balancer (option connect).`,
     })
   }
   return advice
@@ -196,16 +198,16 @@ function adviseOnWrongName({ target, certificateNames = [], loadBalancer }: Cont
   const advice: Advice[] = []
   if (isIndirect(endpoint)) {
     advice.push({
-      text: `Either a target of ${endpoint.dial.host} is stale, and its address now belongs to another database: register what ${endpoint.rds.host} resolves to now, and deregister the rest.${loadBalancer ? '' : ' (check --aws compares the two.)'}`,
+      text: `A target of ${endpoint.dial.host} may be stale, so that its address now belongs to another database. Register the addresses that ${endpoint.rds.host} resolves to now, and deregister the rest.${loadBalancer ? '' : ' (check --aws compares the two.)'}`,
     })
   } else {
     advice.push({
-      text: `What ${endpoint.rds.host} resolves to here is another server: look for it in DNS, /etc/hosts and VPN.`,
+      text: `${endpoint.rds.host} resolves to another server on this machine. Check DNS, /etc/hosts and the VPN.`,
     })
   }
   if (names.length > 0)
     advice.push({
-      text: 'Or that server is the database that you mean; then its own name is the one to give:',
+      text: 'If that server is the database that you want, use its own name:',
       snippet: `--rds-endpoint ${names[0]}`,
     })
   return advice
@@ -214,10 +216,9 @@ function adviseOnWrongName({ target, certificateNames = [], loadBalancer }: Cont
 function adviseOnUnknownCa({ options, certificateRoot }: Context): Advice[] {
   const advice: Advice[] = []
   if (certificateRoot) advice.push({ text: `The chain of the server ends with "${certificateRoot}".` })
-  if (options.caOnly)
-    advice.push({ text: '--ca-only leaves the RDS bundle and the public roots out: without it they count too.' })
+  if (options.caOnly) advice.push({ text: 'The option ca-only turns the RDS bundle and the public roots off.' })
   advice.push({
-    text: 'RDS and RDS Proxy have certificates of the RDS bundle or of public roots, so this is most likely another server, or somebody on the path. If it is yours, with a CA of its own:',
+    text: 'RDS and RDS Proxy use certificates of the RDS bundle or of public roots, so this is probably another server, or something on the path intercepts TLS. If it is your server with its own CA:',
     snippet: '--ca FILE',
   })
   return advice

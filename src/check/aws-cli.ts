@@ -28,16 +28,16 @@ export function enableIamCommand({ target, rdsDatabase }: Context): string {
 /** https://docs.aws.amazon.com/cli/latest/reference/elbv2/register-targets.html */
 export function registerTargetsCommand(targetGroup: string, addresses: string[], port: number): string {
   const targets = addresses.map(address => `Id=${address},Port=${port}`)
-  // The ARN comes last, alone on its line: it is longer than most terminals are wide.
+  // The ARN comes last, on a separate line: it is longer than most terminals are wide.
   return shell('aws elbv2 register-targets', '--targets', ...targets, '--target-group-arn', targetGroup)
 }
 
-/** A command with an option on each line. */
+/** A command with one option per line. */
 export function shell(command: string, ...options: string[]): string {
   return [command, ...options].join(' \\\n  ')
 }
 
-/** As a word of a shell. */
+/** `text` as one word for a shell. */
 export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }

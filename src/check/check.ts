@@ -1,4 +1,4 @@
-/** Walks the path of a login, top to bottom, and stops at the first thing that is wrong. */
+/** Checks each step of a login, from the configuration to a query, and stops at the first error. */
 
 import { createCredentials } from '../aws/credentials.ts'
 import { createTokenSource } from '../aws/token.ts'
@@ -17,74 +17,74 @@ import { checkDns, checkGreeting, checkTcp } from './network.ts'
 import { createSteps, type Reporter, type StepLog, type StepsResult } from './steps.ts'
 import { checkTls } from './tls.ts'
 
-/** What is to be checked. */
+/** What to check. */
 export interface Wanted {
   /** as for serving */
   proxy: ProxyOptions
   /** the database user to log in as */
   user: string | undefined
   database: string | undefined
-  /** look at the AWS side as well */
+  /** inspect RDS and the load balancer too */
   aws: boolean
 }
 
 /**
- * Resolves with how it came out; everything that it opened is closed then. Never rejects.
- * @param configuration where it rejects, the configuration is what is wrong
+ * Resolves with the result, after closing everything that it opened. Never rejects.
+ * @param configuration if it rejects, the configuration is the error
  */
 export async function check(
   configuration: () => Promise<Wanted>,
   reporter: Reporter,
   stop: AbortSignal,
 ): Promise<StepsResult> {
-  let path: Context | undefined
-  const walk = createSteps(reporter, {
-    hintValues: () => hintValuesOf(path),
-    advise: error => adviseOn(error, path),
+  let context: Context | undefined
+  const steps = createSteps(reporter, {
+    hintValues: () => hintValuesOf(context),
+    advise: error => adviseOn(error, context),
   })
-  const steps = async () => {
-    const known = await walk.step('configuration', notes => configure(configuration, stop, notes))
-    path = known
-    await walk.step('credentials', notes => checkCredentials(known, notes))
-    await walk.step('clock', notes => checkClock(known, notes))
-    await walk.step('token', notes => checkToken(known, notes))
-    await walk.step('DNS', notes => checkDns(known, notes))
+  const run = async () => {
+    const known = await steps.step('configuration', log => configure(configuration, stop, log))
+    context = known
+    await steps.step('credentials', log => checkCredentials(known, log))
+    await steps.step('clock', log => checkClock(known, log))
+    await steps.step('token', log => checkToken(known, log))
+    await steps.step('DNS', log => checkDns(known, log))
     if (known.aws) {
-      await walk.step('AWS: database', notes => checkDatabase(known, notes))
-      await walk.step('AWS: load balancer', notes => checkLoadBalancer(known, notes))
+      await steps.step('AWS: database', log => checkDatabase(known, log))
+      await steps.step('AWS: load balancer', log => checkLoadBalancer(known, log))
     }
-    const attempts = await walk.step('TCP', notes => checkTcp(known, notes))
-    await walk.step('greeting', notes => checkGreeting(known, attempts, notes))
-    await walk.step('TLS', notes => checkTls(known, notes))
-    await walk.step('login', notes => checkLogin(known, notes))
-    const connection = await walk.step('local leg', notes => checkLocalLeg(known, notes))
-    await walk.step('session', notes => checkSession(known, connection, notes))
+    const attempts = await steps.step('TCP', log => checkTcp(known, log))
+    await steps.step('greeting', log => checkGreeting(known, attempts, log))
+    await steps.step('TLS', log => checkTls(known, log))
+    await steps.step('login', log => checkLogin(known, log))
+    const connection = await steps.step('local leg', log => checkLocalLeg(known, log))
+    await steps.step('session', log => checkSession(known, connection, log))
   }
-  // Told by the step already.
-  await steps().catch(asProxyError)
-  for (const close of path ? (path as Context).cleanup.reverse() : []) await close()
-  const result = walk.result()
+  // The step has reported it already.
+  await run().catch(asProxyError)
+  for (const close of context ? (context as Context).cleanup.reverse() : []) await close()
+  const result = steps.result()
   reporter.finish(result)
   return result
 }
 
 /** @throws ProxyError CONFIG_INVALID */
-async function configure(read: () => Promise<Wanted>, stop: AbortSignal, notes: StepLog): Promise<Context> {
+async function configure(read: () => Promise<Wanted>, stop: AbortSignal, log: StepLog): Promise<Context> {
   const { proxy: options, user, database, aws } = await read()
   const { endpoint, state } = createProxy(options)
   const { rds, dial } = endpoint
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
-  notes.fact('dials', `${formatHostPort(dial)}${isIndirect(endpoint) ? '' : ', the RDS endpoint itself'}`)
-  notes.fact('certificate', rds.host)
-  notes.fact('signs for', `${formatHostPort(rds)}, region ${rds.region}`)
+  log.fact('dials', `${formatHostPort(dial)}${isIndirect(endpoint) ? '' : ', the RDS endpoint itself'}`)
+  log.fact('certificate', rds.host)
+  log.fact('signs for', `${formatHostPort(rds)}, region ${rds.region}`)
   if (!user) {
-    const message = 'check logs in, and needs the database user to log in as: --user NAME, or check NAME'
+    const message = 'check needs the database user: check NAME, or the option user'
     throw new ProxyError('CONFIG_INVALID', message)
   }
-  notes.fact('user', database === undefined ? user : `${user}, database ${database}`)
+  log.fact('user', database === undefined ? user : `${user}, database ${database}`)
   const named = regionOf(rds.host)
   if (named !== undefined && named !== rds.region) {
-    notes.warn(new ProxyError('CONFIG_INVALID', `--region ${rds.region} is not the region in ${rds.host}, ${named}`))
+    log.warn(new ProxyError('CONFIG_INVALID', `the region ${rds.region} is not that of ${rds.host}, ${named}`))
   }
   const credentials = createCredentials(rds.region, options.profile)
   const createToken = createTokenSource(rds, credentials)

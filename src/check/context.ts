@@ -1,4 +1,4 @@
-/** What is known of the path of a login: each step of check adds to it, and advice is made of it. */
+/** What check knows about the login so far. Each step adds to it, and advice uses it. */
 
 import type { Credentials } from '../aws/credentials.ts'
 import { hintValues } from '../endpoint.ts'
@@ -10,45 +10,45 @@ export interface Context {
   /** as for serving */
   options: ProxyOptions
   target: Target
-  /** the profile whose credentials are asked for by name; undefined: the whole chain */
+  /** the profile to get credentials from; undefined: the whole chain */
   profile: string | undefined
   credentials: () => Promise<Credentials>
   user: string
   database: string | undefined
-  /** whether to look at the AWS side as well */
+  /** whether to inspect RDS and the load balancer too */
   aws: boolean
   stop: AbortSignal
-  /** run in reverse order when the walk is over */
+  /** run in reverse order at the end */
   cleanup: (() => Promise<void> | void)[]
-  /** whose credentials these are; undefined where STS could not be asked */
+  /** the owner of the credentials; undefined if STS did not answer */
   identity?: Identity | undefined
-  /** milliseconds that the clock of this machine is ahead of AWS; undefined where AWS could not be asked */
+  /** milliseconds that the clock of this machine is ahead of AWS; undefined if AWS did not answer */
   clockAhead?: number | undefined
   /** the addresses of both names */
   addresses?: { dial: string[]; rds: string[] }
-  /** greeted, and not answered */
+  /** its greeting has arrived, and nothing was sent */
   upstream?: Upstream
   /** the names on the server's certificate */
   certificateNames?: string[]
-  /** the subject of the certificate that the server's chain ends with */
+  /** the subject of the last certificate of the server's chain */
   certificateRoot?: string
-  /** what RDS says of the database; null where it was asked and would not say */
+  /** the database as RDS describes it; null if RDS did not answer */
   rdsDatabase?: Database | null | undefined
   loadBalancer?: LoadBalancer | undefined
 }
 
-export function hintValuesOf(path: Context | undefined): Record<string, string | undefined> {
-  return path ? hintValues(path.target.endpoint, path.user) : {}
+export function hintValuesOf(context: Context | undefined): Record<string, string | undefined> {
+  return context ? hintValues(context.target.endpoint, context.user) : {}
 }
 
-/** What RDS says of the database behind an endpoint. */
+/** The database behind an endpoint, as RDS describes it. */
 export interface Database {
   kind: 'instance' | 'cluster' | 'proxy'
-  /** the name that RDS commands take */
+  /** the name for RDS commands */
   identifier: string
-  /** of the policy: `db-…`, `cluster-…` or `prx-…` */
+  /** for the policy: `db-…`, `cluster-…` or `prx-…` */
   resourceId: string | undefined
-  /** undefined where RDS does not say */
+  /** undefined if RDS does not say */
   iamAuthentication: boolean | undefined
   status: string
   /** certificate authority of an instance */
@@ -56,13 +56,13 @@ export interface Database {
   engine: string | undefined
 }
 
-/** What ELB says of the load balancer that is dialled. */
+/** The load balancer to connect to, as ELB describes it. */
 export interface LoadBalancer {
-  /** seconds; undefined where ELB does not say */
+  /** seconds; undefined if ELB does not say */
   idleTimeout: number | undefined
 }
 
-/** What STS says of credentials. */
+/** The owner of credentials, as STS describes it. */
 export interface Identity {
   arn: string
   account: string

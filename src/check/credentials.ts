@@ -1,4 +1,4 @@
-/** Credentials: which provider of the chain gave them, as whom, until when, and whether the clocks agree. */
+/** Credentials: their provider, owner and expiry, and whether the clocks agree. */
 
 import { clientSettings, explainAwsError } from '../aws/api.ts'
 import type { Credentials } from '../aws/credentials.ts'
@@ -6,7 +6,7 @@ import { ProxyError } from '../errors.ts'
 import type { Context, Identity } from './context.ts'
 import type { StepLog } from './steps.ts'
 
-/** The ids that the AWS SDK notes in `$source` of credentials, in its order of asking; the first that is there is told. */
+/** The ids that the AWS SDK sets in `$source` of credentials, in the order of the chain. The first match is shown. */
 const SOURCES: [id: string, spoken: string][] = [
   ['CREDENTIALS_ENV_VARS_STS_WEB_ID_TOKEN', 'a web identity token (AWS_WEB_IDENTITY_TOKEN_FILE)'],
   ['CREDENTIALS_ENV_VARS', 'the environment (AWS_ACCESS_KEY_ID)'],
@@ -26,26 +26,26 @@ const SOURCES: [id: string, spoken: string][] = [
   ['CREDENTIALS_STS_ASSUME_ROLE', 'an assumed role'],
 ]
 
-export async function checkCredentials(path: Context, notes: StepLog): Promise<void> {
-  const credentials = await path.credentials()
-  notes.fact('from', sourceOf(credentials, path.profile))
-  notes.fact('key', credentials.accessKeyId)
+export async function checkCredentials(context: Context, log: StepLog): Promise<void> {
+  const credentials = await context.credentials()
+  log.fact('from', sourceOf(credentials, context.profile))
+  log.fact('key', credentials.accessKeyId)
   const { expiration } = credentials
   if (expiration) {
     const left = expiration.getTime() - Date.now()
-    notes.fact('until', `${seconds(expiration)} (${spokenDuration(left)})`)
+    log.fact('until', `${seconds(expiration)} (${spokenDuration(left)})`)
     if (left <= 0) throw new ProxyError('CREDENTIALS_REJECTED', `the AWS credentials expired at ${seconds(expiration)}`)
   }
-  const { identity, clockAhead, problem } = await askSts(path)
-  path.identity = identity
-  path.clockAhead = clockAhead
-  if (identity) notes.fact('as', identity.arn)
-  // A wrong clock is the next step's to tell.
+  const { identity, clockAhead, problem } = await getIdentity(context)
+  context.identity = identity
+  context.clockAhead = clockAhead
+  if (identity) log.fact('as', identity.arn)
+  // The next step reports a wrong clock.
   if (problem?.code === 'CREDENTIALS_REJECTED' && !isClockWrong(clockAhead)) throw problem
-  if (problem && !isClockWrong(clockAhead)) notes.warn(problem)
+  if (problem && !isClockWrong(clockAhead)) log.warn(problem)
 }
 
-/** In words, with the profile where it is of one. */
+/** The provider in words, with its profile if it has one. */
 export function sourceOf(credentials: Credentials, profile: string | undefined): string {
   const ids = (credentials as { $source?: Record<string, unknown> }).$source ?? {}
   const spoken = SOURCES.find(([id]) => id in ids)?.[1] ?? guessFromEnvironment(process.env)
@@ -68,18 +68,18 @@ interface StsAnswer {
 }
 
 /** GetCallerIdentity needs no permission. https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html */
-async function askSts({ target, credentials }: Context): Promise<StsAnswer> {
+async function getIdentity({ target, credentials }: Context): Promise<StsAnswer> {
   const { GetCallerIdentityCommand, STSClient } = await import('@aws-sdk/client-sts')
   const client = new STSClient(clientSettings(target.endpoint.rds.region, credentials))
   let clockAhead: number | undefined
-  // Next to the HTTP request, so that a refusal's date is seen too.
+  // Next to the HTTP request, so that it also sees the date of an error.
   client.middlewareStack.add(
     next => async args => {
       const sent = Date.now()
       const result = await next(args)
       const date = (result.response as { headers?: Record<string, string> }).headers?.['date']
       const theirs = date === undefined ? Number.NaN : Date.parse(date)
-      // The header has whole seconds.
+      // The header has only whole seconds.
       if (!Number.isNaN(theirs)) clockAhead = (sent + Date.now()) / 2 - (theirs + 500)
       return result
     },
@@ -96,13 +96,13 @@ async function askSts({ target, credentials }: Context): Promise<StsAnswer> {
   }
 }
 
-/** Signatures from more than this far in the future are refused, in milliseconds. */
+/** AWS refuses signatures from further in the future. */
 const MAX_AHEAD_MS = 5 * 60_000
 
-/** A token is good for this long from its signing, in milliseconds. */
+/** A token expires this long after it was signed. */
 const MAX_BEHIND_MS = 15 * 60_000
 
-/** What is worth a word, in milliseconds. */
+/** A smaller difference is not worth a warning. */
 const CLOCK_WARNING_MS = 60_000
 
 function isClockWrong(ahead: number | undefined): boolean {
@@ -110,32 +110,32 @@ function isClockWrong(ahead: number | undefined): boolean {
 }
 
 /** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html */
-export function checkClock({ clockAhead }: Context, notes: StepLog): void {
+export function checkClock({ clockAhead }: Context, log: StepLog): void {
   if (clockAhead === undefined) {
-    notes.fact('skew', 'not known: AWS could not be asked')
+    log.fact('skew', 'unknown: AWS did not answer')
     return
   }
   const amount = spokenDuration(Math.abs(clockAhead))
   const spoken = Math.abs(clockAhead) < 2_000 ? 'less than 2 s' : `${amount} ${clockAhead > 0 ? 'ahead' : 'behind'}`
-  notes.fact('skew', spoken)
-  const message = `the clock of this machine is ${spoken === 'less than 2 s' ? 'right' : spoken}, by the date of AWS STS`
+  log.fact('skew', spoken)
+  const message = `the clock of this machine is ${spoken === 'less than 2 s' ? 'right' : spoken}, compared with AWS STS`
   if (isClockWrong(clockAhead)) throw new ProxyError('CLOCK_SKEW', message)
-  if (Math.abs(clockAhead) > CLOCK_WARNING_MS) notes.warn(new ProxyError('CLOCK_SKEW', message))
+  if (Math.abs(clockAhead) > CLOCK_WARNING_MS) log.warn(new ProxyError('CLOCK_SKEW', message))
 }
 
-/** What the token says of itself, but for its signature and session token. */
-export async function checkToken({ target, user, credentials }: Context, notes: StepLog): Promise<void> {
+/** The contents of the token, without its signature and session token. */
+export async function checkToken({ target, user, credentials }: Context, log: StepLog): Promise<void> {
   const { host, searchParams } = new URL(`https://${await target.createToken(user)}`)
   const [, , region] = (searchParams.get('X-Amz-Credential') ?? '').split('/')
-  notes.fact('for', `user ${searchParams.get('DBUser')} on ${host}, region ${region}`)
+  log.fact('for', `user ${searchParams.get('DBUser')} on ${host}, region ${region}`)
   const signed = parseAmzDate(searchParams.get('X-Amz-Date') ?? '')
   const tokenEnds = signed + Number(searchParams.get('X-Amz-Expires')) * 1_000
   const credentialsEnd = (await credentials()).expiration?.getTime() ?? tokenEnds
   const ends = new Date(Math.min(tokenEnds, credentialsEnd))
-  notes.fact('until', `${seconds(ends)} (${spokenDuration(ends.getTime() - Date.now())}); each login signs a new one`)
+  log.fact('until', `${seconds(ends)} (${spokenDuration(ends.getTime() - Date.now())}); each login signs a new one`)
 }
 
-/** '20250131T120000Z' as Date.now() counts. */
+/** '20250131T120000Z' in milliseconds of Date.now(). */
 function parseAmzDate(text: string): number {
   return Date.parse(text.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'))
 }
@@ -144,7 +144,7 @@ function seconds(date: Date): string {
   return date.toISOString().replace(/\.\d+Z$/, 'Z')
 }
 
-/** Of milliseconds: '47 s', '15 min', '3 h', '12 days'. */
+/** Milliseconds in words: '47 s', '15 min', '3 h', '12 days'. */
 export function spokenDuration(milliseconds: number): string {
   const s = Math.round(milliseconds / 1_000)
   if (Math.abs(s) < 120) return `${s} s`

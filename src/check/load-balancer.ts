@@ -1,4 +1,4 @@
-/** The load balancer before the database: its listener, its targets, their health. */
+/** The load balancer in front of the database: its listener, its targets, their health. */
 import { resolveCname } from 'node:dns/promises'
 import { callAws, clientSettings } from '../aws/api.ts'
 import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
@@ -8,20 +8,20 @@ import type { Context } from './context.ts'
 import { orWarn, type StepLog } from './steps.ts'
 
 /**
- * The load balancer whose name is dialled: its listener, target groups, targets, and what it thinks of their health.
+ * Checks the load balancer that the proxy connects to: its listener, target groups, targets and their health.
  * @throws ProxyError NLB_LISTENER_MISSING, NLB_LISTENER_NOT_TCP, NLB_TARGETS_MISSING
  */
-export async function checkLoadBalancer(path: Context, notes: StepLog): Promise<void> {
-  const { endpoint } = path.target
-  if (!isIndirect(endpoint)) notes.fact('load balancer', 'none: the RDS endpoint itself is dialled')
-  else await orWarn(notes, () => describeLoadBalancer(path, notes))
+export async function checkLoadBalancer(context: Context, log: StepLog): Promise<void> {
+  const { endpoint } = context.target
+  if (!isIndirect(endpoint)) log.fact('load balancer', 'none: the proxy connects to the RDS endpoint itself')
+  else await orWarn(log, () => describeLoadBalancer(context, log))
 }
 
-async function describeLoadBalancer(path: Context, notes: StepLog): Promise<void> {
-  const { endpoint } = path.target
+async function describeLoadBalancer(context: Context, log: StepLog): Promise<void> {
+  const { endpoint } = context.target
   const elb = await import('@aws-sdk/client-elastic-load-balancing-v2')
   const region = /\.elb\.([a-z0-9-]+)\.amazonaws\./.exec(endpoint.dial.host)?.[1] ?? endpoint.rds.region
-  const client = new elb.ElasticLoadBalancingV2Client(clientSettings(region, path.credentials))
+  const client = new elb.ElasticLoadBalancingV2Client(clientSettings(region, context.credentials))
   const dial = formatHostPort(endpoint.dial)
   try {
     const names = await namesOf(endpoint.dial.host)
@@ -35,7 +35,7 @@ async function describeLoadBalancer(path: Context, notes: StepLog): Promise<void
     if (!balancer)
       throw new ProxyError('AWS_NOT_FOUND', `no load balancer of ${region} has the name ${endpoint.dial.host}`)
     const { LoadBalancerArn, LoadBalancerName, Type, Scheme, State } = balancer
-    notes.fact('load balancer', `${LoadBalancerName}, ${Type}, ${Scheme}, ${State?.Code}`)
+    log.fact('load balancer', `${LoadBalancerName}, ${Type}, ${Scheme}, ${State?.Code}`)
 
     const listeners = await callAws('elasticloadbalancing:DescribeListeners', async () => {
       const all = []
@@ -55,15 +55,15 @@ async function describeLoadBalancer(path: Context, notes: StepLog): Promise<void
     if (listener.Protocol !== 'TCP' && listener.Protocol !== 'TCP_UDP') {
       throw new ProxyError('NLB_LISTENER_NOT_TCP', `the listener of ${dial} is a ${listener.Protocol} listener`)
     }
-    const idleTimeout = await orWarn(notes, async () => {
+    const idleTimeout = await orWarn(log, async () => {
       const command = new elb.DescribeListenerAttributesCommand({ ListenerArn: listener.ListenerArn })
       const answer = await callAws('elasticloadbalancing:DescribeListenerAttributes', () => client.send(command))
       const value = answer?.Attributes?.find(({ Key }) => Key === 'tcp.idle_timeout.seconds')?.Value
       return value === undefined ? undefined : Number(value)
     })
-    path.loadBalancer = { idleTimeout }
+    context.loadBalancer = { idleTimeout }
     const idle = idleTimeout === undefined ? '' : `, idle timeout ${idleTimeout} s`
-    notes.fact('listener', `${listener.Protocol} ${listener.Port}${idle}`)
+    log.fact('listener', `${listener.Protocol} ${listener.Port}${idle}`)
 
     const arns = (listener.DefaultActions ?? []).flatMap(({ TargetGroupArn, ForwardConfig }) => [
       TargetGroupArn,
@@ -84,20 +84,20 @@ async function describeLoadBalancer(path: Context, notes: StepLog): Promise<void
         why: TargetHealth?.Description ?? TargetHealth?.Reason,
       }))
       const { TargetGroupName: name = '', TargetGroupArn: arn = '', TargetType: type = '' } = group
-      noteTargets({ name, arn, type, targets }, path.addresses?.rds ?? [], endpoint, notes)
+      noteTargets({ name, arn, type, targets }, context.addresses?.rds ?? [], endpoint, log)
     }
   } finally {
     client.destroy()
   }
 }
 
-/** The name itself, and what it is an alias of. */
+/** The name itself, and the name that it is an alias of. */
 async function namesOf(host: string): Promise<string[]> {
   const isOfElb = /\.elb\.[a-z0-9-]+\.amazonaws\./.test(host)
   return [host, ...(isOfElb ? [] : await resolveCname(host).catch(() => []))]
 }
 
-/** Also the names of a load balancer's zones: `eu-west-1a.NAME`. */
+/** True also for the zonal names of a load balancer: `eu-west-1a.NAME`. */
 function isNameOf(host: string, dnsName: string): boolean {
   const name = dnsName.toLowerCase()
   return host.toLowerCase() === name || host.toLowerCase().endsWith(`.${name}`)
@@ -110,10 +110,10 @@ interface TargetGroup {
   targets: { address: string; port: number; state: string; why: string | undefined }[]
 }
 
-function noteTargets(group: TargetGroup, present: string[], endpoint: Endpoint, notes: StepLog): void {
+function noteTargets(group: TargetGroup, present: string[], endpoint: Endpoint, log: StepLog): void {
   const { name, arn, type, targets } = group
   const rds = endpoint.rds.host
-  notes.fact(
+  log.fact(
     `targets of ${name}`,
     targets.map(({ address, port, state, why }) => {
       const whose = present.length === 0 ? '' : present.includes(address) ? `, an address of ${rds}` : `, NOT of ${rds}`
@@ -124,7 +124,7 @@ function noteTargets(group: TargetGroup, present: string[], endpoint: Endpoint, 
     present.length > 0
       ? [
           {
-            text: 'Register what the RDS endpoint says now:',
+            text: 'Register the current addresses of the RDS endpoint:',
             snippet: registerTargetsCommand(arn, present, endpoint.rds.port),
           },
         ]
@@ -134,15 +134,15 @@ function noteTargets(group: TargetGroup, present: string[], endpoint: Endpoint, 
   }
   const inUse = targets.filter(({ state }) => state !== 'draining')
   const stale = inUse.filter(({ address }) => !present.includes(address))
-  // Of other types the targets are not the database's addresses; and from outside, its name may have other ones.
+  // Targets of other types are not addresses of the database.
   if (type === 'ip' && present.length > 0 && stale.length > 0) {
     const addresses = stale.map(({ address }) => address).join(', ')
     const message = `${name} has targets that ${rds} (${present.join(', ')}) does not have: ${addresses}`
-    notes.warn(new ProxyError('NLB_TARGETS_STALE', message), registration)
+    log.warn(new ProxyError('NLB_TARGETS_STALE', message), registration)
   }
   const unhealthy = inUse.filter(({ state }) => state === 'unhealthy')
   if (unhealthy.length > 0) {
     const spoken = unhealthy.map(({ address, why }) => `${address}${why ? ` (${why})` : ''}`).join(', ')
-    notes.warn(new ProxyError('NLB_TARGETS_UNHEALTHY', `unhealthy targets of ${name}: ${spoken}`))
+    log.warn(new ProxyError('NLB_TARGETS_UNHEALTHY', `unhealthy targets of ${name}: ${spoken}`))
   }
 }

@@ -1,4 +1,4 @@
-/** The way to the server: names, addresses, TCP, greeting. */
+/** The connection to the server: names, addresses, TCP, greeting. */
 import { lookup } from 'node:dns/promises'
 import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
 import { asProxyError, ProxyError, systemCode } from '../errors.ts'
@@ -9,21 +9,21 @@ import { assertSupportsTokens } from '../upstream/login.ts'
 import type { Context } from './context.ts'
 import type { StepLog } from './steps.ts'
 
-/** Looks both names up as the proxy does, by the system's resolver. @throws ProxyError DIAL_DNS */
-export async function checkDns(path: Context, notes: StepLog): Promise<void> {
-  const { dial, rds } = path.target.endpoint
+/** Resolves both names as the proxy does, with the system's resolver. @throws ProxyError DIAL_DNS */
+export async function checkDns(context: Context, log: StepLog): Promise<void> {
+  const { dial, rds } = context.target.endpoint
   const dialled = await resolve(dial.host)
   if (dialled instanceof ProxyError) throw dialled
-  notes.fact(dial.host, dialled.map(address => (address === dial.host ? 'is an address' : address)).join(', '))
-  if (!isIndirect(path.target.endpoint)) {
-    path.addresses = { dial: dialled, rds: dialled }
+  log.fact(dial.host, dialled.map(address => (address === dial.host ? 'is an address' : address)).join(', '))
+  if (!isIndirect(context.target.endpoint)) {
+    context.addresses = { dial: dialled, rds: dialled }
     return
   }
   const ofDatabase = await resolve(rds.host)
-  // The name of the database itself is not dialled: without it, logins still work.
-  if (ofDatabase instanceof ProxyError) notes.fact(rds.host, 'unknown here; it is not what is dialled')
-  else notes.fact(rds.host, ofDatabase.join(', '))
-  path.addresses = { dial: dialled, rds: ofDatabase instanceof ProxyError ? [] : ofDatabase }
+  // The proxy does not connect to the name of the database itself: logins work without it.
+  if (ofDatabase instanceof ProxyError) log.fact(rds.host, 'unknown here; the proxy does not connect to it')
+  else log.fact(rds.host, ofDatabase.join(', '))
+  context.addresses = { dial: dialled, rds: ofDatabase instanceof ProxyError ? [] : ofDatabase }
 }
 
 async function resolve(host: string): Promise<string[] | ProxyError> {
@@ -39,7 +39,7 @@ async function resolve(host: string): Promise<string[] | ProxyError> {
   }
 }
 
-/** How an attempt at one address came out. */
+/** The result of one address. */
 interface Attempt {
   address: string
   milliseconds: number
@@ -48,32 +48,32 @@ interface Attempt {
 }
 
 /**
- * Connects to each address that the dialled name has. One that does not answer is a warning as long as another does:
- * an NLB has one in each zone.
- * @throws ProxyError DIAL_… where none answers
+ * Connects to each address of the name. One that does not answer is only a warning if another one does, because an NLB has
+ * one address in each zone.
+ * @throws ProxyError DIAL_… if none answers
  */
-export async function checkTcp(path: Context, notes: StepLog): Promise<Attempt[]> {
-  const { endpoint } = path.target
-  const { dial: dialled, rds } = path.addresses!
-  const attempts = await Promise.all(dialled.map(address => attempt(address, endpoint, path.stop)))
-  for (const { upstream } of attempts) if (upstream) path.cleanup.push(() => leaveAndEnd(upstream))
+export async function checkTcp(context: Context, log: StepLog): Promise<Attempt[]> {
+  const { endpoint } = context.target
+  const { dial: dialled, rds } = context.addresses!
+  const attempts = await Promise.all(dialled.map(address => attempt(address, endpoint, context.stop)))
+  for (const { upstream } of attempts) if (upstream) context.cleanup.push(() => leaveAndEnd(upstream))
   for (const { address, milliseconds, error } of attempts) {
     const isClosed = error?.code.startsWith('DIAL_')
     const whose = rds.includes(address) ? "the database's own address" : whoseElse(endpoint, rds)
-    notes.fact(
+    log.fact(
       formatHostPort({ host: address, port: endpoint.dial.port }),
       isClosed ? spokenFailure(error!) : `open, ${milliseconds} ms; ${whose}`,
     )
   }
   const closed = attempts.flatMap(({ error }) => (error?.code.startsWith('DIAL_') ? [error] : []))
   if (closed.length === attempts.length) throw closed[0]!
-  for (const error of closed) notes.warn(error)
+  for (const error of closed) log.warn(error)
   return attempts
 }
 
 function whoseElse(endpoint: Endpoint, rds: string[]): string {
   if (!isIndirect(endpoint)) return "the database's own address"
-  return rds.length > 0 ? `not the database's (${rds.join(', ')}), so one that forwards` : 'one that forwards'
+  return rds.length > 0 ? `not the database's (${rds.join(', ')}), so it forwards` : 'it forwards'
 }
 
 function spokenFailure(error: ProxyError): string {
@@ -93,31 +93,31 @@ async function attempt(address: string, endpoint: Endpoint, stop: AbortSignal): 
   }
 }
 
-/** Without counting towards max_connect_errors. */
+/** Disconnects without counting towards max_connect_errors. */
 export async function leaveAndEnd(upstream: Upstream): Promise<void> {
   await abandonLogin(upstream)
   upstream.wire.socket.destroySoon()
 }
 
 /** @throws ProxyError UPSTREAM_…, TLS_NOT_OFFERED */
-export function checkGreeting(path: Context, attempts: Attempt[], notes: StepLog): void {
+export function checkGreeting(context: Context, attempts: Attempt[], log: StepLog): void {
   const greeted = attempts.find(({ upstream }) => upstream !== undefined)
   const failed = attempts.find(({ error }) => error && !error.code.startsWith('DIAL_'))?.error
   if (!greeted?.upstream) throw failed ?? attempts[0]!.error!
-  path.upstream = greeted.upstream
+  context.upstream = greeted.upstream
   const { greeting } = greeted.upstream
-  notes.fact('version', `${greeting.serverVersion}, thread id ${greeting.threadId}`)
-  notes.fact('plugin', greeting.authPlugin || 'none named')
-  notes.fact(
+  log.fact('version', `${greeting.serverVersion}, thread id ${greeting.threadId}`)
+  log.fact('plugin', greeting.authPlugin || 'none named')
+  log.fact(
     'offers',
     OFFERS.flatMap(([name, flag]) => (flags.has(greeting.capabilities, flag) ? [name] : [])).join(', '),
   )
-  assertSupportsTokens(greeting, path.target.endpoint)
-  // A zone of the NLB may lead to a server that is not well.
-  if (failed) notes.warn(failed)
+  assertSupportsTokens(greeting, context.target.endpoint)
+  // One zone of the NLB may lead to a broken server.
+  if (failed) log.warn(failed)
 }
 
-/** The capabilities that people ask about. */
+/** The capabilities worth showing. */
 const OFFERS: [name: string, flag: number][] = [
   ['TLS', flags.CLIENT_SSL],
   ['long tokens', flags.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA],

@@ -1,5 +1,5 @@
 /**
- * The IAM policy that lets somebody log in to a database.
+ * The IAM policy that allows a login to a database.
  * https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.IAMPolicy.html
  */
 
@@ -13,12 +13,12 @@ export interface DatabaseUser {
   user: string
 }
 
-/** `arn:aws:rds-db:REGION:ACCOUNT:dbuser:RESOURCE_ID/USER`, with `*` for what is not known. */
+/** `arn:aws:rds-db:REGION:ACCOUNT:dbuser:RESOURCE_ID/USER`, with `*` for unknown parts. */
 export function databaseUserArn({ partition, region, account, resourceId, user }: DatabaseUser): string {
   return `arn:${partition}:rds-db:${region}:${account ?? '*'}:dbuser:${resourceId ?? '*'}/${user}`
 }
 
-/** The policy as JSON to copy; the ARN has a line of its own, as it is longer than most terminals are wide. */
+/** The policy as JSON to copy. The ARN has a separate line, because it is longer than most terminals are wide. */
 export function connectPolicy(user: DatabaseUser): string {
   const statement = { Effect: 'Allow', Action: 'rds-db:connect', Resource: databaseUserArn(user) }
   const policy = JSON.stringify({ Version: '2012-10-17', Statement: [statement] }, null, 2)
@@ -26,7 +26,7 @@ export function connectPolicy(user: DatabaseUser): string {
 }
 
 /**
- * The partition of a region, for where no ARN of the account is known.
+ * The partition of a region, used if no ARN of the account is known.
  * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
  */
 export function partitionOf(region: string): string {

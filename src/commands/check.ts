@@ -1,4 +1,4 @@
-/** `mysql-iam-proxy check [USER]`: from "it doesn't work" to the one thing to fix. */
+/** `mysql-iam-proxy check [USER]`: finds the one thing to fix. */
 import { check, type Wanted } from '../check/check.ts'
 import { jsonReporter, terminalReporter } from '../check/report.ts'
 import { type EndpointConfig, loadConfig } from '../config/load.ts'
@@ -7,10 +7,10 @@ import { resolveSettings } from '../config/settings.ts'
 import { ProxyError } from '../errors.ts'
 import { silent } from '../log.ts'
 
-/** As wide as the output is at most, in characters. */
+/** The maximum width of the output, in characters. */
 const WIDTH = 80
 
-/** Resolves with the exit code: 0 only when a login through the whole path and a query succeeded. */
+/** Resolves with the exit code: 0 only if a login through the proxy and a query succeeded. */
 export async function runCheck(flags: Readonly<Record<string, unknown>>, stop: AbortSignal): Promise<number> {
   const { stdout } = process
   const write = (text: string) => void stdout.write(text)
@@ -47,7 +47,7 @@ function selectEndpoint(endpoints: readonly EndpointConfig[], wanted: string | u
   throw new ProxyError('CONFIG_INVALID', message)
 }
 
-/** Known before the configuration is known to be right, so that what is wrong with it is told in the same way. */
+/** Needed before the configuration is valid, so that its errors are also reported as JSON. */
 function wantsJson(flags: Readonly<Record<string, unknown>>): boolean {
   try {
     return resolveSettings(flags, process.env).json

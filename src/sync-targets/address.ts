@@ -1,9 +1,9 @@
-/** IP addresses: one way to write them, and which of them may become targets. */
+/** IP addresses: their canonical form, and which of them may become targets. */
 import { BlockList, isIP, SocketAddress } from 'node:net'
 
 export type Family = 'ipv4' | 'ipv6'
 
-/** The address as Node.js and AWS write it (2001:db8::1), undefined where it is none. */
+/** The address as Node.js and AWS write it (2001:db8::1); undefined if `text` is not an address. */
 export function canonicalAddress(text: string): string | undefined {
   const version = isIP(text)
   if (version === 0) return undefined
@@ -11,7 +11,7 @@ export function canonicalAddress(text: string): string | undefined {
 }
 
 /**
- * What an NLB takes as IPv4 targets: RFC 1918 and RFC 6598.
+ * The addresses that an NLB accepts as IPv4 targets: RFC 1918 and RFC 6598.
  * https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html#target-type
  */
 const privateNets = new BlockList()
@@ -19,7 +19,7 @@ privateNets.addSubnet('10.0.0.0', 8)
 privateNets.addSubnet('172.16.0.0', 12)
 privateNets.addSubnet('192.168.0.0', 16)
 privateNets.addSubnet('100.64.0.0', 10)
-// A VPC has its IPv6 addresses from global unicast space, or unique local ones; what it is not, the load balancer refuses.
+// IPv6 addresses of a VPC are global unicast or unique local ones. The load balancer refuses all others.
 privateNets.addSubnet('2000::', 3, 'ipv6')
 privateNets.addSubnet('fc00::', 7, 'ipv6')
 

@@ -1,11 +1,11 @@
-/** A job of sync-targets from the settings of a command or of a configuration file. */
+/** Makes a job of sync-targets from the settings of a command or a configuration file. */
 
 import type { Settings } from '../config/settings.ts'
 import { ProxyError } from '../errors.ts'
 import { readCa } from '../upstream/trust.ts'
 import { createSyncJob, type SyncJob } from './sync.ts'
 
-/** The job that the settings ask for. @throws ProxyError CONFIG_INVALID */
+/** @throws ProxyError CONFIG_INVALID */
 export async function toJob(settings: Settings): Promise<SyncJob> {
   const rdsEndpoint = settings['rds-endpoint']
   const targetGroupArn = settings['target-group-arn']

@@ -9,25 +9,25 @@ import { createLogger, type Logger } from '../log.ts'
 import { toJob } from './job.ts'
 import { createDependencies, type Dependencies, logResult, type SyncJob, type SyncResult, syncOnce } from './sync.ts'
 
-/** What of Lambda's context is used. */
+/** The part of Lambda's context that is used. */
 export interface LambdaContext {
-  /** milliseconds until Lambda ends the function */
+  /** milliseconds until Lambda stops the function */
   getRemainingTimeInMillis(): number
 }
 
-/** Milliseconds that are kept for the answer. */
+/** Time reserved for the answer. */
 const RESERVED_FOR_ANSWER_MS = 5_000
 
-/** How long an RDS event is followed up, in milliseconds: names change some time after "failover started". */
+/** How long to follow up an RDS event. Names change some time after "failover started". */
 const FOLLOW_UP_MS = 3 * 60_000
 
-/** Milliseconds between two passes of a follow-up. */
+/** Pause between two passes of a follow-up. */
 const FOLLOW_UP_INTERVAL_MS = 5_000
 
 /**
- * One pass; after an RDS event, passes until the name has changed or three minutes are over. An invocation that fails is
- * one that refused to act, or could not: Lambda's retries and the metric Errors then mean what they say.
- * @param event of EventBridge (a schedule, or source aws.rds), or of an SNS topic that RDS notifies
+ * Runs one pass. After an RDS event, it runs passes until the name has changed or three minutes have passed. It fails if it
+ * refused to act or could not act, so that Lambda's retries and its metric Errors are meaningful.
+ * @param event from EventBridge (a schedule, or source aws.rds), or from an SNS topic that RDS notifies
  * @throws ProxyError CONFIG_INVALID, SYNC_…, CREDENTIALS_…
  */
 export async function handler(event: unknown, context: LambdaContext): Promise<SyncResult> {
@@ -40,29 +40,29 @@ export async function runInLambda(
   log: Logger,
   event: unknown,
   context: LambdaContext,
-  world: Dependencies = createDependencies(job),
+  dependencies: Dependencies = createDependencies(job),
 ): Promise<SyncResult> {
   const stop = new AbortController()
   const timer = setTimeout(() => stop.abort(), context.getRemainingTimeInMillis() - RESERVED_FOR_ANSWER_MS)
   const cause = rdsEventOf(event)
-  const until = world.now() + (cause === undefined ? 0 : FOLLOW_UP_MS)
+  const until = dependencies.now() + (cause === undefined ? 0 : FOLLOW_UP_MS)
   if (cause !== undefined) log.info({ event: cause }, 'an RDS event: following up')
   try {
     for (;;) {
-      const result = await syncOnce(job, log, stop.signal, world)
+      const result = await syncOnce(job, log, stop.signal, dependencies)
       logResult(job, result, log)
-      const isLast = world.now() + FOLLOW_UP_INTERVAL_MS >= until
+      const isLast = dependencies.now() + FOLLOW_UP_INTERVAL_MS >= until
       if (result.outcome === 'changed' || (isLast && result.outcome === 'unchanged')) return result
       if (isLast) {
         const error = new ProxyError('SYNC_REFUSED', `refused to act: ${result.reason}`)
         log.error({ code: error.code, hint: hintFor(error, { rds: job.rds.host }) }, error.message)
         throw error
       }
-      await world.sleep(FOLLOW_UP_INTERVAL_MS, stop.signal)
+      await dependencies.sleep(FOLLOW_UP_INTERVAL_MS, stop.signal)
     }
   } catch (error) {
     if (!stop.signal.aborted) throw error
-    throw new ProxyError('SYNC_REFUSED', 'the time of the Lambda function was over before the pass was', {
+    throw new ProxyError('SYNC_REFUSED', 'the timeout of the Lambda function came before the pass was complete', {
       cause: error,
     })
   } finally {
@@ -70,7 +70,7 @@ export async function runInLambda(
   }
 }
 
-/** What RDS says has happened, '' where it says nothing in words; undefined for any other event. */
+/** The message of an RDS event, '' if it has none; undefined for any other event. */
 export function rdsEventOf(event: unknown): string | undefined {
   const { source, detail, Records } = asObject(event)
   if (source === 'aws.rds') return text(asObject(detail)['Message'])

@@ -1,13 +1,13 @@
 /**
- * What to do next about a target group. Pure: look-ups and targets in, one action out; sync.ts carries it out, looks again,
- * and asks again, until there is nothing to do or nothing that may be done.
+ * Decides what to do next about a target group. Pure: lookups and targets in, one action out. sync.ts carries it out and
+ * asks again, until nothing is left to do or the next step is not safe.
  */
 
-/** A target as DescribeTargetHealth tells of it. */
+/** A target as DescribeTargetHealth returns it. */
 export interface Target {
   address: string
   port: number
-  /** the Availability Zone that it was registered with, 'all' where it is outside the VPC */
+  /** the Availability Zone that it was registered with; 'all' if it is outside the VPC */
   zone: string | undefined
   /** TargetHealth.State: initial, healthy, unhealthy, unhealthy.draining, unused, draining, unavailable */
   health: string
@@ -15,32 +15,32 @@ export interface Target {
   reason: string | undefined
 }
 
-/** What the name servers said once: the addresses, or why the answer is not one to act on. */
+/** One answer of the name servers: the addresses, or why the answer is unusable. */
 export type LookUp = { addresses: readonly string[] } | { problem: string }
 
 export interface Situation {
-  /** the database's port; targets on others are somebody else's */
+  /** the port of the database; targets on other ports belong to others */
   port: number
-  /** each answer names one of several instances (an Aurora reader endpoint), rather than all that there is */
+  /** each answer names one of several instances (an Aurora reader endpoint), rather than all of them */
   collectAnswers: boolean
-  /** look-ups that must agree before anything is removed; at least 1 */
+  /** lookups that must agree before anything is removed; at least 1 */
   confirmations: number
   /** addresses that are never removed */
   keepTargets: readonly string[]
-  /** oldest first, each after the time to live of the one before */
+  /** oldest first, each made after the time to live of the previous one */
   lookUps: readonly LookUp[]
   targets: readonly Target[]
-  /** whether new targets may still become healthy in their time */
+  /** whether new targets still have time to become healthy */
   withinHealthTimeout: boolean
 }
 
 export type Plan =
-  /** the targets are what they should be */
+  /** the targets are correct */
   | { action: 'none' }
   | { action: 'register'; addresses: string[] }
   /** ask the name servers once more */
-  | { action: 'look-up'; reason: string }
-  /** give the load balancer time for its health checks */
+  | { action: 'lookup'; reason: string }
+  /** wait for the health checks of the load balancer */
   | { action: 'wait'; reason: string }
   | { action: 'deregister'; targets: Target[] }
   | { action: 'refuse'; reason: string }
@@ -49,11 +49,11 @@ export type Plan =
 export function plan(situation: Situation): Plan {
   const { collectAnswers, confirmations, lookUps, withinHealthTimeout } = situation
   const newest = lookUps.at(-1)
-  if (!newest) return { action: 'look-up', reason: 'nobody was asked yet' }
+  if (!newest) return { action: 'lookup', reason: 'no lookup so far' }
   if ('problem' in newest) {
     const badInARow = lookUps.length - 1 - lookUps.findLastIndex(isGood)
     if (badInARow >= confirmations) return { action: 'refuse', reason: newest.problem }
-    return { action: 'look-up', reason: newest.problem }
+    return { action: 'lookup', reason: newest.problem }
   }
 
   const wanted = wantedAddresses(situation)
@@ -62,42 +62,42 @@ export function plan(situation: Situation): Plan {
 
   const stale = staleTargets(situation)
   const { seen, needed, limit } = confirmation(situation)
-  // An answer names one reader of several: a single one says too little to be content with.
+  // Each answer names one of several readers, so a single answer is not enough.
   if (stale.length === 0 && (!collectAnswers || seen >= confirmations)) return { action: 'none' }
   if (seen < needed) {
     if (lookUps.length >= limit) {
-      return { action: 'refuse', reason: `the answers kept changing over ${lookUps.length} look-ups` }
+      return { action: 'refuse', reason: `the answers kept changing over ${lookUps.length} lookups` }
     }
-    return { action: 'look-up', reason: `${seen} of ${needed} look-ups agree so far` }
+    return { action: 'lookup', reason: `${seen} of ${needed} lookups agree so far` }
   }
 
   const unhealthy = situation.targets.filter(
     target => isWanted(target, situation, wanted) && target.health !== 'healthy',
   )
   if (unhealthy.length > 0) {
-    const reason = unhealthy.map(describe).join(', ')
-    // Nothing checks the health of a group that no listener forwards to.
+    const reason = unhealthy.map(describeTarget).join(', ')
+    // A group without a listener gets no health checks.
     const willNeverBeHealthy = unhealthy.some(target => target.reason === 'Target.NotInUse')
     return withinHealthTimeout && !willNeverBeHealthy ? { action: 'wait', reason } : { action: 'refuse', reason }
   }
   return { action: 'deregister', targets: stale }
 }
 
-/** Where the endpoint is, as far as the look-ups show; [] while they show nothing. */
+/** The addresses of the endpoint, as far as the lookups show; [] if they show nothing. */
 export function wantedAddresses({ collectAnswers, lookUps }: Situation): string[] {
   const good = sinceLastProblem(lookUps)
   const counted = collectAnswers ? good : good.slice(-1)
   return [...new Set(counted.flatMap(({ addresses }) => addresses))].sort()
 }
 
-/** Wanted addresses that are not registered, or are on their way out. */
+/** Wanted addresses that are not registered, or are draining. */
 export function missingAddresses(situation: Situation): string[] {
   return wantedAddresses(situation).filter(
     address => !situation.targets.some(target => target.address === address && isLive(target, situation.port)),
   )
 }
 
-/** Registered targets on this port at which the endpoint is no more, without those to keep. */
+/** Registered targets on this port that the endpoint no longer resolves to, without those to keep. */
 export function staleTargets(situation: Situation): Target[] {
   const { targets, port, keepTargets } = situation
   const wanted = wantedAddresses(situation)
@@ -106,7 +106,7 @@ export function staleTargets(situation: Situation): Target[] {
   )
 }
 
-/** Whether the target is on `port` and meant to get connections. */
+/** Whether the target is on `port` and gets connections. */
 export function isLive(target: Target, port: number): boolean {
   return target.port === port && target.health !== 'draining' && target.reason !== 'Target.NotRegistered'
 }
@@ -116,16 +116,16 @@ function isWanted(target: Target, { port }: Situation, wanted: readonly string[]
 }
 
 /** `10.0.1.10:3306 is unhealthy (Target.FailedHealthChecks)` */
-export function describe({ address, port, health, reason }: Target): string {
+export function describeTarget({ address, port, health, reason }: Target): string {
   return `${address}:${port} is ${health}${reason ? ` (${reason})` : ''}`
 }
 
 interface Confirmation {
-  /** look-ups that agree, up to the newest */
+  /** lookups in a row that agree, up to the newest */
   seen: number
-  /** as many as must before anything is removed */
+  /** how many must agree before anything is removed */
   needed: number
-  /** as many look-ups as one pass makes at most */
+  /** how many lookups one pass makes at most */
   limit: number
 }
 
@@ -144,10 +144,10 @@ function confirmation(situation: Situation): Confirmation {
   return { seen: good.length - 1 - lastOther, needed: confirmations, limit: 10 * confirmations }
 }
 
-/** How likely it may be that a reader which is there was in no answer. */
+/** The accepted probability that no answer named a reader that exists. */
 const CHANCE_TO_MISS = 1e-6
 
-/** As many random answers as are needed before one of `readers` that was in none of them is taken for stale. */
+/** How many random answers must omit one of `readers` before it counts as stale. */
 function windowFor(readers: number): number {
   return readers <= 1 ? 1 : Math.ceil(Math.log(CHANCE_TO_MISS) / Math.log(1 - 1 / readers))
 }
@@ -158,7 +158,7 @@ function isGood(lookUp: LookUp): lookUp is GoodLookUp {
   return 'addresses' in lookUp
 }
 
-/** A look-up that failed breaks the row: what came before it confirms nothing. */
+/** A failed lookup restarts the count: lookups before it confirm nothing. */
 function sinceLastProblem(lookUps: readonly LookUp[]): GoodLookUp[] {
   return lookUps.slice(lookUps.findLastIndex(lookUp => !isGood(lookUp)) + 1).filter(isGood)
 }

@@ -1,4 +1,4 @@
-/** One pass as text for people, or as a line of JSON for programs. */
+/** The result of one pass: text for people, or a line of JSON for programs. */
 import { formatHostPort } from '../endpoint.ts'
 import type { Target } from './plan.ts'
 import type { SyncJob, SyncResult } from './sync.ts'
@@ -20,7 +20,7 @@ export function toJson(job: SyncJob, result: SyncResult): string {
   })
 }
 
-/** The targets, one a line: `+` would be registered, `-` would be removed, and why the others stay. */
+/** The targets, one per line: `+` would be registered, `-` would be removed. The others have the reason why they stay. */
 export function toDiff(job: SyncJob, result: SyncResult): string {
   const { port } = job.rds
   const lines = [`target group ${job.targetGroupArn}`]
@@ -43,13 +43,13 @@ function row(sign: string, target: string, health: string, note: string): string
 }
 
 function removal({ confirmations }: SyncJob, { wanted }: SyncResult): string {
-  return `to be deregistered, once ${confirmations} look-ups have said so and ${wanted.join(', ')} is healthy`
+  return `to be deregistered, once ${confirmations} lookups agree and ${wanted.join(', ')} is healthy`
 }
 
 function whyItStays(job: SyncJob, { wanted }: SyncResult, { address, port, health }: Target): string {
   if (port !== job.rds.port) return 'left alone: another port'
-  if (health === 'draining') return 'on its way out'
+  if (health === 'draining') return 'draining'
   if (wanted.includes(address)) return ''
   if (job.keepTargets.includes(address)) return 'kept'
-  return job.collectAnswers ? 'stays until enough look-ups have not named it' : ''
+  return job.collectAnswers ? 'stays until enough lookups have omitted it' : ''
 }

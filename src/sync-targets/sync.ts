@@ -1,4 +1,4 @@
-/** `sync-targets`: the targets of an NLB follow the addresses of the database. One pass, or one after the other. */
+/** `sync-targets`: keeps the targets of an NLB in sync with the addresses of the database, in one pass or many. */
 import { isIP } from 'node:net'
 import { setTimeout as sleepFor } from 'node:timers/promises'
 import { type CredentialsProvider, createCredentials } from '../aws/credentials.ts'
@@ -8,26 +8,26 @@ import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { createTrust, type Trust } from '../upstream/trust.ts'
 import { canonicalAddress, type Family } from './address.ts'
-import { lookUp, type TimedLookUp } from './look-up.ts'
+import { lookUp, type TimedLookUp } from './lookup.ts'
 import { isLive, missingAddresses, plan, type Situation, staleTargets, type Target, wantedAddresses } from './plan.ts'
 import { openTargetGroup, regionOfTargetGroup, type TargetGroup } from './targets.ts'
 import { verifyAddress } from './verify.ts'
 
 export interface SyncOptions {
-  /** host[:port] of the RDS or Aurora endpoint to follow; targets on this port are ours */
+  /** host[:port] of the RDS or Aurora endpoint; only targets on this port are changed */
   rdsEndpoint: string
   targetGroupArn: string
-  /** address[:port] of name servers that all have to agree; default: those of the system */
+  /** address[:port] of name servers, which must all agree; default: those of the system */
   resolvers?: readonly string[] | undefined
   /** whether each answer names one of several instances; default 'auto': from the endpoint's name */
   collectAnswers?: 'auto' | 'always' | 'never' | undefined
-  /** look-ups that must agree before anything is removed; default 6 */
+  /** lookups that must agree before anything is removed; default 6 */
   confirmations?: number | undefined
   /** addresses that are never removed */
   keepTargets?: readonly string[] | undefined
-  /** ask a new address for the endpoint's certificate before it is registered */
+  /** check the certificate of a new address before it is registered */
   verify?: boolean | undefined
-  /** PEM texts of authorities for `verify`, beside the RDS bundle and the public roots */
+  /** PEM texts of CAs for `verify`, in addition to the RDS bundle and the public roots */
   ca?: readonly string[] | undefined
   /** trust only `ca` */
   caOnly?: boolean | undefined
@@ -35,9 +35,9 @@ export interface SyncOptions {
   healthTimeout?: number | undefined
   /** milliseconds between two passes of `startSync`; default 30,000 */
   interval?: number | undefined
-  /** look once, change nothing */
+  /** one lookup, no change */
   dryRun?: boolean | undefined
-  /** of ~/.aws/config; default: the credential chain of the AWS SDK */
+  /** a profile of ~/.aws/config; default: the credential chain of the AWS SDK */
   profile?: string | undefined
   credentials?: CredentialsProvider | undefined
 }
@@ -57,41 +57,41 @@ export interface SyncJob {
   credentials: CredentialsProvider
 }
 
-/** How one pass came out. */
+/** The result of one pass. */
 export interface SyncResult {
-  /** 'refused' where something should have been done and was not safe, or did not come to its end; see `reason` */
+  /** 'refused' if a needed change was not safe or not completed; see `reason` */
   outcome: 'unchanged' | 'changed' | 'refused'
-  /** where the endpoint is */
+  /** the addresses of the endpoint */
   wanted: string[]
-  /** what was registered, or with a dry run would be */
+  /** addresses that were registered, or would be in a dry run */
   registered: string[]
-  /** what was removed, or with a dry run would be, once it is confirmed */
+  /** addresses that were removed, or would be in a dry run once confirmed */
   deregistered: string[]
-  /** all targets of the group, as they were at the end */
+  /** all targets of the group at the end */
   targets: Target[]
   lookUps: number
   reason: string | undefined
 }
 
-/** A pass that could not be made, in `startSync`. */
+/** A pass of `startSync` that failed. */
 export interface SyncFailure {
   outcome: 'failed'
   code: ErrorCode
   reason: string
 }
 
-/** All that a pass deals with outside this process. */
+/** Everything outside this process that a pass uses. */
 export interface Dependencies {
   lookUp(signal: AbortSignal): Promise<TimedLookUp>
   openTargetGroup(signal: AbortSignal): Promise<TargetGroup>
-  /** undefined: nobody is to be asked */
+  /** undefined: no check */
   verify: ((address: string, signal: AbortSignal) => Promise<void>) | undefined
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>
-  /** milliseconds */
+  /** milliseconds on a monotonic clock */
   now(): number
 }
 
-/** Names whose answers are one of several instances each: readers, custom endpoints, RDS Proxy. */
+/** Names that resolve to one of several instances at a time: readers, custom endpoints, RDS Proxy. */
 const ONE_OF_SEVERAL = /\.(cluster-ro|cluster-custom|proxy)-/
 
 /** @throws ProxyError CONFIG_INVALID */
@@ -129,12 +129,12 @@ function toKept(text: string): string {
   return address
 }
 
-/** A resumed TLS session shows no certificate, which is what `--verify` is to see. */
+/** A resumed TLS session shows no certificate, but `verify` must see it. */
 function withoutResumption(trust: Trust): Trust {
   return { ...trust, session: () => undefined, remember: () => {} }
 }
 
-/** The real one: name servers, AWS, and the database for `verify`. */
+/** The real dependencies: name servers, AWS, and the database for `verify`. */
 export function createDependencies(job: SyncJob): Dependencies {
   const { verify, rds } = job
   let group: Promise<TargetGroup> | undefined
@@ -155,26 +155,26 @@ export function createDependencies(job: SyncJob): Dependencies {
   }
 }
 
-/** Milliseconds between two reads of the targets' health. */
+/** Pause between two reads of the targets' health. */
 const POLL_MS = 2_000
 
-/** Milliseconds between two look-ups, where the time to live says less or more. */
+/** Limits for the pause between two lookups, which is otherwise the time to live. */
 const MIN_PAUSE_MS = 5_000
 const MIN_PAUSE_GATHERING_MS = 1_000
 const MAX_PAUSE_MS = 60_000
 
 /**
- * One pass: looks, registers what is new, waits until it is healthy, removes what is gone. With nothing to do that is one
- * look-up (of readers a few); with something to remove it takes as long as look-ups and health checks take.
+ * Runs one pass: looks up the endpoint, registers new addresses, waits until they are healthy, removes stale ones. If nothing
+ * has changed, it needs one lookup (for readers a few). A removal takes as long as lookups and health checks take.
  * @throws ProxyError SYNC_…, CREDENTIALS_…; the signal's reason
  */
 export async function syncOnce(
   job: SyncJob,
   log: Logger,
   signal: AbortSignal,
-  world = createDependencies(job),
+  dependencies = createDependencies(job),
 ): Promise<SyncResult> {
-  const group = await world.openTargetGroup(signal)
+  const group = await dependencies.openTargetGroup(signal)
   const lookUps: TimedLookUp[] = []
   const registered = new Set<string>()
   const deregistered = new Set<string>()
@@ -185,15 +185,15 @@ export async function syncOnce(
 
   for (;;) {
     signal.throwIfAborted()
-    if (world.now() >= nextLookUp) {
-      const answer = await world.lookUp(signal)
-      log.debug({ ...answer }, `look-up ${lookUps.length + 1} of ${job.rds.host}`)
+    if (dependencies.now() >= nextLookUp) {
+      const answer = await dependencies.lookUp(signal)
+      log.debug({ ...answer }, `lookup ${lookUps.length + 1} of ${job.rds.host}`)
       lookUps.push(answer)
-      nextLookUp = world.now() + pauseAfter(answer, job.collectAnswers)
+      nextLookUp = dependencies.now() + pauseAfter(answer, job.collectAnswers)
     }
-    // Read anew before each step: another copy, or a person, may be at work too.
+    // Read before each step: another copy, or a person, may change the targets too.
     const targets = await group.targets()
-    const withinHealthTimeout = healthDeadline === undefined || world.now() < healthDeadline
+    const withinHealthTimeout = healthDeadline === undefined || dependencies.now() < healthDeadline
     const situation: Situation = { ...job, port: job.rds.port, lookUps, targets, withinHealthTimeout }
     const next = plan(situation)
     const finish = (outcome: SyncResult['outcome'], reason?: string): SyncResult => ({
@@ -213,32 +213,32 @@ export async function syncOnce(
       case 'refuse':
         return finish('refused', next.reason)
       case 'register': {
-        healthDeadline ??= world.now() + job.healthTimeout
+        healthDeadline ??= dependencies.now() + job.healthTimeout
         const removedByOthers = next.addresses.filter(address => wasLive.has(address))
-        const { verified, problem, isFinal } = await verifyAll(next.addresses, world, signal)
+        const { verified, problem, isFinal } = await verifyAll(next.addresses, dependencies, signal)
         if (verified.length > 0) {
           await group.register(verified, job.rds.port)
           for (const address of verified) registered.add(address)
           log.info({ addresses: verified }, `registered ${verified.join(', ')}`)
         }
-        // It is back now; that whoever removed it thinks otherwise is for a person to see.
+        // It is registered again now. A person must find out who removed it.
         if (removedByOthers.length > 0) {
-          return finish('refused', `somebody else removed ${removedByOthers.join(', ')}, where ${job.rds.host} is`)
+          return finish('refused', `somebody else removed ${removedByOthers.join(', ')}, an address of ${job.rds.host}`)
         }
         if (problem && problem !== verifyProblem) log.warn({}, `not registered: ${problem}`)
         verifyProblem = problem
         if (problem && (isFinal || !withinHealthTimeout)) return finish('refused', `not registered: ${problem}`)
-        await world.sleep(POLL_MS, signal)
+        await dependencies.sleep(POLL_MS, signal)
         break
       }
       case 'wait':
-        healthDeadline ??= world.now() + job.healthTimeout
+        healthDeadline ??= dependencies.now() + job.healthTimeout
         log.debug({}, `waiting: ${next.reason}`)
-        await world.sleep(POLL_MS, signal)
+        await dependencies.sleep(POLL_MS, signal)
         break
-      case 'look-up':
+      case 'lookup':
         log.debug({}, `looking up again: ${next.reason}`)
-        await world.sleep(Math.max(nextLookUp - world.now(), 0), signal)
+        await dependencies.sleep(Math.max(nextLookUp - dependencies.now(), 0), signal)
         break
       case 'deregister':
         await group.deregister(next.targets)
@@ -247,14 +247,14 @@ export async function syncOnce(
           { addresses: next.targets.map(({ address }) => address), lookUps: lookUps.length },
           `deregistered ${next.targets.map(({ address }) => address).join(', ')}`,
         )
-        await world.sleep(POLL_MS, signal)
+        await dependencies.sleep(POLL_MS, signal)
         break
     }
     for (const target of targets) if (isLive(target, job.rds.port)) wasLive.add(target.address)
   }
 }
 
-/** What a pass would do, as far as one look-up shows. */
+/** What a pass would do, as far as one lookup shows. */
 function preview(
   situation: Situation,
   finish: (outcome: SyncResult['outcome'], reason?: string) => SyncResult,
@@ -275,7 +275,7 @@ function pauseAfter({ ttl }: TimedLookUp, collectAnswers: boolean): number {
 interface Verification {
   verified: string[]
   problem: string | undefined
-  /** trying again soon would bring the same */
+  /** a retry soon would have the same result */
   isFinal: boolean
 }
 
@@ -299,13 +299,13 @@ async function verifyAll(
   return {
     verified,
     problem: problems.map(({ message }) => message).join('; ') || undefined,
-    // A server that is still starting refuses connections; one with another certificate is another server.
+    // A server that is still starting refuses connections. One with another certificate is another server.
     isFinal: problems.some(({ code }) => code.startsWith('TLS_')),
   }
 }
 
 /**
- * Passes every `interval` until `signal` ends it; then resolves. What fails is logged, told to `onResult`, and tried again.
+ * Runs a pass every `interval` until `signal` aborts, then resolves. A failed pass is logged, passed to `onResult` and retried.
  * @param onResult after each pass
  */
 export async function startSync(
@@ -313,11 +313,11 @@ export async function startSync(
   log: Logger,
   signal: AbortSignal,
   onResult: (result: SyncResult | SyncFailure) => void = () => {},
-  world = createDependencies(job),
+  dependencies = createDependencies(job),
 ): Promise<void> {
   while (!signal.aborted) {
     try {
-      const result = await syncOnce(job, log, signal, world)
+      const result = await syncOnce(job, log, signal, dependencies)
       logResult(job, result, log)
       onResult(result)
     } catch (thrown) {
@@ -327,12 +327,12 @@ export async function startSync(
       log.error({ code, hint: hintFor(error, { rds: job.rds.host }) }, reason)
       onResult({ outcome: 'failed', code, reason })
     }
-    // Copies that were started together drift apart.
-    await world.sleep(job.interval * (0.9 + 0.2 * Math.random()), signal).catch(() => undefined)
+    // Jitter, so that copies that started together drift apart.
+    await dependencies.sleep(job.interval * (0.9 + 0.2 * Math.random()), signal).catch(() => undefined)
   }
 }
 
-/** One line for a pass: loud where it was refused, silent but for debugging where there was nothing to do. */
+/** Logs a pass in one line: an error if it was refused, debug if there was nothing to do. */
 export function logResult(job: SyncJob, result: SyncResult, log: Logger): void {
   const { outcome, reason, wanted, registered, deregistered, lookUps } = result
   const fields = { outcome, rds: formatHostPort(job.rds), wanted, registered, deregistered, lookUps }
@@ -340,6 +340,6 @@ export function logResult(job: SyncJob, result: SyncResult, log: Logger): void {
     const error = new ProxyError('SYNC_REFUSED', reason ?? '')
     log.error({ code: error.code, hint: hintFor(error, { rds: job.rds.host }), ...fields }, `refused to act: ${reason}`)
   } else if (outcome === 'changed') {
-    log.info(fields, `the targets have followed ${job.rds.host} to ${wanted.join(', ')}`)
+    log.info(fields, `the targets now follow ${job.rds.host} to ${wanted.join(', ')}`)
   } else log.debug(fields, 'nothing to do')
 }

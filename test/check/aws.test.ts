@@ -114,7 +114,7 @@ function factsOf({ json }: Checked, step: string): Record<string, string | strin
   return json.steps.find(found => found.step === step)?.facts ?? {}
 }
 
-test('what RDS says, of every kind of endpoint', async t => {
+test('the database in RDS, for every kind of endpoint', async t => {
   const clusterId = 'cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ'
   const proxyId = 'prx-0123456789abcdef0'
   const cases: [name: string, rdsEndpoint: string, answers: AwsApi['answers'], id: string, action: string][] = [
@@ -164,7 +164,7 @@ test('what RDS says, of every kind of endpoint', async t => {
   }
 })
 
-test('a database that is not there, not up, or takes no tokens', async t => {
+test('a database that does not exist, is not running, or has IAM authentication off', async t => {
   const connect = `localhost:${await freePort()}`
   await t.test('IAM authentication is off', async t => {
     await setUp(t, { DescribeDBInstances: instance({ iam: false }) })
@@ -203,7 +203,7 @@ test('a database that is not there, not up, or takes no tokens', async t => {
   }
 })
 
-test('what the credentials may not see is told, and the walk goes on', async t => {
+test('missing permissions are warnings', async t => {
   await setUp(t, {})
   const checked = await look(t, { connect: `localhost:${await freePort()}` })
   t.same(

@@ -23,7 +23,7 @@ import {
 
 const ROLE = 'arn:aws:sts::123456789012:assumed-role/rds-connect/session'
 
-test('a login through the whole path, on a real server', async t => {
+test('a login through the proxy to a real server', async t => {
   setEnvironment(t)
   const api = await startAwsApi(t, { GetCallerIdentity: identity(ROLE) })
   const server = await realServer(t)
@@ -62,12 +62,12 @@ test('a login through the whole path, on a real server', async t => {
     version: server.version,
     names: [server.rdsHost],
     protocol: /^TLSv1\.[23], /,
-    'trusted as': 'one of --ca',
+    'trusted as': 'one of the option ca',
     token: /HandshakeResponse41/,
     'SELECT CURRENT_USER()': 'iam_user@%',
     'server is': 'a writer',
     wait_timeout: /^\d+ s/,
-    keepalive: /after 60 s of idleness, below the 350 s/,
+    keepalive: /after 60 s of idle time, below the 350 s/,
   })
   t.match(text, /A login through the whole path and a query succeeded/)
   t.match(warningsOf(checked), [{ code: 'MAX_CONNECT_ERRORS_LOW', message: /is 100/ }], 'behind a load balancer')
@@ -79,7 +79,7 @@ test('a login through the whole path, on a real server', async t => {
 
   await t.test('an unknown database', async t => {
     const checked = await runCheck(t, { options, database: 'nosuch' })
-    failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [/Unknown database 'nosuch'/, /--database nosuch/])
+    failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [/Unknown database 'nosuch'/, /database name nosuch/])
     t.equal(checked.json.error?.errno, 1049)
   })
 
@@ -135,13 +135,13 @@ test('without a user', async t => {
   failsWith(t, await runCheck(t, { user: '' }), 'configuration', 'CONFIG_INVALID', [/--user NAME/])
 })
 
-test('a configuration that cannot be', async t => {
+test('an invalid configuration', async t => {
   setEnvironment(t)
   const checked = await runCheck(t, { options: { rdsEndpoint: 'my.database' } })
   failsWith(t, checked, 'configuration', 'CONFIG_INVALID', [/no AWS region in the name my\.database:3306/])
 })
 
-test('a name that DNS does not know', async t => {
+test('a name that is unknown to DNS', async t => {
   setEnvironment(t)
   const checked = await runCheck(t, { options: { connect: 'no-such-nlb.invalid' } })
   failsWith(t, checked, 'DNS', 'DIAL_DNS', [/no-such-nlb\.invalid/])
@@ -260,7 +260,7 @@ const failures: Failing[] = [
   refused(1044, '42000', "Access denied for user 'iam_user'@'%' to database 'shop'", [
     /GRANT SELECT ON `shop`\.\* TO 'iam_user'@'%'/,
   ]),
-  refused(1049, '42000', "Unknown database 'shop'", [/--database shop/]),
+  refused(1049, '42000', "Unknown database 'shop'", [/database name shop/]),
   refused(1524, 'HY000', "Plugin 'AWSAuthenticationPlugin' is not loaded", [/--enable-iam-database-authentication/]),
   refused(3118, 'HY000', "Access denied for user 'iam_user'@'%'. Account is locked.", [
     /ALTER USER 'iam_user'@'%' ACCOUNT UNLOCK/,
@@ -299,7 +299,7 @@ for (const failing of failures) {
   })
 }
 
-test('what a server says cannot write over the terminal', async t => {
+test('the text of a server cannot control the terminal', async t => {
   setEnvironment(t)
   const script: Script = async peer => peer.send(err(1130, undefined, 'no\x1b[2J\x1b[31m\nentry'))
   const upstream = await startScriptedUpstream(t, [script])
@@ -308,7 +308,7 @@ test('what a server says cannot write over the terminal', async t => {
   t.notMatch(text, '\x1b')
 })
 
-test('the policy is JSON to copy, with the ARN of this very user', async t => {
+test('the policy is JSON to copy, with the ARN of the user', async t => {
   const cases: [rds: string, arn: string, expected: string][] = [
     [RDS_HOST, ROLE, 'arn:aws:rds-db:eu-west-1:123456789012:dbuser:*/iam_user'],
     [
@@ -366,7 +366,7 @@ test('certificates', async t => {
     authority.issue({ names: ['database-9.abcdefghijkl.eu-west-1.rds.amazonaws.com'] }),
   ])
   const cases: [name: string, certificate: typeof soon, code: ErrorCode, says: RegExp[]][] = [
-    ['of an unknown authority', unknown, 'TLS_UNKNOWN_CA', [/--ca-only leaves the RDS bundle/, /--ca FILE/]],
+    ['of an unknown authority', unknown, 'TLS_UNKNOWN_CA', [/ca-only turns the RDS bundle/, /--ca FILE/]],
     ['that has ended', expired, 'TLS_EXPIRED', [/Renew the server certificate/]],
     ['of another database', elsewhere, 'TLS_WRONG_NAME', [/--rds-endpoint database-9\./, /stale/]],
   ]

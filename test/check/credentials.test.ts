@@ -24,7 +24,7 @@ function factsOf({ json }: Checked, step: string): Record<string, string | strin
   return json.steps.find(found => found.step === step)?.facts ?? {}
 }
 
-test('none at all', async t => {
+test('no credentials', async t => {
   setUp(t, '')
   failsWith(t, await runCheck(t, {}), 'credentials', 'CREDENTIALS_MISSING', [/AWS_PROFILE or the option profile/])
 })
@@ -107,7 +107,7 @@ exit 1
   })
 })
 
-test('credentials that AWS does not accept', async t => {
+test('credentials that AWS rejects', async t => {
   setEnvironment(t)
   await startAwsApi(t, {
     GetCallerIdentity: { error: 'InvalidClientTokenId', message: 'The security token is invalid.' },
@@ -115,7 +115,7 @@ test('credentials that AWS does not accept', async t => {
   failsWith(t, await runCheck(t, {}), 'credentials', 'CREDENTIALS_REJECTED', [/InvalidClientTokenId/])
 })
 
-test('without a way to STS, the walk goes on', async t => {
+test('check continues without STS', async t => {
   setEnvironment(t)
   const checked = await runCheck(t, { options: { connect: 'no-such-nlb.invalid' } })
   t.match(warningsOf(checked), [{ code: 'AWS_UNREACHABLE', message: /sts:GetCallerIdentity failed/ }])
@@ -143,7 +143,7 @@ test('the clock', async t => {
     })
   }
 
-  await t.test('that AWS itself complains of', async t => {
+  await t.test('that AWS reports itself', async t => {
     setEnvironment(t)
     const api = await startAwsApi(t, {
       GetCallerIdentity: { error: 'SignatureDoesNotMatch', message: 'Signature expired' },
@@ -153,7 +153,7 @@ test('the clock', async t => {
   })
 })
 
-test('what the token says of itself', async t => {
+test('the contents of the token', async t => {
   setEnvironment(t)
   const checked = await runCheck(t, { user: 'Iam_User', options: { connect: 'no-such-nlb.invalid' } })
   t.match(factsOf(checked, 'token'), {
@@ -162,7 +162,7 @@ test('what the token says of itself', async t => {
   })
 })
 
-test('which provider gave the credentials', async t => {
+test('the provider of the credentials', async t => {
   setEnvironment(t, {})
   const of = ($source: Record<string, string>, profile?: string) =>
     sourceOf({ accessKeyId: 'A', secretAccessKey: 'B', $source } as never, profile)
@@ -176,7 +176,7 @@ test('which provider gave the credentials', async t => {
   t.match(of({}), /EKS Pod Identity/)
 })
 
-test('what may be a secret is not repeated', t => {
+test('possible secrets are redacted', t => {
   const key = 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE0KEY'
   t.equal(redact(`bad key ${key}`), 'bad key ***')
   t.equal(redact('password hunter2 is wrong'), 'password *** is wrong')

@@ -25,13 +25,13 @@ test('the ARN of a database user, in every partition and of every kind of databa
   t.end()
 })
 
-test('what is not known is any', t => {
+test('unknown parts become *', t => {
   const user = { partition: 'aws', region: 'eu-west-1', account: undefined, resourceId: undefined, user: 'Iam_User' }
   t.equal(databaseUserArn(user), 'arn:aws:rds-db:eu-west-1:*:dbuser:*/Iam_User')
   t.end()
 })
 
-test('a name with quotes is JSON all the same', t => {
+test('a name with quotes is valid JSON', t => {
   const user = { partition: 'aws', region: 'eu-west-1', account, resourceId: 'db-ABC', user: 'a"b\\' }
   t.match(JSON.parse(connectPolicy(user)), { Statement: [{ Resource: /dbuser:db-ABC\/a"b\\$/ }] })
   t.end()

@@ -49,7 +49,7 @@ test('check: exit code 0, for people and for scripts', async t => {
   t.match(JSON.parse(forScripts.stdout), { ok: true, code: 'OK', exitCode: 0 })
 })
 
-test('check: the exit code is that of what is wrong', async t => {
+test('check: the exit code is that of the error', async t => {
   setEnvironment(t)
   const args = ['--rds-endpoint', ENDPOINT, '--connect', 'no-such-nlb.invalid', '--user', 'iam_user']
   const { code, stdout, stderr } = await run(t, ['check', ...args])
@@ -58,7 +58,7 @@ test('check: the exit code is that of what is wrong', async t => {
   t.match(stdout, /DIAL_DNS, ERROR 1042, exit code 4/)
 })
 
-test('check: mistakes in the configuration are told like all else', async t => {
+test('check: errors in the configuration are reported like all others', async t => {
   setEnvironment(t)
   for (const args of [[], ['--rds-endpoint', ENDPOINT, '--login-timeout', '5'], ['--rds-endpoint', ENDPOINT]]) {
     const { code, stdout } = await run(t, ['check', '--json', ...args])

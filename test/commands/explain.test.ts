@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { explain } from '../../src/commands/explain.ts'
-import { ERRORS, type ErrorCode, SERVER_ERRORS } from '../../src/error-codes.ts'
+import { CLIENT_ERRORS, ERRORS, type ErrorCode, SERVER_ERRORS } from '../../src/error-codes.ts'
 
 test('a code, a number, a symbol, in any case', t => {
   t.match(explain('TLS_WRONG_NAME'), /^TLS_WRONG_NAME \(ERROR 1043, exit code 5\)/)
@@ -9,11 +9,12 @@ test('a code, a number, a symbol, in any case', t => {
   t.match(explain('1045'), /AUTH_PLUGIN_UNEXPECTED/, 'all that a client sees as 1045')
   t.match(explain('ERROR 1129'), /max_connect_errors/)
   t.match(explain('er_bad_db_error'), /ERROR 1049/)
+  t.match(explain('2013'), /^CR_SERVER_LOST \(ERROR 2013 of the client\)[\s\S]*Source: client/)
   t.end()
 })
 
 test('every error is explained, in 80 columns', t => {
-  for (const code of [...Object.keys(ERRORS), ...Object.keys(SERVER_ERRORS)]) {
+  for (const code of [ERRORS, SERVER_ERRORS, CLIENT_ERRORS].flatMap(table => Object.keys(table))) {
     const text = explain(code)
     t.match(text, /More:\s+\S/, code)
     t.notMatch(text, /[{}]|undefined|\((rds|dial|user|region)\)/, `${code}: all filled in`)
@@ -30,7 +31,7 @@ test('the list', t => {
   t.end()
 })
 
-test('a typing error', t => {
+test('an unknown code', t => {
   t.throws(() => explain('TLS_WRNG_NAME'), { code: 'CONFIG_INVALID', message: /did you mean TLS_WRONG_NAME\?/ })
   t.throws(() => explain('1046'), { message: /^there is no error 1046/ })
   t.throws(() => explain('x'), { message: /^there is no error x$/ })

@@ -89,7 +89,7 @@ test('--dry-run prints what would be done', async t => {
   )
 })
 
-test('--watch goes on until a signal ends it', async t => {
+test('--watch runs until a signal stops it', async t => {
   const { elb, dns, run } = await start(t)
   elb.add('10.0.0.1')
   dns.answer({ addresses: ['10.0.0.1'] }, { addresses: ['10.0.0.2'] })
@@ -134,13 +134,13 @@ test('--watch with --admin-listen: health and metrics', async t => {
   await watching
 })
 
-test('what IAM does not allow', async t => {
+test('an action that IAM does not allow', async t => {
   const { elb, run } = await start(t)
   elb.faults.push({ fault: FAULTS.denied })
   t.match(await run([]), { code: 3, stderr: /elasticloadbalancing:DescribeTargetGroups in the IAM policy/ })
 })
 
-test('what cannot work is said at once', async t => {
+test('invalid options are refused at once', async t => {
   const command = (flags: object) => {
     const settings = resolveSettings({ 'target-group-arn': TARGET_GROUP, 'rds-endpoint': HOST, ...flags }, {})
     return syncTargets(settings, () => {}, new AbortController().signal)

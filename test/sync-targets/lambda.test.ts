@@ -95,7 +95,7 @@ function createWorld(movesAfter: number): Dependencies & { lookUps: number } {
 
 const job = createSyncJob({ rdsEndpoint: HOST, targetGroupArn: TARGET_GROUP, confirmations: 2 })
 
-test('which events are of RDS', async t => {
+test('RDS events are recognised', async t => {
   t.equal(rdsEventOf(rdsEvent), 'Multi-AZ instance failover started.')
   t.equal(rdsEventOf(notification), 'Multi-AZ instance failover completed')
   t.equal(rdsEventOf({ source: 'aws.rds' }), '')
@@ -125,22 +125,22 @@ test('an RDS event after which the name stays', async t => {
   t.ok(world.now() > 150_000 && world.now() <= 180_000, `${world.now()} ms`)
 })
 
-test('what was refused is an invocation that failed', async t => {
+test('a refused pass is a failed invocation', async t => {
   const world = createWorld(10)
   world.lookUp = async () => ({ problem: 'ESERVFAIL', ttl: 0 })
   await t.rejects(runInLambda(job, silent, schedule, context, world), { code: 'SYNC_REFUSED', message: /ESERVFAIL/ })
 })
 
-test('the time of the function is over', async t => {
+test('the timeout of the function', async t => {
   const world = createWorld(0)
   world.sleep = async (_milliseconds, signal) => {
     await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   }
   const soon = { getRemainingTimeInMillis: () => 5_001 }
-  await t.rejects(runInLambda(job, silent, schedule, soon, world), { code: 'SYNC_REFUSED', message: /time .* over/ })
+  await t.rejects(runInLambda(job, silent, schedule, soon, world), { code: 'SYNC_REFUSED', message: /timeout/ })
 })
 
-test('the handler as Lambda calls it, with its options in the environment', async t => {
+test('the handler, with its options in the environment', async t => {
   const [elb, dns] = [await startElb(), await startDnsServer()]
   t.teardown(() => Promise.all([elb.close(), dns.close()]))
   elb.add('10.0.0.1')

@@ -5,7 +5,7 @@ function target(address: string, health = 'healthy', more: Partial<Target> = {})
   return { address, port: 3306, zone: undefined, health, reason: undefined, ...more }
 }
 
-/** A situation, of which each look-up is written as its addresses, or as a problem with a `!` before it. */
+/** A situation, of which each lookup is written as its addresses, or as a problem with a `!` before it. */
 function situation(lookUps: string[], targets: Target[], more: Partial<Situation> = {}): Situation {
   return {
     port: 3306,
@@ -33,27 +33,27 @@ test('nothing to do', async t => {
   t.equal(decide(['A B'], [target('B'), target('A')]), 'none')
 })
 
-test('what is new is registered at once', async t => {
+test('a new address is registered at once', async t => {
   t.equal(decide(['B'], [target('A')]), 'register B')
   t.equal(decide(['B'], []), 'register B', 'into an empty group')
   t.equal(decide(['A B'], [target('A')]), 'register B')
-  t.equal(decide(['A'], [target('A', 'draining')]), 'register A', 'on its way out: back in')
+  t.equal(decide(['A'], [target('A', 'draining')]), 'register A', 'draining: registered again')
   t.equal(decide(['A'], [target('A', 'unused', { reason: 'Target.NotRegistered' })]), 'register A')
   t.equal(decide(['A'], [target('A', 'healthy', { port: 3307 })]), 'register A', 'on another port it is not ours')
 })
 
-test('what is gone stays until enough look-ups agree', async t => {
+test('a stale target stays until enough lookups agree', async t => {
   const targets = [target('A'), target('B')]
-  t.equal(decide(['B'], targets), 'look-up')
-  t.equal(decide(['B', 'B'], targets), 'look-up')
+  t.equal(decide(['B'], targets), 'lookup')
+  t.equal(decide(['B', 'B'], targets), 'lookup')
   t.equal(decide(['B', 'B', 'B'], targets), 'deregister A')
-  t.equal(decide(['A', 'B', 'B'], targets), 'look-up', 'a flap')
-  t.equal(decide(['B', 'A', 'B', 'B'], targets), 'look-up')
-  t.equal(decide(['B', 'B', '!SERVFAIL', 'B'], targets), 'look-up', 'a failure breaks the row')
+  t.equal(decide(['A', 'B', 'B'], targets), 'lookup', 'a flap')
+  t.equal(decide(['B', 'A', 'B', 'B'], targets), 'lookup')
+  t.equal(decide(['B', 'B', '!SERVFAIL', 'B'], targets), 'lookup', 'a failure restarts the count')
   t.equal(decide(['B'], targets, { confirmations: 1 }), 'deregister A')
 })
 
-test('what is gone stays until all that is wanted is healthy', async t => {
+test('a stale target stays until all wanted targets are healthy', async t => {
   const agreed = ['B', 'B', 'B']
   for (const health of ['initial', 'unhealthy', 'unhealthy.draining', 'unavailable', 'unused']) {
     t.equal(decide(agreed, [target('A'), target('B', health)]), 'wait', health)
@@ -73,12 +73,12 @@ test('other ports and --keep-target', async t => {
   t.equal(decide(['B', 'B', 'B'], targets, { keepTargets: ['A'] }), 'none')
 })
 
-test('a bad answer is never acted on', async t => {
+test('a bad answer changes nothing', async t => {
   for (const targets of [[], [target('A')], [target('A'), target('B')]]) {
-    t.equal(decide(['!SERVFAIL'], targets), 'look-up')
-    t.equal(decide(['B', 'B', 'B', '!SERVFAIL'], targets), 'look-up')
+    t.equal(decide(['!SERVFAIL'], targets), 'lookup')
+    t.equal(decide(['B', 'B', 'B', '!SERVFAIL'], targets), 'lookup')
     t.equal(decide(['!x', '!x', '!x'], targets), 'refuse', 'as often as --confirmations says')
-    t.equal(decide([], targets), 'look-up')
+    t.equal(decide([], targets), 'lookup')
   }
   t.match(plan(situation(['!x', '!y', '!z'], [])), { reason: 'z' })
 })
@@ -86,22 +86,22 @@ test('a bad answer is never acted on', async t => {
 test('answers that never settle', async t => {
   const flapping = Array.from({ length: 30 }, (_, index) => (index % 2 ? 'A' : 'B'))
   t.equal(decide(flapping, [target('A'), target('B')]), 'refuse')
-  t.equal(decide(flapping.slice(1), [target('A'), target('B')]), 'look-up')
+  t.equal(decide(flapping.slice(1), [target('A'), target('B')]), 'lookup')
 })
 
-test('readers are gathered', async t => {
+test('answers of reader endpoints are collected', async t => {
   const collectAnswers = { collectAnswers: true }
   t.equal(decide(['A', 'B', 'A'], [target('A'), target('B')], collectAnswers), 'none')
   t.equal(decide(['A', 'C'], [target('A'), target('B')], collectAnswers), 'register C')
-  t.equal(decide(['A'], [target('A')], collectAnswers), 'look-up', 'one answer names one reader')
+  t.equal(decide(['A'], [target('A')], collectAnswers), 'lookup', 'one answer names one reader')
   t.equal(decide(['A', 'A', 'A'], [target('A')], collectAnswers), 'none')
   const absent = (count: number) => Array.from({ length: count }, () => 'A')
   const targets = [target('A'), target('B')]
   // Of two readers, 20 answers in a row name the same by chance once in a million times.
-  t.equal(decide(absent(19), targets, collectAnswers), 'look-up')
+  t.equal(decide(absent(19), targets, collectAnswers), 'lookup')
   t.equal(decide(absent(20), targets, collectAnswers), 'deregister B')
   t.equal(decide([...absent(19), 'B'], targets, collectAnswers), 'none')
-  t.equal(decide(['A', '!SERVFAIL', ...absent(19)], targets, collectAnswers), 'look-up')
+  t.equal(decide(['A', '!SERVFAIL', ...absent(19)], targets, collectAnswers), 'lookup')
 })
 
 /** A small generator with a seed, so that a failure can be had again. */
@@ -115,7 +115,7 @@ function random(seed: number): () => number {
   }
 }
 
-test('whatever the situation, what is planned is safe', async t => {
+test('the plan is safe in every situation', async t => {
   const names = ['A', 'B', 'C', 'D']
   const healths = ['healthy', 'healthy', 'healthy', 'initial', 'unhealthy', 'draining', 'unused', 'unhealthy.draining']
   const seen: Record<string, number> = {}
@@ -153,7 +153,7 @@ test('whatever the situation, what is planned is safe', async t => {
     if (wrong) wrong = `seed ${seed}: ${wrong}: ${JSON.stringify({ given, result })}`
   }
   t.equal(wrong, '')
-  for (const action of ['none', 'register', 'look-up', 'wait', 'deregister', 'refuse']) {
+  for (const action of ['none', 'register', 'lookup', 'wait', 'deregister', 'refuse']) {
     t.ok((seen[action] ?? 0) > 100, `${action}: ${seen[action]} times`)
   }
 })
@@ -174,7 +174,7 @@ function unsafe(given: Situation, result: ReturnType<typeof plan>): string {
   if (result.action !== 'deregister') return ''
   if (result.targets.length === 0) return 'removes nothing'
   const row = lookUps.slice(-confirmations)
-  if (row.length < confirmations) return 'removes before enough look-ups'
+  if (row.length < confirmations) return 'removes before enough lookups'
   for (const lookUp of row) {
     if (!('addresses' in lookUp)) return 'removes with a failure in the row'
     if (!collectAnswers && [...lookUp.addresses].sort().join() !== [...answer].sort().join())

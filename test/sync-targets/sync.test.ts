@@ -111,14 +111,14 @@ const A = '10.0.1.1'
 const B = '10.0.2.2'
 const C = '10.0.3.3'
 
-test('nothing to do takes one look-up', async t => {
+test('nothing to do takes one lookup', async t => {
   const { result, journal, seconds } = await pass({ targets: [A], names: () => [A] })
   t.match(result, { outcome: 'unchanged', wanted: [A], registered: [], deregistered: [], lookUps: 1 })
   t.same(journal, [])
   t.equal(seconds, 0)
 })
 
-test('a failover: register, health, six look-ups, deregister', async t => {
+test('a failover: register, health, six lookups, deregister', async t => {
   const { result, journal } = await pass({ targets: [A], names: () => [B] })
   t.match(result, { outcome: 'changed', registered: [B], deregistered: [A] })
   t.same(journal, [`0s register ${B}`, `25s deregister ${A}`])
@@ -129,7 +129,7 @@ test('slow health checks', async t => {
   t.same(journal, [`0s register ${B}`, `101s deregister ${A}`])
 })
 
-test('the time to live is waited for', async t => {
+test('the next lookup waits for the time to live', async t => {
   const { journal, result } = await pass({ targets: [A], names: () => [B], ttl: 60 }, { confirmations: 3 })
   t.same(journal, [`0s register ${B}`, `120s deregister ${A}`])
   t.equal(result.lookUps, 3)
@@ -144,14 +144,14 @@ test('a name that flaps for 30 s', async t => {
   t.equal(result.outcome, 'changed')
 })
 
-test('a name that only seemed to change: what was registered for it goes again', async t => {
+test('a name that changes back: its new target is removed again', async t => {
   const { journal, targets } = await pass({ targets: [A], names: seconds => (seconds < 10 ? [B] : [A]) })
   t.same(journal[0], `0s register ${B}`)
   t.match(journal[1], `deregister ${B}`)
   t.equal(targets.get(A)?.health, 'healthy')
 })
 
-test('a new address that never becomes healthy: what there was stays', async t => {
+test('a new address that never becomes healthy: the old target stays', async t => {
   const scene = { targets: [A], names: () => [B], healthyAfter: () => Number.POSITIVE_INFINITY }
   const { result, journal, seconds } = await pass(scene, { healthTimeout: 60_000 })
   t.match(result, { outcome: 'refused', reason: /10\.0\.2\.2:3306 is initial/, registered: [B], deregistered: [] })
@@ -176,7 +176,7 @@ test('readers come and go', async t => {
   t.match(more.result, { outcome: 'changed', registered: [C], deregistered: [] })
   const less = await pass({ targets: [A, B, C], names: named([A, B]), ttl: 1 }, reader)
   t.match(less.result, { outcome: 'changed', registered: [], deregistered: [C] })
-  t.ok(less.result.lookUps >= 34, `${less.result.lookUps} look-ups`)
+  t.ok(less.result.lookUps >= 34, `${less.result.lookUps} lookups`)
 })
 
 test('--verify', async t => {
@@ -220,7 +220,7 @@ test('--dry-run changes nothing', async t => {
   t.match(bad.result, { outcome: 'refused', reason: 'ENOTFOUND' })
 })
 
-test('somebody else removes what was registered: it is put back, and said', async t => {
+test('somebody else removes a target: it is registered again and reported', async t => {
   let stolen = false
   const { result, journal } = await pass({
     targets: [A],
@@ -260,7 +260,7 @@ test('two copies at once', async t => {
   }
 })
 
-test('two copies that are told different things do not empty the group, nor fight for ever', async t => {
+test('two copies with contradictory name servers do not empty the group', async t => {
   const first = createTestWorld({ targets: [A], names: () => [A] })
   const second = createTestWorld({ names: () => [B] }, first)
   for (let round = 0; round < 20; round++) {
@@ -270,7 +270,7 @@ test('two copies that are told different things do not empty the group, nor figh
   }
 })
 
-test('startSync: passes until it is stopped, whatever comes', async t => {
+test('startSync runs passes until it is stopped, also after failures', async t => {
   const stop = new AbortController()
   const world = createTestWorld({ targets: [A], names: seconds => (seconds < 100 ? [A] : [B]) })
   const results: (SyncResult | SyncFailure)[] = []
@@ -333,7 +333,7 @@ function random(seed: number): () => number {
   }
 }
 
-test('whatever names and health checks do, the group keeps a target and only the gone are removed', async t => {
+test('for random names and health checks, the group keeps a target and loses only stale ones', async t => {
   let changed = 0
   let wrong = ''
   for (let seed = 1; seed <= 1_500 && wrong === ''; seed++) {

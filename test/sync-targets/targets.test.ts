@@ -27,7 +27,7 @@ function fail(elb: ElbStandIn, fault: keyof typeof FAULTS, times = 1): void {
   for (let n = 0; n < times; n++) elb.faults.push({ fault: FAULTS[fault] })
 }
 
-test('targets, as they come and go', async t => {
+test('targets are registered and deregistered', async t => {
   const { elb, group } = await open(t)
   t.equal(await group.family(), 'ipv4')
   t.same(await group.targets(), [])
@@ -48,7 +48,7 @@ test('targets, as they come and go', async t => {
   t.ok(elb.calls.includes('DeregisterTargets 10.0.0.2:3306'), 'no zone is named where none has to be')
 })
 
-test('registering twice and deregistering what is gone do no harm', async t => {
+test('registering and deregistering twice are no errors', async t => {
   const { elb, group } = await open(t)
   await group.register(['10.0.0.1'], 3306)
   await group.register(['10.0.0.1'], 3306)
@@ -57,7 +57,7 @@ test('registering twice and deregistering what is gone do no harm', async t => {
   t.equal(elb.targets.length, 1)
 })
 
-test('an IPv6 group; addresses are compared in one way of writing', async t => {
+test('an IPv6 group: addresses are compared in canonical form', async t => {
   const { elb, group } = await open(t)
   elb.group.addressType = 'ipv6'
   elb.add('2a05:d018:0:1:0:0:0:a')
@@ -76,7 +76,7 @@ test('an address outside the VPC is registered for all zones, and leaves the sam
   t.ok(elb.calls.includes('DeregisterTargets 10.9.0.1:3306@all'))
 })
 
-test('throttled calls and broken servers are tried again', async t => {
+test('throttled calls and server errors are retried', async t => {
   const { elb, group } = await open(t)
   elb.add('10.0.0.1')
   fail(elb, 'throttling', 3)
@@ -86,7 +86,7 @@ test('throttled calls and broken servers are tried again', async t => {
   t.match(await group.targets(), [{ address: '10.0.0.1' }])
 })
 
-test('what AWS refuses, and what to do about it', async t => {
+test('errors of AWS', async t => {
   const { elb, group } = await open(t)
   fail(elb, 'denied')
   t.match(await failure(group.targets()), {
@@ -110,7 +110,7 @@ test('what AWS refuses, and what to do about it', async t => {
   t.match(await failure(other.targets()), { code: 'SYNC_TARGET_GROUP_INVALID', message: /not found/ })
 })
 
-test('credentials that are missing say so themselves', async t => {
+test('missing credentials keep their own error', async t => {
   await open(t)
   const missing = async () => {
     throw new ProxyError('CREDENTIALS_MISSING', 'no AWS credentials found')
@@ -119,7 +119,7 @@ test('credentials that are missing say so themselves', async t => {
   t.match(await failure(group.targets()), { code: 'CREDENTIALS_MISSING' })
 })
 
-test('a signal ends a call', async t => {
+test('a signal aborts a call', async t => {
   const { elb, group, stop } = await open(t)
   fail(elb, 'throttling', 100)
   const pending = group.targets()

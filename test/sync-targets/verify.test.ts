@@ -20,7 +20,7 @@ async function verify(port: number): Promise<void> {
   await verifyAddress('127.0.0.1', { host: RDS_HOST, port }, trust, signal)
 }
 
-test('a server with the endpoint’s certificate; it is left by a login for nobody', async t => {
+test('a server with the endpoint’s certificate gets an anonymous login', async t => {
   const users: string[] = []
   const upstream = await startScriptedUpstream(t, [
     async peer => {
@@ -56,13 +56,13 @@ test('another server', async t => {
   await t.rejects(verify(upstream.port), { code: 'UPSTREAM_NOT_MYSQL' })
 })
 
-test('nobody there', async t => {
+test('no server', async t => {
   const upstream = await startScriptedUpstream(t, [async peer => peer.close()])
   await t.rejects(verify(upstream.port), { code: 'UPSTREAM_CLOSED' })
   await t.rejects(verify(1), { code: 'DIAL_REFUSED' })
 })
 
-test('a real server takes it for a refused login', async t => {
+test('a real server counts it as a refused login', async t => {
   const server = await startMariadb() // nobody else's: it counts
   t.teardown(() => server.stop())
   const status = async () => {

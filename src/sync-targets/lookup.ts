@@ -1,34 +1,34 @@
-/** Asks the name servers where the endpoint is. What is not a whole and sane answer is a problem, never an address. */
+/** Asks the name servers for the addresses of the endpoint. An incomplete or implausible answer is a problem, never an address. */
 import { NODATA, NOTFOUND, type RecordWithTtl } from 'node:dns'
 import { Resolver } from 'node:dns/promises'
 import { systemCode } from '../errors.ts'
 import { canonicalAddress, type Family, isInsideVpc } from './address.ts'
 import type { LookUp } from './plan.ts'
 
-/** A look-up, and the seconds after which asking again can bring something else. */
+/** A lookup, and its time to live in seconds: another answer is possible only after that. */
 export type TimedLookUp = LookUp & { ttl: number }
 
 export interface LookUpOptions {
   host: string
   family: Family
-  /** `address:port` of each name server to ask, all of them each time; []: those of the system, of which one is enough */
+  /** `address:port` of each name server; each lookup asks all of them. []: those of the system, where one answer is enough */
   resolvers: readonly string[]
-  /** the answers name one of several instances each, so that two servers need not agree */
+  /** each answer names one of several instances, so two servers need not agree */
   collectAnswers: boolean
-  /** milliseconds for one try; a name server has two */
+  /** milliseconds for one attempt; each name server gets two */
   timeout?: number
 }
 
-/** Never rejects, but where `signal` ends it. */
+/** Rejects only if `signal` aborts. */
 export async function lookUp(options: LookUpOptions, signal: AbortSignal): Promise<TimedLookUp> {
   const { resolvers, collectAnswers } = options
   const servers = resolvers.length > 0 ? resolvers.map(server => [server]) : [[]]
-  const answers = await Promise.all(servers.map(server => ask(server, options, signal)))
+  const answers = await Promise.all(servers.map(server => queryServer(server, options, signal)))
   signal.throwIfAborted()
   for (const answer of answers) if ('problem' in answer) return answer
   const good = answers.filter(answer => 'addresses' in answer)
   const [first] = good
-  if (!first) return { problem: 'no name server to ask', ttl: 0 }
+  if (!first) return { problem: 'there is no name server to ask', ttl: 0 }
   const ttl = Math.max(...good.map(answer => answer.ttl))
   const addresses = [...new Set(good.flatMap(answer => answer.addresses))].sort()
   if (!collectAnswers && good.some(answer => answer.addresses.length !== addresses.length)) {
@@ -38,8 +38,8 @@ export async function lookUp(options: LookUpOptions, signal: AbortSignal): Promi
   return { addresses, ttl }
 }
 
-/** Asks one server, or with [] those of the system. */
-async function ask(servers: string[], options: LookUpOptions, signal: AbortSignal): Promise<TimedLookUp> {
+/** Asks one server, or those of the system if `servers` is empty. */
+async function queryServer(servers: string[], options: LookUpOptions, signal: AbortSignal): Promise<TimedLookUp> {
   const { host, family, timeout = 2_000 } = options
   const resolver = new Resolver({ timeout, tries: 2 })
   if (servers.length > 0) resolver.setServers(servers)
@@ -63,14 +63,14 @@ function toLookUp(records: readonly RecordWithTtl[], host: string, where: string
   const addresses = records.map(record => canonicalAddress(record.address) ?? record.address)
   const outside = addresses.filter(address => !isInsideVpc(address))
   if (outside.length > 0) {
-    return { problem: `${host} is at ${outside.join(', ')}, which is no address inside a VPC${where}`, ttl }
+    return { problem: `${host} is at ${outside.join(', ')}, which is not an address inside a VPC${where}`, ttl }
   }
   return { addresses: [...new Set(addresses)].sort(), ttl }
 }
 
 function explain(error: unknown, family: Family): string {
   const code = systemCode(error)
-  if (code === NOTFOUND) return 'there is no such name (ENOTFOUND)'
+  if (code === NOTFOUND) return 'the name does not exist (ENOTFOUND)'
   if (code === NODATA) return `the name has no ${family === 'ipv4' ? 'A' : 'AAAA'} record (ENODATA)`
   return code || String(error)
 }

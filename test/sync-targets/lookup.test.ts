@@ -1,6 +1,6 @@
 import { type Test, test } from 'tap'
 import { isInsideVpc } from '../../src/sync-targets/address.ts'
-import { type LookUpOptions, lookUp } from '../../src/sync-targets/look-up.ts'
+import { type LookUpOptions, lookUp } from '../../src/sync-targets/lookup.ts'
 import { type DnsServer, startDnsServer } from '../support/dns-server.ts'
 
 const HOST = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
@@ -21,7 +21,7 @@ async function problem(servers: DnsServer[], more?: Partial<LookUpOptions>): Pro
   return 'problem' in answer ? answer.problem : ''
 }
 
-test('addresses, and how long they are good for', async t => {
+test('addresses and their time to live', async t => {
   const server = await startServer(t)
   server.answer({ addresses: ['10.0.0.2'], ttl: 7 })
   t.same(await ask([server]), { addresses: ['10.0.0.2'], ttl: 7 })
@@ -52,7 +52,7 @@ test('failed and empty answers are problems', async t => {
   server.answer('REFUSED')
   t.match(await problem([server]), /EREFUSED/)
   server.answer('NXDOMAIN')
-  t.match(await problem([server]), /no such name/)
+  t.match(await problem([server]), /does not exist/)
   server.answer('empty')
   t.match(await problem([server]), /no A record/)
   t.match(await problem([server], { family: 'ipv6' }), /no AAAA record/)
@@ -62,11 +62,11 @@ test('failed and empty answers are problems', async t => {
   t.match(await problem([server]), /ETIMEOUT/)
 })
 
-test('an address that is not inside a VPC spoils the whole answer', async t => {
+test('one address outside a VPC makes the whole answer unusable', async t => {
   const server = await startServer(t)
   for (const address of ['52.18.0.1', '127.0.0.1', '169.254.169.254', '0.0.0.0', '224.0.0.1']) {
     server.answer({ addresses: ['10.0.0.1', address] })
-    t.match(await problem([server]), `is at ${address}, which is no address inside a VPC`)
+    t.match(await problem([server]), `is at ${address}, which is not an address inside a VPC`)
   }
   const inside = [
     '10.0.0.1',
@@ -93,7 +93,7 @@ test('an address that is not inside a VPC spoils the whole answer', async t => {
   for (const address of outside) t.notOk(isInsideVpc(address), address)
 })
 
-test('all of the name servers given must say the same', async t => {
+test('all given name servers must agree', async t => {
   const [one, two] = [await startServer(t), await startServer(t)]
   one.answer({ addresses: ['10.0.0.1'], ttl: 5 })
   two.answer({ addresses: ['10.0.0.1'], ttl: 3 })
@@ -117,7 +117,7 @@ test('name servers need not agree about readers', async t => {
   t.match(await problem([one, two], { collectAnswers: true }), /ESERVFAIL/)
 })
 
-test('a signal ends a look-up', async t => {
+test('a signal aborts a lookup', async t => {
   const server = await startServer(t)
   server.answer('silent')
   const stop = new AbortController()
