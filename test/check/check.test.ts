@@ -107,7 +107,7 @@ test('a login through the proxy to a real server', async t => {
     const checked = await runCheck(t, { options: { ...options, rdsEndpoint: other } })
     failsWith(t, checked, 'TLS', 'TLS_WRONG_NAME', [
       new RegExp(`--rds-endpoint ${server.rdsHost}`),
-      /a target of 127\.0\.0\.1 is stale/,
+      /A target of 127\.0\.0\.1 may be stale/,
     ])
   })
 
@@ -132,7 +132,7 @@ test('a login through the proxy to a real server', async t => {
 
 test('without a user', async t => {
   setEnvironment(t)
-  failsWith(t, await runCheck(t, { user: '' }), 'configuration', 'CONFIG_INVALID', [/--user NAME/])
+  failsWith(t, await runCheck(t, { user: '' }), 'configuration', 'CONFIG_INVALID', [/check NAME, or the option user/])
 })
 
 test('an invalid configuration', async t => {
@@ -222,7 +222,7 @@ const failures: Failing[] = [
     step: 'greeting',
     code: 'UPSTREAM_CLOSED',
     scripts: [async peer => peer.close()],
-    says: [/as targets, the present addresses/],
+    says: [/as targets, the current addresses/],
   },
   {
     name: 'a server without TLS',
