@@ -1,5 +1,6 @@
 /** `mysql-iam-proxy wait`: returns when another process of ours is ready, for start-up order. */
 
+import { monotonicClock } from '../clock.ts'
 import type { Settings } from '../config/settings.ts'
 import { parseListen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
@@ -14,10 +15,10 @@ const POLL_MS = 100
 export async function waitUntilReady(settings: Settings, stop: AbortSignal): Promise<void> {
   const admin = settings['admin-listen']
   const isReady = admin ? () => answersStartup(admin) : () => takesConnections(settings.listen)
-  const deadline = Date.now() + settings.max
+  const deadline = monotonicClock.now() + settings.max
   while (!(await isReady())) {
     if (stop.aborted) return
-    if (Date.now() >= deadline) {
+    if (monotonicClock.now() >= deadline) {
       throw new ProxyError(
         'WAIT_TIMEOUT',
         `no proxy was ready at ${admin ?? settings.listen} within ${settings.max} ms`,

@@ -1,0 +1,129 @@
+/** The greeting, the local login and the error of one client, without a server behind. */
+import { createHash } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { type Test, test } from 'tap'
+import type { Access } from '../../src/client/access.ts'
+import { authenticateClient, greet, sendError } from '../../src/client/handshake.ts'
+import { createLocalUsers } from '../../src/client/local-users.ts'
+import { createLoginThrottle } from '../../src/client/login-throttle.ts'
+import { createWire, readPacket, type Wire, writePacket } from '../../src/net/wire.ts'
+import {
+  encodeHandshakeResponse41,
+  type HandshakeV10,
+  parseAuthSwitchRequest,
+  parseERR_Packet,
+  parseHandshakeV10,
+} from '../../src/protocol/packets.ts'
+import { PLAIN_CLIENT } from '../support/capabilities.ts'
+import { createTestClock } from '../support/clock.ts'
+import { greeting } from '../support/scripted-upstream.ts'
+import { socketPair } from '../support/socket-pair.ts'
+
+const PASSWORD = 'secret'
+
+function createAccess(): Access {
+  return {
+    users: createLocalUsers([{ name: 'a', password: PASSWORD }]),
+    loginThrottle: createLoginThrottle(createTestClock()),
+    tls: undefined,
+    requireTls: false,
+    overUnixSocket: false,
+    allows: () => true,
+  }
+}
+
+function serverOf(authPlugin: string): HandshakeV10 {
+  return { ...parseHandshakeV10(greeting()), authPlugin }
+}
+
+const sha1 = (...parts: Buffer[]) => createHash('sha1').update(Buffer.concat(parts)).digest()
+
+/** The response of mysql_native_password. */
+function nativeResponse(salt: Buffer): Buffer {
+  const hash = sha1(Buffer.from(PASSWORD))
+  const mask = sha1(salt.subarray(0, 20), sha1(hash))
+  return hash.map((byte, index) => byte ^ mask[index]!) as Buffer
+}
+
+interface Ends {
+  /** the proxy's end */
+  near: Wire
+  /** the client's end */
+  far: Wire
+  remote: Socket
+}
+
+async function createEnds(t: Test): Promise<Ends> {
+  const [socket, remote] = await socketPair(t)
+  return { near: createWire(socket, 'client', 60_000), far: createWire(remote, 'upstream', 60_000), remote }
+}
+
+/** A login as 'a'; `respond` makes the response to the salt of the HandshakeV10. */
+async function logIn({ near, far }: Ends, server: HandshakeV10, respond: (salt: Buffer) => Buffer) {
+  const access = createAccess()
+  const greeted = greet(near, server, access)
+  const { salt } = parseHandshakeV10(await readPacket(far, 'HandshakeV10'))
+  const authResponse = respond(salt)
+  const response = {
+    capabilities: PLAIN_CLIENT,
+    maxPacketSize: 0,
+    charset: 45,
+    reserved: Buffer.alloc(23),
+    user: Buffer.from('a'),
+    authResponse,
+    database: undefined,
+    authPlugin: 'mysql_native_password',
+    attributes: undefined,
+    zstdLevel: undefined,
+  }
+  writePacket(far, encodeHandshakeResponse41(response))
+  const [client, login] = await greeted
+  const outcome = authenticateClient(client, { ...login, switchFirst: false }, access, '127.0.0.1')
+  outcome.catch(() => {})
+  return { salt, authResponse, outcome }
+}
+
+test('each connection has its own salt, and a recorded response is refused on another', async t => {
+  const server = serverOf('mysql_native_password')
+  const first = await logIn(await createEnds(t), server, nativeResponse)
+  await first.outcome
+  const second = await logIn(await createEnds(t), server, () => first.authResponse)
+  t.notSame(second.salt, first.salt)
+  t.notSame(first.salt, server.salt, 'nor is it the server’s')
+  await t.rejects(second.outcome, { code: 'CLIENT_ACCESS_DENIED' })
+})
+
+test('an AuthSwitchRequest has a salt of its own, to which the response must belong', async t => {
+  const salts = new Set<string>()
+  for (const useNew of [true, false]) {
+    const ends = await createEnds(t)
+    const { salt, outcome } = await logIn(ends, serverOf('caching_sha2_password'), () => Buffer.alloc(0))
+    const request = parseAuthSwitchRequest(await readPacket(ends.far, 'AuthSwitchRequest'))
+    t.equal(request.authPlugin, 'mysql_native_password')
+    const switchSalt = request.data.subarray(0, 20)
+    salts.add(salt.toString('hex')).add(switchSalt.toString('hex'))
+    writePacket(ends.far, nativeResponse(useNew ? switchSalt : salt))
+    if (useNew) await outcome
+    else await t.rejects(outcome, { code: 'CLIENT_ACCESS_DENIED' })
+  }
+  t.equal(salts.size, 4, 'all of them different')
+})
+
+test('a salt has 20 bytes, none of them zero', async t => {
+  for (let time = 0; time < 5; time++) {
+    const { salt } = await logIn(await createEnds(t), serverOf('mysql_native_password'), nativeResponse)
+    t.equal(salt.length, 20)
+    t.notOk(salt.includes(0), 'clients read it as a C string')
+  }
+})
+
+test('sendError: an ERR_Packet, then the end of the connection', async t => {
+  const { near, far, remote } = await createEnds(t)
+  sendError(near, { errno: 1045, sqlState: '28000', message: 'no' })
+  const chunks: Buffer[] = []
+  for await (const chunk of remote) chunks.push(chunk as Buffer)
+  const packet = Buffer.concat(chunks)
+  t.match(parseERR_Packet(packet.subarray(4)), { errno: 1045, message: 'no' })
+  t.notMatch(packet.toString('latin1'), '28000', 'before the HandshakeV10 it has no SQL state')
+  t.equal(far.sequence, 0)
+})
