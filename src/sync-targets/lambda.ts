@@ -43,7 +43,7 @@ export async function runInLambda(
   dependencies: Dependencies = createDependencies(job),
 ): Promise<SyncResult> {
   const stop = new AbortController()
-  const timer = setTimeout(() => stop.abort(), context.getRemainingTimeInMillis() - RESERVED_FOR_ANSWER_MS)
+  const timer = setTimeout(() => stop.abort(), Math.max(0, context.getRemainingTimeInMillis() - RESERVED_FOR_ANSWER_MS))
   const cause = rdsEventOf(event)
   const until = dependencies.now() + (cause === undefined ? 0 : FOLLOW_UP_MS)
   if (cause !== undefined) log.info({ event: cause }, 'an RDS event: following up')
