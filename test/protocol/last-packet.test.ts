@@ -80,6 +80,8 @@ test('statusAtEnd: the flags of the last OK_Packet or EOF_Packet', async t => {
   t.equal(statusAtEnd(packet(1, okWith(0x0203))), 0x0203)
   t.equal(statusAtEnd(packet(5, Buffer.from([0xfe, 1, 0, 0x22, 0x01]))), 0x0122, 'an EOF_Packet')
   t.equal(statusAtEnd(packet(3, Buffer.concat([Buffer.of(0xfe), okWith(2).subarray(1)]))), 2, 'OK as EOF')
+  t.equal(statusAtEnd(packet(3, Buffer.concat([Buffer.of(0xfe), okWith(2, 300).subarray(1)]))), 2, 'with more rows')
+  t.equal(statusAtEnd(packet(1, Buffer.from([7, 0, 0, 2, 0]))), undefined, 'a row of five bytes')
   t.equal(statusAtEnd(Buffer.concat([Buffer.alloc(100, 7), packet(9, okWith(3))])), 3, 'behind rows')
   t.equal(statusAtEnd(packet(0, okWith(2))), undefined, 'sequence 0 is no answer')
   t.equal(statusAtEnd(refusal), undefined)

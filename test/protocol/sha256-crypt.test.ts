@@ -42,4 +42,5 @@ test('a stored hash has 20 bytes of salt and 43 characters of digest', async t =
   t.equal(parsed?.digest, DIGEST)
   t.equal(parseStoredHash(`$A$005$${SALT}${DIGEST}x`), undefined, 'too long')
   t.equal(parseStoredHash(`$A$005$${SALT}${DIGEST.slice(1)}`), undefined, 'too short')
+  t.equal(parseStoredHash(` $A$005$${SALT}${DIGEST.slice(1)}`), undefined, 'a space before, and 63 characters')
 })
