@@ -125,7 +125,7 @@ test('SIGTERM and SIGINT wait for transactions', async t => {
   }
 })
 
-test('after --max-sigterm-delay, or at a second signal, it ends all the same', async t => {
+test('after --max-sigterm-delay, or at a second signal, it ends with sessions open', async t => {
   const server = await realServer(t)
   const { flags, environment } = await before(t, server)
   for (const [delay, signals] of [

@@ -57,13 +57,13 @@ export function checkSha2(answer: Buffer, salt: Buffer, digest: Buffer): boolean
   return once !== undefined && timingSafeEqual(sha256(once), digest)
 }
 
-/** A password that was sent whole: up to its NUL. */
+/** A password in clear text, without its NUL. */
 export function clearText(answer: Buffer): string {
   const end = answer.indexOf(0)
   return answer.subarray(0, end < 0 ? answer.length : end).toString()
 }
 
-/** What a client encrypts with RSA, taken apart again: password and NUL, XOR the salt over and over. */
+/** The password from an RSA plaintext, which is the password and a NUL, XOR the repeated salt. */
 export function unmaskPassword(masked: Buffer, salt: Buffer): string {
   return clearText(masked.map((byte, index) => byte ^ salt[index % salt.length]!) as Buffer)
 }

@@ -3,7 +3,7 @@
  * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_data_types.html
  */
 
-/** Thrown by every parser in `protocol/` for bytes that are not what the protocol says. The message never holds the bytes: they can be secrets. */
+/** Thrown by every parser in `protocol/` for bytes that break the protocol. The message never holds them: they can be secrets. */
 export class MalformedPacket extends Error {
   override name = 'MalformedPacket'
 }

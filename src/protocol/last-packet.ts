@@ -1,12 +1,12 @@
 /**
- * What a server's stream ends with. Within a relayed session the packets' boundaries are not followed; but a server that
- * has asked something says no more until it has the answer, so that its question is the end of what it sent.
+ * The last packet of a server's stream. The relay does not follow packet boundaries, which would cost time in bulk transfers.
+ * But a server that waits for the client sends nothing more, so its last packet ends where the bytes end.
  */
 import { AUTH_SWITCH_REQUEST, ERR, OK } from './packets.ts'
 
 const HEADER_LENGTH = 4
 
-/** Longest AuthSwitchRequest and ERR_Packet that are looked for, with their headers. */
+/** Longest AuthSwitchRequest or ERR_Packet that is recognised, with its header. */
 const LONGEST = 600
 
 /** The offset of the packet that `chunk` ends with if it is the first answer to a command and `matches`, else -1. */
@@ -19,7 +19,7 @@ function lastPacketAt(chunk: Buffer, matches: (payload: Buffer) => boolean): num
   return -1
 }
 
-/** The offset of an AuthSwitchRequest, header included, at the end of `chunk`; -1 where there is none. */
+/** The offset of the AuthSwitchRequest, with its header, at the end of `chunk`; -1 if there is none. */
 export function authSwitchRequestAt(chunk: Buffer): number {
   return lastPacketAt(
     chunk,
@@ -42,8 +42,8 @@ const SERVER_MORE_RESULTS_EXISTS = 0x0008
 const SERVER_STATUS_CURSOR_EXISTS = 0x0040
 
 /**
- * The status flags of the OK_Packet or EOF_Packet that ends an answer, of which these are the last bytes; undefined where the
- * last packet is another one, or can't be told.
+ * The status flags of the OK_Packet or EOF_Packet at the end of an answer. undefined if the last packet is another one, or
+ * is longer than `tail`.
  * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_ok_packet.html
  */
 export function statusAtEnd(tail: Buffer): number | undefined {
@@ -72,7 +72,7 @@ function statusOf(payload: Buffer): number | undefined {
   return afterId + 4 <= payload.length ? payload.readUInt16LE(afterId) : undefined
 }
 
-/** Bytes of an int<lenenc> that begins so. */
+/** Length of an int<lenenc> with this first byte. */
 function lenencLength(first: number): number {
   return first < 0xfb ? 1 : first === 0xfc ? 3 : first === 0xfd ? 4 : 9
 }

@@ -18,7 +18,7 @@ import {
 } from './capabilities.ts'
 import { COM_CHANGE_USER, COM_QUERY } from './command-scanner.ts'
 
-/** First byte of a packet that says what it is. */
+/** First byte of a packet, which gives its kind. */
 export const OK = 0x00
 export const AUTH_MORE_DATA = 0x01
 export const AUTH_SWITCH_REQUEST = 0xfe
@@ -27,13 +27,13 @@ export const ERR = 0xff
 /** AuthMoreData of caching_sha2_password: the scramble was right, an OK_Packet follows. */
 export const FAST_AUTH_SUCCESS = uint8(3)
 
-/** AuthMoreData of caching_sha2_password: the password itself is asked for. */
+/** AuthMoreData of caching_sha2_password: the server asks for the password itself. */
 export const PERFORM_FULL_AUTHENTICATION = uint8(4)
 
-/** What a client without TLS answers to that, before it sends the password encrypted. */
+/** The answer of a client without TLS, which then sends the password encrypted. */
 export const REQUEST_PUBLIC_KEY = uint8(2)
 
-/** Length of the random data that scrambles are made with. */
+/** Length of the random data in a scramble. */
 export const SALT_LENGTH = 20
 
 /**
@@ -88,7 +88,7 @@ export function parseHandshakeV10(payload: Buffer): HandshakeV10 {
   }
 }
 
-/** Outside the pool of small buffers: a session that keeps its greeting would keep 8 KiB of it. */
+/** Not from the pool of small buffers: a session keeps its greeting, and would keep 8 KiB of the pool. */
 function joinedSalt(first: Buffer, rest: Buffer): Buffer {
   const salt = Buffer.allocUnsafeSlow(SALT_LENGTH).fill(0)
   first.copy(salt)
@@ -116,7 +116,7 @@ export function encodeHandshakeV10(greeting: HandshakeV10): Buffer {
 }
 
 /**
- * What SSLRequest and HandshakeResponse41 begin with. The server takes these from whichever comes first.
+ * The first fields of SSLRequest and of HandshakeResponse41. The server uses those of the packet that comes first.
  * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_ssl_request.html
  */
 export interface SSLRequest {
@@ -129,13 +129,13 @@ export interface SSLRequest {
 }
 
 /**
- * The client's answer to the greeting. Text is kept as the client's bytes: its charset is the client's own.
+ * The client's answer to the greeting. Text stays as bytes, in the client's own charset.
  * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_response.html
  */
 export interface HandshakeResponse41 extends SSLRequest {
   user: Buffer
   authResponse: Buffer
-  /** undefined where the client names none */
+  /** undefined if the client names none */
   database: Buffer | undefined
   /** undefined without CLIENT_PLUGIN_AUTH */
   authPlugin: string | undefined
@@ -145,7 +145,7 @@ export interface HandshakeResponse41 extends SSLRequest {
   zstdLevel: number | undefined
 }
 
-/** Whether a payload that a client sent first is an SSLRequest: 32 bytes, or the 4 of the protocol before 4.1, which old Connector/J sends. */
+/** Whether a client's first payload is an SSLRequest: 32 bytes, or 4 bytes from an old Connector/J (protocol before 4.1). */
 export function isSSLRequest(payload: Buffer): boolean {
   return (payload.length === 32 || payload.length === 4) && has(payload.readUInt16LE(), CLIENT_SSL)
 }
@@ -234,7 +234,7 @@ export function encodeAuthSwitchRequest(request: AuthSwitchRequest): Buffer {
 }
 
 /**
- * A client logs in anew over the connection that it has.
+ * A client logs in again over its open connection.
  * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_change_user.html
  */
 export interface ComChangeUser {
@@ -242,7 +242,7 @@ export interface ComChangeUser {
   /** at most 255 bytes */
   authResponse: Buffer
   database: Buffer
-  /** 2 bytes; undefined where the client stops before it, as the first of 4.1 did */
+  /** 2 bytes; undefined if the client stops before it, as the first clients of 4.1 did */
   charset: number | undefined
   /** undefined without CLIENT_PLUGIN_AUTH */
   authPlugin: string | undefined
@@ -250,7 +250,7 @@ export interface ComChangeUser {
   attributes: Buffer | undefined
 }
 
-/** @param capabilities the flags of the client's HandshakeResponse41, which say which fields there are */
+/** @param capabilities the flags of the client's HandshakeResponse41: they decide which fields exist */
 export function parseComChangeUser(payload: Buffer, capabilities: number): ComChangeUser {
   const reader = new Reader(payload)
   if (reader.uint8('command') !== COM_CHANGE_USER) throw new MalformedPacket('not a COM_CHANGE_USER')
@@ -267,7 +267,7 @@ export function parseComChangeUser(payload: Buffer, capabilities: number): ComCh
   return { user, authResponse, database, charset, authPlugin, attributes }
 }
 
-/** With CLIENT_SECURE_CONNECTION, as this proxy always is upstream; later fields end with the first that is undefined. */
+/** With CLIENT_SECURE_CONNECTION, as always upstream. The fields end before the first undefined one. */
 export function encodeComChangeUser(command: ComChangeUser): Buffer {
   if (command.authResponse.length > 255) throw new MalformedPacket('an auth response of more than 255 bytes')
   const parts = [
@@ -293,10 +293,10 @@ export function encodeComQuery(sql: string, capabilities: number): Buffer {
   return Buffer.concat([uint8(COM_QUERY), counts, Buffer.from(sql)])
 }
 
-/** Longest program name that is handed on, in characters: clients name what they like. */
+/** Longest program name that is kept, in characters: a client may send any length. */
 const LONGEST_NAME = 64
 
-/** The client's own name among its connection attributes, of those that clients send; undefined where there is none. */
+/** The client's own name among its connection attributes; undefined if there is none. */
 export function programName(attributes: Buffer | undefined): string | undefined {
   if (!attributes) return undefined
   const reader = new Reader(attributes)
@@ -306,7 +306,7 @@ export function programName(attributes: Buffer | undefined): string | undefined 
       found.set(reader.lenencBytes('key').toString(), reader.lenencBytes('value').toString())
     }
   } catch {
-    // What was read before it goes wrong will do.
+    // The attributes before the malformed one are good enough.
   }
   return (found.get('program_name') ?? found.get('_client_name'))?.slice(0, LONGEST_NAME)
 }

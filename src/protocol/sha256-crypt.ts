@@ -9,7 +9,7 @@ const SALT_LENGTH = 20
 const DIGEST_LENGTH = 43
 const ALPHABET = './0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 
-/** Rounds of a stored hash, in thousands: more would let a configuration file stop the process. */
+/** Most rounds of a stored hash, in thousands. More would block the process at each login. */
 const MOST_ROUNDS = 100
 
 export interface StoredHash {
@@ -18,7 +18,7 @@ export interface StoredHash {
   digest: string
 }
 
-/** The parts of `$A$005$…`, bytes as latin1; undefined where it is none. */
+/** The parts of `$A$005$…`, bytes as latin1; undefined if it is not such a hash. */
 export function parseStoredHash(text: string): StoredHash | undefined {
   const prefix = PREFIX.exec(text)
   const thousands = Number.parseInt(prefix?.[1] ?? '0', 16)

@@ -1,18 +1,18 @@
 /**
- * COM_CHANGE_USER: the client logs in anew in the middle of its session, and so do we, with a fresh token.
+ * COM_CHANGE_USER: the client logs in again in the middle of its session, and so do we, with a fresh token.
  *
  *   client                          proxy                            server
  *     | -- COM_CHANGE_USER (0) -----> |                                |
- *     |                               | -- COM_CHANGE_USER (0) ------> |   with a made-up answer: a token would not fit
- *     | <--- answers to earlier commands, where the client pipelines --- |
+ *     |                               | -- COM_CHANGE_USER (0) ------> |   with a made-up answer: a token is too long
+ *     | <------ answers to earlier commands, if the client pipelines ------ |
  *     |                               | <-- AuthSwitchRequest (1) ---- |   mysql_clear_password
  *     | <-- AuthSwitchRequest (1) --- |                                |
  *     | -- answer (2) --------------> |                                |   local login
  *     |                               | -- token (2) ----------------> |
  *     | <-- [AuthMoreData] OK_Packet  | <-- OK_Packet (3) ------------ |
  *
- * The server's AuthSwitchRequest is the barrier: it comes behind all answers to earlier commands, so that nothing is
- * overtaken, and only then is the client led through its own login.
+ * The server's AuthSwitchRequest is the barrier. It comes behind all answers to earlier commands, so that nothing overtakes
+ * them. Only then does the client go through its own login.
  */
 import { randomBytes } from 'node:crypto'
 import { authenticateClient, type Client, databaseUser, sendOK } from '../client/handshake.ts'
@@ -34,19 +34,18 @@ import {
 import { writeError } from './end-session.ts'
 import type { Served } from './served.ts'
 
-/** Milliseconds in which an AuthSwitchRequest may follow what looks like the answer: that was to an earlier command then. */
+/** How long to wait for an AuthSwitchRequest behind what looks like the answer, but may answer an earlier command. */
 const SETTLE_MS = 1_000
 
-/** What a server makes of a COM_CHANGE_USER. */
+/** How a server answers a COM_CHANGE_USER. */
 type ServerAnswer = 'asked' | 'over' | 'OK' | 'nothing'
 
 /**
- * Takes the COM_CHANGE_USER that is next on the client's wire through to its result.
- * Resolves when the relay may go on: after the server's OK_Packet with the new database user, or with undefined where it
- * refused without asking for a token.
+ * Carries out the COM_CHANGE_USER that is next on the client's wire. Resolves when the relay may go on: with the new database
+ * user after the server's OK_Packet, or with undefined if the server refused without a request for a token.
  * @param address where the client comes from
- * @param pipelined whether answers to earlier commands may come before: however long they take
- * @throws ProxyError whatever a login may end with: the session is over then, as it is directly
+ * @param pipelined whether answers to earlier commands may come first, which has no time limit
+ * @throws ProxyError any error of a login; the session is over, as it would be without the proxy
  */
 export async function changeUser(
   client: Client,
@@ -76,7 +75,7 @@ export async function changeUser(
   if (authPlugin !== MYSQL_CLEAR_PASSWORD) throw await refuseToSwitch(upstream, user, authPlugin)
 
   try {
-    // As servers do it, with an AuthSwitchRequest; without plugins, what the client sent is its whole login.
+    // Servers always send an AuthSwitchRequest. A client without plugins cannot answer one.
     const switchFirst = command.authPlugin !== undefined
     await authenticateClient(client, { ...command, switchFirst }, target.access, address)
     await waitForSlot(target, client.wire, upstream)
@@ -92,9 +91,11 @@ export async function changeUser(
 }
 
 /**
- * Hands on what the server sends until it ends with an AuthSwitchRequest, which is left in the socket: 'asked'.
- * 'over' where the relay may go on: a side closed, or the server sent an ERR_Packet and the client goes on. 'OK' where the
- * server lets the client in without asking, of which the client is not told; 'nothing' where it is silent until the deadline.
+ * Forwards the server's answers up to its AuthSwitchRequest, which stays in the socket. Resolves with
+ * 'asked': the AuthSwitchRequest is next;
+ * 'over': the relay may go on, because a side closed, or the server sent an ERR_Packet and the client the next command;
+ * 'OK': the server accepted the client without a token, and the client has not got that OK_Packet;
+ * 'nothing': the server was silent until the deadline.
  */
 function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: boolean): Promise<ServerAnswer> {
   const { socket: upstream } = upstreamWire
@@ -117,7 +118,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
     const onEnd = () => settle(held ? 'OK' : 'over')
     const onClientReadable = () => {
       if (client.readableLength === 0)
-        client.read(0) // to hear of its end
+        client.read(0) // 'end' is emitted only after a read
       else if (isRefused) settle('over')
     }
     const onData = (data: Buffer) => {
@@ -127,7 +128,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
       isRefused = false
       const at = authSwitchRequestAt(chunk)
       if (at < 0 && !pipelined && isOK_Packet(chunk)) {
-        // The answer to this command, unless more comes.
+        // This answers the command, unless more follows.
         held = chunk
         settleAfter(SETTLE_MS, 'OK')
         return
@@ -138,7 +139,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
         upstream.unshift(chunk.subarray(at))
         settle('asked')
       } else if (endsWithERR_Packet(chunk)) {
-        // The answer to this command, on which the client will speak; or to an earlier one of a client that pipelines.
+        // This answers the command, or an earlier command of a client that pipelines. The client's next bytes tell.
         if (client.readableLength > 0) settleAfter(SETTLE_MS, 'over')
         else isRefused = true
       }

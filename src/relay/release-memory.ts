@@ -1,19 +1,19 @@
 /**
- * Gives the memory of large chunks back once they are written. Left to the garbage collector, it makes V8 go over its whole
- * heap every 30 MB or so: a quarter of the processor time of a bulk transfer (docs/performance.md).
+ * Frees the memory of large chunks once they are written. If the garbage collector has to do it, V8 traverses its whole heap
+ * about every 30 MB, which is a quarter of the processor time of a bulk transfer (docs/performance.md).
  */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
-/** ArrayBuffer.prototype.transfer: the memory goes to what it returns; of a new length of 0, nowhere. */
+/** ArrayBuffer.prototype.transfer moves the memory to a new buffer; with a length of 0 it frees it. */
 type Transfer = (this: ArrayBufferLike, newLength: number) => ArrayBuffer
 
 let transfer: Transfer | undefined
 let isKnown = false
 
 /**
- * Empties `chunk`, of which nobody may want a byte any more: nobody in JavaScript, and no system call.
- * One that shares its memory with others is left alone.
+ * Empties `chunk`. Call it only when neither JavaScript nor a system call needs its bytes. A chunk that shares its memory
+ * stays as it is.
  */
 export function releaseBuffer(chunk: Buffer): void {
   if (chunk.byteLength !== chunk.buffer.byteLength) return
@@ -22,7 +22,7 @@ export function releaseBuffer(chunk: Buffer): void {
   transfer?.call(chunk.buffer, 0)
 }
 
-/** Node.js 20 has it behind a flag of V8, which holds for contexts that are made after it is set. */
+/** Node.js 20 has it behind a flag of V8, which applies to contexts created later. */
 function findTransfer(): Transfer | undefined {
   const { transfer } = ArrayBuffer.prototype as { transfer?: Transfer }
   if (transfer) return transfer

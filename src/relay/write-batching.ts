@@ -1,6 +1,6 @@
 /**
- * What a turn of the event loop is used for, over all sessions: which chunks are written at once and which leave together,
- * and whether to sleep after it. docs/performance.md has what each of these gave.
+ * Schedules relay writes per iteration ("turn") of the event loop: small lone chunks at once, the rest corked and flushed
+ * together; then optionally busy-polls. docs/performance.md has the measurements.
  */
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -8,38 +8,38 @@ import { availableParallelism } from 'node:os'
 import { TLSSocket } from 'node:tls'
 import { releaseBuffer } from './release-memory.ts'
 
-/** Chunks this large are parts of a larger burst (a TLS record holds 16 KiB): worth gathering into one write. */
-const BURST = 16 * 1024
+/** A chunk of this size is part of a larger burst, because a TLS record holds 16 KiB. One write for all is worth it. */
+const BURST_BYTES = 16 * 1024
 
-let gathered: Socket[] = []
+let corked: Socket[] = []
 let chunksOfThisTurn = 0
 
-/** of the last turn that had any */
+/** of the last turn with any chunk */
 let chunksOfLastTurn = 0
 let endIsDue = false
 
-/** Milliseconds to go on looking for input after the last chunk, before the process sleeps. */
+/** How long to busy-poll after the last chunk before the event loop blocks, in milliseconds. */
 let busyPoll = 0
 let busyPollUntil = 0
 
-/** Milliseconds for which a turn with several chunks says that several sessions are busy. */
+/** How long after a turn with several chunks several sessions count as busy. */
 const SEVERAL_BUSY_MS = 1
-let crowdedUntil = 0
+let severalBusyUntil = 0
 
 /**
- * Writes `chunk`: at once where it is small and alone, for somebody waits for it; else with all other chunks of this turn
- * at its end. Then many records for one socket leave in one writev, and with many sessions all input is read before
- * the first answer makes others run. A large chunk is emptied once it is written.
+ * Writes `chunk`: at once if it is small and alone, because a peer waits for it; otherwise with all other chunks at the end of
+ * this turn. Many records for one socket then leave in one writev, and with many sessions all input is read before
+ * the first answer wakes other processes. A large chunk is emptied once it is written.
  */
 export function writeBatched(destination: Socket, chunk: Buffer): void {
   chunksOfThisTurn++
-  const isLarge = chunk.length >= BURST
+  const isLarge = chunk.length >= BURST_BYTES
   const alone = chunksOfThisTurn === 1 && chunksOfLastTurn <= 1 && !isLarge
-  // TLS would copy gathered chunks into one; a large one fills records of its own.
+  // TLS would copy corked chunks into one. A large chunk fills its own records.
   const fillsRecords = isLarge && destination instanceof TLSSocket
   if (!alone && !fillsRecords && destination.writableCorked === 0) {
     destination.cork()
-    gathered.push(destination)
+    corked.push(destination)
   }
   destination.write(chunk, isLarge ? error => !error && releaseBuffer(chunk) : undefined)
   if (!endIsDue) {
@@ -53,36 +53,36 @@ function endTurn(): void {
     if (busyPoll > 0) planBusyPoll()
     chunksOfLastTurn = chunksOfThisTurn
     chunksOfThisTurn = 0
-    const sockets = gathered
-    gathered = []
+    const sockets = corked
+    corked = []
     for (const socket of sockets) socket.uncork()
   }
-  // An immediate that is due keeps the event loop from sleeping.
+  // The event loop does not block while an immediate is due.
   endIsDue = busyPoll > 0 && performance.now() < busyPollUntil
   if (endIsDue) setImmediate(endTurn)
 }
 
-/** Where several sessions are busy, input comes by itself, and others need the processor. */
+/** With several busy sessions the loop hardly sleeps: do not busy-poll. */
 function planBusyPoll(): void {
   const now = performance.now()
-  if (chunksOfThisTurn > 1) crowdedUntil = now + SEVERAL_BUSY_MS
-  busyPollUntil = now < crowdedUntil ? 0 : now + busyPoll
+  if (chunksOfThisTurn > 1) severalBusyUntil = now + SEVERAL_BUSY_MS
+  busyPollUntil = now < severalBusyUntil ? 0 : now + busyPoll
 }
 
 /**
- * Sets for how long the process looks for more input before it sleeps. To be woken takes longer than many an answer takes to
- * come; on a machine with processors to spare, looking is free. @param milliseconds 0: sleep at once
+ * Sets how long to busy-poll before the event loop blocks. Waking the process costs more than many answers take. Busy-polling
+ * is free only with a spare CPU. @param milliseconds 0 for no busy-poll
  */
 export function setBusyPoll(milliseconds: number): void {
   busyPoll = milliseconds
 }
 
-/** Whether there are processors to spare: two or more, and no quota (of a container) below two. */
+/** Whether a CPU is spare: two or more, and no quota of a container below two. */
 export function hasProcessorsToSpare(): boolean {
   return Math.min(availableParallelism(), cpuQuota()) >= 2
 }
 
-/** Processors that the control group of this process may use (cgroup v2 cpu.max, v1 cpu.cfs_quota_us). */
+/** CPUs that the control group of this process may use (cgroup v2 cpu.max, v1 cpu.cfs_quota_us). */
 function cpuQuota(): number {
   try {
     const [quota, period] = readFileSync('/sys/fs/cgroup/cpu.max', 'utf8').split(' ')

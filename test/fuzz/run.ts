@@ -1,5 +1,5 @@
 /**
- * Fuzzes for as long as it is told to: npm run fuzz -- [--minutes N] [--seed S] [--only parsers|sessions] [--write]
+ * Fuzzes for a given time: npm run fuzz -- [--minutes N] [--seed S] [--only parsers|sessions] [--write]
  * Coverage of src/ guides it. What fails is minimised and printed, with the exit code 1; --write keeps what reached new
  * code in the corpus.
  */

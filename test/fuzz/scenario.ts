@@ -113,7 +113,7 @@ export async function play(scenario: Buffer, player: Player): Promise<void> {
         if (!ended) player.reset()
         break
       case 'read': {
-        // Who did not answer once is not waited for again.
+        // Do not wait again for a peer that did not answer once.
         const answer: number | undefined = isAnswered ? await player.read() : undefined
         isAnswered = answer !== undefined
         if (answer !== undefined) sequence = (answer + 1) & 0xff

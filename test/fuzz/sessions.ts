@@ -1,7 +1,7 @@
 /**
  * Whole sessions of a proxy whose client, or whose server, plays scenarios. What must hold: the process lives, every
  * session ends in time, no token leaves but to the verified server, nothing stays open, a good session beside them is
- * served, there is at most one line in the log for each, and a client is told in a well-formed ERR_Packet or not at all.
+ * served, the log has at most one line for each, and a client gets a well-formed ERR_Packet or none.
  */
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -38,7 +38,7 @@ const LIMITS = { connectTimeout: 1_000, loginTimeout: 800, end: 20_000, read: 25
 /** Sessions at a time. */
 const AT_A_TIME = 100
 
-/** Plays the scenarios, each in a session of its own, all over one proxy; resolves with what did not hold. */
+/** Plays each scenario in a separate session, all through one proxy; resolves with what did not hold. */
 export async function playSessions(
   side: Side,
   scenarios: Buffer[],
@@ -95,7 +95,7 @@ async function playOver(
         const proxy = proxies[Math.floor(index / ALIKE)]!.address
         const received = await (side === 'client' ? fuzzedClient(proxy, scenarios[index]!) : goodClient(proxy))
         onPlayed(scenarios[index]!)
-        const wrong = received === undefined ? 'the session does not end' : complaint(received)
+        const wrong = received === undefined ? 'the session does not end' : problemIn(received)
         // Which server a client met is not known: they connect at the same time.
         if (wrong) failures.push(side === 'client' ? `${wrong}; scenario ${index}` : wrong)
       }
@@ -190,7 +190,7 @@ async function fuzzedClient(address: HostPort, scenario: Buffer): Promise<Buffer
     },
     startTls: () => client.startTls(),
   })
-  // Who has logged in may stay for as long as it likes.
+  // A client that has logged in may stay for any time.
   await until(() => isLoggedIn(client.received()) || client.socket.closed, LIMITS.end)
   client.socket.end()
   return await client.closed()
@@ -328,7 +328,7 @@ const AUTH_SWITCH_REQUEST = 0xfe
 const PROTOCOL_VERSION = 10
 
 /** What is wrong with it, if anything is. */
-function complaint(received: Buffer): string | undefined {
+function problemIn(received: Buffer): string | undefined {
   if (isSecret(received)) return 'a token to the client'
   const packets = loginPackets(received)
   const total = packets.reduce((sum, { length }) => sum + 4 + length, 0)

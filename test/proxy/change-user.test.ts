@@ -31,7 +31,7 @@ function comChangeUser({ user = 'iam2', plugin = 'mysql_native_password', databa
   })
 }
 
-/** From the proxy's AuthSwitchRequest, which must come now, to the packet behind the answer. */
+/** Answers the proxy's AuthSwitchRequest, which must be next, and returns the packet behind it. */
 async function answerSwitch({ socket }: RawClient, plugin = 'mysql_native_password'): Promise<Buffer> {
   const question = await readPacket(socket)
   if (!question.toString('latin1').startsWith(`\xfe${plugin}\0`)) throw new Error(`not a switch to ${plugin}`)
@@ -45,7 +45,7 @@ async function rowsOf(client: RawClient): Promise<string[]> {
   return rows
 }
 
-/** Other tests use the server too: it is this one that must be gone. */
+/** Looks for this one thread, because other tests use the server too. */
 async function untilEnded(server: RealServer, threadId: number): Promise<void> {
   const sql = `SELECT ID FROM information_schema.PROCESSLIST WHERE ID = ${threadId}`
   await until('the server has ended it', async () => (await server.query(sql)).length === 0)
@@ -78,7 +78,7 @@ test('COM_CHANGE_USER', async t => {
     })
   }
 
-  await t.test('each change has a fresh token of its own', async t => {
+  await t.test('each change has a fresh token', async t => {
     const connection = await connect(proxy)
     const before = (await server.decisions()).length
     await connection.changeUser({ user: 'iam2' })
@@ -98,7 +98,7 @@ test('COM_CHANGE_USER', async t => {
     await connection.end()
   })
 
-  await t.test('the user that the proxy is told to use stays', async t => {
+  await t.test('a configured user stays', async t => {
     const connection = await connect(await startProxy(t, server, { user: 'iam2' }))
     await connection.changeUser({ user: 'iam_user' })
     t.equal(await value(connection, 'SELECT CURRENT_USER()'), 'iam2@%')
@@ -123,7 +123,7 @@ test('COM_CHANGE_USER', async t => {
     })
   }
 
-  await t.test('the client is led through its own method', async t => {
+  await t.test('the client logs in by its own method', async t => {
     for (const [named, switchedTo] of [
       ['mysql_native_password', 'mysql_native_password'],
       ['caching_sha2_password', 'caching_sha2_password'],
@@ -194,7 +194,7 @@ test('COM_CHANGE_USER', async t => {
     client.socket.destroy()
   })
 
-  await t.test('in a compressed session it gets an ERR_Packet, and the session lives on', async t => {
+  await t.test('in a compressed session it gets an ERR_Packet, and the session goes on', async t => {
     for (const password of ['', 'a long password, for a long COM_CHANGE_USER']) {
       const connection = await connect(proxy, { compress: true, password })
       t.equal(await value(connection, 'SELECT 1'), 1)
@@ -216,7 +216,7 @@ test('COM_CHANGE_USER', async t => {
     await untilEnded(server, client.greeting.threadId)
   })
 
-  await t.test('a client that leaves in the middle of it leaves nothing behind', async t => {
+  await t.test('a client that disconnects in the middle of it leaves nothing behind', async t => {
     const client = await logInRaw(proxy)
     sendPacket(client.socket, comChangeUser(), 0)
     await readPacket(client.socket)

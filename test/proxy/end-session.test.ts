@@ -28,9 +28,9 @@ test('sessions end between transactions', async t => {
   await writing.beginTransaction()
   await writing.query('INSERT INTO lab.shutdown VALUES (1)')
 
-  const closed = proxy.close(20_000)
+  const closed = proxy.close(600_000)
   const ends = await Promise.all([fresh, idle, large, failed].map(endOf))
-  for (const end of ends) t.match(end.message, /mysql-iam-proxy: the proxy is being stopped\. Connect again/)
+  for (const end of ends) t.match(end.message, /mysql-iam-proxy: the proxy is being stopped/)
   await t.rejects(connect(proxy), { code: 'ECONNREFUSED' })
   t.equal(await slow, 0, 'a query comes to its end')
   await writing.query('INSERT INTO lab.shutdown VALUES (2)')
@@ -43,7 +43,7 @@ test('sessions end between transactions', async t => {
   for (const connection of [fresh, idle, large, failed, busy, writing]) connection.destroy()
 })
 
-test('what is left at the end of the delay is ended all the same', async t => {
+test('sessions that are still busy after the delay are closed', async t => {
   const server = await realServer(t)
   await server.query('CREATE OR REPLACE TABLE lab.shutdown_late (id INT PRIMARY KEY) ENGINE=InnoDB')
   t.teardown(() => server.query('DROP TABLE lab.shutdown_late'))
@@ -59,7 +59,7 @@ test('what is left at the end of the delay is ended all the same', async t => {
   await until('the query runs', async () => (await server.query(isRunning)).length === 1)
   const end = endOf(writing)
   await proxy.close(300)
-  t.match(await slow, { errno: 1053 }, 'in the place of an answer')
+  t.match(await slow, { errno: 1053 }, 'instead of an answer')
   t.match((await end).message, /the proxy is being stopped/)
   t.ok((await rows) instanceof Error, 'a result that was cut is an error')
   await until('the server has rolled back', async () => {
@@ -71,18 +71,21 @@ test('what is left at the end of the delay is ended all the same', async t => {
   for (const connection of [writing, busy, reading]) connection.destroy()
 })
 
-test('a client that does not read is not waited for', async t => {
+test('a client that does not read does not delay the end', async t => {
   const server = await realServer(t)
   const proxy = await startProxy(t, server)
   const stalled = await logInRaw(proxy)
   sendCommand(stalled, COM_QUERY, 'SELECT REPEAT(md5(seq), 31250) FROM lab.seq_1_to_1000')
-  await until('its buffers are full', async () => {
-    const before = stalled.socket.bytesRead
-    await sleep(200)
-    return before > 0 && stalled.socket.bytesRead === before
-  })
-  const closed = await Promise.race([proxy.close().then(() => true), sleep(10_000, false, { ref: false })])
-  t.ok(closed, 'it is not waited for')
+  await until(
+    'its buffers are full',
+    async () => {
+      const before = stalled.socket.bytesRead
+      await sleep(200)
+      return before > 0 && stalled.socket.bytesRead === before
+    },
+    30_000,
+  )
+  await proxy.close()
   const end = proxy.log.find(({ message }) => message === 'session ended')
   t.match(end?.fields, { endedBy: 'PROXY_STOPPING' })
   stalled.socket.destroy()
@@ -94,9 +97,8 @@ test('a session with compression', async t => {
   const idle = await connect(proxy, { compress: true })
   await idle.query('DO 1')
   const end = endOf(idle)
-  const started = Date.now()
-  await proxy.close(10_000)
-  t.ok(Date.now() - started < 5_000, 'is not waited for')
+  // As long as a timer can wait: only its idle sessions end it before.
+  await proxy.close(2 ** 31 - 1)
   t.match((await end).message, /the proxy is being stopped/)
   idle.destroy()
 })

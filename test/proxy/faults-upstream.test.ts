@@ -65,7 +65,6 @@ test('nothing comes back from the address', async t => {
   const { address, log } = await startProxy(t, { connect: `127.0.0.1:${port}`, connectTimeout: 300 })
   for (const _ of ['first', 'second']) {
     log.length = 0
-    const started = Date.now()
     checkOutcome(t, await logIn(t, address), {
       code: 'DIAL_TIMEOUT',
       errno: 1042,
@@ -73,8 +72,6 @@ test('nothing comes back from the address', async t => {
       says: [DIAL, /within 300 ms/, /security groups/, RDS],
     })
     checkLog(t, log, 'DIAL_TIMEOUT')
-    const took = Date.now() - started
-    t.ok(took >= 290 && took < 2_000, `after the time limit: ${took} ms`)
   }
 })
 
@@ -455,7 +452,7 @@ test('the upstream leaves between its greeting and the answer of the client', as
   }
 })
 
-test('a bug of ours is told to the client, and ends the connection to the upstream', async t => {
+test('the client gets the error for a bug of ours, and the connection to the upstream ends', async t => {
   const upstream = await startScriptedUpstream(t, [goodLogin])
   const logged: object[] = []
   const logger = {
@@ -618,7 +615,7 @@ test('tokenInHandshake', async t => {
     await checkEnded(t, upstream)
   })
 
-  await t.test('always answers a server that asks all the same', async t => {
+  await t.test('always: a server that sends an AuthSwitchRequest anyway gets the answer', async t => {
     const upstream = await startScriptedUpstream(t, [
       async peer => {
         await untilResponse(peer)
@@ -675,13 +672,10 @@ test('close() ends a session whose upstream says nothing', async t => {
   for (const [stage, script] of Object.entries(scripts)) {
     await t.test(stage, async t => {
       const upstream = await startScriptedUpstream(t, [script])
-      const { address, proxy } = await startProxy(t, { connect: upstream.address, loginTimeout: 4_000 })
+      const { address, proxy } = await startProxy(t, { connect: upstream.address, loginTimeout: 600_000 })
       const outcome = logIn(t, address)
       await until(() => upstream.connections.length === 1)
-      await wait(200)
-      const started = Date.now()
       await proxy.close()
-      t.ok(Date.now() - started < 1_500, `in ${Date.now() - started} ms`)
       t.notOk((await outcome).ok)
       await checkEnded(t, upstream)
     })

@@ -43,7 +43,7 @@ test('logins through the proxy', async t => {
     await connection.end()
   })
 
-  await t.test('the user that the proxy is told to use', async t => {
+  await t.test('a configured user', async t => {
     const connection = await connect(await startProxy(t, server, { user: 'iam2' }), { user: 'somebody' })
     t.equal(await value(connection, 'SELECT CURRENT_USER()'), 'iam2@%')
     await connection.end()

@@ -425,18 +425,16 @@ test('a server that is killed in the middle of results', async t => {
   }
   const firstEnd = read(0).catch((error: Error) => error.message)
   const idleEnd = readPacket(idle.socket).catch((error: Error) => error.message)
-  await until('the first has rows', () => rows[0]!.length > 50)
-  await sleep(300) // the others have all that fits
+  await until(
+    'all have rows',
+    () => rows[0]!.length > 50 && [stalled, ahead].every(({ socket }) => socket.readableLength > 0),
+  )
 
   process.kill(pid, 'SIGKILL')
-  const killed = Date.now()
   t.match(await firstEnd, /the connection ended/)
   t.match(await idleEnd, /the connection ended 4 bytes short/)
-  t.ok(Date.now() - killed < 1_000, `${Date.now() - killed} ms`)
   for (const index of [1, 2]) {
-    const resumed = Date.now()
     t.match(await read(index).catch((error: Error) => error.message), /the connection ended/)
-    t.ok(Date.now() - resumed < 1_000, `${Date.now() - resumed} ms for what had waited`)
   }
 
   for (const index of [0, 1, 2]) {
@@ -624,7 +622,7 @@ async function leave({ socket }: RawClient, how: 'a half-close' | 'an RST'): Pro
     socket.resetAndDestroy()
     return
   }
-  // The client goes on listening, and is told the end.
+  // The client goes on reading, and gets the end.
   socket.end()
   socket.resume()
   await once(socket, 'end')
