@@ -367,7 +367,7 @@ test('certificates', async t => {
   ])
   const cases: [name: string, certificate: typeof soon, code: ErrorCode, says: RegExp[]][] = [
     ['of an unknown authority', unknown, 'TLS_UNKNOWN_CA', [/ca-only turns the RDS bundle/, /--ca FILE/]],
-    ['that has ended', expired, 'TLS_EXPIRED', [/Renew the server certificate/]],
+    ['that has expired', expired, 'TLS_EXPIRED', [/Renew the server certificate/]],
     ['of another database', elsewhere, 'TLS_WRONG_NAME', [/--rds-endpoint database-9\./, /stale/]],
   ]
   for (const [name, certificate, code, says] of cases) {

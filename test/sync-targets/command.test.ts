@@ -1,4 +1,4 @@
-/** The command line, as a process of its own. */
+/** The command line in a separate process. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'

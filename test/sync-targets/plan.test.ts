@@ -158,7 +158,7 @@ test('the plan is safe in every situation', async t => {
   }
 })
 
-/** What is unsafe about a plan, '' where nothing is: said anew, not with the code that is tested. */
+/** Why a plan is unsafe, '' if it is safe: written independently of the tested code. */
 function unsafe(given: Situation, result: ReturnType<typeof plan>): string {
   const { lookUps, targets, confirmations, keepTargets, collectAnswers } = given
   const newest = lookUps.at(-1)
