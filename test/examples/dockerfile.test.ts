@@ -29,7 +29,7 @@ import { readExample } from '../support/examples.ts'
 const context = fileURLToPath(new URL('../..', import.meta.url))
 const dockerfile = join(context, 'examples/docker/Dockerfile')
 
-test('the Dockerfile is sound', async t => {
+test('the Dockerfile is valid', async t => {
   const text = readExample('docker/Dockerfile')
   t.same(validate(text), [])
   t.match(validate(text.replace('EXPOSE 3306', 'EXPOSE mysql'))[0]?.message, /mysql/, 'the check finds a wrong port')
@@ -38,7 +38,7 @@ test('the Dockerfile is sound', async t => {
   }
 })
 
-test('the image that the Dockerfile makes', async t => {
+test('the image of the Dockerfile', async t => {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-image-'))
   t.teardown(() => rm(directory, { recursive: true }))
   await chmod(directory, 0o755)
@@ -46,11 +46,11 @@ test('the image that the Dockerfile makes', async t => {
   const [interpreter, program] = image.entrypoint
 
   t.equal(image.stopSignal, 'SIGTERM')
-  t.match(image.user, /^[1-9]\d*:[1-9]\d*$/, 'a number, and not root')
+  t.match(image.user, /^[1-9]\d*:[1-9]\d*$/, 'a numeric user other than root')
   t.match(image.base, /^gcr\.io\/distroless\/nodejs\d+-/)
-  t.equal(interpreter, '/nodejs/bin/node', 'where distroless has it')
+  t.equal(interpreter, '/nodejs/bin/node', 'its path in distroless')
   const link = join(image.root, '/app/bin/mysql-iam-proxy')
-  t.equal(await realpath(link), await realpath(join(image.root, program!)), 'the name leads to the program')
+  t.equal(await realpath(link), await realpath(join(image.root, program!)), 'the link points to the program')
   t.equal((await readFile(link, 'utf8')).split('\n')[0], `#!${interpreter}`)
   t.ok(image.environment['PATH']!.split(':').includes('/app/bin'))
 

@@ -101,7 +101,7 @@ function configs(): [path: string, text: string][] {
   return [...files, ...maps]
 }
 
-test('every flag and variable in the examples is one', async t => {
+test('the flags and variables in the examples exist', async t => {
   t.ok(exampleFiles.size > 10)
   for (const [path, text] of exampleFiles) t.same(unknownNames(path, text), [], path)
   t.same(unknownNames('x', '[--usr, a] MYSQL_IAM_PROXY_USR=a --user MYSQL_IAM_PROXY_USER'), [
@@ -110,7 +110,7 @@ test('every flag and variable in the examples is one', async t => {
   ])
 })
 
-test('every configuration file keeps to the schema', async t => {
+test('the configuration files match the schema', async t => {
   const validate = new Ajv2020({ strict: false }).compile(configSchema())
   t.ok(configs().length >= 4)
   for (const [path, text] of configs()) {
@@ -120,7 +120,7 @@ test('every configuration file keeps to the schema', async t => {
   t.equal(validate({ endpoints: [{ usr: 'a' }] }), false, 'the check finds an unknown key')
 })
 
-test('every start is one that the proxy agrees to', async t => {
+test('the proxy accepts the settings of each example', async t => {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-examples-'))
   t.teardown(() => rm(directory, { recursive: true }))
   const { certificate, key } = await (await createAuthority('examples')).issue({ names: ['mysql-iam-proxy'] })
@@ -153,7 +153,7 @@ test('every start is one that the proxy agrees to', async t => {
   }
 })
 
-test('health checks call commands that there are', async t => {
+test('health checks call existing commands', async t => {
   const calls: [where: string, words: string[]][] = composeFiles.map(path => [
     path,
     readYaml(path)[0].services['mysql-iam-proxy'].healthcheck.test.slice(1),
@@ -198,7 +198,7 @@ function settingOf(start: Start, option: OptionName): string | undefined {
   return config[option] ?? config.endpoints?.[0]?.[option]
 }
 
-test('each start names a database and leaves time for the sessions to end', async t => {
+test('each example names a database and allows time for sessions to end', async t => {
   const all = starts()
   t.ok(all.length >= 8)
   for (const start of all) {
@@ -218,7 +218,7 @@ test('image, version and AWS account are the same everywhere', async t => {
   }
 })
 
-test('files that a configuration names are mounted where it says', async t => {
+test('files in a configuration are mounted at their paths', async t => {
   for (const path of kubernetesFiles) {
     for (const document of readYaml(path)) {
       const pod = document.spec?.template?.spec
@@ -270,7 +270,7 @@ function asTyped(path: string, document: Value): TypedValue {
   return { name: `${path} ${document.kind}`, value: document, module, type: document.kind }
 }
 
-test('Kubernetes: every object has the form of its kind', async t => {
+test('Kubernetes: each object matches its schema', async t => {
   const objects = ofKubernetes.filter(([, document]) => document.kind !== 'Certificate')
   t.ok(objects.length >= 11)
   t.same(await typeErrors(objects.map(([path, document]) => asTyped(path, document))), [])
@@ -280,12 +280,12 @@ test('Kubernetes: every object has the form of its kind', async t => {
   wrong.spec.template.spec.containers[0].imagePolicy = 'Always'
   const lacking = structuredClone(deployment)
   delete lacking.spec.selector
-  const complaints = (await typeErrors([asTyped(path, wrong), asTyped(path, lacking)])).join('\n')
-  t.match(complaints, /imagePolicy/, 'the check finds an unknown field')
-  t.match(complaints, /selector/, 'the check finds a missing field')
+  const errors = (await typeErrors([asTyped(path, wrong), asTyped(path, lacking)])).join('\n')
+  t.match(errors, /imagePolicy/, 'the check finds an unknown field')
+  t.match(errors, /selector/, 'the check finds a missing field')
 })
 
-test('Kubernetes: every container keeps to the restricted profile', async t => {
+test('Kubernetes: each container meets the restricted profile', async t => {
   for (const [path, document] of ofKubernetes) {
     const pod = document.spec?.template?.spec
     if (!pod) continue
@@ -301,7 +301,7 @@ test('Kubernetes: every container keeps to the restricted profile', async t => {
   }
 })
 
-test('Kubernetes: what is referred to is there', async t => {
+test('Kubernetes: all references exist', async t => {
   const serviceAccounts = ofKubernetes
     .filter(([, { kind }]) => kind === 'ServiceAccount')
     .map(([, o]) => o.metadata.name)
@@ -332,7 +332,7 @@ test('Kubernetes: what is referred to is there', async t => {
   }
 })
 
-test('Kubernetes: the parts of the shared service fit together', async t => {
+test('Kubernetes: the parts of the shared service match', async t => {
   const byKind: Record<string, Value> = {}
   for (const document of readYaml('kubernetes/shared.yaml')) byKind[document.kind] = document
   const { Deployment, Service, HorizontalPodAutoscaler, PodDisruptionBudget, NetworkPolicy } = byKind
@@ -358,7 +358,7 @@ test('Kubernetes: the parts of the shared service fit together', async t => {
 
 // ---- Compose ----
 
-test('Compose: the files keep to the schema of the Compose Specification', async t => {
+test('Compose: the files match the schema of the Compose Specification', async t => {
   const schema = JSON.parse(await readFile(new URL('../support/schemas/compose-spec.json', import.meta.url), 'utf8'))
   // Compose's own duration, which is not that of ISO 8601
   const formats = {
@@ -395,7 +395,7 @@ test('Compose: the application shares the network of the proxy', async t => {
 
 // ---- ECS ----
 
-test('ECS: the task definition is what RegisterTaskDefinition takes', async t => {
+test('ECS: the task definition is valid for RegisterTaskDefinition', async t => {
   const typed = (name: string, value: Value): TypedValue => ({
     name,
     value,
@@ -407,18 +407,18 @@ test('ECS: the task definition is what RegisterTaskDefinition takes', async t =>
   const wrong = structuredClone(task)
   wrong.containerDefinitions[1].dependsOn[0].condition = 'READY'
   wrong.containerDefinitions[0].healthcheck = {}
-  const complaints = (await typeErrors([typed('wrong', wrong)])).join('\n')
-  t.match(complaints, /READY/, 'the check finds an unknown value')
-  t.match(complaints, /healthcheck/, 'the check finds an unknown field')
+  const errors = (await typeErrors([typed('wrong', wrong)])).join('\n')
+  t.match(errors, /READY/, 'the check finds an unknown value')
+  t.match(errors, /healthcheck/, 'the check finds an unknown field')
 
   const [proxy, app] = task.containerDefinitions
   t.same(app.dependsOn, [{ containerName: proxy.name, condition: 'HEALTHY' }])
   t.ok(proxy.healthCheck)
-  t.ok(proxy.stopTimeout <= 120, 'the most that Fargate gives')
+  t.ok(proxy.stopTimeout <= 120, 'the maximum on Fargate')
   t.equal(proxy.user, '65532:65532')
 })
 
-test('ECS: the policy lets the role in as the user that the proxy logs in as', async t => {
+test('ECS: the policy allows the role to log in as the user of the proxy', async t => {
   const [statement] = readJson('ecs/task-role-policy.json').Statement
   t.equal(statement.Action, 'rds-db:connect')
   const user = settingOf(starts().find(({ where }) => where.startsWith('ecs'))!, 'user')
@@ -442,7 +442,7 @@ function run(program: string, args: string[], cwd: string): Promise<Ended> {
   })
 }
 
-test('systemd: the units are sound, and the service is well shut in', async t => {
+test('systemd: the units are valid, and the service is sandboxed', async t => {
   const analyze = await ensureProgram('systemd-analyze', 'systemd')
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-units-'))
   t.teardown(() => rm(directory, { recursive: true }))
@@ -476,10 +476,10 @@ test('systemd: the configuration takes over the socket', async t => {
   )
   t.match(socket.get('ListenStream'), /^127\.0\.0\.1:3306$/)
   const unit = new Map(readUnit('systemd/mysql-iam-proxy.service').map(([, key, value]) => [key, value]))
-  t.match(unit.get('Requires'), 'mysql-iam-proxy.socket', 'without the socket there is nothing to take over')
+  t.match(unit.get('Requires'), 'mysql-iam-proxy.socket', 'the service needs the socket')
   t.equal(unit.get('Type'), 'notify')
   t.equal(unit.get('NotifyAccess'), 'all', 'a child notifies')
-  t.equal(unit.get('MemoryDenyWriteExecute'), 'no', 'Node.js writes code and runs it')
+  t.equal(unit.get('MemoryDenyWriteExecute'), 'no', 'Node.js generates code at run time')
 })
 
 // ---- launchd ----
