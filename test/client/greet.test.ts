@@ -93,7 +93,7 @@ test('each connection has its own salt, and a recorded response is refused on an
   await t.rejects(second.outcome, { code: 'CLIENT_ACCESS_DENIED' })
 })
 
-test('an AuthSwitchRequest has a salt of its own, to which the response must belong', async t => {
+test('an AuthSwitchRequest has its own salt, and the response must match it', async t => {
   const salts = new Set<string>()
   for (const useNew of [true, false]) {
     const ends = await createEnds(t)

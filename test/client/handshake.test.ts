@@ -238,8 +238,8 @@ test('TLS for clients', async t => {
     t.equal((await loginError(connect(proxy, { host: 'localhost', ssl: { ca } }))).message, 'logged in')
   })
   await t.test('TLS that is broken off, rubbish, or damaged later', async t => {
-    const complaints = () => proxy.log.filter(({ fields }) => /^CLIENT_/.test(String(fields['code']))).length
-    const before = complaints()
+    const errorCount = () => proxy.log.filter(({ fields }) => /^CLIENT_/.test(String(fields['code']))).length
+    const before = errorCount()
     for (const bytes of [Buffer.alloc(0), Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.alloc(600, 0x16)]) {
       const client = await startTlsRaw(proxy)
       client.end(bytes)
@@ -251,7 +251,7 @@ test('TLS for clients', async t => {
     await once(secure, 'secureConnect')
     client.write(Buffer.from([0x17, 3, 3, 0, 32, ...Buffer.alloc(32, 1)]))
     await once(client, 'close')
-    await until('each is in the log', () => complaints() === before + 4)
+    await until('each is in the log', () => errorCount() === before + 4)
     t.pass()
   })
   await t.test('plaintext behind the SSLRequest is not taken for what came inside TLS', async t => {

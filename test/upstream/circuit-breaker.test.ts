@@ -96,7 +96,7 @@ test('a probe without an outcome holds the others up for a second', async t => {
   t.notOk(isOpen(), 'the next one probes')
 })
 
-test('a probe that fails for a reason of its own: the next login probes at once', async t => {
+test('a probe that fails for its own reason: the next login probes at once', async t => {
   const ownReasons = [
     refused(1049),
     ofCode('CLIENT_CLOSED'),
