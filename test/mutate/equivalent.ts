@@ -5,4 +5,9 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: 'if ( «left.length !== right.length → false» ) return undefined',
     why: 'an answer of another length has another hash, and is wrong anyway',
   },
+  {
+    file: 'src/protocol/last-packet.ts',
+    mutant: 'k[offset] | (chunk[offset + 1] << 8) | (chunk[offset + 2] << «16 → 17» )',
+    why: 'at most 600 bytes are looked at: a third byte that is not 0 never fits, wherever it goes',
+  },
 ]

@@ -38,7 +38,11 @@ const child = spawn(process.execPath, [tap, `--reporter=${reporter}`, `--output-
 })
 // A terminal's Ctrl-C reaches tap by itself. Either way, tap decides when it's over.
 process.on('SIGINT', () => {})
-process.on('SIGTERM', () => child.kill('SIGTERM'))
+process.on('SIGTERM', () => {
+  child.kill('SIGTERM')
+  // tap waits for a test that ignores the signal.
+  setTimeout(() => child.kill('SIGKILL'), 10_000).unref()
+})
 
 const [code] = (await once(child, 'exit')) as [number | null]
 await Promise.all([stop(), mysql.stop()])
