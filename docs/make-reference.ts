@@ -7,7 +7,7 @@ import { ERRORS } from '../src/error-codes.ts'
 export function reference(): string {
   return `# Reference
 
-Made from the tables in \`src/options.ts\` and \`src/errors.ts\` by \`npm run docs\`; do not edit by hand.
+Made from the tables in \`src/config/options.ts\` and \`src/error-codes.ts\` by \`npm run docs\`; do not edit by hand.
 
     mysql-iam-proxy --rds-endpoint HOST[:PORT] [options]
     mysql-iam-proxy HOST[:PORT][?OPTION=VALUE&…] …
@@ -58,7 +58,7 @@ function option(name: OptionName): string {
   if (environmentOnly) lines.push('Environment alone: others see the command line.')
   else
     lines.push(
-      `Environment: \`${environmentName(name)}\`${kind === 'texts' ? `, several separated by \`${separator ?? ':'}\`` : ''}.`,
+      `Environment: \`${environmentName(name)}\`${kind === 'strings' ? `, several separated by \`${separator ?? ':'}\`` : ''}.`,
     )
   if (commands && !commands.includes('run')) lines.push(`Of: \`${commands.join('`, `')}\`.`)
   if (standard !== undefined) lines.push(`Default: \`${standard}\`.`)

@@ -1,5 +1,5 @@
 /**
- * mysql-iam-proxy as a library.
+ * mysql-iam-proxy as a library. docs/library.md has more.
  *
  * @example
  * import { createProxy } from 'mysql-iam-proxy'
@@ -13,12 +13,24 @@
  * // … connect any MySQL client to host:port …
  * await proxy.close()
  */
+import type { ProxyOptions } from './proxy/options.ts'
+import { createProxy as createServedProxy, type Proxy as OneProxy } from './proxy/proxy.ts'
 
 export type { Credentials, CredentialsProvider } from './aws/credentials.ts'
 export type { LocalUserOptions } from './client/local-users.ts'
-export type { HostPort } from './endpoint.ts'
+export type { EndpointOptions, HostPort } from './endpoint.ts'
 export { ERRORS, type ErrorCode } from './error-codes.ts'
 export { ProxyError } from './errors.ts'
 export type { Logger } from './log.ts'
-export { type Address, createProxy, type Proxy, type ProxyOptions } from './proxy/proxy.ts'
-export type { EndpointState, Session } from './state.ts'
+export type { ProxyOptions } from './proxy/options.ts'
+export type { Address, Proxy } from './proxy/proxy.ts'
+export type { ProxyStatus, RecentError, SessionStatus } from './proxy/status.ts'
+
+/**
+ * Creates a proxy for one RDS or Aurora endpoint. It does nothing until `listen()`.
+ * @throws ProxyError CONFIG_INVALID, with every mistake in the options
+ */
+export function createProxy(options: ProxyOptions): OneProxy {
+  const { listen, stopListening, close, status } = createServedProxy(options)
+  return { listen, stopListening, close, status }
+}

@@ -1,13 +1,16 @@
-/** The log, by pino: for people on a terminal, JSON lines otherwise. No token, password or key is ever handed to it. */
+/** The log, by pino: for people on a terminal, JSON lines otherwise. It never gets a token, password or key. */
 import { isatty } from 'node:tty'
 import { type LoggerOptions, pino } from 'pino'
 import type { LogLevel } from './error-codes.ts'
 
-/** What this project asks of a logger; pino's is one. */
+/**
+ * A logger: for each level a method that takes an object of fields first, then a message. pino's loggers fit. Errors come
+ * with the fields `code` (an ErrorCode) and `hint`.
+ */
 export type Logger = Record<LogLevel, (fields: object, message: string) => void>
 
 /**
- * @param format 'auto': pretty where it is a terminal; only then is pino-pretty loaded
+ * @param format 'auto': pretty on a terminal. pino-pretty is loaded only for that
  * @param fd standard output, or standard error
  */
 export async function createLogger(
@@ -23,5 +26,5 @@ export async function createLogger(
   return pino(options, pretty({ colorize: isTerminal, translateTime: 'SYS:HH:MM:ss', sync: true, destination: fd }))
 }
 
-/** A logger that says nothing. */
+/** A logger that does nothing. */
 export const silent: Logger = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} }

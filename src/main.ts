@@ -1,12 +1,14 @@
-/** The command line: which command, with which settings, and the exit code. */
+/** The command line: picks the command, its settings and the exit code. */
 import yargs, { type Argv, type Options } from 'yargs'
-import { type Command, type OptionName, optionSpec, optionsOf } from './config/options.ts'
+import { type Command, type OptionName, optionNames, optionSpec, optionsOf } from './config/options.ts'
 import { resolveSettings } from './config/settings.ts'
 import { ERRORS } from './error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from './errors.ts'
+import { newOptionName } from './renames.ts'
+import { didYouMean } from './text.ts'
 import { packageVersion } from './version.ts'
 
-/** Runs the command that `args` names; resolves with the exit code of the process. */
+/** Runs the command in `args`; resolves with the exit code of the process. */
 export async function main(args: readonly string[]): Promise<number> {
   const environment = { ...process.env } // for the command of exec, without what follows
   // On Node.js 20 the AWS SDK prints 16 lines to stderr, between our own. As a library we leave this to the program.
@@ -43,10 +45,10 @@ export async function main(args: readonly string[]): Promise<number> {
     )
     .command(
       'exec [endpoint..]',
-      'Run a command that reaches the database by MYSQL_HOST and MYSQL_PORT, after --',
+      'Run COMMAND with MYSQL_HOST and MYSQL_PORT set: exec [options] -- COMMAND',
       takes('exec', endpointArgument),
       async flags => {
-        endsAtSecondSignal = false // the command decides
+        endsAtSecondSignal = false // the command decides when to end
         const { exec } = await import('./commands/exec.ts')
         exitCode = await exec(flags, given(flags), (flags['--'] ?? []) as string[], environment, stop.signal)
       },
@@ -57,28 +59,33 @@ export async function main(args: readonly string[]): Promise<number> {
     })
     .command(
       'config <check|show|schema>',
-      'Check the configuration, show what comes of it, or print the JSON schema of its file',
+      'Check the configuration, show the resulting values, or print the JSON schema of the file',
       takes('config', y => y.positional('check', { choices: ['check', 'show', 'schema'], type: 'string' })),
       async flags => {
         const { configCommand } = await import('./commands/config.ts')
         print(await configCommand(String(flags['check']), flags, process.env))
       },
     )
-    .command('hash-password', 'Hash a password from standard input, for local-users', {}, async () => {
-      const { hashPassword } = await import('./commands/hash-password.ts')
-      print(await hashPassword(process.stdin))
-    })
+    .command(
+      'hash-password',
+      'Hash a password from standard input, for local-users in the configuration file',
+      {},
+      async () => {
+        const { hashPassword } = await import('./commands/hash-password.ts')
+        print(await hashPassword(process.stdin))
+      },
+    )
     .command('demo', 'Try it without an AWS account, on a stand-in for RDS', takes('demo'), async flags => {
       const settings = resolveSettings(flags, process.env)
       const { runDemo } = await import('./commands/demo.ts')
       await runDemo({ listen: settings.listen, keepUp: true, print, signal: stop.signal })
-      signal = undefined // Ctrl-C is how a demo ends
+      signal = undefined // Ctrl-C is the usual end of a demo
     })
     .command(
       'check [db-user]',
-      'Walk the path of a login, and say what is wrong and what to do about it',
+      'Check each step of a login, and say what is wrong and what to do about it',
       takes('check', y =>
-        y.positional('db-user', { type: 'string', describe: 'The database user, in place of --user' }),
+        y.positional('db-user', { type: 'string', describe: 'The database user, instead of --user' }),
       ),
       async flags => {
         const { runCheck } = await import('./commands/check.ts')
@@ -87,7 +94,7 @@ export async function main(args: readonly string[]): Promise<number> {
     )
     .command(
       'explain [code]',
-      'Say what an error means and what to do about it',
+      'Explain an error and what to do about it',
       command => command.positional('code', { type: 'string', describe: 'For example 1045 or TLS_WRONG_NAME' }),
       async ({ code }) => {
         const { explain } = await import('./commands/explain.ts')
@@ -96,7 +103,7 @@ export async function main(args: readonly string[]): Promise<number> {
     )
     .command(
       'sync-targets',
-      'Let the targets of a Network Load Balancer follow the database',
+      "Keep NLB targets in sync with the database's addresses",
       takes('sync-targets'),
       async flags => {
         const settings = resolveSettings(flags, process.env)
@@ -112,8 +119,8 @@ export async function main(args: readonly string[]): Promise<number> {
     .wrap(Math.min(100, process.stdout.columns ?? 80))
     .exitProcess(false)
     .fail((message, error) => {
-      // yargs hands over its own complaints with the message, what a command threw without.
-      throw message ? new ProxyError('CONFIG_INVALID', message) : error
+      // yargs gives its own errors as a message; an error that a command threw comes without one.
+      throw message ? new ProxyError('CONFIG_INVALID', explainYargs(message)) : error
     })
   try {
     await parser.parseAsync()
@@ -126,19 +133,28 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** As shells number it: 128 + the signal's number. */
-function exitCodeOf(signal: 'SIGINT' | 'SIGTERM' | NodeJS.Signals): number {
+/** yargs' message, with the present name of a renamed flag or the nearest name of an unknown one. */
+function explainYargs(message: string): string {
+  const unknown = /^Unknown arguments?: (.*)$/.exec(message)?.[1]?.split(', ')
+  if (!unknown) return message
+  const renamed = unknown.find(name => newOptionName(name))
+  if (renamed) return `--${renamed} is now --${newOptionName(renamed)}`
+  return `${message}${didYouMean(unknown[0]!, optionNames)}`
+}
+
+/** As shells do: 128 + the signal's number. */
+function exitCodeOf(signal: NodeJS.Signals): number {
   return signal === 'SIGINT' ? 130 : 143
 }
 
-/** The options of `command`, and what it takes beside them. */
+/** The options of `command`, and its other arguments. */
 function takes(command: Command, more: (parser: Argv) => Argv = parser => parser): (parser: Argv) => Argv {
   const options = Object.fromEntries(optionsOf(command).map(name => [name, toYargs(name)]))
   return parser => more(parser.options(options))
 }
 
 function endpointArgument(parser: Argv): Argv {
-  const describe = 'HOST[:PORT][?port=3307&…]: an RDS endpoint with its own options; several may be given'
+  const describe = 'HOST[:PORT][?port=3307&…]: an RDS endpoint with its own options; may be repeated'
   return parser.positional('endpoint', { type: 'string', array: true, describe })
 }
 
@@ -151,11 +167,11 @@ function toYargs(name: OptionName): Options {
   const values = choices ? `${choices.join('|')}: ` : placeholder ? `${placeholder}: ` : ''
   return {
     describe: values + describe,
-    // Values are checked, and defaults set, in resolveSettings: the environment comes between.
-    type: kind === 'switch' ? 'boolean' : 'string',
-    requiresArg: kind !== 'switch',
-    ...(kind === 'texts' ? { array: true, nargs: 1 } : {}),
-    ...(kind === 'switch' ? { default: undefined } : {}),
+    // resolveSettings checks values and sets defaults, because the environment comes in between.
+    type: kind === 'boolean' ? 'boolean' : 'string',
+    requiresArg: kind !== 'boolean',
+    ...(kind === 'strings' ? { array: true, nargs: 1 } : {}),
+    ...(kind === 'boolean' ? { default: undefined } : {}),
     ...(standard === undefined ? {} : { defaultDescription: standard }),
   }
 }

@@ -1,35 +1,33 @@
-/** The endpoints of a process: starting them together, reading the configuration again, stopping. */
+/** The endpoints of a process: starts them together, reloads the configuration, stops them. */
 import type { Config } from './config/load.ts'
-import { invalid, toProxyOptions } from './config/proxy-options.ts'
-import type { Settings } from './config/settings.ts'
+import { type PreparedEndpoint, prepareEndpoints } from './config/proxy-options.ts'
 import { formatHostPort } from './endpoint.ts'
-import { asProxyError, hintFor } from './errors.ts'
-import type { EndpointState } from './index.ts'
+import { asProxyError, hintFor, ProxyError } from './errors.ts'
 import type { Logger } from './log.ts'
-import { createProxy, type ProxyOptions, type Proxy as ServedProxy } from './proxy/proxy.ts'
-import { noteSync } from './state.ts'
+import type { ProxyOptions } from './proxy/options.ts'
+import { createProxy, type ServedProxy } from './proxy/proxy.ts'
+import { type EndpointState, noteSync } from './state.ts'
 import type { SyncFailure, SyncJob, SyncResult } from './sync-targets/sync.ts'
 
 export interface Service {
-  /** of the endpoints as they are now, and of those before them that still have sessions */
+  /** Of the present endpoints, and of former ones that still have sessions */
   states(): EndpointState[]
   /**
-   * Goes over to another configuration: endpoints that are the same stay, the others come and go; sessions live on.
-   * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED; what was there before is there still
+   * Changes to another configuration. Unchanged endpoints stay, the others stop or start; sessions live on.
+   * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED; then everything stays as it was
    */
   reload(config: Config): Promise<void>
-  /** @param delay milliseconds for sessions to end their transactions */
+  /** @param delay milliseconds for sessions to finish their transactions */
   stop(delay: number): Promise<void>
 }
 
 interface Served {
   proxy: ServedProxy
+  prepared: PreparedEndpoint
   options: ProxyOptions
-  /** its options as one text: another text is another endpoint */
+  /** All options as one text: another text means another endpoint */
   identity: string
-  /** lets the targets of its NLB follow it */
-  sync: SyncJob | undefined
-  /** ends that */
+  /** Stops sync-targets beside the endpoint */
   stop: AbortController
 }
 
@@ -51,34 +49,32 @@ export async function startService(config: Config, log: Logger): Promise<Service
     async reload(config) {
       dropDrained()
       const next = await prepare(config, log)
-      const kept = (one: Served, others: Served[]) => others.find(({ identity }) => identity === one.identity)
-      const come = next.filter(one => !kept(one, served))
-      const go = served.filter(one => !kept(one, next))
-      const ofSystemd = [...come, ...go].find(({ options }) => options.listen?.startsWith('systemd'))
-      if (ofSystemd)
-        throw invalid(`endpoint ${ofSystemd.proxy.state.name}: its socket is systemd's; restart to change it`)
-      for (const { proxy } of go) proxy.stopListening()
+      const sameIn = (others: Served[], one: Served) => others.find(({ identity }) => identity === one.identity)
+      const added = next.filter(one => !sameIn(served, one))
+      const removed = served.filter(one => !sameIn(next, one))
+      refuseSystemdSockets([...added, ...removed])
+      for (const { proxy } of removed) proxy.stopListening()
       try {
-        await listenAll(come, log)
+        await listenAll(added, log)
       } catch (error) {
-        const again = go.map(asBefore)
-        served = served.filter(one => !go.includes(one))
-        await listenAll(again, log).then(
-          () => served.push(...again),
+        const restored = removed.map(onSameAddress)
+        served = served.filter(one => !removed.includes(one))
+        await listenAll(restored, log).then(
+          () => served.push(...restored),
           failure => logReloadFailure(failure, log),
         )
-        for (const { proxy, stop } of go) {
+        for (const { proxy, stop } of removed) {
           stop.abort()
           retired.add(proxy)
         }
         throw error
       }
-      for (const { proxy, stop } of go) {
+      for (const { proxy, stop } of removed) {
         stop.abort()
         retired.add(proxy)
         log.info({ endpoint: proxy.state.name, sessions: proxy.state.sessions.size }, 'no longer listening')
       }
-      served = next.map(one => kept(one, served) ?? one)
+      served = next.map(one => sameIn(served, one) ?? one)
     },
     async stop(delay) {
       for (const { stop } of served) stop.abort()
@@ -88,48 +84,49 @@ export async function startService(config: Config, log: Logger): Promise<Service
   }
 }
 
+/** systemd hands over sockets only at the start of the process. */
+function refuseSystemdSockets(changed: readonly Served[]): void {
+  const found = changed.find(({ options }) => options.listen?.startsWith('systemd'))
+  if (!found) return
+  const message = `endpoint ${found.proxy.state.name}: systemd owns its socket; restart the service to change it`
+  throw new ProxyError('CONFIG_INVALID', message)
+}
+
 async function prepare({ settings, endpoints }: Config, log: Logger): Promise<Served[]> {
-  const all: Served[] = []
-  for (const endpoint of endpoints) {
-    const options = await toProxyOptions(endpoint, log)
-    const sync = endpoint.sync ? await toSyncJob(endpoint.sync) : undefined
-    const served = serve({ ...options, busyPoll: settings['busy-poll'] }, sync)
-    all.push({ ...served, identity: served.identity + JSON.stringify(endpoint.sync) })
-  }
-  return all
+  const prepared = await prepareEndpoints(endpoints, log)
+  return prepared.map(one => serve(one, { ...one.options, busyPoll: settings['busy-poll'] }))
 }
 
-/** The same endpoint anew, on the very address. */
-function asBefore({ proxy, options, identity, sync }: Served): Served {
-  return { ...serve({ ...options, listen: proxy.state.address }, sync), identity }
+/** The same endpoint again, on the address that it had, which may have been a free port. */
+function onSameAddress({ proxy, prepared, options, identity }: Served): Served {
+  return { ...serve(prepared, { ...options, listen: proxy.state.address }), identity }
 }
 
-function serve(options: ProxyOptions, sync: SyncJob | undefined): Served {
+function serve(prepared: PreparedEndpoint, options: ProxyOptions): Served {
   const { logger: _logger, ...rest } = options
-  return { proxy: createProxy(options), options, identity: JSON.stringify(rest), sync, stop: new AbortController() }
+  return {
+    proxy: createProxy(options, prepared.config.names),
+    prepared,
+    options,
+    identity: JSON.stringify([rest, prepared.config.sync]),
+    stop: new AbortController(),
+  }
 }
 
-/** Only where an endpoint has a `sync`, its modules are loaded. @throws ProxyError CONFIG_INVALID */
-async function toSyncJob(settings: Settings): Promise<SyncJob> {
-  const { toJob } = await import('./sync-targets/job.ts')
-  return await toJob(settings)
-}
-
-/** sync-targets beside the endpoint, until that goes. */
-async function follow({ proxy, sync, stop }: Served, log: Logger): Promise<void> {
-  if (!sync) return
+/** Runs sync-targets beside the endpoint, until the endpoint stops. */
+async function follow(job: SyncJob, { proxy, stop }: Served, log: Logger): Promise<void> {
   const note = (result: SyncResult | SyncFailure) => noteSync(proxy.state, result)
   try {
     const { startSync } = await import('./sync-targets/sync.ts')
-    await startSync(sync, log, stop.signal, note)
+    await startSync(job, log, stop.signal, note)
   } catch (thrown) {
     if (stop.signal.aborted) return
     const error = asProxyError(thrown)
-    log.error({ code: error.code, hint: hintFor(error, {}) }, `sync-targets has ended: ${error.message}`)
+    log.error({ code: error.code, hint: hintFor(error, {}) }, `sync-targets has stopped: ${error.message}`)
   }
 }
 
-/** @throws ProxyError of the first that can't, after those that could have stopped again */
+/** @throws ProxyError of the first endpoint that cannot listen, after those that could have stopped again */
 async function listenAll(served: readonly Served[], log: Logger): Promise<void> {
   const listening: ServedProxy[] = []
   try {
@@ -149,19 +146,19 @@ async function listenAll(served: readonly Served[], log: Logger): Promise<void> 
     await Promise.all(listening.map(proxy => proxy.close()))
     throw error
   }
-  for (const one of served) void follow(one, log)
+  for (const one of served) if (one.prepared.sync) void follow(one.prepared.sync, one, log)
 }
 
-/** What listening there means. */
+/** Who can use the database through this listener. */
 function describeExposure({ localUsers = [], listen = '', trustNetwork }: ProxyOptions): string {
   if (localUsers.length > 0) return `clients log in as ${localUsers.map(({ name }) => `'${name}'`).join(', ')}`
-  if (listen.startsWith('unix:')) return 'no password is asked for: every program of this user is in the database'
-  const who = trustNetwork ? 'everybody who' : 'every program on this machine that'
-  return `no password is asked for: ${who} reaches it is in the database`
+  if (listen.startsWith('unix:')) return 'no password required: any program of this user can use this database'
+  const who = trustNetwork ? 'anyone who can reach this address' : 'any program on this machine'
+  return `no password required: ${who} can use this database`
 }
 
-/** Tells the log of a reload that was not possible. */
+/** Logs why a reload failed. */
 export function logReloadFailure(thrown: unknown, log: Logger): void {
   const error = asProxyError(thrown)
-  log.error({ code: error.code, hint: hintFor(error, {}) }, `${error.message}; going on as before`)
+  log.error({ code: error.code, hint: hintFor(error, {}) }, `${error.message}; the previous configuration stays active`)
 }

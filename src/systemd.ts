@@ -1,4 +1,4 @@
-/** Telling systemd how things are. https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html */
+/** Reports to systemd: ready, reloading, stopping, alive. https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html */
 import { spawn } from 'node:child_process'
 import { ProxyError } from './errors.ts'
 
@@ -9,9 +9,9 @@ export interface Notifier {
 }
 
 /**
- * Node.js can't write to unix datagram sockets, so systemd's own program does (NotifyAccess=all). Says nothing where
- * the process was not started with Type=notify. Where WatchdogSec= is set, a sign of life goes out twice in that time, from
- * the event loop that serves the sessions.
+ * Node.js cannot write to unix datagram sockets, so systemd's own program does (NotifyAccess=all). Does nothing unless
+ * the process was started with Type=notify. With WatchdogSec=, it reports twice in that time from the event loop that serves
+ * the sessions: a blocked loop counts as dead.
  */
 export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
   const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = environment
@@ -30,17 +30,23 @@ export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
   }
 }
 
-/** The first descriptor that systemd hands over. https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html */
+/** The first file descriptor that systemd hands over. https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html */
 const FIRST_DESCRIPTOR = 3
 
-/** @param name FileDescriptorName= of the socket unit; '' for the only one */
+/**
+ * The file descriptor of a socket from systemd.
+ * @param name FileDescriptorName= of the socket unit; '' for the only socket
+ * @throws ProxyError CONFIG_INVALID if there is no such socket
+ */
 export function descriptorOf(name: string): number {
   const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES = '' } = process.env
   const names = LISTEN_FDNAMES.split(':')
   const count = LISTEN_PID === String(process.pid) ? Number(LISTEN_FDS) : 0
   const index = name === '' && count === 1 ? 0 : names.indexOf(name)
   if (index < 0 || index >= count) {
-    const message = `--listen systemd: ${count} sockets were handed over${count > 0 ? `, named ${names.join(', ')}` : ''}`
+    const wanted = name === '' ? 'exactly one socket' : `a socket named ${name}`
+    const found = count > 0 ? `${count}, named ${names.join(', ')}` : 'none'
+    const message = `systemd must hand over ${wanted}; it handed over ${found}`
     throw new ProxyError('CONFIG_INVALID', message)
   }
   return FIRST_DESCRIPTOR + index

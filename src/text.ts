@@ -1,6 +1,6 @@
 /** Text for a terminal. */
 
-/** `text` in lines of at most `width` characters, where its words allow: a longer word is never broken, so that it can be copied. */
+/** Wraps `text` to lines of at most `width` characters. A longer word is not broken, so that you can copy it. */
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = []
   for (const word of text.split(' ')) {
@@ -11,7 +11,7 @@ export function wrap(text: string, width: number): string[] {
   return lines
 }
 
-/** The known name that somebody may have meant. */
+/** The known name nearest to a mistyped one; undefined if none is near. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const most = Math.max(2, Math.floor(name.length / 3))
   const distances = known.map(other => ({ other, distance: distance(name.toLowerCase(), other.toLowerCase()) }))
@@ -19,13 +19,13 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   return best && best.distance <= most ? best.other : undefined
 }
 
-/** `; did you mean …?` where a known name is near, else ''. */
+/** `; did you mean …?` if a known name is near, else ''. */
 export function didYouMean(name: string, known: readonly string[]): string {
   const found = nearest(name, known)
   return found ? `; did you mean ${found}?` : ''
 }
 
-/** Letters to change, add or leave out (Levenshtein). */
+/** Levenshtein distance: letters to change, add or remove. */
 function distance(left: string, right: string): number {
   let row = Array.from({ length: right.length + 1 }, (_, index) => index)
   for (let i = 1; i <= left.length; i++) {

@@ -2,9 +2,10 @@
 
 import { createCredentials } from '../aws/credentials.ts'
 import { createTokenSource } from '../aws/token.ts'
-import { formatHostPort, isIndirect, regionOf } from '../endpoint.ts'
+import { createEndpoint, formatHostPort, isIndirect, regionOf } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
-import { createProxy, type ProxyOptions } from '../proxy/proxy.ts'
+import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
+import { createState } from '../state.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { adviseOn } from './advice.ts'
@@ -71,7 +72,8 @@ export async function check(
 /** @throws ProxyError CONFIG_INVALID */
 async function configure(read: () => Promise<Wanted>, stop: AbortSignal, log: StepLog): Promise<Context> {
   const { proxy: options, user, database, aws } = await read()
-  const { endpoint, state } = createProxy(options)
+  validateOptions(options)
+  const endpoint = createEndpoint(options)
   const { rds, dial } = endpoint
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
   log.fact('dials', `${formatHostPort(dial)}${isIndirect(endpoint) ? '' : ', the RDS endpoint itself'}`)
@@ -92,7 +94,7 @@ async function configure(read: () => Promise<Wanted>, stop: AbortSignal, log: St
     options,
     target: {
       endpoint,
-      state,
+      state: createState(endpoint, 0),
       limiter: createRateLimiter(0),
       trust,
       createToken,

@@ -62,21 +62,30 @@ export async function createLocalTls(
   }
 }
 
+/** What OpenSSL's codes mean here. */
+const REASONS: Readonly<Record<string, string>> = {
+  ERR_OSSL_X509_KEY_VALUES_MISMATCH: 'the key does not belong to the certificate',
+  ERR_OSSL_BAD_DECRYPT: 'the key is encrypted; use one without a passphrase',
+  ERR_MISSING_PASSPHRASE_FOR_ENCRYPTED_KEY: 'the key is encrypted; use one without a passphrase',
+  ERR_OSSL_PEM_NO_START_LINE: 'one of them is not a PEM certificate or key, or they are swapped',
+}
+
 async function versionOf(...files: string[]): Promise<string> {
   const stats = await Promise.all(files.map(file => stat(file)))
   return stats.map(({ mtimeMs, ino, size }) => `${mtimeMs} ${ino} ${size}`).join()
 }
 
 async function load(certFile: string, keyFile: string): Promise<Loaded> {
-  const [cert, key] = await Promise.all([readText('--tls-cert', certFile), readText('--tls-key', keyFile)])
+  const [cert, key] = await Promise.all([readText('TLS certificate', certFile), readText('TLS key', keyFile)])
   try {
     const { validTo } = new X509Certificate(cert)
     // As bytes: Node.js ignores an empty string, and would go on without a key.
     const context = createSecureContext({ cert, key: Buffer.from(key), minVersion: 'TLSv1.2' })
     return { context, expires: Date.parse(validTo), version: await versionOf(certFile, keyFile) }
   } catch (error) {
-    const reason = systemCode(error) || (error as Error).message
-    throw new ProxyError('CONFIG_INVALID', `--tls-cert ${certFile}, --tls-key ${keyFile}: ${reason}`, { cause: error })
+    const code = systemCode(error)
+    const reason = REASONS[code] ? `${REASONS[code]} (${code})` : code || (error as Error).message
+    throw new ProxyError('CONFIG_INVALID', `TLS certificate ${certFile}, key ${keyFile}: ${reason}`, { cause: error })
   }
 }
 

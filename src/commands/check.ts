@@ -43,7 +43,7 @@ function selectEndpoint(endpoints: readonly EndpointConfig[], wanted: string | u
   const index = wanted === undefined ? 0 : names.indexOf(wanted)
   const found = endpoints[index]
   if (found && (wanted !== undefined || endpoints.length === 1)) return found
-  const message = `--endpoint: check looks at one endpoint, and there are ${names.join(', ')}`
+  const message = `--endpoint: check needs the name of one endpoint; there are ${names.join(', ')}`
   throw new ProxyError('CONFIG_INVALID', message)
 }
 

@@ -3,14 +3,14 @@ import { stringify } from 'yaml'
 import { mayBeInFile, SYNC_KEYS } from '../config/keys.ts'
 import { type EndpointConfig, loadConfig } from '../config/load.ts'
 import { type OptionName, optionNames, optionSpec } from '../config/options.ts'
-import { toProxyOptions } from '../config/proxy-options.ts'
+import { prepareEndpoints } from '../config/proxy-options.ts'
 import { configSchema } from '../config/schema.ts'
 import type { Settings } from '../config/settings.ts'
+import { formatDuration } from '../duration.ts'
 import { silent } from '../log.ts'
-import { createProxy } from '../proxy/proxy.ts'
-import { toJob } from '../sync-targets/job.ts'
+import { readAdminSettings } from './start-admin.ts'
 
-/** What the command prints. @throws ProxyError CONFIG_INVALID */
+/** What the command prints. @throws ProxyError CONFIG_INVALID, with every mistake that would keep the proxy from starting */
 export async function configCommand(
   what: string,
   flags: Readonly<Record<string, unknown>>,
@@ -18,24 +18,20 @@ export async function configCommand(
 ): Promise<string> {
   if (what === 'schema') return JSON.stringify(configSchema(), null, 2)
   const config = await loadConfig(flags, [], environment)
-  for (const endpoint of config.endpoints) {
-    createProxy(await toProxyOptions(endpoint, silent))
-    if (endpoint.sync) await toJob(endpoint.sync)
-  }
+  await readAdminSettings(config.settings, config.names)
+  await prepareEndpoints(config.endpoints, silent)
   const count = config.endpoints.length
   if (what === 'check') return `The configuration is good: ${count} ${count === 1 ? 'endpoint' : 'endpoints'}.`
-  return stringify({
-    ...valuesOf(
-      config.settings,
-      inFile.filter(name => optionSpec(name).perProcess),
-    ),
-    endpoints: config.endpoints.map(toYaml),
-  }).trimEnd()
+  const ofProcess = valuesOf(
+    config.settings,
+    inFile.filter(name => optionSpec(name).perProcess),
+  )
+  return stringify({ ...ofProcess, endpoints: config.endpoints.map(toYaml) }).trimEnd()
 }
 
 const inFile = optionNames.filter(mayBeInFile)
 
-/** As a file would say it, without secrets. */
+/** As in a file, without secrets. */
 function toYaml({ name, settings, localUsers, sync }: EndpointConfig): object {
   const users = localUsers.map(({ passwordHash, ...user }) => ({
     name: user.name,
@@ -57,14 +53,10 @@ function toYaml({ name, settings, localUsers, sync }: EndpointConfig): object {
 
 function valuesOf(settings: Settings, names: readonly OptionName[]): Record<string, unknown> {
   const isSet = (value: unknown) => value !== undefined && !(Array.isArray(value) && value.length === 0)
-  return Object.fromEntries(
-    names.filter(name => isSet(settings[name])).map(name => [name, toYamlValue(name, settings[name])]),
-  )
+  const values = names.filter(name => isSet(settings[name])).map(name => [name, toYamlValue(name, settings[name])])
+  return Object.fromEntries(values)
 }
 
 function toYamlValue(name: OptionName, value: unknown): unknown {
-  if (optionSpec(name).kind !== 'duration') return value
-  const milliseconds = value as number
-  if (milliseconds > 0 && milliseconds < 1) return `${milliseconds * 1_000}us`
-  return milliseconds % 1_000 === 0 ? `${milliseconds / 1_000}s` : `${milliseconds}ms`
+  return optionSpec(name).kind === 'duration' ? formatDuration(value as number) : value
 }

@@ -5,13 +5,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type EndpointConfig, loadConfig } from '../config/load.ts'
-import { toProxyOptions } from '../config/proxy-options.ts'
+import { prepareEndpoints } from '../config/proxy-options.ts'
 import type { Settings } from '../config/settings.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { createLogger } from '../log.ts'
 import { createProxy } from '../proxy/proxy.ts'
 
-/** The one endpoint, on a free port where none is named. @throws ProxyError CONFIG_INVALID */
+/** The one endpoint, on a free port if no address is given. @throws ProxyError CONFIG_INVALID */
 export async function configure(
   flags: Readonly<Record<string, unknown>>,
   endpoints: readonly string[],
@@ -24,10 +24,10 @@ export async function configure(
 }
 
 /**
- * Runs `command` in `environment` with MYSQL_HOST, MYSQL_PORT and MYSQL_SOCKET in its environment, and with MYSQL_TCP_PORT and MYSQL_UNIX_PORT,
- * which libmysqlclient reads by itself. Listens on a free port where none is named.
- * @returns the exit code of the command; 128 + the signal's number where one ended it; undefined where it was not started,
- *   because a signal came first
+ * Runs `command` in `environment`, with MYSQL_HOST, MYSQL_PORT and MYSQL_SOCKET set, and with MYSQL_TCP_PORT and MYSQL_UNIX_PORT,
+ * which libmysqlclient reads. Listens on a free port if no address is given.
+ * @returns the exit code of the command, or 128 + the number of the signal that ended it; undefined if a signal came
+ *   before the command started
  * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED
  */
 export async function exec(
@@ -38,16 +38,17 @@ export async function exec(
   stop: AbortSignal,
 ): Promise<number | undefined> {
   const [program, ...args] = command
-  if (!program) throw new ProxyError('CONFIG_INVALID', 'exec: needs a command behind --')
+  if (!program) throw new ProxyError('CONFIG_INVALID', 'exec: needs a command after --')
   const { settings, endpoint } = await configure(flags, endpoints, environment)
-  // What the command says is not to be mixed with what we say.
+  // Standard output belongs to the command.
   const log = await createLogger(settings['log-level'], settings['log-format'], 2)
-  const options = await toProxyOptions(endpoint, log)
+  const [prepared] = await prepareEndpoints([endpoint], log)
+  const { options } = prepared!
 
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-'))
   const path = join(directory, 'mysql.sock')
-  const overTcp = createProxy(options)
-  const overSocket = createProxy({ ...options, listen: `unix:${path}` })
+  const overTcp = createProxy(options, endpoint.names)
+  const overSocket = createProxy({ ...options, listen: `unix:${path}` }, endpoint.names)
   try {
     const { host, port } = await overTcp.listen()
     await overSocket.listen()
@@ -57,7 +58,7 @@ export async function exec(
       stdio: 'inherit',
       env: { ...environment, ...address, MYSQL_TCP_PORT: String(port), MYSQL_UNIX_PORT: path },
     })
-    // Ctrl-C reaches the command by itself; it decides when it is over.
+    // Ctrl-C reaches the command too; the command decides when to end.
     const onTerm = () => child.kill('SIGTERM')
     process.on('SIGTERM', onTerm)
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]

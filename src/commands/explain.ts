@@ -2,6 +2,7 @@
 
 import { CLIENT_ERRORS, ERRORS, type ErrorSource, SERVER_ERRORS } from '../error-codes.ts'
 import { fillHint, ProxyError } from '../errors.ts'
+import { newErrorCode } from '../renames.ts'
 import { nearest, wrap } from '../text.ts'
 
 /** One row of the three tables. */
@@ -59,6 +60,8 @@ export function explain(code: string | undefined): string {
   const wanted = code.toUpperCase().replace(/^ERROR[ _]?/, '')
   const found = ENTRIES.filter(({ name, errno }) => name === wanted || String(errno) === wanted)
   if (found.length > 0) return found.map(toText).join('\n')
+  const renamed = newErrorCode(wanted)
+  if (renamed) return `${wanted} is now ${renamed}\n\n${explain(renamed)}`
   const meant = nearest(
     wanted,
     ENTRIES.map(({ name }) => name),

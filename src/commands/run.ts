@@ -1,4 +1,4 @@
-/** `mysql-iam-proxy`: serves until a signal ends it. */
+/** `mysql-iam-proxy`: serves until a signal stops it. */
 import { type Config, loadConfig } from '../config/load.ts'
 import { createLogger, type Logger } from '../log.ts'
 import { logReloadFailure, type Service, startService } from '../service.ts'
@@ -7,7 +7,7 @@ import { startAdminAsSet } from './start-admin.ts'
 
 /**
  * Resolves when the proxy has stopped.
- * @param endpoints as on the command line
+ * @param endpoints from the command line
  * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED
  */
 export async function run(
@@ -31,6 +31,7 @@ export async function run(
       onQuit: settings.quitquitquit ? () => quit.abort() : undefined,
     },
     log,
+    config.names,
   )
   try {
     service = await startService(config, log)
@@ -45,7 +46,7 @@ export async function run(
   }
 }
 
-/** Tells systemd, and reads the configuration again at each SIGHUP. */
+/** Reports to systemd, and reads the configuration again at each SIGHUP. */
 async function serveUntil(
   end: AbortSignal,
   service: Service,
@@ -56,7 +57,7 @@ async function serveUntil(
   const notifier = createNotifier(process.env)
   notifier.ready()
 
-  // One after the other: a second SIGHUP finds what the first one left.
+  // In sequence: a second SIGHUP starts from the result of the first.
   let reloading = Promise.resolve()
   const onReload = () => {
     reloading = reloading.then(async () => {
@@ -71,7 +72,7 @@ async function serveUntil(
       notifier.ready()
     })
   }
-  // On a terminal, SIGHUP says that the terminal is gone, and ends the process.
+  // On a terminal, SIGHUP means that the terminal was closed: the process ends.
   if (!process.stdout.isTTY) process.on('SIGHUP', onReload)
   if (!end.aborted) await new Promise(resolve => end.addEventListener('abort', resolve, { once: true }))
   process.off('SIGHUP', onReload)

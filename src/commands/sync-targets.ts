@@ -1,22 +1,20 @@
-/** `mysql-iam-proxy sync-targets`: one pass, or with --watch one after the other until a signal ends it. */
-
+/** `mysql-iam-proxy sync-targets`: one pass, or with --watch passes in sequence until a signal ends it. */
 import type { Settings } from '../config/settings.ts'
-import { formatHostPort } from '../endpoint.ts'
+import { createEndpoint, formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { createLogger } from '../log.ts'
-import { createProxy } from '../proxy/proxy.ts'
-import { noteSync } from '../state.ts'
+import { createState, noteSync } from '../state.ts'
 import { toJob } from '../sync-targets/job.ts'
 import { toDiff, toJson } from '../sync-targets/report.ts'
 import { logResult, startSync, syncOnce } from '../sync-targets/sync.ts'
 import { regionOfTargetGroup } from '../sync-targets/targets.ts'
 import { startAdminAsSet } from './start-admin.ts'
 
-/** Exit code of a pass that changed the target group: neither success as usual nor an error. */
+/** Exit code of a pass that changed the target group, so that scripts can tell it from a pass with nothing to do. */
 const CHANGED = 10
 
 /**
- * Resolves with the exit code, undefined where a signal says it.
+ * Resolves with the exit code; undefined after a signal, which has its own.
  * @throws ProxyError CONFIG_INVALID, SYNC_…, CREDENTIALS_…
  */
 export async function syncTargets(
@@ -25,18 +23,16 @@ export async function syncTargets(
   stop: AbortSignal,
 ): Promise<number | undefined> {
   const job = await toJob(settings)
-  // What is printed for programs must not be mixed with the log.
+  // Standard output holds only JSON then.
   const log = await createLogger(settings['log-level'], settings['log-format'], settings.json ? 2 : 1)
   if (settings.watch) {
-    if (job.dryRun) throw new ProxyError('CONFIG_INVALID', '--watch and --dry-run do not go together')
+    if (job.dryRun) throw new ProxyError('CONFIG_INVALID', '--watch and --dry-run cannot be used together')
     log.info(
       { interval: job.interval, collectAnswers: job.collectAnswers },
       `watching ${job.rds.host} for ${job.targetGroupArn}`,
     )
-    const { state } = createProxy({
-      rdsEndpoint: formatHostPort(job.rds),
-      region: regionOfTargetGroup(job.targetGroupArn),
-    })
+    const region = regionOfTargetGroup(job.targetGroupArn)
+    const state = createState(createEndpoint({ rdsEndpoint: formatHostPort(job.rds), region }), 0)
     const life = { isStarted: () => state.sync !== undefined, isStopping: () => stop.aborted }
     const admin = await startAdminAsSet(settings, { endpoints: () => [state], ...life }, log)
     try {

@@ -1,7 +1,8 @@
-/** `mysql-iam-proxy wait`: returns when another process of ours is ready, for start-up order. */
+/** `mysql-iam-proxy wait`: returns when a proxy in another process is ready, for start-up order. */
 
 import { monotonicClock } from '../clock.ts'
 import type { Settings } from '../config/settings.ts'
+import { formatDuration } from '../duration.ts'
 import { parseListen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { isListening } from '../net/listen.ts'
@@ -9,7 +10,7 @@ import { isListening } from '../net/listen.ts'
 const POLL_MS = 100
 
 /**
- * Asks /startup where --admin-listen names the admin listener, else whether --listen takes connections.
+ * Asks /startup of the admin listener if --admin-listen is given. Otherwise connects to --listen.
  * @throws ProxyError WAIT_TIMEOUT
  */
 export async function waitUntilReady(settings: Settings, stop: AbortSignal): Promise<void> {
@@ -21,7 +22,7 @@ export async function waitUntilReady(settings: Settings, stop: AbortSignal): Pro
     if (monotonicClock.now() >= deadline) {
       throw new ProxyError(
         'WAIT_TIMEOUT',
-        `no proxy was ready at ${admin ?? settings.listen} within ${settings.max} ms`,
+        `no proxy was ready at ${admin ?? settings.listen} within ${formatDuration(settings.max)}`,
       )
     }
     await new Promise(resolve => setTimeout(resolve, POLL_MS))
@@ -35,7 +36,7 @@ async function answersStartup(admin: string): Promise<boolean> {
 }
 
 async function takesConnections(listen: string): Promise<boolean> {
-  const address = parseListen(listen)
-  if ('systemd' in address) return true // the socket was there before the proxy
+  const address = parseListen(listen, '--listen')
+  if ('systemd' in address) return true // systemd opened the socket before the proxy started
   return await isListening(address, AbortSignal.timeout(2_000))
 }

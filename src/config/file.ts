@@ -1,174 +1,230 @@
-/** The configuration file, YAML or JSON: what it gives, and what is wrong in it, with the line. */
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml'
+/** The configuration file, YAML or JSON: its values, and its mistakes with line and column. */
+import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar, visit, type YAMLMap } from 'yaml'
 import { readText } from '../read-file.ts'
+import { newOptionName } from '../renames.ts'
 import { didYouMean } from '../text.ts'
 import type { LocalUserConfig } from './keys.ts'
 import { ENDPOINT_KEYS, FILE_KEYS, LOCAL_USER_KEYS, mayBeInFile, SYNC_KEYS } from './keys.ts'
-import { type OptionName, optionNames, optionSpec } from './options.ts'
+import { isOption, type OptionName, optionNames, optionSpec } from './options.ts'
 import type { RawValue, Source } from './settings.ts'
 
-/** What a file gives, before options are checked. */
+/** The content of a file, before its options are checked. */
 export interface ConfigFile {
-  /** the options at its top */
+  /** The options at the top */
   source: Source
   localUsers: LocalUserConfig[]
-  endpoints: EndpointInFile[]
+  /** undefined where the file has no such list */
+  endpoints: EndpointInFile[] | undefined
 }
 
 export interface EndpointInFile {
   name: string | undefined
   source: Source
-  /** its own; none: those at the top */
+  /** Empty: those at the top count */
   localUsers: LocalUserConfig[]
-  /** of its `sync`, where it has one */
+  /** The options of `sync`, where the endpoint has it */
   sync: Source | undefined
 }
 
-/** A file as it was parsed. */
-interface Parsed {
-  top: YAMLMap
-  /** `FILE:LINE` of a node */
+/** A mapping of the file, and how its mistakes are reported. */
+interface Mapping {
+  map: YAMLMap
+  /** `FILE:LINE:COLUMN: `, and the endpoint where there is one */
   at(node: unknown): string
+  report(node: unknown, message: string): void
 }
 
 /**
- * Reads a file; undefined where nothing in it can be used. Adds what is wrong to `mistakes`.
- * @throws ProxyError CONFIG_INVALID where there is no reading it
+ * Reads a file; undefined where it is not a mapping at all. Adds mistakes to `problems`.
+ * @throws ProxyError CONFIG_INVALID if the file is unreadable
  */
-export async function readConfigFile(path: string, mistakes: string[]): Promise<ConfigFile | undefined> {
-  const file = parse(path, await readText('--config', path), mistakes)
-  if (!file) return undefined
-  checkKeys(file, file.top, [...optionNames.filter(mayBeInFile), ...FILE_KEYS], mistakes)
+export async function readConfigFile(path: string, label: string, problems: string[]): Promise<ConfigFile | undefined> {
+  const top = parse(path, await readText(label, path), problems)
+  if (!top) return undefined
+  checkKeys(top, [...optionNames.filter(mayBeInFile), ...FILE_KEYS])
   return {
-    source: sourceOf(file, file.top, mayBeInFile),
-    localUsers: localUsersOf(file, file.top, mistakes),
-    endpoints: endpointsOf(file, mistakes),
+    source: sourceOf(top, mayBeInFile),
+    localUsers: localUsersOf(top),
+    endpoints: top.map.has('endpoints') ? mappingsAt(top, 'endpoints').map(endpointOf) : undefined,
   }
 }
 
-function parse(path: string, text: string, mistakes: string[]): Parsed | undefined {
+function parse(path: string, text: string, problems: string[]): Mapping | undefined {
   const lineCounter = new LineCounter()
+  const problemsBefore = problems.length
   const document = parseDocument(text, { lineCounter, uniqueKeys: true })
   for (const error of document.errors) {
-    // Its first line; the others draw the place, which may show what else is in the line.
-    mistakes.push(`${path}:${error.linePos?.[0].line ?? 1}: ${error.message.split(' at line', 1)[0]}`)
+    const [start] = error.linePos ?? []
+    problems.push(`${path}:${start?.line ?? 1}:${start?.col ?? 1}: ${explainYamlError(error)}`)
   }
-  if (document.errors.length > 0) return undefined
+  visit(document, {
+    Alias(_key, { range }) {
+      const { line, col } = lineCounter.linePos(range?.[0] ?? 0)
+      problems.push(`${path}:${line}:${col}: ${NO_ALIASES}`)
+    },
+  })
+  if (problems.length > problemsBefore) return undefined
   if (!isMap(document.contents)) {
-    mistakes.push(`${path}:1: is not a mapping of options`)
+    problems.push(`${path}:1:1: the file is not a mapping of options`)
     return undefined
   }
+  const at = (node: unknown) => {
+    const [start] = (node as Node | undefined)?.range ?? [0]
+    const { line, col } = lineCounter.linePos(start)
+    return `${path}:${line}:${col}: `
+  }
+  return { map: document.contents, at, report: (node, message) => problems.push(at(node) + message) }
+}
+
+/** Not with the name of the alias: that may be a password hash. */
+const NO_ALIASES = 'YAML aliases are unsupported; a value that begins with * needs quotes'
+
+/** The first line of the message. The others show the line of the file, which may hold a secret. */
+function explainYamlError({ code, message }: { code: string; message: string }): string {
+  if (code === 'BAD_ALIAS') return NO_ALIASES
+  if (code === 'TAB_AS_INDENT') return 'indent with spaces, not with tabs'
+  if (code === 'DUPLICATE_KEY') return 'duplicate key'
+  return message.split(' at line', 1)[0]!
+}
+
+/** The same mapping of the file, with the endpoint's name in its mistakes. */
+function within(parent: Mapping, map: YAMLMap, what: string): Mapping {
   return {
-    top: document.contents,
-    at(node) {
-      const [start] = (node as Node | undefined)?.range ?? [0]
-      return `${path}:${lineCounter.linePos(start).line}`
-    },
+    map,
+    at: node => `${parent.at(node)}${what}: `,
+    report: (node, message) => parent.report(node, `${what}: ${message}`),
   }
 }
 
-const FOR_THE_WHOLE_PROCESS = new Map<string, string>(
+const PER_PROCESS = new Map<string, string>(
   optionNames
     .filter(name => optionSpec(name).perProcess)
-    .map(name => [name, 'is for the whole process, and stands at the top']),
+    .map(name => [name, 'applies to the whole process; move it to the top of the file']),
 )
 
-function endpointsOf(file: Parsed, mistakes: string[]): EndpointInFile[] {
-  const known = [...optionNames.filter(name => mayBeInFile(name) && !optionSpec(name).perProcess), ...ENDPOINT_KEYS]
-  return mappingsAt(file, file.top, 'endpoints', mistakes).map(endpoint => {
-    checkKeys(file, endpoint, known, mistakes, FOR_THE_WHOLE_PROCESS)
-    return {
-      name: textAt(endpoint, 'name'),
-      source: sourceOf(file, endpoint, mayBeInFile),
-      localUsers: localUsersOf(file, endpoint, mistakes),
-      sync: syncOf(file, endpoint, mistakes),
-    }
-  })
+function endpointOf({ map, ...parent }: Mapping, index: number): EndpointInFile {
+  const name = textAt(map, 'name')
+  const called = name ?? textAt(map, 'rds-endpoint')
+  const endpoint = within({ map, ...parent }, map, called ? `endpoint ${called}` : `endpoint ${index + 1}`)
+  const known = [
+    ...optionNames.filter(option => mayBeInFile(option) && !optionSpec(option).perProcess),
+    ...ENDPOINT_KEYS,
+  ]
+  checkKeys(endpoint, known, PER_PROCESS)
+  if (map.has('name') && !name) endpoint.report(map.get('name', true), 'name: needs a value')
+  return {
+    name,
+    source: sourceOf(endpoint, mayBeInFile),
+    localUsers: localUsersOf(endpoint),
+    sync: syncOf(endpoint),
+  }
 }
 
-function syncOf(file: Parsed, map: YAMLMap, mistakes: string[]): Source | undefined {
-  const sync = map.get('sync', true)
+function syncOf(endpoint: Mapping): Source | undefined {
+  const sync = endpoint.map.get('sync', true)
   if (sync === undefined) return undefined
   if (!isMap(sync)) {
-    mistakes.push(`${file.at(sync)}: sync: is not a mapping`)
+    endpoint.report(sync, 'sync: is not a mapping')
     return undefined
   }
-  checkKeys(file, sync, SYNC_KEYS, mistakes)
-  if (!sync.has('target-group-arn')) mistakes.push(`${file.at(sync)}: sync: target-group-arn is missing`)
-  return sourceOf(file, sync, option => SYNC_KEYS.includes(option))
+  const mapping = within(endpoint, sync, 'sync')
+  checkKeys(mapping, SYNC_KEYS)
+  if (!sync.has('target-group-arn')) mapping.report(sync, 'target-group-arn is missing')
+  return sourceOf(mapping, option => SYNC_KEYS.includes(option))
 }
 
-const IN_PLACE_OF_PASSWORD = new Map([['password', 'no such key; use password-file, password-env or password-hash']])
+const INSTEAD_OF_PASSWORD = new Map([['password', 'unknown key; use password-file, password-env or password-hash']])
 
-function localUsersOf(file: Parsed, map: YAMLMap, mistakes: string[]): LocalUserConfig[] {
-  const list = map.get('local-users', true)
-  if (isSeq(list) && list.items.length === 0)
-    mistakes.push(`${file.at(list)}: local-users: is empty; leave it out to let everybody in`)
-  return mappingsAt(file, map, 'local-users', mistakes).map(user => {
-    checkKeys(file, user, Object.keys(LOCAL_USER_KEYS), mistakes, IN_PLACE_OF_PASSWORD)
-    const secrets = ['password-file', 'password-env', 'password-hash'].filter(key => user.has(key))
-    const name = textAt(user, 'name')
-    if (!name) mistakes.push(`${file.at(user)}: local-users: a user without a name`)
+function localUsersOf(mapping: Mapping): LocalUserConfig[] {
+  const list = mapping.map.get('local-users', true)
+  if (isSeq(list) && list.items.length === 0) {
+    mapping.report(list, 'local-users: is empty; remove it to let everyone in')
+  }
+  return mappingsAt(mapping, 'local-users').map(({ map }) => {
+    const name = textAt(map, 'name')
+    const user = within(mapping, map, name ? `local user ${name}` : 'local user without a name')
+    checkKeys(user, Object.keys(LOCAL_USER_KEYS), INSTEAD_OF_PASSWORD)
+    const secrets = ['password-file', 'password-env', 'password-hash'].filter(key => map.has(key))
+    if (!name) user.report(map, 'name is missing')
     if (secrets.length !== 1) {
       const what = secrets.length === 0 ? 'needs one of' : 'needs only one of'
-      mistakes.push(
-        `${file.at(user)}: local user ${name ?? 'without a name'}: ${what} password-file, password-env and password-hash`,
-      )
+      user.report(map, `${what} password-file, password-env and password-hash`)
     }
+    for (const key of secrets) if (!textAt(map, key)) user.report(map.get(key, true), `${key}: needs a value`)
     return {
       name: name ?? '',
-      user: textAt(user, 'user'),
-      passwordFile: textAt(user, 'password-file'),
-      passwordEnv: textAt(user, 'password-env'),
-      passwordHash: textAt(user, 'password-hash'),
+      user: textAt(map, 'user'),
+      passwordFile: textAt(map, 'password-file'),
+      passwordEnv: textAt(map, 'password-env'),
+      passwordHash: textAt(map, 'password-hash'),
+      place: key => `${user.at(map.get(key, true) ?? map)}${key}`,
     }
   })
 }
 
 /** The mappings in the list under `key`; none where there is no such key. */
-function mappingsAt(file: Parsed, map: YAMLMap, key: string, mistakes: string[]): YAMLMap[] {
+function mappingsAt({ map, ...parent }: Mapping, key: string): Mapping[] {
   const list = map.get(key, true)
   if (list === undefined) return []
-  if (isSeq(list) && list.items.every(isMap)) return list.items.filter(isMap)
-  mistakes.push(`${file.at(list)}: ${key}: is not a list of mappings`)
+  if (isSeq(list) && list.items.every(isMap)) return list.items.filter(isMap).map(item => ({ ...parent, map: item }))
+  parent.report(list, `${key}: is not a list of mappings`)
   return []
 }
 
 /**
- * Adds every key that is not known to `mistakes`, with the nearest that is.
- * @param instead what to say of keys that somebody may expect here
+ * Reports every unknown key, with the nearest known one.
+ * @param instead messages for keys that a person may expect here
  */
 function checkKeys(
-  file: Parsed,
-  map: YAMLMap,
+  { map, report }: Mapping,
   known: readonly string[],
-  mistakes: string[],
   instead: ReadonlyMap<string, string> = new Map(),
 ): void {
-  for (const { key } of map.items) {
+  for (const { key, value } of map.items) {
     const name = String(isScalar(key) ? key.value : key)
-    if (known.includes(name)) continue
-    mistakes.push(`${file.at(key)}: ${name}: ${instead.get(name) ?? `no such key${didYouMean(name, known)}`}`)
+    if (!known.includes(name)) {
+      const renamed = newOptionName(name)
+      if (renamed && known.includes(renamed)) report(key, `${name} is now ${renamed}`)
+      else report(key, `${name}: ${instead.get(name) ?? `unknown key${didYouMean(kebab(name), known)}`}`)
+    } else if (isOption(name) && (isMap(value) || (isSeq(value) && optionSpec(name).kind !== 'strings'))) {
+      report(value, `${name}: takes ${optionSpec(name).kind === 'strings' ? 'a list of values' : 'one value'}`)
+    }
   }
 }
 
-/** What `map` gives for the options that it may have. */
-function sourceOf(file: Parsed, map: YAMLMap, mayHave: (option: OptionName) => boolean): Source {
+/** As options are written here: localUsers and local_users are local-users. */
+function kebab(name: string): string {
+  return name.replace(/[a-z](?=[A-Z])/g, '$&-').replaceAll('_', '-')
+}
+
+/** The options in a mapping. */
+function sourceOf({ map, at }: Mapping, mayHave: (option: OptionName) => boolean): Source {
   return {
-    value: option => (mayHave(option) ? givenBy(map.get(option, true)) : undefined),
-    label: option => `${file.at(map.get(option, true))}: ${option}`,
+    value: option => (mayHave(option) ? rawValueOf(option, map.get(option, true)) : undefined),
+    name: option => (option === 'local-user' ? 'local-users' : option),
+    place: (option, index) => {
+      const node = map.get(option, true)
+      const item = isSeq(node) && index !== undefined ? node.items[index] : node
+      return `${at(item ?? map)}${option}`
+    },
   }
 }
 
-/** As a flag would have it. What is neither text, number, switch nor a list of such becomes text that no check lets pass. */
-function givenBy(node: unknown): RawValue {
+/** As a flag would have it; '' for no value. checkKeys has reported a list or a mapping where one value belongs. */
+function rawValueOf(option: OptionName, node: unknown): RawValue {
   if (node === undefined) return undefined
-  if (isSeq(node)) return node.items.map(item => (isScalar(item) ? String(item.value) : ''))
-  if (!isScalar(node) || node.value === null) return ''
-  return typeof node.value === 'boolean' ? node.value : String(node.value)
+  const takesSeveral = optionSpec(option).kind === 'strings'
+  if (isSeq(node)) return takesSeveral ? node.items.map(item => (isScalar(item) ? textOf(item) : '')) : undefined
+  if (!isScalar(node)) return undefined
+  return typeof node.value === 'boolean' ? node.value : textOf(node)
+}
+
+/** As it is written: 007 stays 007. '' for null. */
+function textOf(node: Scalar): string {
+  return node.value === null ? '' : (node.source ?? String(node.value))
 }
 
 function textAt(map: YAMLMap, key: string): string | undefined {
   const node = map.get(key, true)
-  return isScalar(node) && node.value !== null ? String(node.value) : undefined
+  return isScalar(node) ? textOf(node) || undefined : undefined
 }

@@ -1,35 +1,51 @@
 /** The configuration of a process: flags > environment > file > defaults, for one endpoint or several. */
-
+import { formatListen, type Listen, parseListen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
+import type { OptionNames } from '../option-values.ts'
+import { combinationProblems } from '../proxy/options.ts'
 import { didYouMean } from '../text.ts'
 import type { ConfigFile } from './file.ts'
 import type { LocalUserConfig } from './keys.ts'
 import { isOption, type OptionName, optionNames, optionSpec } from './options.ts'
-import { environmentSource, flagSource, resolve, type Settings, type Source, unknownVariables } from './settings.ts'
+import {
+  environmentSource,
+  flagSource,
+  resolve,
+  type Settings,
+  type Source,
+  sourceOfOption,
+  unknownVariables,
+} from './settings.ts'
 
 export interface Config {
-  /** for the whole process */
+  /** For the whole process */
   settings: Settings
+  /** How the process's options were written, for errors */
+  names: OptionNames
   endpoints: EndpointConfig[]
 }
 
 export interface EndpointConfig {
-  /** undefined: the RDS endpoint's name is its own */
+  /** undefined: named after its RDS endpoint */
   name: string | undefined
   settings: Settings
   localUsers: LocalUserConfig[]
-  /** the settings of sync-targets for this endpoint, where it has a `sync` */
+  /** The settings of sync-targets for this endpoint, where it has a `sync` */
   sync: Settings | undefined
+  /** How its options were written, for errors */
+  names: OptionNames
+  /** Whether the option was given, with a valid value or not */
+  isGiven(option: OptionName): boolean
 }
 
-/** Options that name one database, and so cannot hold for several. */
+/** Options that describe one database, so they cannot apply to several. */
 const OF_ONE_ENDPOINT: readonly OptionName[] = ['rds-endpoint', 'connect', 'listen']
 
 /**
- * The whole configuration, checked.
- * @param endpoints as on the command line, each `HOST[:PORT][?OPTION=VALUE&…]`
- * @param defaults of a command, in place of the options' own
- * @throws ProxyError CONFIG_INVALID, naming every mistake with its place
+ * The whole configuration, checked as far as that is possible without reading the files that options name.
+ * @param endpoints from the command line, each `HOST[:PORT][?OPTION=VALUE&…]`
+ * @param defaults of a command, instead of the options' own
+ * @throws ProxyError CONFIG_INVALID, with every mistake and its place
  */
 export async function loadConfig(
   flags: Readonly<Record<string, unknown>>,
@@ -37,90 +53,191 @@ export async function loadConfig(
   environment: NodeJS.ProcessEnv,
   defaults: Readonly<Partial<Record<OptionName, string>>> = {},
 ): Promise<Config> {
-  const mistakes: string[] = unknownVariables(environment)
-  const above = [flagSource(flags), environmentSource(environment)]
-  const path = above
-    .map(({ value }) => value('config'))
-    .find(value => value !== undefined)
-    ?.toString()
-  const file = path === undefined ? undefined : await readFileNamed(path, mistakes)
-  const ofCommand: Source = { value: option => defaults[option], label: option => `--${option}` }
+  const problems: string[] = unknownVariables(environment)
+  const flagsGiven = flagSource(flags)
+  const above = [flagsGiven, environmentSource(environment)]
+  const configSource = sourceOfOption(above, 'config')
+  const path = configSource?.value('config')?.toString()
+  const file = path ? await readFileNamed(path, configSource!.place('config'), problems) : undefined
+  // Without the content of the file, any other report would be false.
+  if (path && !file) throw invalid(problems, path)
+  const ofCommand: Source = { ...flagsGiven, value: option => defaults[option] }
   const below = file ? [file.source, ofCommand] : [ofCommand]
-  const settings = resolve([...above, ...below], mistakes)
+  const processSources = [...above, ...below]
+  const settings = resolve(processSources, problems)
+  const names = namesIn(processSources, file?.source ?? flagsGiven)
   const common = file?.localUsers ?? []
 
   const found: EndpointConfig[] = []
   endpoints.forEach((text, index) => {
-    const own = shorthandSource(text, index, mistakes)
+    const sources = [shorthandSource(text, index, problems), ...processSources]
     found.push({
       name: undefined,
-      settings: resolve([own, ...above, ...below], mistakes),
+      settings: resolve(sources, problems),
       localUsers: common,
       sync: undefined,
+      names: namesIn(sources, flagsGiven),
+      isGiven: givenIn(sources),
     })
   })
   for (const { name, source, localUsers, sync } of file?.endpoints ?? []) {
     const sources = [...above, source, ...below]
     found.push({
       name,
-      sync: sync && resolve([sync, ...sources], mistakes),
-      settings: resolve(sources, mistakes),
+      sync: sync && resolve([sync, ...sources], problems),
+      settings: resolve(sources, problems),
       localUsers: localUsers.length > 0 ? localUsers : common,
+      names: namesIn(sources, source),
+      isGiven: givenIn(sources),
     })
   }
-  if (found.length === 0) found.push({ name: undefined, settings, localUsers: common, sync: undefined })
+  const isBroken = file?.endpoints?.length === 0 && problems.length > 0
+  if (found.length === 0 && !isBroken)
+    found.push({
+      name: undefined,
+      settings,
+      localUsers: common,
+      sync: undefined,
+      names,
+      isGiven: givenIn(processSources),
+    })
   if (found.length > 1) {
     for (const option of OF_ONE_ENDPOINT) {
-      const source = above.find(({ value }) => value(option) !== undefined)
-      if (source) mistakes.push(`${source.label(option)}: names one database, but there are ${found.length} endpoints`)
+      const source = sourceOfOption(above, option)
+      if (source)
+        problems.push(`${source.place(option)}: applies to one database, but there are ${found.length} endpoints`)
     }
   }
-  checkEndpoints(found, mistakes)
-  if (mistakes.length > 0) {
-    const all = [...new Set(mistakes)].sort((left, right) => lineOf(left, path) - lineOf(right, path))
-    throw new ProxyError('CONFIG_INVALID', all.join(path === undefined ? '; ' : '\n  '))
-  }
-  return { settings, endpoints: found }
+  for (const endpoint of found) problems.push(...endpointProblems(endpoint))
+  problems.push(...conflicts(found))
+  if (problems.length > 0) throw invalid(problems, path)
+  return { settings, names, endpoints: found }
 }
 
-/** Only where a file is named, its reader and the YAML parser are loaded. */
-async function readFileNamed(path: string, mistakes: string[]): Promise<ConfigFile | undefined> {
+/** The file reader and the YAML parser are loaded only for a file. */
+async function readFileNamed(path: string, label: string, problems: string[]): Promise<ConfigFile | undefined> {
   const { readConfigFile } = await import('./file.ts')
-  return await readConfigFile(path, mistakes)
+  return await readConfigFile(path, label, problems)
 }
 
-function checkEndpoints(endpoints: readonly EndpointConfig[], mistakes: string[]): void {
-  const addresses = new Set<string>()
-  const names = new Set<string>()
-  for (const { name, settings } of endpoints) {
-    const called = name ?? settings['rds-endpoint'] ?? ''
-    if (!settings['rds-endpoint']) mistakes.push(`${name ? `endpoint ${name}: ` : ''}--rds-endpoint is missing`)
-    if (names.has(called) && name) mistakes.push(`endpoint ${name}: there are two of this name`)
-    const { listen } = settings
-    if (addresses.has(listen) && !listen.endsWith(':0')) {
-      mistakes.push(`endpoint ${called}: another one listens on ${listen} already; give each a \`listen\` of its own`)
-    }
-    names.add(called)
-    addresses.add(listen)
+function givenIn(sources: readonly Source[]): (option: OptionName) => boolean {
+  return option => sourceOfOption(sources, option) !== undefined
+}
+
+function invalid(problems: readonly string[], path: string | undefined): ProxyError {
+  return new ProxyError('CONFIG_INVALID', inOrder(problems, path).join(path ? '\n  ' : '; '))
+}
+
+/** Options of the library whose names here are not simply in kebab case. */
+const OTHER_NAMES: Readonly<Record<string, OptionName>> = { tls: 'tls-cert', localUsers: 'local-user' }
+
+/** How options were written in the first of `sources` that gives each; options of none are called as in `otherwise`. */
+function namesIn(sources: readonly Source[], otherwise: Source): OptionNames {
+  const kebab = (option: string) => {
+    return (OTHER_NAMES[option] ?? option.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)) as OptionName
   }
+  const source = (option: OptionName) => sourceOfOption(sources, option) ?? otherwise
+  return {
+    name: option => source(kebab(option)).name(kebab(option)),
+    place: option => source(kebab(option)).place(kebab(option)),
+  }
+}
+
+/** What is wrong with an endpoint by itself, beyond single values. */
+function endpointProblems({ settings, localUsers, names }: EndpointConfig): string[] {
+  const { listen } = settings
+  const rdsEndpoint = settings['rds-endpoint']
+  const problems: string[] = [...secretProblems(settings, names), ...duplicateUsers(settings, localUsers)]
+  const [cert, key] = [settings['tls-cert'], settings['tls-key']]
+  if (cert && !key) problems.push(`${names.place('tls-cert')}: needs ${names.name('tls-key')}`)
+  if (key && !cert) problems.push(`${names.place('tls-key')}: needs ${names.name('tls-cert')}`)
+  // An invalid value is reported already. A missing one would lead to false reports.
+  if (!rdsEndpoint || !listen) return problems
+  const combined = {
+    rdsEndpoint,
+    region: settings.region,
+    listen,
+    ca: settings.ca,
+    caOnly: settings['ca-only'],
+    localUsers: settings['local-user'] === undefined ? localUsers : [settings['local-user'], ...localUsers],
+    tls: cert ?? key,
+    requireTls: settings['require-tls'],
+    trustNetwork: settings['trust-network'],
+  }
+  return [...problems, ...combinationProblems(combined, names)]
+}
+
+function secretProblems(settings: Settings, names: OptionNames): string[] {
+  const given = (['local-password-file', 'local-password'] as const).filter(name => settings[name] !== undefined)
+  if (settings['local-user'] === undefined) {
+    return given.map(option => `${names.place(option)}: needs ${names.name('local-user')}`)
+  }
+  if (given.length === 0) return [`${names.place('local-user')}: needs ${names.name('local-password-file')}`]
+  if (given.length === 1) return []
+  return [`${names.place('local-password-file')}: ${names.name('local-password')} is set as well; use only one of them`]
+}
+
+function duplicateUsers(settings: Settings, localUsers: readonly LocalUserConfig[]): string[] {
+  const seen = new Set([settings['local-user']])
+  return localUsers.flatMap(({ name, place }) => {
+    if (name === '' || !seen.has(name)) {
+      seen.add(name)
+      return []
+    }
+    return [`${place('name')}: duplicate local user`]
+  })
+}
+
+/** What several endpoints cannot share, and endpoints without a database. */
+function conflicts(endpoints: readonly EndpointConfig[]): string[] {
+  const problems: string[] = []
+  const named = new Set<string>()
+  const listening: { listen: Listen; called: string }[] = []
+  for (const { name, settings, names, isGiven } of endpoints) {
+    const called = name ?? settings['rds-endpoint'] ?? ''
+    const missing = `${names.place('rds-endpoint')} is missing`
+    if (!isGiven('rds-endpoint')) problems.push(missing)
+    if (name !== undefined && named.has(name)) problems.push(`${names.place('rds-endpoint')}: duplicate endpoint name`)
+    named.add(called)
+    if (!settings.listen) continue
+    const listen = parseListen(settings.listen)
+    const other = listening.find(other => overlap(other.listen, listen))
+    if (other) {
+      problems.push(
+        `${names.place('listen')}: endpoint ${other.called} already listens on ${formatListen(other.listen)}; give each endpoint its own ${names.name('listen')}`,
+      )
+    }
+    listening.push({ listen, called })
+  }
+  return problems
+}
+
+const ALL_ADDRESSES = ['0.0.0.0', '::']
+
+/** Whether only one of two listeners can have its address. */
+function overlap(left: Listen, right: Listen): boolean {
+  if (!('host' in left && 'host' in right)) return formatListen(left) === formatListen(right)
+  if (left.port !== right.port || left.port === 0) return false
+  const hosts = [left.host, right.host].map(host => (host === 'localhost' ? '127.0.0.1' : host))
+  return hosts[0] === hosts[1] || hosts.some(host => ALL_ADDRESSES.includes(host))
 }
 
 /** The shorthand's own names for two options, as in the Cloud SQL Auth Proxy. */
-const SHORTHAND: Record<string, true> = { port: true, address: true }
+const SHORTHAND = ['port', 'address']
 
-/** Whether the shorthand may give it: what is for one endpoint, and may be seen on a command line. */
+/** Whether the shorthand may give it: it applies to one endpoint, and other users may see it on a command line. */
 function isOfOneEndpoint(option: OptionName): boolean {
   const { perProcess, environmentOnly } = optionSpec(option)
   return option !== 'rds-endpoint' && !perProcess && !environmentOnly
 }
 
-/** `HOST[:PORT]?port=3307`: without a port to listen on, the first takes 3306, the next 3307 and so on. */
-function shorthandSource(text: string, index: number, mistakes: string[]): Source {
+/** `HOST[:PORT]?port=3307`. Without a port to listen on, the first endpoint takes 3306, the next one 3307 and so on. */
+function shorthandSource(text: string, index: number, problems: string[]): Source {
   const [endpoint = '', query = ''] = text.split('?', 2)
   const given = new Map(new URLSearchParams(query))
   for (const key of given.keys()) {
-    const isKnown = Object.hasOwn(SHORTHAND, key) || (isOption(key) && isOfOneEndpoint(key))
-    if (!isKnown) mistakes.push(`${endpoint}: no option ${key}${didYouMean(key, optionNames)}`)
+    const isKnown = SHORTHAND.includes(key) || (isOption(key) && isOfOneEndpoint(key))
+    if (!isKnown) problems.push(`${endpoint}: unknown option ${key}${didYouMean(key, optionNames)}`)
   }
   const address = `${given.get('address') ?? '127.0.0.1'}:${given.get('port') ?? 3306 + index}`
   const isDefault = index === 0 && !given.has('port') && !given.has('address')
@@ -130,12 +247,20 @@ function shorthandSource(text: string, index: number, mistakes: string[]): Sourc
       if (option === 'rds-endpoint') return endpoint
       return option === 'listen' ? listen : given.get(option)
     },
-    label: option => `${endpoint}: ${option}`,
+    name: option => option,
+    place: option => `${endpoint}: ${option}`,
   }
 }
 
-/** Of a mistake in the file; what is wrong elsewhere comes first. */
-function lineOf(mistake: string, path: string | undefined): number {
-  if (path === undefined || !mistake.startsWith(`${path}:`)) return 0
-  return Number.parseInt(mistake.slice(path.length + 1), 10) || 0
+/** Mistakes outside of the file first, then those in the file by line and column. */
+function inOrder(problems: readonly string[], path: string | undefined): string[] {
+  const position = (problem: string): [line: number, column: number] => {
+    const inFile = path !== undefined && problem.startsWith(`${path}:`)
+    const match = inFile ? /^:(\d+):(\d+)/.exec(problem.slice(path.length)) : null
+    return match ? [Number(match[1]), Number(match[2])] : [0, 0]
+  }
+  return [...new Set(problems)].sort((left, right) => {
+    const [a, b] = [position(left), position(right)]
+    return a[0] - b[0] || a[1] - b[1]
+  })
 }

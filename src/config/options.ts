@@ -1,322 +1,336 @@
-/** Every option, once: flags, environment variables, --help and docs/reference.md are made from this table. */
+/** Every option, once. From this table come flags, environment variables, file keys, --help, the JSON schema and docs/reference.md. */
+import { formatDuration } from '../duration.ts'
+import { hostPortProblem, listenProblem } from '../endpoint.ts'
+import { OPTION_VALUES } from '../option-values.ts'
+import {
+  addressProblem,
+  hostAndPortProblem,
+  networkProblem,
+  regionNameProblem,
+  resolverProblem,
+  targetGroupProblem,
+  type ValueCheck,
+} from '../value-checks.ts'
 
-/** The commands of the command line; `run` is what a line without a command does. */
+/** The commands of the command line; `run` is a line without a command. */
 export type Command = 'run' | 'demo' | 'check' | 'sync-targets' | 'exec' | 'wait' | 'config'
 
-/** The commands that work on a database as it is served. */
+/** The commands that work with a served database. */
 const SERVING: readonly Command[] = ['run', 'demo', 'check', 'exec', 'config']
 const AND_SYNC: readonly Command[] = [...SERVING, 'sync-targets']
 const SYNC: readonly Command[] = ['sync-targets']
 
 export interface OptionSpec {
-  kind: 'text' | 'texts' | 'switch' | 'duration' | 'count'
-  /** stands for the value in --help and in the reference */
+  kind: 'string' | 'strings' | 'boolean' | 'duration' | 'integer'
+  /** Stands for the value in --help and in the reference */
   placeholder?: string
-  /** as a person would write it */
+  /** As a person writes it */
   default?: string
   choices?: readonly string[]
-  /** one for the whole process, however many endpoints it serves */
+  /** Of a duration, in milliseconds; of an integer */
+  min?: number
+  max?: number
+  /** Says what is wrong with one value; of a 'string' or each of 'strings' */
+  check?: ValueCheck
+  /** One value for the whole process, not one for each endpoint */
   perProcess?: boolean
-  /** between several values in one environment variable; default: ':' as in PATH */
+  /** Between several values in one environment variable; default: ':' as in PATH */
   separator?: string
-  /** a duration that may be 0 */
-  zero?: boolean
-  /** it has no flag, for what others can see on a command line */
+  /** Without a flag, because other users can see a command line */
   environmentOnly?: boolean
-  /** the commands that take it; default: all that work on a served database */
+  /** The commands that take it; default: all that work with a served database */
   commands?: readonly Command[]
   describe: string
 }
 
+interface NumberValues {
+  readonly default: number
+  readonly min: number
+  readonly max: number
+}
+
+function duration(values: NumberValues) {
+  return { ...values, kind: 'duration', placeholder: 'DURATION', default: formatDuration(values.default) } as const
+}
+
+function integer(values: NumberValues) {
+  return { ...values, kind: 'integer', placeholder: 'N', default: String(values.default) } as const
+}
+
+const HOUR_MS = 3_600_000
+
 export const OPTIONS = {
   'rds-endpoint': {
-    kind: 'text',
+    kind: 'string',
     commands: AND_SYNC,
     placeholder: 'HOST[:PORT]',
+    check: hostPortProblem,
     describe:
-      'The RDS, Aurora or RDS Proxy endpoint: the name on the certificate, and what tokens are signed for. Use its own name, not a CNAME',
+      'The RDS, Aurora or RDS Proxy endpoint: the name on the certificate and the name that tokens are signed for. Use the original name, not a CNAME',
   },
   connect: {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'HOST[:PORT]',
+    check: hostPortProblem,
     describe:
       'The address to dial, for example a Network Load Balancer in front of the database (default: --rds-endpoint)',
   },
   listen: {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'HOST:PORT|unix:/PATH|systemd[:NAME]',
     commands: [...SERVING, 'wait'],
-    default: '127.0.0.1:3306',
+    default: OPTION_VALUES.listen.default,
+    check: listenProblem,
     describe:
-      'The address on which clients connect; port 0 takes a free one. A unix socket is for the user alone who runs the proxy (mode 0600); systemd is a socket that a socket unit hands over. Addresses that others can reach need --local-user and --tls-cert, or --trust-network',
+      'The address that clients connect to. Port 0 takes a free port. A unix socket is only for the user who runs the proxy (mode 0600). systemd takes the socket of a socket unit. An address that other machines can reach needs --local-user and --tls-cert, or --trust-network',
   },
   user: {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'NAME',
     describe: 'The database user to log in as (default: the user that the client names)',
   },
   region: {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'NAME',
+    check: regionNameProblem,
     describe: 'The AWS region of the database (default: read from the name of --rds-endpoint)',
   },
   profile: {
-    kind: 'text',
+    kind: 'string',
     commands: AND_SYNC,
     placeholder: 'NAME',
     describe:
-      'The profile in ~/.aws/config whose credentials sign tokens (default: the whole credential chain of the AWS SDK)',
+      'The profile in ~/.aws/config whose credentials sign tokens (default: the credential chain of the AWS SDK)',
   },
   ca: {
-    kind: 'texts',
+    kind: 'strings',
     commands: AND_SYNC,
     placeholder: 'FILE',
     describe:
-      'A PEM file of certificate authorities to trust beside the RDS bundle and the public roots; may be given more than once',
+      'A PEM file of certificate authorities to trust in addition to the RDS bundle and the public roots; may be repeated',
   },
-  'ca-only': { kind: 'switch', commands: AND_SYNC, describe: 'Trust only what --ca names' },
+  'ca-only': { kind: 'boolean', commands: AND_SYNC, describe: 'Trust only the authorities of --ca' },
   'token-in-handshake': {
-    kind: 'text',
-    choices: ['auto', 'always', 'never'],
-    default: 'auto',
+    kind: 'string',
+    ...OPTION_VALUES.tokenInHandshake,
     describe:
-      'Whether the token goes inside HandshakeResponse41, which saves a round trip, or waits for an AuthSwitchRequest; auto finds out',
+      'Whether to send the token inside HandshakeResponse41, which saves a round trip, or after an AuthSwitchRequest. auto finds out which one the server needs',
   },
   'require-writer': {
-    kind: 'switch',
+    kind: 'boolean',
     describe:
-      'After each login, ask the server whether it takes writes (innodb_read_only, read_only), and refuse one that does not: a demoted writer behind a stale NLB target',
+      'After each login, ask the server if it takes writes (innodb_read_only, read_only), and refuse a read-only server, such as a demoted writer behind a stale NLB target',
   },
   'local-user': {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'NAME',
     describe:
-      'The one user that clients log in as here, with a password of its own, checked before a token is made; the database user is --user, or else the same name. For several, use local-users in the configuration file',
+      'The one user that clients log in as here, with a separate password that is checked before a token is signed. The database user is --user, or else the same name. For several users, use local-users in the configuration file',
   },
   'local-password-file': {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'FILE',
-    describe: "The password of --local-user, or the hash that MySQL stores of it ('*…', '$A$005$…'), on one line",
+    describe:
+      "A file whose one line is the password of --local-user, or its hash as MySQL stores it ('*…', '$A$005$…')",
   },
   'local-password': {
-    kind: 'text',
+    kind: 'string',
     environmentOnly: true,
-    describe: 'In place of --local-password-file',
+    describe: 'Use this instead of --local-password-file',
   },
   'tls-cert': {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'FILE',
     describe:
-      'The certificate (PEM, with its chain) to offer TLS to clients with; read again when it changes, as --tls-key is',
+      'The certificate (PEM, with its chain) for TLS to clients. The proxy reads it and --tls-key again when they change',
   },
-  'tls-key': { kind: 'text', placeholder: 'FILE', describe: 'The key of --tls-cert (PEM)' },
+  'tls-key': { kind: 'string', placeholder: 'FILE', describe: 'The private key of --tls-cert (PEM)' },
   'require-tls': {
-    kind: 'switch',
-    describe: 'Refuse clients without TLS; always so on an address that others can reach, unless --trust-network',
+    kind: 'boolean',
+    describe:
+      'Refuse clients without TLS. Always on for an address that other machines can reach, unless --trust-network is set',
   },
   'allow-from': {
-    kind: 'texts',
+    kind: 'strings',
     placeholder: 'CIDR',
     separator: ',',
-    describe:
-      'A network that clients may come from, for example 10.0.0.0/8; may be given more than once (default: any)',
+    check: networkProblem,
+    describe: 'A network that clients may come from, for example 10.0.0.0/8; may be repeated (default: any)',
   },
   'trust-network': {
-    kind: 'switch',
+    kind: 'boolean',
     describe:
-      'Listen on an address that others can reach without local users and TLS, where the network itself keeps strangers out, as that of a pod does. Whoever reaches it is in the database',
+      "Allow a non-loopback listener without local users or TLS. Use it only on isolated networks, such as a pod's: anyone who can reach the port can use the database",
   },
   'max-connections': {
-    kind: 'count',
-    placeholder: 'N',
-    default: '10000',
-    describe: 'Open connections of clients, beyond which they are refused (ERR 1040); 0 for no limit',
+    ...integer(OPTION_VALUES.maxConnections),
+    describe: 'Open client connections; the proxy refuses more (ERR 1040). 0 for no limit',
   },
   'max-logins-per-second': {
-    kind: 'count',
-    placeholder: 'N',
-    default: '150',
+    ...integer(OPTION_VALUES.maxLoginsPerSecond),
     describe:
-      'Logins to the database a second; those beyond wait their turn, or are refused when it would come too late. AWS advises fewer than 200. While every login fails for the same reason, one is tried every 1 to 10 seconds. 0 for no limit and no such pause',
+      'Logins to the database per second. More logins wait, and fail if their turn would come too late. AWS advises fewer than 200. While every login fails for the same reason, the proxy tries only one every 1 to 10 seconds. 0 for no limit and no such pause',
   },
   'connect-timeout': {
-    kind: 'duration',
-    placeholder: 'DURATION',
-    default: '5s',
+    ...duration(OPTION_VALUES.connectTimeout),
     describe: 'Time for the TCP connection to the database',
   },
   'login-timeout': {
-    kind: 'duration',
-    placeholder: 'DURATION',
-    default: '8s',
-    describe: "Time for all of the login after that; keep it below the server's connect_timeout, 10 s by default",
+    ...duration(OPTION_VALUES.loginTimeout),
+    describe: "Time for the login after that. Keep it below the server's connect_timeout, 10 s by default",
   },
   keepalive: {
-    kind: 'duration',
-    placeholder: 'DURATION',
-    default: '60s',
+    ...duration(OPTION_VALUES.keepalive),
     describe:
-      'Idle time after which TCP keepalive probes begin, on both legs; must be below the idle timeout of an NLB, 350 s by default',
+      'Idle time before TCP keepalive probes begin, on both legs. It must be below the idle timeout of an NLB, 350 s by default',
   },
   config: {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'FILE',
     perProcess: true,
     commands: ['run', 'check', 'exec', 'config'],
     describe:
-      'A YAML or JSON file with the options of several endpoints, named as here; flags and environment come before it. Read again at SIGHUP. See docs/configuration.md',
+      'A YAML or JSON file with options, for several endpoints if you like; flags and environment variables override it. SIGHUP reads it again. See docs/configuration.md',
   },
   'max-sigterm-delay': {
-    kind: 'duration',
-    placeholder: 'DURATION',
-    default: '10s',
-    zero: true,
+    ...duration({ default: 10_000, min: 0, max: 24 * HOUR_MS }),
     perProcess: true,
-    commands: ['run', 'exec'],
+    commands: ['run', 'exec', 'config'],
     describe:
-      'How long sessions get to end their transactions after SIGTERM or SIGINT; those outside of one end at once (ERR 1053), as do all that are left then. A second signal ends the process at once',
+      'After SIGTERM or SIGINT, the time for sessions to finish their transactions. Sessions outside a transaction end at once (ERR 1053), the others at the end of that time. A second signal ends the process at once',
   },
   'admin-listen': {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'HOST:PORT',
     perProcess: true,
-    commands: ['run', 'wait', 'sync-targets'],
+    commands: ['run', 'wait', 'sync-targets', 'config'],
+    check: hostAndPortProblem,
     describe:
-      'Where to serve the status page, /startup, /readiness, /liveness and /metrics (default: nowhere). Beyond loopback the status page needs --admin-token-file',
+      'The address of the status page, /startup, /readiness, /liveness and /metrics (default: none). Beyond loopback, the status page needs --admin-token-file',
   },
   'admin-token-file': {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'FILE',
     perProcess: true,
-    commands: ['run', 'sync-targets'],
+    commands: ['run', 'sync-targets', 'config'],
     describe:
-      'A file with the secret that the status page asks for, 16 characters or more, on one line; health and metrics do without',
+      "A file whose one line is the status page's secret, at least 16 characters. Health and metrics don't require it",
   },
   quitquitquit: {
-    kind: 'switch',
+    kind: 'boolean',
     perProcess: true,
-    commands: ['run'],
-    describe: 'Let POST /quitquitquit on the admin listener stop the proxy, as SIGTERM does; for Jobs',
+    commands: ['run', 'config'],
+    describe: 'Let POST /quitquitquit on the admin listener stop the proxy, as SIGTERM does; for Kubernetes Jobs',
   },
   max: {
-    kind: 'duration',
-    placeholder: 'DURATION',
-    default: '30s',
+    ...duration({ default: 30_000, min: 1, max: 24 * HOUR_MS }),
     perProcess: true,
     commands: ['wait'],
     describe: 'How long to wait',
   },
   'exit-zero-on-sigterm': {
-    kind: 'switch',
+    kind: 'boolean',
     perProcess: true,
-    commands: ['run'],
-    describe: 'Exit with 0 after SIGTERM, not with 143',
+    commands: ['run', 'config'],
+    describe: 'Exit with code 0 after SIGTERM, not with 143',
   },
   'busy-poll': {
-    kind: 'duration',
+    ...duration(OPTION_VALUES.busyPoll),
     perProcess: true,
-    placeholder: 'DURATION',
-    default: '100us',
-    zero: true,
     describe:
-      'How long to look for more input after the last before the process sleeps, 1 ms at most; saves a quarter of the time of lone small queries, costs processor time. Without effect on a single processor or under a CPU quota below two; 0s turns it off',
+      'How long to poll for more input before the event loop blocks, at most 1 ms. Saves a quarter of the time of single small queries; costs processor time. No effect with one processor or a CPU quota below two. 0s turns it off',
   },
   'target-group-arn': {
-    kind: 'text',
+    kind: 'string',
     commands: SYNC,
     placeholder: 'ARN',
+    check: targetGroupProblem,
     describe:
-      'The target group, of type ip, whose targets are to follow --rds-endpoint; on its port, all but --keep-target',
+      'The target group, of type ip, that follows --rds-endpoint. All its targets on that port are managed, except those of --keep-target',
   },
   resolver: {
-    kind: 'texts',
+    kind: 'strings',
     commands: SYNC,
     placeholder: 'ADDRESS[:PORT]',
     separator: ',',
+    check: resolverProblem,
     describe:
-      'A name server to ask in place of those of this machine; may be given more than once, and then all of them must say the same',
+      'A name server to ask instead of those of this machine; may be repeated, and then all servers must give the same answer',
   },
   'collect-answers': {
-    kind: 'text',
+    kind: 'string',
+    ...OPTION_VALUES.collectAnswers,
     commands: SYNC,
-    choices: ['auto', 'always', 'never'],
-    default: 'auto',
     describe:
-      'Whether each answer names one of several instances, which are gathered over many look-ups; auto: for reader, custom and RDS Proxy endpoints',
+      'Collect addresses over many DNS lookups, for endpoints that return one instance per answer. auto does so for reader, custom and RDS Proxy endpoints',
   },
   confirmations: {
-    kind: 'count',
+    ...integer(OPTION_VALUES.confirmations),
     commands: SYNC,
-    placeholder: 'NUMBER',
-    default: '6',
     describe:
-      'Look-ups in a row, 5 s or the time to live apart, that must say the same before a target is removed: names flap for 20 to 30 s in a failover',
+      'Lookups in a row that must agree before a target is removed, 5 s or the time to live apart. Names flap for 20 to 30 s in a failover',
   },
   'keep-target': {
-    kind: 'texts',
+    kind: 'strings',
     commands: SYNC,
     placeholder: 'ADDRESS',
     separator: ',',
-    describe: 'The address of a target that is never removed; may be given more than once',
+    check: addressProblem,
+    describe: 'The address of a target that is never removed; may be repeated',
   },
   verify: {
-    kind: 'switch',
+    kind: 'boolean',
     commands: SYNC,
     describe:
-      'Register a new address only after it has presented the certificate of --rds-endpoint; needs a way from here to the database',
+      'Register a new address only after it has presented the certificate of --rds-endpoint; needs a network path from here to the database',
   },
   'health-timeout': {
-    kind: 'duration',
+    ...duration(OPTION_VALUES.healthTimeout),
     commands: SYNC,
-    placeholder: 'DURATION',
-    default: '5m',
-    describe: 'Time for new targets to become healthy; what is gone stays until then',
+    describe: 'Time for new targets to become healthy; the old targets stay until then',
   },
-  'dry-run': { kind: 'switch', commands: SYNC, describe: 'Look once and print what would be done' },
-  watch: { kind: 'switch', commands: SYNC, describe: 'Go on until stopped, a pass every --interval' },
+  'dry-run': { kind: 'boolean', commands: SYNC, describe: 'Do one lookup and print what would change' },
+  watch: { kind: 'boolean', commands: SYNC, describe: 'Run until stopped, with one pass every --interval' },
   interval: {
-    kind: 'duration',
+    ...duration(OPTION_VALUES.interval),
     commands: SYNC,
-    placeholder: 'DURATION',
-    default: '30s',
-    describe: 'Time between two passes of --watch, give or take a tenth',
+    describe: 'Time between two passes of --watch, plus or minus 10 %',
   },
   'log-level': {
-    kind: 'text',
+    kind: 'string',
     perProcess: true,
     choices: ['error', 'warn', 'info', 'debug'],
     default: 'info',
     describe: 'How much to log',
   },
   'log-format': {
-    kind: 'text',
+    kind: 'string',
     perProcess: true,
     choices: ['auto', 'pretty', 'json'],
     default: 'auto',
-    describe: 'auto: for people on a terminal, JSON lines otherwise',
+    describe: 'pretty for people, or one JSON object per line. auto: pretty on a terminal, json otherwise',
   },
   database: {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'NAME',
     commands: ['check'],
-    describe: 'The database to name at the login (default: none)',
+    describe: 'The default database of the login (default: none)',
   },
   aws: {
-    kind: 'switch',
+    kind: 'boolean',
     commands: ['check'],
-    describe:
-      'Look at the AWS side as well, where the credentials may: the database in RDS, the load balancer before it',
+    describe: 'Also check the database in RDS and the load balancer, as far as the credentials allow',
   },
   endpoint: {
-    kind: 'text',
+    kind: 'string',
     placeholder: 'NAME',
     commands: ['check'],
-    describe: 'Of several endpoints in --config, the name of the one to check',
+    describe: 'Which endpoint of --config to check, if it has several',
   },
   json: {
-    kind: 'switch',
+    kind: 'boolean',
     commands: ['check', 'sync-targets'],
-    describe: 'Say how it came out in one JSON document, for scripts; with --watch, a line for each pass',
+    describe: 'Print the result as one JSON document, for scripts; with --watch, one line for each pass',
   },
 } as const satisfies Record<string, OptionSpec>
 
@@ -328,7 +342,7 @@ export function isOption(name: string): name is OptionName {
   return Object.hasOwn(OPTIONS, name)
 }
 
-/** The options that `command` takes, in the table's order. */
+/** The options with a flag that `command` takes, in the table's order. */
 export function optionsOf(command: Command): OptionName[] {
   return optionNames.filter(name => {
     const { commands, environmentOnly } = optionSpec(name)
@@ -336,13 +350,13 @@ export function optionsOf(command: Command): OptionName[] {
   })
 }
 
-/** The table with each row as an OptionSpec, for code that goes over all of them. */
+/** A row of the table as an OptionSpec, for code that handles all of them. */
 export const optionSpec = (name: OptionName): OptionSpec => OPTIONS[name]
 
-/** What the names of all our environment variables begin with. */
+/** The start of the names of all our environment variables. */
 export const ENVIRONMENT_PREFIX = 'MYSQL_IAM_PROXY_'
 
 /** The environment variable of an option: MYSQL_IAM_PROXY_RDS_ENDPOINT for rds-endpoint. */
-export function environmentName(option: OptionName): string {
+export function environmentName(option: string): string {
   return ENVIRONMENT_PREFIX + option.toUpperCase().replaceAll('-', '_')
 }

@@ -1,21 +1,56 @@
-/** The options of a proxy from settings, with the files that they name read. */
-
+/** The options of proxies from settings, with the files that they name read and checked. */
 import { isPasswordHash, type LocalUserOptions } from '../client/local-users.ts'
-import { ProxyError } from '../errors.ts'
+import { createLocalTls } from '../client/tls.ts'
+import { asProxyError, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import type { ProxyOptions } from '../proxy/proxy.ts'
+import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
 import { readText } from '../read-file.ts'
+import type { SyncJob } from '../sync-targets/sync.ts'
 import { readCa } from '../upstream/trust.ts'
 import type { LocalUserConfig } from './keys.ts'
 import type { EndpointConfig } from './load.ts'
 import type { Settings } from './settings.ts'
 
-/** What a library would be given, with the files read. @throws ProxyError CONFIG_INVALID */
+/** An endpoint of the configuration, ready to serve. */
+export interface PreparedEndpoint {
+  config: EndpointConfig
+  options: ProxyOptions
+  /** Keeps the targets of its NLB in sync */
+  sync: SyncJob | undefined
+}
+
+/**
+ * Everything that serving reads before it listens: `config check` and the service do the same here.
+ * @throws ProxyError CONFIG_INVALID, with the mistakes of all endpoints
+ */
+export async function prepareEndpoints(configs: readonly EndpointConfig[], log: Logger): Promise<PreparedEndpoint[]> {
+  const prepared: PreparedEndpoint[] = []
+  const problems: string[] = []
+  for (const config of configs) {
+    try {
+      const options = await toProxyOptions(config, log)
+      prepared.push({ config, options, sync: config.sync && (await toSyncJob(config.sync)) })
+    } catch (thrown) {
+      const error = asProxyError(thrown)
+      if (error.code !== 'CONFIG_INVALID') throw error
+      problems.push(error.message)
+    }
+  }
+  if (problems.length > 0) throw invalid([...new Set(problems)].join('\n  '))
+  return prepared
+}
+
+/**
+ * The options that a library user would write, with the files read.
+ * @throws ProxyError CONFIG_INVALID, with every mistake in the files
+ */
 export async function toProxyOptions(config: EndpointConfig, log: Logger): Promise<ProxyOptions> {
-  const { settings } = config
+  const { settings, names } = config
   const rdsEndpoint = settings['rds-endpoint']
-  if (!rdsEndpoint) throw new ProxyError('CONFIG_INVALID', '--rds-endpoint is missing')
-  return {
+  if (!rdsEndpoint) throw invalid(`${names.place('rds-endpoint')} is missing`)
+  const problems: string[] = []
+  const tls = tlsFiles(settings)
+  const options: ProxyOptions = {
     rdsEndpoint,
     name: config.name,
     connect: settings.connect,
@@ -23,12 +58,12 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     user: settings.user,
     region: settings.region,
     profile: settings.profile,
-    ca: await Promise.all(settings.ca.map(readCa)),
+    ca: await allOf(settings.ca, file => readCa(file, names.place('ca')), problems),
     caOnly: settings['ca-only'],
     tokenInHandshake: settings['token-in-handshake'],
     requireWriter: settings['require-writer'],
-    localUsers: emptyToUndefined(await localUsers(config)),
-    tls: tlsFiles(settings),
+    localUsers: emptyToUndefined(await readLocalUsers(config, problems)),
+    tls,
     requireTls: settings['require-tls'] || undefined,
     allowFrom: settings['allow-from'],
     trustNetwork: settings['trust-network'],
@@ -39,54 +74,89 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     keepalive: settings.keepalive,
     logger: log,
   }
+  if (tls) await collect(() => createLocalTls(tls.certFile, tls.keyFile, log), `${names.place('tls-cert')}: `, problems)
+  if (problems.length > 0) throw invalid(problems.join('\n  '))
+  validateOptions(options, names)
+  return options
+}
+
+/** The modules of sync-targets are loaded only for an endpoint with a `sync`. @throws ProxyError CONFIG_INVALID */
+async function toSyncJob(settings: Settings): Promise<SyncJob> {
+  const { toJob } = await import('../sync-targets/job.ts')
+  return await toJob(settings)
+}
+
+/** The result of `work`; undefined where it fails, with the mistake in `problems`. */
+async function collect<Result>(work: () => Promise<Result>, prefix: string, problems: string[]) {
+  try {
+    return await work()
+  } catch (thrown) {
+    const error = asProxyError(thrown)
+    if (error.code !== 'CONFIG_INVALID') throw error
+    problems.push(prefix + error.message)
+    return undefined
+  }
+}
+
+async function allOf<Item, Result>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<Result>,
+  problems: string[],
+): Promise<Result[]> {
+  const results = await Promise.all(items.map(item => collect(() => work(item), '', problems)))
+  return results.filter(result => result !== undefined) as Result[]
 }
 
 function emptyToUndefined<Item>(list: Item[]): Item[] | undefined {
   return list.length > 0 ? list : undefined
 }
 
-async function localUsers({ settings, localUsers }: EndpointConfig): Promise<LocalUserOptions[]> {
-  const { 'local-user': name, 'local-password-file': passwordFile, 'local-password': password } = settings
-  const hasPassword = passwordFile !== undefined || password !== undefined
-  if (name === undefined && hasPassword) throw invalid('a local password: needs --local-user')
-  if (name !== undefined && !hasPassword) throw invalid('--local-user: needs --local-password-file')
-  if (passwordFile !== undefined && password !== undefined) {
-    throw invalid('--local-password-file: the environment has a password as well')
-  }
-  const users = await Promise.all(localUsers.map(toLocalUser))
+async function readLocalUsers(config: EndpointConfig, problems: string[]): Promise<LocalUserOptions[]> {
+  const { settings, localUsers, names } = config
+  const { 'local-user': name, 'local-password-file': file, 'local-password': password } = settings
+  const users = await allOf(localUsers, readLocalUser, problems)
   if (name === undefined) return users
-  const secret = password ?? (await readPassword(passwordFile!))
-  return [{ name, ...asSecret(secret) }, ...users]
+  const readSecret = async () => password ?? (await readPassword(file ?? '', names.place('local-password-file')))
+  const secret = await collect(readSecret, '', problems)
+  return secret === undefined ? users : [{ name, ...asSecret(secret) }, ...users]
 }
 
-async function toLocalUser(user: LocalUserConfig): Promise<LocalUserOptions> {
-  const { name, passwordFile, passwordEnv, passwordHash } = user
-  const named = { name, user: user.user }
-  if (passwordHash !== undefined) return { ...named, passwordHash }
-  if (passwordFile !== undefined) return { ...named, ...asSecret(await readPassword(passwordFile)) }
+async function readLocalUser(config: LocalUserConfig): Promise<LocalUserOptions> {
+  const { name, user, passwordFile, passwordEnv, passwordHash, place } = config
+  if (passwordHash !== undefined) {
+    if (!isPasswordHash(passwordHash)) {
+      throw invalid(`${place('password-hash')}: is neither *… (40 hexadecimal digits) nor $A$005$… (63 characters)`)
+    }
+    return { name, user, passwordHash }
+  }
+  if (passwordFile !== undefined) {
+    return { name, user, ...asSecret(await readPassword(passwordFile, place('password-file'))) }
+  }
   const secret = process.env[passwordEnv!]
-  if (!secret) throw invalid(`local user '${name}': the environment has no ${passwordEnv}`)
-  return { ...named, ...asSecret(secret) }
+  if (!secret) throw invalid(`${place('password-env')}: the variable ${passwordEnv} is not set`)
+  return { name, user, ...asSecret(secret) }
 }
 
 function asSecret(text: string): Pick<LocalUserOptions, 'password' | 'passwordHash'> {
   return isPasswordHash(text) ? { passwordHash: text } : { password: text }
 }
 
-/** The first line of a file. */
-async function readPassword(file: string): Promise<string> {
-  const text = await readText('local password file', file)
-  const password = text.split(/\r?\n/, 1)[0]!
-  if (password === '') throw invalid(`local password file ${file}: its first line is empty`)
+/** The one line of a file. A second line or a byte-order mark would make another password than the user types. */
+async function readPassword(file: string, label: string): Promise<string> {
+  const text = await readText(label, file)
+  const [password = '', ...more] = text.split(/\r?\n/)
+  if (password === '') throw invalid(`${label} ${file}: the first line is empty`)
+  if (more.some(line => line !== '')) throw invalid(`${label} ${file}: has more than one line`)
+  if (password.startsWith('\ufeff'))
+    throw invalid(`${label} ${file}: begins with a byte-order mark; save it as UTF-8 without`)
   return password
 }
 
 function tlsFiles(settings: Settings): { certFile: string; keyFile: string } | undefined {
   const { 'tls-cert': certFile, 'tls-key': keyFile } = settings
-  if (!certFile !== !keyFile) throw invalid('--tls-cert and --tls-key: need one another')
   return certFile && keyFile ? { certFile, keyFile } : undefined
 }
 
-export function invalid(message: string): ProxyError {
+function invalid(message: string): ProxyError {
   return new ProxyError('CONFIG_INVALID', message)
 }

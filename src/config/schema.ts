@@ -1,13 +1,17 @@
-/** The JSON schema of a configuration file, for editors; made from the table of options. https://json-schema.org/draft/2020-12 */
+/** The JSON schema of a configuration file, for editors, made from the table of options. https://json-schema.org/draft/2020-12 */
 import { LOCAL_USER_KEYS, mayBeInFile, SYNC_KEYS } from './keys.ts'
 import { type OptionName, optionNames, optionSpec } from './options.ts'
 
-const DURATION = '^\\d+(\\.\\d+)?(us|ms|s|m|h)$'
+const DURATION_PATTERN = '^\\d+(\\.\\d+)?(us|ms|s|m|h)$'
 
 export function configSchema(): object {
   const inFile = optionNames.filter(mayBeInFile)
   const perEndpoint = inFile.filter(name => !optionSpec(name).perProcess)
-  const localUsers = { type: 'array', items: { $ref: '#/$defs/localUser' }, description: 'Who may log in here' }
+  const localUsers = {
+    type: 'array',
+    items: { $ref: '#/$defs/localUser' },
+    description: 'The users that clients log in as here',
+  }
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'The configuration of mysql-iam-proxy',
@@ -23,7 +27,7 @@ export function configSchema(): object {
         type: 'object',
         additionalProperties: false,
         properties: {
-          name: { type: 'string', description: 'What logs, metrics and the status page call it' },
+          name: { type: 'string', description: 'The name in logs, metrics and on the status page' },
           ...propertiesOf(perEndpoint),
           'local-users': localUsers,
           sync: {
@@ -31,8 +35,7 @@ export function configSchema(): object {
             additionalProperties: false,
             required: ['target-group-arn'],
             properties: propertiesOf(SYNC_KEYS),
-            description:
-              'Lets the targets of an NLB follow this endpoint, as mysql-iam-proxy sync-targets --watch does',
+            description: 'Keeps NLB targets in sync with this endpoint, as mysql-iam-proxy sync-targets --watch does',
           },
         },
       },
@@ -53,23 +56,24 @@ function propertiesOf(names: readonly OptionName[]): Record<string, object> {
 }
 
 function propertyOf(name: OptionName): object {
-  const { kind, choices, default: standard, describe } = optionSpec(name)
+  const { kind, choices, min, max, default: standard, describe } = optionSpec(name)
   const common = { description: describe, ...(standard === undefined ? {} : { default: standard }) }
   switch (kind) {
-    case 'switch':
+    case 'boolean':
       return { ...common, type: 'boolean' }
-    case 'texts':
+    case 'strings':
       return { ...common, anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] }
     case 'duration':
-      return { ...common, type: 'string', pattern: DURATION }
-    case 'count':
+      return { ...common, type: 'string', pattern: DURATION_PATTERN }
+    case 'integer':
       return {
         ...common,
         type: 'integer',
-        minimum: 0,
+        minimum: min ?? 0,
+        ...(max === undefined ? {} : { maximum: max }),
         ...(standard === undefined ? {} : { default: Number(standard) }),
       }
-    case 'text':
+    case 'string':
       return { ...common, type: 'string', ...(choices ? { enum: choices } : {}) }
   }
 }

@@ -1,5 +1,8 @@
-/** The options' values, of the first place that gives each: flag, environment, configuration file, default. */
+/** The options' values. The first source that gives an option wins: flag, environment, configuration file, default. */
+import { formatDuration, parseDuration } from '../duration.ts'
 import { ProxyError } from '../errors.ts'
+import { newOptionName, renamedOptions } from '../renames.ts'
+import { didYouMean } from '../text.ts'
 import {
   ENVIRONMENT_PREFIX,
   environmentName,
@@ -10,11 +13,11 @@ import {
   optionSpec,
 } from './options.ts'
 
-type ValueOf<Spec> = Spec extends { kind: 'switch' }
+type ValueOf<Spec> = Spec extends { kind: 'boolean' }
   ? boolean
-  : Spec extends { kind: 'duration' | 'count' }
+  : Spec extends { kind: 'duration' | 'integer' }
     ? number
-    : Spec extends { kind: 'texts' }
+    : Spec extends { kind: 'strings' }
       ? string[]
       : Spec extends { choices: readonly (infer Choice)[] }
         ? Choice
@@ -25,120 +28,152 @@ type ValueOf<Spec> = Spec extends { kind: 'switch' }
 /** The options' values: durations in milliseconds. */
 export type Settings = { [Name in OptionName]: ValueOf<(typeof OPTIONS)[Name]> }
 
-/** Kubernetes sets such in every pod beside a Service that is named mysql-iam-proxy. */
-const OF_A_KUBERNETES_SERVICE = /_SERVICE_(HOST|PORT)|_PORT(_|$)/
+/** Kubernetes sets such variables in every pod beside a Service named mysql-iam-proxy. */
+const KUBERNETES_SERVICE = /_SERVICE_(HOST|PORT)|_PORT(_|$)/
 
-/** What was given for an option, before it is checked. */
+/** The value of an option before it is checked. */
 export type RawValue = string | string[] | boolean | undefined
 
-/** One place that options are given in: the flags, the environment, a mapping of the configuration file. */
+/** One place that gives options: the flags, the environment, a mapping of the configuration file. */
 export interface Source {
-  /** undefined where the place does not name the option */
+  /** undefined where the source does not give the option */
   value(option: OptionName): RawValue
-  /** what a mistake in it is called by */
-  label(option: OptionName): string
+  /** How this source spells the option: '--connect', 'MYSQL_IAM_PROXY_CONNECT', 'connect' */
+  name(option: string): string
+  /**
+   * The start of a message about the option: its name, after its place where there is one.
+   * @param index of one of several values
+   */
+  place(option: OptionName, index?: number): string
 }
 
 export function flagSource(flags: Readonly<Record<string, unknown>>): Source {
-  return { value: option => flags[option] as RawValue, label: option => `--${option}` }
+  const name = (option: string) => `--${option}`
+  return { value: option => flags[option] as RawValue, name, place: name }
 }
 
 export function environmentSource(environment: NodeJS.ProcessEnv): Source {
-  return { value: option => environment[environmentName(option)] || undefined, label: environmentName }
+  return {
+    value: option => environment[environmentName(option)] || undefined,
+    name: environmentName,
+    place: environmentName,
+  }
 }
 
-/** The settings of the first source, in this order, that gives each; or else the defaults. Adds what is wrong to `mistakes`. */
-export function resolve(sources: readonly Source[], mistakes: string[]): Settings {
+/** The first source that gives the option. */
+export function sourceOfOption(sources: readonly Source[], option: OptionName): Source | undefined {
+  return sources.find(({ value }) => value(option) !== undefined)
+}
+
+/**
+ * The settings from `sources`, the first of them first, or else the defaults. Adds mistakes to `problems`; an invalid
+ * option has no value then.
+ */
+export function resolve(sources: readonly Source[], problems: string[]): Settings {
   const settings: Record<string, unknown> = {}
   for (const name of optionNames) {
     const spec = optionSpec(name)
-    const source = sources.find(({ value }) => value(name) !== undefined)
-    try {
-      settings[name] = parseValue(spec, source ? source.value(name) : spec.default)
-    } catch (error) {
-      const mistake = `${source?.label(name) ?? `--${name}`}: ${(error as Error).message}`
-      if (!mistakes.includes(mistake)) mistakes.push(mistake)
+    const source = sourceOfOption(sources, name)
+    const problem = (message: string, index?: number) => {
+      const text = `${source?.place(name, index) ?? `--${name}`}: ${message}`
+      if (!problems.includes(text)) problems.push(text)
     }
+    settings[name] = parseValue(spec, source ? source.value(name) : spec.default, problem)
   }
   return settings as Settings
 }
 
-/** The variables that are named like ours and are none. */
+/** The variables that start like ours but are not ours. */
 export function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
-  const known = new Set(optionNames.map(environmentName))
+  const known = optionNames.map(environmentName)
   return Object.keys(environment)
-    .filter(name => name.startsWith(ENVIRONMENT_PREFIX) && !known.has(name) && !OF_A_KUBERNETES_SERVICE.test(name))
-    .map(name => `${name}: no such option`)
+    .filter(name => name.startsWith(ENVIRONMENT_PREFIX) && !known.includes(name) && !KUBERNETES_SERVICE.test(name))
+    .map(name => {
+      const renamed = renamedOptions.find(option => environmentName(option) === name)
+      if (renamed) return `${name} is now ${environmentName(newOptionName(renamed)!)}`
+      return `${name}: unknown option${didYouMean(name, known)}`
+    })
 }
 
 /**
- * The settings from the flags that were given and the environment.
- * @throws ProxyError CONFIG_INVALID, naming each option that is wrong
+ * The settings from the flags and the environment.
+ * @throws ProxyError CONFIG_INVALID, with every mistake
  */
 export function resolveSettings(flags: Readonly<Record<string, unknown>>, environment: NodeJS.ProcessEnv): Settings {
-  const mistakes: string[] = []
-  const settings = resolve([flagSource(flags), environmentSource(environment)], mistakes)
-  mistakes.push(...unknownVariables(environment))
-  if (mistakes.length > 0) throw new ProxyError('CONFIG_INVALID', mistakes.join('; '))
+  const problems: string[] = []
+  const settings = resolve([flagSource(flags), environmentSource(environment)], problems)
+  problems.push(...unknownVariables(environment))
+  if (problems.length > 0) throw new ProxyError('CONFIG_INVALID', problems.join('; '))
   return settings
 }
 
-function parseValue(spec: OptionSpec, given: RawValue): unknown {
+/** Reports a mistake; `index` is that of one of several values. */
+type Report = (message: string, index?: number) => void
+
+/** undefined for an invalid value, which is reported. */
+function parseValue(spec: OptionSpec, given: RawValue, report: Report): unknown {
   switch (spec.kind) {
-    case 'switch':
-      return parseSwitch(given)
-    case 'texts':
-      return parseTexts(given, spec.separator ?? ':')
+    case 'boolean':
+      return parseBoolean(given, report)
+    case 'strings':
+      return parseStrings(spec, given, report)
     case 'duration':
-      return parseDuration(last(given) ?? '', spec.zero ? 0 : 1)
-    case 'count':
-      return parseCount(last(given) ?? '')
-    case 'text':
-      return parseText(spec, last(given))
+      return parseMilliseconds(spec, last(given) ?? '', report)
+    case 'integer':
+      return parseInteger(spec, last(given) ?? '', report)
+    case 'string':
+      return parseString(spec, last(given), report)
   }
 }
 
-/** Of a flag that was given more than once, the last counts. */
+/** If a flag was given several times, the last one counts. */
 function last(given: RawValue): string | undefined {
   const value = Array.isArray(given) ? given.at(-1) : given
   return value === undefined ? undefined : String(value)
 }
 
-function parseText({ choices }: OptionSpec, value: string | undefined): string | undefined {
-  if (value === '') throw new Error('needs a value')
-  if (value !== undefined && choices && !choices.includes(value)) {
-    throw new Error(`"${value}" is not one of ${choices.join(', ')}`)
-  }
-  return value
+function parseString({ choices, check }: OptionSpec, value: string | undefined, report: Report): string | undefined {
+  if (value === undefined) return undefined
+  const problem = value === '' ? 'needs a value' : check?.(value)
+  if (problem) report(problem)
+  else if (choices && !choices.includes(value)) report(`"${value}" is not one of ${choices.join(', ')}`)
+  else return value
+  return undefined
 }
 
-function parseTexts(given: RawValue, separator: string): string[] {
-  if (Array.isArray(given)) {
-    if (given.includes('')) throw new Error('needs a value')
-    return given
-  }
-  return typeof given === 'string' ? given.split(separator).filter(Boolean) : []
+function parseStrings({ separator = ':', check }: OptionSpec, given: RawValue, report: Report): string[] {
+  const isList = Array.isArray(given)
+  const values = isList ? given : typeof given === 'string' ? given.split(separator).filter(Boolean) : []
+  return values.filter((value, index) => {
+    const problem = value === '' ? 'needs a value' : check?.(value)
+    if (problem) report(problem, isList ? index : undefined)
+    return !problem
+  })
 }
 
-function parseSwitch(given: RawValue): boolean {
+function parseBoolean(given: RawValue, report: Report): boolean {
   if (given === undefined || typeof given === 'boolean') return given ?? false
   const value = last(given)
-  if (value === 'true' || value === '1') return true
-  if (value === 'false' || value === '0') return false
-  throw new Error(`"${value}" is not true or false`)
+  if (value !== 'true' && value !== '1' && value !== 'false' && value !== '0') {
+    report(`"${value}" is not true or false`)
+  }
+  return value === 'true' || value === '1'
 }
 
-function parseCount(text: string): number {
-  if (!/^\d{1,7}$/.test(text)) throw new Error(`"${text}" is not a number such as 100`)
-  return Number(text)
+function parseInteger({ min = 0, max = Number.MAX_SAFE_INTEGER }: OptionSpec, text: string, report: Report) {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : undefined
+  if (value === undefined) report(`"${text}" is not a number such as 100`)
+  else if (value < min) report(`"${text}" must be at least ${min}`)
+  else if (value > max) report(`"${text}" must be at most ${max}`)
+  else return value
+  return undefined
 }
 
-const UNITS = { us: 0.001, ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const
-
-/** '100us', '500ms', '5s', '2m', '1h' in milliseconds. */
-function parseDuration(text: string, least: number): number {
-  const match = /^(\d+(?:\.\d+)?)(us|ms|s|m|h)$/.exec(text)
-  const value = match ? Number(match[1]) * UNITS[match[2] as keyof typeof UNITS] : -1
-  if (value < least || value > 24 * UNITS.h) throw new Error(`"${text}" is not a duration such as 500ms, 5s or 2m`)
-  return value
+function parseMilliseconds({ min = 0, max = Number.MAX_SAFE_INTEGER }: OptionSpec, text: string, report: Report) {
+  const value = parseDuration(text)
+  if (value === undefined) report(`"${text}" is not a duration such as 500ms, 5s or 2m`)
+  else if (value < min) report(`"${text}" must be at least ${formatDuration(min)}`)
+  else if (value > max) report(`"${text}" must be at most ${formatDuration(max)}`)
+  else return value
+  return undefined
 }

@@ -46,7 +46,7 @@ async function prepareSocketPath(path: string): Promise<void> {
   const isOthers = uid !== process.getuid?.() && uid !== 0
   if (othersMayWrite || isOthers) {
     const why = `other users can write to ${directory} and could put their own socket there; use a directory with mode 0700`
-    throw new ProxyError('CONFIG_INVALID', `--listen unix:${path}: ${why}`)
+    throw new ProxyError('CONFIG_INVALID', `cannot listen on unix:${path}: ${why}`)
   }
   const found = await lstat(path).catch(() => undefined)
   if (!found) return

@@ -1,118 +1,80 @@
-/** One proxy: its parts, put together. */
-
+/** One proxy, assembled from its parts. */
 import {
-  type Credentials,
   type CredentialsProvider,
   cacheUntilExpiry,
   createCredentials,
   explainCredentialsError,
 } from '../aws/credentials.ts'
 import { createTokenSource } from '../aws/token.ts'
-import { type Access, checkExposure, createAllowList } from '../client/access.ts'
-import { createLocalUsers, type LocalUserOptions } from '../client/local-users.ts'
+import { type Access, createAllowList } from '../client/access.ts'
+import { createLocalUsers } from '../client/local-users.ts'
 import { createLoginThrottle } from '../client/login-throttle.ts'
 import { createLocalTls } from '../client/tls.ts'
 import {
-  DEFAULT_PORT,
+  createEndpoint,
   type Endpoint,
-  formatHostPort,
   formatListen,
   type HostPort,
   hintValues,
   isPrivate,
   type Listen,
-  parseHostPort,
   parseListen,
-  regionOf,
 } from '../endpoint.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
-import { type Logger, silent } from '../log.ts'
+import { silent } from '../log.ts'
+import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
 import { hasProcessorsToSpare, setBusyPoll } from '../relay/write-batching.ts'
 import { createState, type EndpointState } from '../state.ts'
 import { createCircuitBreaker } from '../upstream/circuit-breaker.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createTrust } from '../upstream/trust.ts'
+import { exposureProblem, type ProxyOptions, requireTlsProblem, validateOptions } from './options.ts'
 import type { Served } from './served.ts'
 import { type ProxyServer, startServer } from './server.ts'
+import { type ProxyStatus, statusOf } from './status.ts'
 
-export interface ProxyOptions {
-  /** host[:port] of the RDS, Aurora or RDS Proxy endpoint: the name on the certificate and the one that tokens are signed for */
-  rdsEndpoint: string
-  /** host[:port] to dial, for example of a Network Load Balancer; default: `rdsEndpoint` */
-  connect?: string | undefined
-  /** host:port to listen on, or unix:/path; default 127.0.0.1:3306, port 0 takes a free one */
-  listen?: string | undefined
-  /** what logs, metrics and the status page call it; default: `rdsEndpoint` */
-  name?: string | undefined
-  /** the database user; default: the one that the client names */
-  user?: string | undefined
-  /** default: read from the name of `rdsEndpoint` */
-  region?: string | undefined
-  /** of ~/.aws/config; default: the credential chain of the AWS SDK */
-  profile?: string | undefined
-  /** credentials, or a provider of the AWS SDK, to use in place of `profile` and the chain */
-  credentials?: Credentials | CredentialsProvider | undefined
-  /** PEM texts of certificate authorities to trust beside the RDS bundle and the public roots */
-  ca?: readonly string[] | undefined
-  /** trust only `ca` */
-  caOnly?: boolean | undefined
-  /** whether the token goes inside HandshakeResponse41; default 'auto' */
-  tokenInHandshake?: 'auto' | 'always' | 'never' | undefined
-  /** milliseconds for the TCP connection to the database; default 5,000 */
-  connectTimeout?: number | undefined
-  /** milliseconds for the login after that; default 8,000 */
-  loginTimeout?: number | undefined
-  /** milliseconds of idleness after which TCP keepalive probes begin, on both legs; default 60,000 */
-  keepalive?: number | undefined
-  /** who may log in here; default: everybody who reaches the address, with any password or none */
-  localUsers?: readonly LocalUserOptions[] | undefined
-  /** PEM files for TLS to clients, read again when they change */
-  tls?: { certFile: string; keyFile: string } | undefined
-  /** refuse clients without TLS; default: where `listen` is an address that others can reach, unless `trustNetwork` */
-  requireTls?: boolean | undefined
-  /** networks (CIDR) or addresses that clients may come from; default: any */
-  allowFrom?: readonly string[] | undefined
-  /** listen on addresses that others can reach without local users and TLS */
-  trustNetwork?: boolean | undefined
-  /** open connections of clients, beyond which they get ERR 1040; default 10,000, 0 for no limit */
-  maxConnections?: number | undefined
-  /** logins to the database a second; others wait; default 150, 0 for no limit and no pause while every login fails alike */
-  maxLoginsPerSecond?: number | undefined
-  /** refuse a server that is read-only, as a demoted writer behind a stale NLB target is */
-  requireWriter?: boolean | undefined
-  /** milliseconds to look for more input before the process sleeps, for all proxies of a process; default 0.1 where there are processors to spare, 1 at most */
-  busyPoll?: number | undefined
-  /** default: says nothing */
-  logger?: Logger | undefined
-}
+export type { ProxyOptions } from './options.ts'
 
-/** What clients connect to: `path` is that of a unix socket, for which `host` is '' and `port` 0. */
+/** The address that clients connect to. Of a unix socket, `path` is set, `host` is '' and `port` 0. */
 export interface Address extends HostPort {
   path?: string
 }
 
 export interface Proxy {
-  /** the endpoint as it is served: the three names, and the region */
-  readonly endpoint: Readonly<Endpoint>
-  /** what goes on, kept up to date */
-  readonly state: EndpointState
-  /** starts to listen; resolves with the address that clients connect to. @throws ProxyError CONFIG_INVALID, LISTEN_FAILED */
+  /**
+   * Starts to listen. A proxy listens once; create another one to listen again.
+   * @returns the address that clients connect to, with the real port where 0 was asked for
+   * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED
+   */
   listen(): Promise<Address>
-  /** stops listening; sessions go on */
+  /** Stops listening; sessions go on. Has no effect before `listen()` and when called again. */
   stopListening(): void
   /**
-   * Stops listening and ends every session; clients are told (ERR 1053).
-   * @param delay milliseconds that sessions get to come to the end of their transactions; default 0
+   * Stops listening and ends every session; clients get ERR 1053. Has no effect before `listen()`; may be called again.
+   * @param delay milliseconds that sessions get to finish their transactions; default 0
    */
   close(delay?: number): Promise<void>
+  /** What the proxy does now: a copy, which later events do not change. */
+  status(): ProxyStatus
 }
 
-/** A proxy for one endpoint; it does nothing until `listen()`. @throws ProxyError CONFIG_INVALID */
-export function createProxy(options: ProxyOptions): Proxy {
-  const endpoint = toEndpoint(options)
-  const listen = parseListen(options.listen ?? '127.0.0.1:3306')
+/** A proxy with what the rest of this program works on, which the library does not show. */
+export interface ServedProxy extends Proxy {
+  readonly endpoint: Readonly<Endpoint>
+  readonly state: EndpointState
+}
+
+/**
+ * A proxy for one endpoint. It does nothing until `listen()`.
+ * @param names how errors call the options
+ * @throws ProxyError CONFIG_INVALID, with every mistake in the options
+ */
+export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_NAMES): ServedProxy {
+  validateOptions(options, names)
+  const endpoint = createEndpoint(options, names)
+  const listen = parseListen(options.listen ?? OPTION_VALUES.listen.default)
   const log = options.logger ?? silent
-  const state = createState(endpoint, options.maxConnections ?? 10000)
+  const state = createState(endpoint, options.maxConnections ?? OPTION_VALUES.maxConnections.default)
   const credentials = trackCredentials(credentialsProvider(options, endpoint), state)
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
   const access: Access = {
@@ -123,7 +85,7 @@ export function createProxy(options: ProxyOptions): Proxy {
     overUnixSocket: 'path' in listen,
     allows: createAllowList(options.allowFrom ?? []),
   }
-  const { maxLoginsPerSecond = 150 } = options
+  const { maxLoginsPerSecond = OPTION_VALUES.maxLoginsPerSecond.default } = options
   const target: Served = {
     endpoint,
     access,
@@ -139,21 +101,20 @@ export function createProxy(options: ProxyOptions): Proxy {
   return {
     endpoint,
     state,
+    status: () => statusOf(state),
     async listen() {
-      setBusyPoll(hasProcessorsToSpare() ? Math.min(options.busyPoll ?? 0.1, 1) : 0)
+      setBusyPoll(hasProcessorsToSpare() ? (options.busyPoll ?? OPTION_VALUES.busyPoll.default) : 0)
       if (options.tls) access.tls = await createLocalTls(options.tls.certFile, options.tls.keyFile, log)
-      // Of a socket that systemd hands over, the address is known only when it is there.
+      // The address of a socket that systemd hands over is known only here.
       const check = (address: Listen) => {
-        checkExposure(address, access, options.trustNetwork ?? false)
+        const problem = exposureProblem(address, options, names) ?? requireTlsProblem(address, options, names)
+        if (problem) throw new ProxyError('CONFIG_INVALID', problem)
         access.overUnixSocket = 'path' in address
         access.requireTls = options.requireTls ?? (!isPrivate(address) && !options.trustNetwork)
-        if (access.requireTls && !access.tls && !access.overUnixSocket && !('systemd' in address)) {
-          throw new ProxyError('CONFIG_INVALID', '--require-tls: needs --tls-cert and --tls-key')
-        }
       }
       check(listen)
       server = await startServer(listen, target, log, check)
-      // What the first login would wait for; should credentials be missing, better said now than at the first login.
+      // The first login would wait for both. Missing credentials are reported now, not at the first login.
       setImmediate(() => trust.secureContext())
       credentials().catch(thrown => {
         const error = asProxyError(thrown)
@@ -173,7 +134,7 @@ export function createProxy(options: ProxyOptions): Proxy {
   }
 }
 
-/** Notes in `state` how look-ups of credentials come out. */
+/** Records the result of each credentials lookup in `state`. */
 function trackCredentials(credentials: CredentialsProvider, state: EndpointState): CredentialsProvider {
   return async () => {
     try {
@@ -185,26 +146,6 @@ function trackCredentials(credentials: CredentialsProvider, state: EndpointState
       state.credentialsFailed = true
       throw error
     }
-  }
-}
-
-function toEndpoint(options: ProxyOptions): Endpoint {
-  const rds = parseHostPort(options.rdsEndpoint, DEFAULT_PORT, '--rds-endpoint')
-  const region = options.region ?? regionOf(rds.host)
-  if (!region) {
-    const message = `--rds-endpoint: no AWS region in the name ${formatHostPort(rds)}; give the endpoint's own name, not a CNAME or an NLB, or add --region`
-    throw new ProxyError('CONFIG_INVALID', message)
-  }
-  return {
-    name: options.name ?? formatHostPort(rds),
-    rds: { ...rds, region },
-    dial: options.connect ? parseHostPort(options.connect, rds.port, '--connect') : rds,
-    user: options.user,
-    tokenInHandshake: options.tokenInHandshake ?? 'auto',
-    connectTimeout: options.connectTimeout ?? 5000,
-    loginTimeout: options.loginTimeout ?? 8000,
-    keepalive: options.keepalive ?? 60000,
-    requireWriter: options.requireWriter ?? false,
   }
 }
 

@@ -1,4 +1,4 @@
-/** An endpoint as it is served: what logins to its database share, and who may come in. */
+/** An endpoint as it is served: what its logins share, and which clients may log in. */
 import type { Access } from '../client/access.ts'
 import type { CircuitBreaker } from '../upstream/circuit-breaker.ts'
 import type { Target } from '../upstream/login.ts'

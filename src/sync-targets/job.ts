@@ -19,7 +19,7 @@ export async function toJob(settings: Settings): Promise<SyncJob> {
     confirmations: settings.confirmations,
     keepTargets: settings['keep-target'],
     verify: settings.verify,
-    ca: await Promise.all(settings.ca.map(readCa)),
+    ca: await Promise.all(settings.ca.map(file => readCa(file))),
     caOnly: settings['ca-only'],
     healthTimeout: settings['health-timeout'],
     interval: settings.interval,

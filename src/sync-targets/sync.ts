@@ -6,6 +6,7 @@ import { DEFAULT_PORT, formatHostPort, type HostPort, parseHostPort } from '../e
 import type { ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
+import { OPTION_VALUES } from '../option-values.ts'
 import { createTrust, type Trust } from '../upstream/trust.ts'
 import { canonicalAddress, type Family } from './address.ts'
 import { lookUp, type TimedLookUp } from './lookup.ts'
@@ -99,7 +100,8 @@ export function createSyncJob(options: SyncOptions): SyncJob {
   const rds = parseHostPort(options.rdsEndpoint, DEFAULT_PORT, '--rds-endpoint')
   if (isIP(rds.host)) throw new ProxyError('CONFIG_INVALID', `--rds-endpoint: ${rds.host} is an address, not a name`)
   const region = regionOfTargetGroup(options.targetGroupArn)
-  const { collectAnswers = 'auto', confirmations = 6 } = options
+  const { collectAnswers = OPTION_VALUES.collectAnswers.default, confirmations = OPTION_VALUES.confirmations.default } =
+    options
   if (confirmations < 1) throw new ProxyError('CONFIG_INVALID', '--confirmations: must be at least 1')
   return {
     rds,
@@ -109,8 +111,8 @@ export function createSyncJob(options: SyncOptions): SyncJob {
     confirmations,
     keepTargets: (options.keepTargets ?? []).map(toKept),
     verify: options.verify ? withoutResumption(createTrust(options.ca ?? [], options.caOnly ?? false)) : undefined,
-    healthTimeout: options.healthTimeout ?? 5 * 60_000,
-    interval: options.interval ?? 30_000,
+    healthTimeout: options.healthTimeout ?? OPTION_VALUES.healthTimeout.default,
+    interval: options.interval ?? OPTION_VALUES.interval.default,
     dryRun: options.dryRun ?? false,
     credentials: options.credentials ?? createCredentials(region, options.profile),
   }

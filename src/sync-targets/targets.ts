@@ -3,6 +3,7 @@
 import { type AwsErrorCodes, explainAwsError } from '../aws/api.ts'
 import type { CredentialsProvider } from '../aws/credentials.ts'
 import { ProxyError } from '../errors.ts'
+import { TARGET_GROUP_ARN, targetGroupProblem } from '../value-checks.ts'
 import { canonicalAddress, type Family } from './address.ts'
 import type { Target } from './plan.ts'
 
@@ -17,14 +18,11 @@ export interface TargetGroup {
   deregister(targets: readonly Target[]): Promise<void>
 }
 
-const ARN = /^arn:[\w-]+:elasticloadbalancing:([a-z0-9-]+):\d{12}:targetgroup\/[\w-]+\/[0-9a-f]+$/
-
 /** The region of a target group. @throws ProxyError CONFIG_INVALID */
 export function regionOfTargetGroup(arn: string): string {
-  const region = ARN.exec(arn)?.[1]
+  const region = TARGET_GROUP_ARN.exec(arn)?.[1]
   if (region) return region
-  const message = `--target-group-arn: "${arn}" is not arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID`
-  throw new ProxyError('CONFIG_INVALID', message)
+  throw new ProxyError('CONFIG_INVALID', `--target-group-arn: ${targetGroupProblem(arn)}`)
 }
 
 /** Attempts for a call that is throttled, with pauses that grow to 20 s. */

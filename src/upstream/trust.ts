@@ -33,7 +33,7 @@ export interface Trust {
  */
 export function createTrust(ca: readonly string[], caOnly: boolean, clock: Clock = monotonicClock): Trust {
   for (const pem of ca) checkPem(pem)
-  if (caOnly && ca.length === 0) throw new ProxyError('CONFIG_INVALID', '--ca-only: needs at least one --ca')
+  if (caOnly && ca.length === 0) throw new ProxyError('CONFIG_INVALID', 'caOnly: needs at least one ca')
 
   let context: SecureContext | undefined
   let resumable: { session: Buffer; since: number; until: number } | undefined
@@ -69,7 +69,7 @@ export function createTrust(ca: readonly string[], caOnly: boolean, clock: Clock
 }
 
 /** Node.js ignores an invalid PEM text, and would later call the server's certificate unknown. @throws ProxyError CONFIG_INVALID */
-export function checkPem(pem: string, name = '--ca'): void {
+export function checkPem(pem: string, name = 'ca'): void {
   try {
     new X509Certificate(pem)
   } catch (error) {
@@ -82,9 +82,9 @@ function expiry(certificate: PeerCertificate): number | undefined {
   return Number.isNaN(until) ? undefined : until
 }
 
-/** Reads the PEM text in `file`. @throws ProxyError CONFIG_INVALID */
-export async function readCa(file: string): Promise<string> {
-  const pem = await readText('--ca', file)
-  checkPem(pem, `--ca ${file}`)
+/** Reads the PEM text in `file`. @param name starts the error, for example '--ca'. @throws ProxyError CONFIG_INVALID */
+export async function readCa(file: string, name = '--ca'): Promise<string> {
+  const pem = await readText(name, file)
+  checkPem(pem, `${name} ${file}`)
   return pem
 }

@@ -183,7 +183,7 @@ function flagsOf(command: Command, args: readonly string[]): Record<string, unkn
   for (let index = 0; index < args.length; index++) {
     const name = optionsOf(command).find(option => args[index] === `--${option}`)
     if (!name) throw new Error(`${args[index]} is no option of ${command}`)
-    flags[name] = optionSpec(name).kind === 'switch' ? true : args[++index]
+    flags[name] = optionSpec(name).kind === 'boolean' ? true : args[++index]
   }
   return flags
 }

@@ -1,0 +1,151 @@
+/** The options of a proxy, and what is wrong with them. */
+import type { Credentials, CredentialsProvider } from '../aws/credentials.ts'
+import { createLocalUsers, type LocalUserOptions } from '../client/local-users.ts'
+import {
+  type EndpointOptions,
+  formatListen,
+  hostPortProblem,
+  isPrivate,
+  type Listen,
+  listenProblem,
+  parseListen,
+  regionProblem,
+} from '../endpoint.ts'
+import { asProxyError, ProxyError } from '../errors.ts'
+import type { Logger } from '../log.ts'
+import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
+import { createTrust } from '../upstream/trust.ts'
+import { networkProblem, rangeProblem, regionNameProblem } from '../value-checks.ts'
+
+/** Options of `createProxy`; only `rdsEndpoint` is required. */
+export interface ProxyOptions extends EndpointOptions {
+  /** `host:port` to listen on, or `unix:/path`; default 127.0.0.1:3306. Port 0 takes a free one */
+  listen?: string | undefined
+  /** A profile in ~/.aws/config; default: the credential chain of the AWS SDK */
+  profile?: string | undefined
+  /** Credentials, or a credentials provider of the AWS SDK, to use instead of `profile` and the chain */
+  credentials?: Credentials | CredentialsProvider | undefined
+  /** PEM texts of certificate authorities to trust beside the RDS bundle and the public roots */
+  ca?: readonly string[] | undefined
+  /** Trust only `ca`; default false */
+  caOnly?: boolean | undefined
+  /** The users that clients log in as here; default: any name, with any password or none */
+  localUsers?: readonly LocalUserOptions[] | undefined
+  /** Paths of PEM files for TLS to clients; the proxy reads them again when they change */
+  tls?: { certFile: string; keyFile: string } | undefined
+  /** Refuse clients without TLS; default: true if other machines can reach `listen`, unless `trustNetwork` is set */
+  requireTls?: boolean | undefined
+  /** Networks (CIDR) or addresses that clients may come from; default: any */
+  allowFrom?: readonly string[] | undefined
+  /** Allow a `listen` address that other machines can reach without `localUsers` and `tls`; default false */
+  trustNetwork?: boolean | undefined
+  /** Open client connections; more get ERR 1040. Default 10,000; 0 for no limit */
+  maxConnections?: number | undefined
+  /** Logins to the database per second; others wait. Default 150; 0 for no limit and no circuit breaker */
+  maxLoginsPerSecond?: number | undefined
+  /** Milliseconds to poll for more input before the event loop blocks, for all proxies of a process; 0 to 1. Default 0.1 if there are spare processors */
+  busyPoll?: number | undefined
+  /** Default: logs nothing */
+  logger?: Logger | undefined
+}
+
+/** @throws ProxyError CONFIG_INVALID, with every mistake; options are called as in `names` */
+export function validateOptions(options: ProxyOptions, names: OptionNames = LIBRARY_NAMES): void {
+  const problems = valueProblems(options, names)
+  // Options that are invalid themselves make no sense together.
+  if (problems.length === 0) {
+    problems.push(...combinationProblems(options, names))
+    if (options.ca?.length) problems.push(...problemsOf(() => createTrust(options.ca!, false)))
+    if (options.localUsers) problems.push(...problemsOf(() => createLocalUsers(options.localUsers!)))
+  }
+  if (problems.length > 0) throw new ProxyError('CONFIG_INVALID', problems.join('; '))
+}
+
+function problemsOf(create: () => unknown): string[] {
+  try {
+    create()
+    return []
+  } catch (error) {
+    return [asProxyError(error).message]
+  }
+}
+
+const RANGES = [
+  'maxConnections',
+  'maxLoginsPerSecond',
+  'connectTimeout',
+  'loginTimeout',
+  'keepalive',
+  'busyPoll',
+] as const
+
+/** What is wrong with each option by itself. */
+function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
+  const problems: string[] = []
+  function check<Value>(
+    option: keyof ProxyOptions,
+    value: Value | undefined,
+    problemOf: (value: Value) => string | undefined,
+  ) {
+    const problem = value === undefined ? undefined : problemOf(value)
+    if (problem) problems.push(`${names.place(option)}: ${problem}`)
+  }
+  check('rdsEndpoint', options.rdsEndpoint, hostPortProblem)
+  check('connect', options.connect, hostPortProblem)
+  check('listen', options.listen, listenProblem)
+  check('region', options.region, regionNameProblem)
+  for (const network of options.allowFrom ?? []) check('allowFrom', network, networkProblem)
+  for (const option of RANGES) check(option, options[option], value => rangeProblem(value, OPTION_VALUES[option]))
+  const { choices } = OPTION_VALUES.tokenInHandshake
+  check('tokenInHandshake', options.tokenInHandshake, value =>
+    choices.includes(value) ? undefined : `"${value}" is not one of ${choices.join(', ')}`,
+  )
+  return problems
+}
+
+/** The options that depend on one another. Of users, authorities and files only whether there are any counts. */
+export interface CombinedOptions extends Pick<ProxyOptions, 'rdsEndpoint' | 'region' | 'listen' | 'trustNetwork'> {
+  ca?: readonly unknown[] | undefined
+  caOnly?: boolean | undefined
+  localUsers?: readonly unknown[] | undefined
+  tls?: unknown
+  requireTls?: boolean | undefined
+}
+
+/** What is wrong with valid options beside one another. */
+export function combinationProblems(options: CombinedOptions, names: OptionNames): string[] {
+  const listen = parseListen(options.listen ?? OPTION_VALUES.listen.default)
+  return [
+    regionProblem(options, names),
+    options.caOnly && !options.ca?.length
+      ? `${names.place('caOnly')}: needs at least one ${names.name('ca')}`
+      : undefined,
+    exposureProblem(listen, options, names),
+    requireTlsProblem(listen, options, names),
+  ].filter(problem => problem !== undefined)
+}
+
+/**
+ * What would let strangers into the database; undefined where nothing does.
+ * @param listen of a socket that systemd hands over, the address is known only once the proxy listens
+ */
+export function exposureProblem(
+  listen: Listen,
+  { localUsers, tls, trustNetwork }: CombinedOptions,
+  names: OptionNames,
+): string | undefined {
+  if (isPrivate(listen) || trustNetwork || (localUsers?.length && tls)) return undefined
+  const safe = `set local users (${names.name('localUsers')}) and TLS (${names.name('tls')})`
+  const isolated = `${names.name('trustNetwork')} if the network itself is isolated, as that of a pod is`
+  return `${names.place('listen')}: other machines can reach ${formatListen(listen)} and use the database without a password; ${safe}, or ${isolated}`
+}
+
+/** A unix socket counts as safe as TLS is. */
+export function requireTlsProblem(
+  listen: Listen,
+  { tls, requireTls }: CombinedOptions,
+  names: OptionNames,
+): string | undefined {
+  if (!requireTls || tls || !('host' in listen)) return undefined
+  return `${names.place('requireTls')}: needs a certificate and a key (${names.name('tls')})`
+}

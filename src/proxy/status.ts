@@ -1,0 +1,110 @@
+/** What a user of the library can see of a proxy: plain copied values. */
+import { formatHostPort } from '../endpoint.ts'
+import type { ErrorCode } from '../error-codes.ts'
+import { type EndpointState, traffic } from '../state.ts'
+
+/** A snapshot of a proxy. */
+export interface ProxyStatus {
+  /** The option `name`, or the RDS endpoint as `host:port` */
+  readonly name: string
+  /** The RDS endpoint as `host:port`: the name on the certificate, and what tokens are signed for */
+  readonly rdsEndpoint: string
+  /** The address that the proxy dials, as `host:port` */
+  readonly connect: string
+  readonly region: string
+  /** The address that clients connect to, as `host:port` or `unix:/path`; undefined before `listen()` */
+  readonly address: string | undefined
+  /** Connected clients, also those that are still logging in */
+  readonly sessions: readonly SessionStatus[]
+  /** Logins that wait for their turn under `maxLoginsPerSecond` */
+  readonly loginsQueued: number
+  /** How many logins had each outcome since the start: 'OK' or an error code */
+  readonly logins: Readonly<Partial<Record<'OK' | ErrorCode, number>>>
+  /** Bytes from all clients since the start */
+  readonly bytesFromClients: number
+  /** Bytes from the database since the start */
+  readonly bytesFromServer: number
+  /** Whether the last lookup of AWS credentials failed */
+  readonly credentialsFailed: boolean
+  /** When the AWS credentials expire; undefined if they do not, or before the first lookup */
+  readonly credentialsExpire: Date | undefined
+  /** When the database's certificate expires; undefined before the first login */
+  readonly certificateExpires: Date | undefined
+  /** The most recent failed logins, at most 50, the newest last */
+  readonly recentErrors: readonly RecentError[]
+}
+
+/** One connected client. */
+export interface SessionStatus {
+  /** Unique in this process, counted from 1; also in the log */
+  readonly id: number
+  /** When the client connected */
+  readonly since: Date
+  readonly phase: 'logging in' | 'open'
+  /** The client's IP address, or 'unix' */
+  readonly client: string
+  /** The database user; undefined until it is known */
+  readonly user: string | undefined
+  /** The default database that the client named at login */
+  readonly database: string | undefined
+  /** The client program, from its connection attributes */
+  readonly program: string | undefined
+  /** The server's thread id (CONNECTION_ID()); undefined before the server's greeting */
+  readonly threadId: number | undefined
+  readonly bytesFromClient: number
+  readonly bytesFromServer: number
+}
+
+export interface RecentError {
+  readonly at: Date
+  readonly code: ErrorCode
+  /** What happened, without secrets */
+  readonly message: string
+  /** What to do about it */
+  readonly hint: string
+  readonly user: string | undefined
+  readonly client: string
+}
+
+export function statusOf(state: EndpointState): ProxyStatus {
+  const { endpoint } = state
+  const { bytesFromClient, bytesFromServer } = traffic(state)
+  return {
+    name: state.name,
+    rdsEndpoint: formatHostPort(endpoint.rds),
+    connect: formatHostPort(endpoint.dial),
+    region: endpoint.rds.region,
+    address: state.address || undefined,
+    sessions: [...state.sessions].map(({ id, since, phase, client, user, database, program, threadId, traffic }) => ({
+      id,
+      since: new Date(since),
+      phase,
+      client,
+      user,
+      database,
+      program,
+      threadId,
+      bytesFromClient: traffic.bytesFromClient,
+      bytesFromServer: traffic.bytesFromUpstream,
+    })),
+    loginsQueued: state.loginsQueued,
+    logins: Object.fromEntries(state.outcomes),
+    bytesFromClients: bytesFromClient,
+    bytesFromServer,
+    credentialsFailed: state.credentialsFailed,
+    credentialsExpire: toDate(state.credentialsExpire),
+    certificateExpires: toDate(state.certificateExpires),
+    recentErrors: state.recentErrors.map(({ at, code, message, hint, user, client }) => ({
+      at: new Date(at),
+      code,
+      message,
+      hint,
+      user,
+      client,
+    })),
+  }
+}
+
+function toDate(time: number | undefined): Date | undefined {
+  return time === undefined ? undefined : new Date(time)
+}

@@ -1,0 +1,48 @@
+/** Checks of single values. Each says what is wrong, for the text after the option's name; undefined where nothing is. */
+import { isIP, isIPv4 } from 'node:net'
+import { hostPortProblem, isRegion } from './endpoint.ts'
+
+export type ValueCheck = (value: string) => string | undefined
+
+/** An address, or a network as 10.0.0.0/8 and fd00::/8. */
+export function networkProblem(network: string): string | undefined {
+  const [address = '', bits, ...more] = network.split('/')
+  const maxBits = isIPv4(address) ? 32 : 128
+  const hasValidBits = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= maxBits)
+  if (isIP(address) !== 0 && hasValidBits && more.length === 0) return undefined
+  return `"${network}" is not a network such as 10.0.0.0/8`
+}
+
+export function regionNameProblem(region: string): string | undefined {
+  return isRegion(region) ? undefined : `"${region}" is not an AWS region such as eu-west-1`
+}
+
+export function addressProblem(address: string): string | undefined {
+  return isIP(address) === 0 ? `"${address}" is not an IP address` : undefined
+}
+
+/** An address with or without a port, also IPv6 without brackets. */
+export function resolverProblem(resolver: string): string | undefined {
+  if (isIP(resolver) !== 0) return undefined
+  const host = resolver.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
+  if (hostPortProblem(resolver) === undefined && isIP(host) !== 0) return undefined
+  return `"${resolver}" is not the address of a name server, such as 10.0.0.2 or 10.0.0.2:53`
+}
+
+/** A host and a port: for the admin listener, no port is the usual one. */
+export function hostAndPortProblem(text: string): string | undefined {
+  const problem = hostPortProblem(text)
+  if (problem || /:\d+$/.test(text)) return problem
+  return `"${text}" needs a port, as in 127.0.0.1:9090`
+}
+
+export const TARGET_GROUP_ARN = /^arn:[\w-]+:elasticloadbalancing:([a-z0-9-]+):\d{12}:targetgroup\/[\w-]+\/[0-9a-f]+$/
+
+export function targetGroupProblem(arn: string): string | undefined {
+  if (TARGET_GROUP_ARN.test(arn)) return undefined
+  return `"${arn}" is not arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID`
+}
+
+export function rangeProblem(value: number, { min, max }: { min: number; max: number }): string | undefined {
+  return value >= min && value <= max ? undefined : `${value} is not from ${min} to ${max}`
+}
