@@ -5,6 +5,7 @@ import { formatHostPort, type HostPort, isPrivate, parseHostPort } from '../endp
 import { ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { OptionNames } from '../option-values.ts'
+import { hostAndPortProblem } from '../value-checks.ts'
 import { packageVersion } from '../version.ts'
 
 type AdminSettings = Pick<Settings, 'admin-listen' | 'admin-token-file'>
@@ -44,9 +45,11 @@ export async function readAdminSettings(
     if (file === undefined) return undefined
     throw invalid(`${names.place('admin-token-file')}: needs ${names.name('admin-listen')}`)
   }
+  const problem = hostAndPortProblem(address)
+  if (problem) throw invalid(`${names.place('admin-listen')}: ${problem}`)
   const listen = parseHostPort(address, 0, names.place('admin-listen'))
   if (file === undefined && !isPrivate(listen)) {
-    const message = `other machines can reach ${formatHostPort(listen)}; add ${names.name('admin-token-file')}`
+    const message = `${formatHostPort(listen)} is not a loopback address; add ${names.name('admin-token-file')}`
     throw invalid(`${names.place('admin-listen')}: ${message}`)
   }
   const { readAdminToken } = await import('../admin/guard.ts')

@@ -40,10 +40,10 @@ test('beyond loopback, with its token', async t => {
 test('mistakes', async t => {
   const files = t.testdir({ token: `${TOKEN}\n`, short: 'short' })
   const cases: [listen: string | undefined, tokenFile: string | undefined, message: RegExp][] = [
-    ['0.0.0.0:0', undefined, /^--admin-listen 0\.0\.0\.0:0 is not a loopback address: add --admin-token-file$/],
+    ['0.0.0.0:0', undefined, /^--admin-listen: 0\.0\.0\.0:0 is not a loopback address; add --admin-token-file$/],
     ['0.0.0.0:0', `${files}/short`, /16 ASCII characters/],
     ['0.0.0.0:0', `${files}/none`, /ENOENT/],
-    [undefined, `${files}/token`, /^--admin-token-file requires --admin-listen$/],
+    [undefined, `${files}/token`, /^--admin-token-file: needs --admin-listen$/],
     ['127.0.0.1', undefined, /^--admin-listen: "127\.0\.0\.1" needs a port, as in 127\.0\.0\.1:9090$/],
     ['127.0.0.1:70000', undefined, /^--admin-listen: "127\.0\.0\.1:70000" is not host/],
   ]

@@ -89,7 +89,7 @@ test('flag > environment > file > default', async t => {
   t.equal((await loadConfig({}, [], named)).endpoints[0]!.settings.user, 'of-file')
 })
 
-test('JSON will do', async t => {
+test('a JSON file', async t => {
   const { endpoints } = await load(t, JSON.stringify({ endpoints: [{ 'rds-endpoint': HOST, 'ca-only': false }] }))
   t.equal(endpoints[0]!.settings['rds-endpoint'], HOST)
 })
@@ -109,16 +109,17 @@ test('the shorthand', async t => {
   t.equal(unix!.settings.listen, 'unix:/run/x.sock')
   const [flag] = (await loadConfig({ listen: '127.0.0.1:1' }, [HOST], {})).endpoints
   t.equal(flag!.settings.listen, '127.0.0.1:1')
-  await t.rejects(loadConfig({}, [`${HOST}?usr=a`], {}), { message: /no option usr; did you mean user\?/ })
+  await t.rejects(loadConfig({}, [`${HOST}?usr=a`], {}), { message: /unknown option usr; did you mean user\?/ })
   const secret = loadConfig({}, [`${HOST}?local-password=hush`], {})
-  await t.rejects(secret, { message: /no option local-password(?!.*hush)/ }, 'others see a command line')
-  await t.rejects(loadConfig({}, [`${HOST}?constructor=a`], {}), { message: /no option constructor/ })
-  await t.rejects(loadConfig({}, [`${HOST}?log-level=debug`], {}), { message: /no option log-level/ })
-  const [bad] = (await loadConfig({}, [`${HOST}?port=http`], {})).endpoints
-  t.equal(bad!.settings.listen, '127.0.0.1:http', 'which is refused when it is listened on')
+  await t.rejects(secret, { message: /unknown option local-password(?!.*hush)/ }, 'other users can see a command line')
+  await t.rejects(loadConfig({}, [`${HOST}?constructor=a`], {}), { message: /unknown option constructor/ })
+  await t.rejects(loadConfig({}, [`${HOST}?log-level=debug`], {}), { message: /unknown option log-level/ })
+  await t.rejects(loadConfig({}, [`${HOST}?port=http`], {}), {
+    message: /: listen: "127\.0\.0\.1:http" is not host:port/,
+  })
 })
 
-test('every mistake at once, by file, line and key, with the nearest name', async t => {
+test('every mistake at once, by file, line, column, endpoint and key, with the nearest name', async t => {
   t.same(
     await mistakes(
       t,
@@ -140,38 +141,40 @@ endpoint: []
 `,
     ),
     [
-      'endpoint second: --rds-endpoint is missing',
-      `endpoint second: another one listens on 127.0.0.1:3306 already; give each a \`listen\` of its own`,
-      'config.yaml:1: log-levle: no such key; did you mean log-level?',
-      'config.yaml:4: usr: no such key; did you mean user?',
-      'config.yaml:5: max-connections: "many" is not a number such as 100',
-      'config.yaml:6: log-level: is for the whole process, and stands at the top',
-      'config.yaml:7: connect: needs a value',
-      'config.yaml:9: local user a: needs one of password-file, password-env and password-hash',
-      'config.yaml:10: password: no such key; use password-file, password-env or password-hash',
-      'config.yaml:11: local-users: a user without a name',
-      'config.yaml:11: local user without a name: needs only one of password-file, password-env and password-hash',
-      'config.yaml:15: endpoint: no such key; did you mean endpoints?',
+      'config.yaml:1:1: log-levle: unknown key; did you mean log-level?',
+      `config.yaml:4:5: endpoint ${HOST}: usr: unknown key; did you mean user?`,
+      `config.yaml:5:22: endpoint ${HOST}: max-connections: "many" is not a number such as 100`,
+      `config.yaml:6:5: endpoint ${HOST}: log-level: applies to the whole process; move it to the top of the file`,
+      `config.yaml:7:14: endpoint ${HOST}: connect: takes one value`,
+      `config.yaml:9:9: endpoint ${HOST}: local user a: needs one of password-file, password-env and password-hash`,
+      `config.yaml:10:9: endpoint ${HOST}: local user a: password: unknown key; use password-file, password-env or password-hash`,
+      `config.yaml:11:9: endpoint ${HOST}: local user without a name: name is missing`,
+      `config.yaml:11:9: endpoint ${HOST}: local user without a name: needs only one of password-file, password-env and password-hash`,
+      'config.yaml:13:5: endpoint second: rds-endpoint is missing',
+      `config.yaml:14:13: endpoint second: listen: endpoint ${HOST} already listens on 127.0.0.1:3306; give each endpoint its own listen`,
+      'config.yaml:15:1: endpoint: unknown key; did you mean endpoints?',
     ],
   )
 })
 
 test('other mistakes', async t => {
   const texts: [string, RegExp][] = [
-    ['- a\n- b\n', /config\.yaml:1: is not a mapping/],
-    ['', /config\.yaml:1: is not a mapping/],
-    ['rds-endpoint: a\nrds-endpoint: b\n', /config\.yaml:2: Map keys must be unique/],
-    ['a: "\n', /config\.yaml:\d: Missing closing/],
-    ['endpoints: 5\n', /config\.yaml:1: endpoints: is not a list/],
-    ['endpoints: [a]\n', /config\.yaml:1: endpoints: is not a list/],
-    [`rds-endpoint: ${HOST}\nlocal-users: a\n`, /config\.yaml:2: local-users: is not a list/],
-    [`rds-endpoint: ${HOST}\nlocal-users: []\n`, /config\.yaml:2: local-users: is empty/],
-    [`config: other.yaml\nrds-endpoint: ${HOST}\n`, /config\.yaml:1: config: no such key/],
-    [`local-password: secret\nrds-endpoint: ${HOST}\n`, /config\.yaml:1: local-password: no such key/],
+    ['- a\n- b\n', /^config\.yaml:1:1: the file is not a mapping of options$/],
+    ['', /^config\.yaml:1:1: the file is not a mapping of options$/],
+    ['rds-endpoint: a\nrds-endpoint: b\n', /^config\.yaml:2:1: duplicate key$/],
+    ['a: "\n', /^config\.yaml:\d:\d: Missing closing/],
+    ['endpoints: 5\n', /^config\.yaml:1:12: endpoints: is not a list of mappings$/],
+    ['endpoints: [a]\n', /^config\.yaml:1:12: endpoints: is not a list of mappings$/],
+    [`rds-endpoint: ${HOST}\nlocal-users: a\n`, /^config\.yaml:2:14: local-users: is not a list/],
+    [`rds-endpoint: ${HOST}\nlocal-users: []\n`, /^config\.yaml:2:14: local-users: is empty/],
+    [`config: other.yaml\nrds-endpoint: ${HOST}\n`, /^config\.yaml:1:1: config: unknown key/],
+    [`local-password: secret\nrds-endpoint: ${HOST}\n`, /^config\.yaml:1:1: local-password: unknown key/],
   ]
   for (const [text, message] of texts) t.match((await mistakes(t, text)).join('\n'), message, text)
   for (const text of texts.map(([text]) => text)) t.notMatch((await mistakes(t, text)).join('\n'), 'secret')
-  t.match(await mistakes(t, TWO, { flags: { listen: '127.0.0.1:1' } }), [/--listen: names one database.*2 endpoints/])
+  t.match(await mistakes(t, TWO, { flags: { listen: '127.0.0.1:1' } }), [
+    /--listen: applies to one database.*2 endpoints/,
+  ])
   await t.rejects(loadConfig({ config: '/no/such/file' }, [], {}), { message: /--config \/no\/such\/file: ENOENT/ })
 })
 
@@ -182,10 +185,12 @@ test('sync-targets of an endpoint', async t => {
   t.match(endpoints[0]!.sync, { 'target-group-arn': arn, interval: 10_000, 'rds-endpoint': HOST, profile: 'dev' })
   t.equal((await load(t, endpoint)).endpoints[0]!.sync, undefined)
   t.match(await mistakes(t, `${endpoint}    sync: {intervall: 10s}\n`), [
-    'config.yaml:4: intervall: no such key; did you mean interval?',
-    'config.yaml:4: sync: target-group-arn is missing',
+    `config.yaml:4:11: endpoint ${HOST}: sync: target-group-arn is missing`,
+    `config.yaml:4:12: endpoint ${HOST}: sync: intervall: unknown key; did you mean interval?`,
   ])
-  t.match(await mistakes(t, `${endpoint}    sync: true\n`), ['config.yaml:4: sync: is not a mapping'])
+  t.match(await mistakes(t, `${endpoint}    sync: true\n`), [
+    `config.yaml:4:11: endpoint ${HOST}: sync: is not a mapping`,
+  ])
   const config = await file(t, `${endpoint}    sync: {target-group-arn: arn}\n`)
   await t.rejects(configCommand('check', { config }, {}), { code: 'CONFIG_INVALID', message: /arn/ })
 })
@@ -212,4 +217,154 @@ test('config check, show and schema', async t => {
   })
   t.notOk('log-level' in schema.$defs.endpoint.properties)
   t.notOk('config' in schema.properties)
+})
+
+test('wrong values in several endpoints, each with its place', async t => {
+  t.same(
+    await mistakes(
+      t,
+      `endpoints:
+  - name: orders
+    rds-endpoint: mysql://${HOST}
+    listen: 3306
+    allow-from: [10.0.0.0/8, 10.0.0.0/99]
+  - name: reports
+    rds-endpoint: ${HOST}:99999
+    listen: 0.0.0.0:3307
+    profile: [dev, prod]
+`,
+    ),
+    [
+      `config.yaml:3:19: endpoint orders: rds-endpoint: "mysql://${HOST}" is not host or host:port`,
+      'config.yaml:4:13: endpoint orders: listen: "3306" has no host; write 127.0.0.1:3306 for that port',
+      'config.yaml:5:30: endpoint orders: allow-from: "10.0.0.0/99" is not a network such as 10.0.0.0/8',
+      `config.yaml:7:19: endpoint reports: rds-endpoint: "${HOST}:99999" is not host or host:port`,
+      'config.yaml:9:14: endpoint reports: profile: takes one value',
+    ],
+  )
+})
+
+test('options that do not fit together, in the words of their writer', async t => {
+  const open = await mistakes(t, `rds-endpoint: ${HOST}\nlisten: 0.0.0.0:3306\n`)
+  t.match(open, [
+    /^config\.yaml:2:9: listen: other machines can reach 0\.0\.0\.0:3306.*\(local-users\).*\(tls-cert\), or trust-network/,
+  ])
+  t.notMatch(open.join(), /--/)
+  const flags = { 'rds-endpoint': HOST, 'tls-cert': 'a.pem', 'ca-only': true }
+  await t.rejects(loadConfig(flags, [], { MYSQL_IAM_PROXY_REQUIRE_TLS: '1' }), {
+    message: '--tls-cert: needs --tls-key; --ca-only: needs at least one --ca',
+  })
+  await t.rejects(loadConfig({ 'rds-endpoint': HOST }, [], { MYSQL_IAM_PROXY_REQUIRE_TLS: '1' }), {
+    message: /^MYSQL_IAM_PROXY_REQUIRE_TLS: needs a certificate and a key \(--tls-cert\)$/,
+  })
+  t.match(await mistakes(t, `rds-endpoint: ${HOST}\ntls-key: a.pem\n`), ['config.yaml:2:10: tls-key: needs tls-cert'])
+})
+
+test('endpoints that cannot listen beside one another', async t => {
+  const two = (left: string, right: string) =>
+    `trust-network: true\nendpoints:\n  - {rds-endpoint: ${HOST}, listen: '${left}'}\n  - {rds-endpoint: ${HOST}, listen: '${right}'}\n`
+  const pairs = [
+    ['127.0.0.1:1', 'localhost:1'],
+    ['0.0.0.0:1', '127.0.0.1:1'],
+    ['127.0.0.1:1', '[::]:1'],
+    ['unix:/a', 'unix:/a'],
+  ]
+  for (const [left, right] of pairs) {
+    t.match(await mistakes(t, two(left!, right!)), [/^config\.yaml:4:\d+: .*already listens on /], `${left} ${right}`)
+  }
+  for (const [left, right] of [
+    ['127.0.0.1:0', '127.0.0.1:0'],
+    ['127.0.0.1:1', '127.0.0.2:1'],
+    ['0.0.0.0:1', '0.0.0.0:2'],
+    ['unix:/a', 'unix:/b'],
+  ]) {
+    t.same(await mistakes(t, two(left!, right!)), [], `${left} ${right}`)
+  }
+})
+
+test('half of a local secret is refused', async t => {
+  const cases: [Record<string, string>, Record<string, string>, string][] = [
+    [{ 'local-password-file': 'pw' }, {}, '--local-password-file: needs --local-user'],
+    [{}, { LOCAL_PASSWORD: 'hush' }, 'MYSQL_IAM_PROXY_LOCAL_PASSWORD: needs --local-user'],
+    [{ 'local-user': 'a' }, {}, '--local-user: needs --local-password-file'],
+    [
+      { 'local-user': 'a', 'local-password-file': 'pw' },
+      { LOCAL_PASSWORD: 'hush' },
+      '--local-password-file: MYSQL_IAM_PROXY_LOCAL_PASSWORD is set as well; use only one of them',
+    ],
+  ]
+  for (const [flags, variables, message] of cases) {
+    const environment = Object.fromEntries(
+      Object.entries(variables).map(([name, value]) => [`MYSQL_IAM_PROXY_${name}`, value]),
+    )
+    await t.rejects(loadConfig({ 'rds-endpoint': HOST, ...flags }, [], environment), {
+      code: 'CONFIG_INVALID',
+      message,
+    })
+  }
+})
+
+test('files that options name are read by config check', async t => {
+  const files = t.testdir({
+    empty: '\n',
+    two: 'a\nb\n',
+    bom: '\ufeffsecret\n',
+    good: 'secret\n',
+    'no.pem': 'no certificate',
+  })
+  const user = (secret: string) =>
+    `endpoints:\n  - name: x\n    rds-endpoint: ${HOST}\n    local-users:\n      - {name: a, ${secret}}\n`
+  const wrong = async (text: string) =>
+    await configCommand('check', { config: await file(t, text) }, {}).then(
+      result => result,
+      (error: Error) => error.message.replace(/^.*(?=config\.yaml)/, '').replaceAll(files, ''),
+    )
+  const place = /^config\.yaml:5:\d+: endpoint x: local user a: password-/
+  for (const [secret, message] of [
+    [`password-file: ${files}/empty`, /-file \/empty: the first line is empty$/],
+    [`password-file: ${files}/two`, /-file \/two: has more than one line$/],
+    [`password-file: ${files}/bom`, /-file \/bom: begins with a byte-order mark/],
+    [`password-file: ${files}/none`, /-file \/none: ENOENT$/],
+    ['password-env: NO_SUCH_VARIABLE', /-env: the variable NO_SUCH_VARIABLE is not set$/],
+    ["password-hash: '$2y$10$abc'", /-hash: is neither/],
+  ] as const) {
+    const text = await wrong(user(secret))
+    t.match(text, place, secret)
+    t.match(text, message, secret)
+    t.notMatch(text, /secret|2y/)
+  }
+  t.match(await wrong(user(`password-file: ${files}/good`)), /good: 1 endpoint\./)
+  t.match(await wrong(user('password-hash: *2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19')), /:5:\d+: .*\* needs quotes$/)
+  const users = '{name: a, password-env: X}'
+  t.match(await mistakes(t, `rds-endpoint: ${HOST}\nlocal-users: [${users}, ${users}]\n`), [
+    'config.yaml:2:50: local user a: name: duplicate local user',
+  ])
+  const pem = `rds-endpoint: ${HOST}\nca: ${files}/no.pem\n`
+  t.equal(await wrong(pem), 'config.yaml:2:5: ca /no.pem: no certificate in PEM form')
+  const tls = `rds-endpoint: ${HOST}\ntls-cert: ${files}/no.pem\ntls-key: ${files}/no.pem\n`
+  t.match(await wrong(tls), /^config\.yaml:2:11: tls-cert: TLS certificate \/no\.pem, key \/no\.pem: .*not a PEM/)
+  t.equal(
+    await wrong(`rds-endpoint: ${HOST}\nadmin-listen: 0.0.0.0:9090\n`),
+    'config.yaml:2:15: admin-listen: 0.0.0.0:9090 is not a loopback address; add admin-token-file',
+  )
+})
+
+test('a value is taken as it is written', async t => {
+  const { endpoints } = await load(t, `rds-endpoint: ${HOST}\nuser: 007\nprofile: 'dev'\n`)
+  t.match(endpoints[0]!.settings, { user: '007', profile: 'dev' })
+})
+
+test('old names of keys, with the new ones', async t => {
+  const arn = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/orders/0123456789abcdef'
+  const sync = `{target-group-arn: '${arn}', gather: never, confirm: 3, keep: 10.0.0.1}`
+  t.same(await mistakes(t, `endpoints:\n  - name: x\n    rds-endpoint: ${HOST}\n    sync: ${sync}\n`), [
+    'config.yaml:4:121: endpoint x: sync: gather is now collect-answers',
+    'config.yaml:4:136: endpoint x: sync: confirm is now confirmations',
+    'config.yaml:4:148: endpoint x: sync: keep is now keep-target',
+  ])
+  t.match(await mistakes(t, `rdsEndpoint: a\nrds_endpoint: b\n`), [
+    /rdsEndpoint: unknown key; did you mean rds-endpoint\?/,
+    /^config\.yaml:1:1: rds-endpoint is missing/,
+    /rds_endpoint: unknown key; did you mean rds-endpoint\?/,
+  ])
 })

@@ -1,7 +1,10 @@
 import { test } from 'tap'
-import { environmentName, optionNames, optionSpec } from '../../src/config/options.ts'
+import { environmentName, type OptionName, optionNames, optionSpec } from '../../src/config/options.ts'
 import { resolveSettings } from '../../src/config/settings.ts'
 import { ProxyError } from '../../src/errors.ts'
+import { OPTION_VALUES } from '../../src/option-values.ts'
+
+const ARN = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup'
 
 /** What is wrong with these flags and this environment. */
 function mistakes(flags: Record<string, unknown>, environment: NodeJS.ProcessEnv = {}): string {
@@ -72,23 +75,100 @@ test('the name of an option’s environment variable', async t => {
   t.equal(environmentName('ca'), 'MYSQL_IAM_PROXY_CA')
 })
 
+/** For each option two valid values, unlike its default, and invalid ones. */
+const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid: string[]]> = {
+  'rds-endpoint': ['db.a', 'db.b:3307', 'mysql://db', 'db:99999', '::1', '$DB'],
+  connect: ['nlb.a', '[::1]:3307', 'nlb:port', 'a b'],
+  listen: ['127.0.0.1:1', 'unix:/run/x.sock', '3306', ':3306', 'unix:x.sock', 'a b', `unix:/${'x'.repeat(120)}`],
+  user: ['a', 'b'],
+  region: ['eu-west-1', 'us-gov-west-1', 'EU-WEST-1', 'eu-west-1a', 'ireland'],
+  profile: ['a', 'b'],
+  ca: ['/a.pem', '/b.pem'],
+  'ca-only': ['true', 'false', 'yes', 'maybe'],
+  'token-in-handshake': ['always', 'never', 'Always', 'other'],
+  'require-writer': ['true', 'false', 'yes'],
+  'local-user': ['a', 'b'],
+  'local-password-file': ['a', 'b'],
+  'local-password': ['a', 'b'],
+  'tls-cert': ['a', 'b'],
+  'tls-key': ['a', 'b'],
+  'require-tls': ['true', 'false', 'yes'],
+  'allow-from': ['10.0.0.0/8', 'fd00::/8', '10.0.0.0/33', 'fd00::/129', 'host', '10.0.0.0/8/8', '10.0.0.0/'],
+  'trust-network': ['true', 'false', 'yes'],
+  'max-connections': ['0', '9999999', '10000000', '-1', '1.5', 'ten'],
+  'max-logins-per-second': ['0', '1', '-1', '1e3'],
+  'connect-timeout': ['1ms', '24h', '0s', '0.5ms', '25h', '5'],
+  'login-timeout': ['1ms', '24h', '0s', '25h', '5'],
+  keepalive: ['1ms', '24h', '0s', '25h', '60 seconds'],
+  config: ['a', 'b'],
+  'max-sigterm-delay': ['0s', '24h', '25h', '1'],
+  'admin-listen': ['127.0.0.1:9090', '[::1]:0', '127.0.0.1', '127.0.0.1:70000', '9090'],
+  'admin-token-file': ['a', 'b'],
+  quitquitquit: ['true', 'false', 'yes'],
+  max: ['1ms', '24h', '0s', '25h'],
+  'exit-zero-on-sigterm': ['true', 'false', 'yes'],
+  'busy-poll': ['0s', '1ms', '2ms', '1'],
+  'target-group-arn': [`${ARN}/a/0a`, `${ARN}/b/0b`, 'orders', `${ARN}/a`],
+  resolver: ['10.0.0.2', '[fd00::2]:53', 'dns.example', '10.0.0.2:99999', 'fd00::2:53:x'],
+  'collect-answers': ['always', 'never', 'other'],
+  confirmations: ['1', '2', '0', '-1'],
+  'keep-target': ['10.0.0.1', 'fd00::1', 'a', '10.0.0.1:3306'],
+  verify: ['true', 'false', 'yes'],
+  'health-timeout': ['1ms', '24h', '0s'],
+  'dry-run': ['true', 'false', 'yes'],
+  watch: ['true', 'false', 'yes'],
+  interval: ['1ms', '24h', '0s'],
+  'log-level': ['debug', 'warn', 'verbose'],
+  'log-format': ['json', 'pretty', 'xml'],
+  database: ['a', 'b'],
+  aws: ['true', 'false', 'yes'],
+  endpoint: ['a', 'b'],
+  json: ['true', 'false', 'yes'],
+}
+
 test('flag > environment > default, for each option', async t => {
-  const values: Record<string, [flag: string, environment: string]> = {
-    switch: ['true', 'false'],
-    count: ['1', '2'],
-    duration: ['1s', '2s'],
-  }
   for (const name of optionNames) {
-    const { kind, choices, default: standard } = optionSpec(name)
-    const others = choices?.filter(choice => choice !== standard)
-    const usual = values[kind] ?? ['from-flag', 'from-environment']
-    const [flag, inEnvironment] = (others ?? usual) as [string, string]
+    const [flag, inEnvironment] = VALUES[name]
+    const { separator = ':' } = optionSpec(name)
     const environment = { [environmentName(name)]: inEnvironment }
     const ofEnvironment = resolveSettings({}, environment)[name]
     const ofFlag = resolveSettings({ [name]: flag }, {})[name]
     t.notSame(ofFlag, ofEnvironment, name)
     t.same(resolveSettings({ [name]: flag }, environment)[name], ofFlag, `${name}: the flag comes first`)
-    if (kind !== 'switch') t.notSame(ofEnvironment, resolveSettings({}, {})[name], `${name}: then the environment`)
+    if (optionSpec(name).kind !== 'boolean') {
+      t.notSame(ofEnvironment, resolveSettings({}, {})[name], `${name}: then the environment`)
+    }
+    if (optionSpec(name).kind === 'strings') {
+      t.notMatch(inEnvironment, new RegExp(`^.*\\${separator}$`), `${name}: the separator is not at the end`)
+    }
+  }
+})
+
+test('each option refuses invalid values, with the flag or the variable', async t => {
+  for (const name of optionNames) {
+    const [, , ...invalid] = VALUES[name]
+    for (const value of invalid) {
+      t.match(mistakes({ [name]: value }), `--${name}: "${value}"`, `--${name} ${value}`)
+      const variable = environmentName(name)
+      // Between several values in a variable there may be a separator that is part of an invalid value.
+      t.match(mistakes({}, { [variable]: value }), `${variable}: "`, `${variable}=${value}`)
+    }
+  }
+})
+
+test('an option with a check, a range or choices has an invalid value in this test', async t => {
+  for (const name of optionNames) {
+    const { kind, check, choices } = optionSpec(name)
+    const isFree = (kind === 'string' || kind === 'strings') && !check && !choices
+    t.equal(VALUES[name].length > 2, !isFree, name)
+  }
+})
+
+test('the library and the command line have the same defaults', async t => {
+  const settings: Record<string, unknown> = resolveSettings({}, {})
+  for (const [name, values] of Object.entries(OPTION_VALUES)) {
+    const option = name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
+    t.equal(settings[option], values.default, option)
   }
 })
 
@@ -122,7 +202,7 @@ test('an empty flag is a mistake', async t => {
   t.match(mistakes({ ca: [''] }), /--ca/)
 })
 
-test('an empty place between the files of MYSQL_IAM_PROXY_CA is no file', async t => {
+test('an empty part of MYSQL_IAM_PROXY_CA names no file', async t => {
   t.same(resolveSettings({}, { MYSQL_IAM_PROXY_CA: '/a.pem:' }).ca, ['/a.pem'])
   t.same(resolveSettings({}, { MYSQL_IAM_PROXY_CA: '/a.pem::/b.pem' }).ca, ['/a.pem', '/b.pem'])
 })
@@ -142,11 +222,15 @@ test('durations', async t => {
   t.equal(milliseconds('24h'), 86_400_000)
   const bad = ['', '0s', '0.5ms', '5', '-5s', '+5s', '5 s', ' 5s', '5S', '1e3ms', '.5s', '5sec', '25h', '5s5s', 'NaNs']
   for (const text of bad) {
-    t.match(mistakes({ 'login-timeout': text }), /^--login-timeout: .*500ms, 5s or 2m/, JSON.stringify(text))
+    t.match(
+      mistakes({ 'login-timeout': text }),
+      /^--login-timeout: .*(500ms, 5s or 2m|at least 1ms|at most 24h)$/,
+      JSON.stringify(text),
+    )
   }
 })
 
-test('counts', async t => {
+test('integers', async t => {
   const confirm = (text: string) => resolveSettings({ confirmations: text }, {}).confirmations
   t.equal(confirm('1'), 1)
   t.equal(confirm('60'), 60)
@@ -172,7 +256,7 @@ test('choices', async t => {
   }
 })
 
-test('switches', async t => {
+test('booleans', async t => {
   const caOnly = (value: unknown) => resolveSettings({ 'ca-only': value }, {})['ca-only']
   t.equal(caOnly(true), true)
   t.equal(caOnly(false), false)
@@ -186,7 +270,7 @@ test('switches', async t => {
   )
 })
 
-test('all mistakes are named at once, each where it was made', async t => {
+test('all mistakes at once, each with its flag or variable', async t => {
   const message = mistakes(
     { 'login-timeout': 'soon', 'log-level': 'loud', user: 'fine' },
     { MYSQL_IAM_PROXY_LOG_FORMAT: 'xml', MYSQL_IAM_PROXY_CONNECT_TIMEOUT: '7', MYSQL_IAM_PROXY_LOG_LEVEL: 'silly' },
@@ -198,10 +282,22 @@ test('all mistakes are named at once, each where it was made', async t => {
   t.notMatch(message, /fine|silly|--user/)
 })
 
-test('a variable of ours that is no option', async t => {
+test('a variable that starts like ours but is unknown', async t => {
   const message = mistakes({}, { MYSQL_IAM_PROXY_RDS_ENDPIONT: 'db', MYSQL_IAM_PROXY_PASSWORD: 'hunter2' })
   t.match(message, /MYSQL_IAM_PROXY_RDS_ENDPIONT/)
   t.match(message, /MYSQL_IAM_PROXY_PASSWORD/)
-  t.notMatch(message, /hunter2/, 'its value is not told')
+  t.notMatch(message, /hunter2/, 'its value is not shown')
   t.equal(mistakes({}, { MYSQL_IAM_PROXYX: 'x', IAM_PROXY_USER: 'x' }), '')
+})
+
+test('old names of variables, with the new ones', async t => {
+  for (const [old, now] of [
+    ['GATHER', 'COLLECT_ANSWERS'],
+    ['CONFIRM', 'CONFIRMATIONS'],
+    ['KEEP', 'KEEP_TARGET'],
+    ['NAME', 'ENDPOINT'],
+  ]) {
+    t.equal(mistakes({}, { [`MYSQL_IAM_PROXY_${old}`]: 'x' }), `MYSQL_IAM_PROXY_${old} is now MYSQL_IAM_PROXY_${now}`)
+  }
+  t.match(mistakes({}, { MYSQL_IAM_PROXY_LISTENN: 'x' }), /unknown option; did you mean MYSQL_IAM_PROXY_LISTEN\?/)
 })

@@ -52,6 +52,30 @@ export async function typeErrors(values: readonly TypedValue[]): Promise<string[
   }
 }
 
+/**
+ * What the compiler says of these files, by their names, which import the sources of this project by their paths. Types of
+ * Node.js are known.
+ */
+export async function compilerErrors(files: Readonly<Record<string, string>>): Promise<string[]> {
+  const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-types-'))
+  try {
+    await symlink(modules, join(directory, 'node_modules'))
+    for (const [name, text] of Object.entries(files)) await writeFile(join(directory, name), text)
+    const compilerOptions = {
+      noEmit: true,
+      types: ['node'],
+      rewriteRelativeImportExtensions: false,
+      allowImportingTsExtensions: true,
+    }
+    const extended = { extends: join(modules, '../tsconfig.json'), compilerOptions, include: ['*.ts'] }
+    await writeFile(join(directory, 'package.json'), '{"type":"module"}')
+    await writeFile(join(directory, 'tsconfig.json'), JSON.stringify(extended))
+    return (await compile(directory)).split('\n').filter(line => line.trim() !== '')
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
 function compile(directory: string): Promise<string> {
   // tap loads code into every Node.js process of a test, and tsc fails with it.
   const command = ['-u', 'NODE_OPTIONS', join(modules, '.bin/tsc'), '--pretty', 'false', '-p', '.']

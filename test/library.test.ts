@@ -1,0 +1,122 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { test } from 'tap'
+import { createProxy, ProxyError } from '../src/index.ts'
+import { compilerErrors } from './support/type-check.ts'
+
+const RDS = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
+const library = fileURLToPath(new URL('../src/index.ts', import.meta.url))
+
+/** The TypeScript examples of docs/library.md, with the package's name replaced by `module`. */
+async function examples(module: string): Promise<string[]> {
+  const text = await readFile(new URL('../docs/library.md', import.meta.url), 'utf8')
+  const found = [...text.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code!)
+  return found.map(code => code.replaceAll("'mysql-iam-proxy'", `'${module}'`))
+}
+
+test('the examples of docs/library.md compile', async t => {
+  const files = Object.fromEntries((await examples(library)).map((code, index) => [`example-${index + 1}.ts`, code]))
+  t.equal(Object.keys(files).length, 4)
+  t.same(await compilerErrors(files), [])
+  const wrong = { 'wrong.ts': (await examples(library))[0]!.replace('rdsEndpoint', 'rdsEndpiont') }
+  t.match(await compilerErrors(wrong), [/^wrong\.ts.*rdsEndpiont/], 'which notices a wrong one')
+})
+
+test('the examples of docs/library.md run', async t => {
+  process.env['AWS_EC2_METADATA_DISABLED'] = 'true'
+  const printed: string[] = []
+  const { log } = console
+  console.log = (line: string) => void printed.push(line)
+  t.teardown(() => {
+    console.log = log
+    delete process.env['AWS_EC2_METADATA_DISABLED']
+  })
+  const directory = t.testdir({})
+  for (const [index, code] of (await examples(library)).entries()) {
+    const path = join(directory, `example-${index + 1}.ts`)
+    await writeFile(path, code)
+    await import(path)
+  }
+  console.log = log
+  t.match(printed, [
+    /^mysql -h 127\.0\.0\.1 -P \d+ -u iam_user$/,
+    /^0 clients on 127\.0\.0\.1:\d+, 0 logins so far$/,
+    'CONFIG_INVALID',
+    'loginTimeout: 0 is not from 1 to 86400000',
+    /^An option is /,
+  ])
+})
+
+test('errors name the options of the library, all at once', async t => {
+  const bad = {
+    rdsEndpoint: `mysql://${RDS}`,
+    connect: 'nlb:port',
+    listen: '3306',
+    region: 'ireland',
+    allowFrom: ['10.0.0.0/8', '10.0.0.0/99'],
+    maxConnections: -1,
+    connectTimeout: Number.NaN,
+    busyPoll: 2,
+    tokenInHandshake: 'sometimes' as 'auto',
+  }
+  const expected = [
+    `rdsEndpoint: "mysql://${RDS}" is not host or host:port`,
+    'connect: "nlb:port" is not host or host:port',
+    'listen: "3306" has no host; write 127.0.0.1:3306 for that port',
+    'region: "ireland" is not an AWS region such as eu-west-1',
+    'allowFrom: "10.0.0.0/99" is not a network such as 10.0.0.0/8',
+    'maxConnections: -1 is not from 0 to 9999999',
+    'connectTimeout: NaN is not from 1 to 86400000',
+    'busyPoll: 2 is not from 0 to 1',
+    'tokenInHandshake: "sometimes" is not one of auto, always, never',
+  ]
+  t.throws(() => createProxy(bad), new ProxyError('CONFIG_INVALID', expected.join('; ')))
+})
+
+test('options that do not fit together', async t => {
+  const cases: [Partial<Parameters<typeof createProxy>[0]>, RegExp][] = [
+    [{ rdsEndpoint: 'db.example.com' }, /^rdsEndpoint: no AWS region in the name .*, or set region$/],
+    [{ listen: '0.0.0.0:0' }, /^listen: other machines can reach .*\(localUsers\) and TLS \(tls\), or trustNetwork if/],
+    [{ requireTls: true }, /^requireTls: needs a certificate and a key \(tls\)$/],
+    [{ caOnly: true }, /^caOnly: needs at least one ca$/],
+    [{ ca: ['no certificate'] }, /^ca: no certificate in PEM form$/],
+    [{ localUsers: [] }, /^local users: /],
+    [{ localUsers: [{ name: 'a', password: '' }] }, /^local user 'a' /],
+  ]
+  for (const [options, message] of cases) {
+    t.throws(() => createProxy({ rdsEndpoint: RDS, ...options }), { code: 'CONFIG_INVALID', message })
+    try {
+      createProxy({ rdsEndpoint: RDS, ...options })
+    } catch (error) {
+      t.notMatch((error as Error).message, /--[a-z]/, 'no flag')
+    }
+  }
+  const tls = { certFile: '/no/such.pem', keyFile: '/no/such.key' }
+  const proxy = createProxy({ rdsEndpoint: RDS, listen: '127.0.0.1:0', tls })
+  await t.rejects(proxy.listen(), { code: 'CONFIG_INVALID', message: /^TLS certificate \/no\/such\.pem: ENOENT$/ })
+})
+
+test('a proxy shows its status and nothing of its insides', async t => {
+  const proxy = createProxy({ rdsEndpoint: RDS, connect: 'nlb.example', name: 'orders', listen: '127.0.0.1:0' })
+  t.same(Object.keys(proxy).sort(), ['close', 'listen', 'status', 'stopListening'])
+  const before = proxy.status()
+  t.same(before, {
+    name: 'orders',
+    rdsEndpoint: `${RDS}:3306`,
+    connect: 'nlb.example:3306',
+    region: 'eu-west-1',
+    address: undefined,
+    sessions: [],
+    loginsQueued: 0,
+    logins: {},
+    bytesFromClients: 0,
+    bytesFromServer: 0,
+    credentialsFailed: false,
+    credentialsExpire: undefined,
+    certificateExpires: undefined,
+    recentErrors: [],
+  })
+  await proxy.close()
+  proxy.stopListening()
+})
