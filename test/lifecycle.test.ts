@@ -184,11 +184,11 @@ test('SIGHUP: endpoints come and go, sessions stay, mistakes change nothing', as
   const three = await proxy.port(2)
   t.match(await logIn(three), /^iam_user@/, 'three has come')
 
-  await reload('endpoints:\n  - {nam: x}\n', /going on as before/)
-  await reload(`endpoints:\n${endpoint('two', ', ca: 1')}`, /going on as before/)
+  await reload('endpoints:\n  - {nam: x}\n', /the previous configuration stays active/)
+  await reload(`endpoints:\n${endpoint('two', ', ca: 1')}`, /the previous configuration stays active/)
   await reload(
     `endpoints:\n${endpoint('two')}${endpoint('busy').replace('127.0.0.1:0', `127.0.0.1:${two}`)}`,
-    /going on as before/,
+    /the previous configuration stays active/,
   )
   t.match(await logIn(three), /^iam_user@/)
   await reload(`endpoints:\n${endpoint('two')}${endpoint('three', ', max-connections: 1')}`, /configuration read again/)
@@ -299,5 +299,5 @@ test('systemd: socket activation, readiness, watchdog', async t => {
 
   const without = start(t, [...flags, '--listen', 'systemd'], environment)
   t.same(await without.exited, [2, null])
-  t.match(without.lines.join('\n'), /--listen systemd: 0 sockets were handed over/)
+  t.match(without.lines.join('\n'), /systemd must hand over exactly one socket; it handed over none/)
 })

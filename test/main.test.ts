@@ -124,6 +124,11 @@ test('an unknown flag, an unknown command', async t => {
   await refused(t, ['serve', '--rds-endpoint', ENDPOINT], /serve/)
 })
 
+test('an old name of a flag is answered with the new one', async t => {
+  await refused(t, ['sync-targets', '--confirm', '3'], /^mysql-iam-proxy: --confirm is now --confirmations$/m)
+  await refused(t, ['check', '--name', 'shop'], /^mysql-iam-proxy: --name is now --endpoint$/m)
+})
+
 test('a flag without its value', async t => {
   await refused(t, ['--rds-endpoint', ENDPOINT, '--listen'], /listen/)
   await refused(t, ['--listen', '--rds-endpoint', ENDPOINT], /listen/)

@@ -397,8 +397,8 @@ test('a certificate for clients whose files are missing, or whose key is empty',
   const { certFile, keyFile } = await localTls(t)
   const refused = async (cert: string, key: string, message: string) =>
     await t.rejects(createLocalTls(cert, key, silent), { code: 'CONFIG_INVALID', message })
-  await refused('/no/such/cert', keyFile, '--tls-cert /no/such/cert: ENOENT')
-  await refused(certFile, '/no/such/key', '--tls-key /no/such/key: ENOENT')
+  await refused('/no/such/cert', keyFile, 'TLS certificate /no/such/cert: ENOENT')
+  await refused(certFile, '/no/such/key', 'TLS key /no/such/key: ENOENT')
   await writeFile(keyFile, '')
-  await refused(certFile, keyFile, `--tls-cert ${certFile}, --tls-key ${keyFile}: `)
+  await refused(certFile, keyFile, `TLS certificate ${certFile}, key ${keyFile}: `)
 })

@@ -1,6 +1,7 @@
 import { test } from 'tap'
 import { explain } from '../../src/commands/explain.ts'
 import { CLIENT_ERRORS, ERRORS, type ErrorCode, SERVER_ERRORS } from '../../src/error-codes.ts'
+import { newErrorCode, renamedCodes } from '../../src/renames.ts'
 
 test('a code, a number, a symbol, in any case', t => {
   t.match(explain('TLS_WRONG_NAME'), /^TLS_WRONG_NAME \(ERROR 1043, exit code 5\)/)
@@ -28,6 +29,17 @@ test('the list', t => {
   for (const code of Object.keys(ERRORS) as ErrorCode[]) t.match(list, ` ${code} `)
   for (const errno of Object.keys(SERVER_ERRORS)) t.match(list, new RegExp(`^${errno} `, 'm'))
   for (const line of list.split('\n')) t.ok(line.length <= 80, line)
+  t.end()
+})
+
+test('an old code is answered with the new one', t => {
+  for (const code of renamedCodes) {
+    const renamed = newErrorCode(code)!
+    t.ok(renamed in ERRORS, renamed)
+    t.notOk(code in ERRORS, code)
+    t.match(explain(code), `${code} is now ${renamed}\n\n${renamed} (`)
+  }
+  t.match(explain('out_of_files'), /^OUT_OF_FILES is now FILE_LIMIT_REACHED/)
   t.end()
 })
 

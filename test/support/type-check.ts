@@ -66,6 +66,8 @@ export async function compilerErrors(files: Readonly<Record<string, string>>): P
       types: ['node'],
       rewriteRelativeImportExtensions: false,
       allowImportingTsExtensions: true,
+      noUnusedLocals: false,
+      noUnusedParameters: false,
     }
     const extended = { extends: join(modules, '../tsconfig.json'), compilerOptions, include: ['*.ts'] }
     await writeFile(join(directory, 'package.json'), '{"type":"module"}')
