@@ -80,7 +80,7 @@ test('options that do not fit together', async t => {
     [{ listen: '0.0.0.0:0' }, /^listen: other machines can reach .*\(localUsers\) and TLS \(tls\), or trustNetwork if/],
     [{ requireTls: true }, /^requireTls: needs a certificate and a key \(tls\)$/],
     [{ caOnly: true }, /^caOnly: needs at least one ca$/],
-    [{ ca: ['no certificate'] }, /^ca: no certificate in PEM form$/],
+    [{ ca: ['no certificate'] }, /^ca: not a certificate in PEM format$/],
     [{ localUsers: [] }, /^local users: /],
     [{ localUsers: [{ name: 'a', password: '' }] }, /^local user 'a' /],
   ]

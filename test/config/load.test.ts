@@ -340,7 +340,7 @@ test('files that options name are read by config check', async t => {
     'config.yaml:2:50: local user a: name: duplicate local user',
   ])
   const pem = `rds-endpoint: ${HOST}\nca: ${files}/no.pem\n`
-  t.equal(await wrong(pem), 'config.yaml:2:5: ca /no.pem: no certificate in PEM form')
+  t.equal(await wrong(pem), 'config.yaml:2:5: ca /no.pem: not a certificate in PEM format')
   const tls = `rds-endpoint: ${HOST}\ntls-cert: ${files}/no.pem\ntls-key: ${files}/no.pem\n`
   t.match(await wrong(tls), /^config\.yaml:2:11: tls-cert: TLS certificate \/no\.pem, key \/no\.pem: .*not a PEM/)
   t.equal(
