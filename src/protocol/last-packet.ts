@@ -37,6 +37,23 @@ export function isOK_Packet(chunk: Buffer): boolean {
   return lastPacketAt(chunk, payload => payload[0] === OK) === 0
 }
 
+/**
+ * Whether `chunk` ends with the COM_STMT_PREPARE_OK of a statement without parameters and columns, which is the whole
+ * answer then. It begins like an OK_Packet, but has no status flags.
+ * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_stmt_prepare.html
+ */
+export function endsWithPrepareOK(chunk: Buffer): boolean {
+  return lastPacketAt(chunk, isPrepareOK) >= 0
+}
+
+const PREPARE_OK_LENGTH = 12
+
+/** One byte longer with CLIENT_OPTIONAL_RESULTSET_METADATA. Both counts and the filler are 0. */
+function isPrepareOK(payload: Buffer): boolean {
+  const fits = payload.length === PREPARE_OK_LENGTH || payload.length === PREPARE_OK_LENGTH + 1
+  return fits && payload[0] === OK && payload.readUInt32LE(5) === 0 && payload[9] === 0
+}
+
 const SERVER_STATUS_IN_TRANS = 0x0001
 const SERVER_MORE_RESULTS_EXISTS = 0x0008
 const SERVER_STATUS_CURSOR_EXISTS = 0x0040
@@ -47,6 +64,7 @@ const SERVER_STATUS_CURSOR_EXISTS = 0x0040
  * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_ok_packet.html
  */
 export function statusAtEnd(tail: Buffer): number | undefined {
+  if (endsWithPrepareOK(tail)) return undefined
   for (let offset = tail.length - HEADER_LENGTH - EOF_LENGTH; offset >= 0; offset--) {
     const isWhole = tail.readUIntLE(offset, 3) === tail.length - offset - HEADER_LENGTH && tail[offset + 3] !== 0
     const status = isWhole ? statusOf(tail.subarray(offset + HEADER_LENGTH)) : undefined

@@ -4,7 +4,7 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, toERR_Packet } from '../errors.ts'
 import { framePacket, frameUncompressed, type Wire } from '../net/wire.ts'
-import { endsWithERR_Packet, isIdle, statusAtEnd } from '../protocol/last-packet.ts'
+import { endsWithERR_Packet, endsWithPrepareOK, isIdle, statusAtEnd } from '../protocol/last-packet.ts'
 import { type ERR_Packet, encodeERR_Packet } from '../protocol/packets.ts'
 import type { Flow } from '../relay/relay.ts'
 import type { Session } from '../state.ts'
@@ -50,9 +50,9 @@ export function installClose(
 
 /** False in the middle of an answer. Otherwise the ERR_Packet answers the last command, or the next. */
 function canReceiveError({ clientSpokeLast, lastBytes }: Flow): boolean {
-  return (
-    clientSpokeLast || lastBytes.length === 0 || statusAtEnd(lastBytes) !== undefined || endsWithERR_Packet(lastBytes)
-  )
+  const isComplete =
+    statusAtEnd(lastBytes) !== undefined || endsWithERR_Packet(lastBytes) || endsWithPrepareOK(lastBytes)
+  return clientSpokeLast || lastBytes.length === 0 || isComplete
 }
 
 /** Writes an ERR_Packet as the first answer to a command. */

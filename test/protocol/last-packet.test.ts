@@ -3,6 +3,7 @@ import { lenencBytes } from '../../src/protocol/bytes.ts'
 import {
   authSwitchRequestAt,
   endsWithERR_Packet,
+  endsWithPrepareOK,
   isIdle,
   isOK_Packet,
   statusAtEnd,
@@ -89,6 +90,17 @@ test('statusAtEnd: the flags of the last OK_Packet or EOF_Packet', async t => {
   t.equal(statusAtEnd(Buffer.alloc(0)), undefined)
   t.equal(statusAtEnd(packet(1, Buffer.from([0xfe, 1, 0, 0x22]))), undefined, 'too short for an EOF_Packet')
   t.equal(statusAtEnd(packet(1, Buffer.from([0, 0, 0, 2, 0, 0]))), undefined, 'too short for an OK_Packet')
+})
+
+test('COM_STMT_PREPARE_OK is not taken for an OK_Packet', async t => {
+  const prepared = Buffer.from([0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+  for (const payload of [prepared, Buffer.concat([prepared, Buffer.of(1)])]) {
+    t.equal(statusAtEnd(packet(1, payload)), undefined)
+    t.ok(endsWithPrepareOK(packet(1, payload)))
+    t.ok(endsWithPrepareOK(Buffer.concat([Buffer.alloc(100, 7), packet(1, payload)])))
+  }
+  t.notOk(endsWithPrepareOK(ok))
+  t.notOk(endsWithPrepareOK(packet(1, prepared).subarray(0, -1)))
 })
 
 test('statusAtEnd: row counts and ids of any length', async t => {

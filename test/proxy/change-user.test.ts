@@ -1,7 +1,6 @@
 import type { RowDataPacket } from 'mysql2/promise'
-import { test } from 'tap'
 import { encodeComChangeUser, parseERR_Packet } from '../../src/protocol/packets.ts'
-import { type RealServer, realServer } from '../support/mariadb.ts'
+import type { RealServer } from '../support/mariadb.ts'
 import {
   COM_QUERY,
   connect,
@@ -17,6 +16,7 @@ import {
   until,
   value,
 } from '../support/raw-client.ts'
+import { testOnEachServer } from '../support/servers.ts'
 
 const COM_PING = 0x0e
 
@@ -51,10 +51,9 @@ async function untilEnded(server: RealServer, threadId: number): Promise<void> {
   await until('the server has ended it', async () => (await server.query(sql)).length === 0)
 }
 
-test('COM_CHANGE_USER', async t => {
+testOnEachServer('COM_CHANGE_USER', async (t, server) => {
   // mysql2 warns of sequence ids in compressed sessions, directly as well.
   t.intercept(console, 'error', { value: () => {} })
-  const server = await realServer(t)
   const proxy = await startProxy(t, server)
 
   for (const password of [undefined, 'any password']) {

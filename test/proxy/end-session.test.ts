@@ -2,7 +2,19 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type mysql from 'mysql2/promise'
 import { test } from 'tap'
 import { realServer } from '../support/mariadb.ts'
-import { COM_QUERY, connect, logInRaw, sendCommand, startProxy, until, value } from '../support/raw-client.ts'
+import {
+  COM_QUERY,
+  connect,
+  logInRaw,
+  runCommand,
+  sendCommand,
+  startProxy,
+  until,
+  value,
+} from '../support/raw-client.ts'
+import { testOnEachServer } from '../support/servers.ts'
+
+const COM_STMT_PREPARE = 0x16
 
 /** How a connection ends: the error that its client sees, without it doing anything. */
 function endOf(connection: mysql.Connection): Promise<{ errno?: number; message: string }> {
@@ -100,5 +112,22 @@ test('a session with compression', async t => {
   // As long as a timer can wait: only its idle sessions end it before.
   await proxy.close(2 ** 31 - 1)
   t.match((await end).message, /the proxy is being stopped/)
+  idle.destroy()
+})
+
+testOnEachServer('a statement prepared within a transaction does not hide the transaction', async (t, server) => {
+  const proxy = await startProxy(t, server)
+  const writing = await logInRaw(proxy)
+  await runCommand(writing, COM_QUERY, 'BEGIN')
+  // No parameters and no columns: COM_STMT_PREPARE_OK is the whole answer, and looks like an OK_Packet.
+  await runCommand(writing, COM_STMT_PREPARE, 'DO 1')
+  const idle = await connect(proxy)
+  const idleEnds = endOf(idle)
+  const closed = proxy.close(60_000)
+  await idleEnds // by then the proxy has looked at the older session, too
+  await runCommand(writing, COM_QUERY, 'COMMIT')
+  await closed
+  t.match(proxy.log.at(-1), { message: 'session ended', fields: { endedBy: 'PROXY_STOPPING' } })
+  writing.socket.destroy()
   idle.destroy()
 })
