@@ -7,14 +7,14 @@ import { ERRORS } from '../src/error-codes.ts'
 export function reference(): string {
   return `# Reference
 
-Made from the tables in \`src/config/options.ts\` and \`src/error-codes.ts\` by \`npm run docs\`; do not edit by hand.
+Generated from \`src/config/options.ts\` and \`src/error-codes.ts\` by \`npm run docs\`; do not edit.
 
     mysql-iam-proxy --rds-endpoint HOST[:PORT] [options]
     mysql-iam-proxy HOST[:PORT][?OPTION=VALUE&…] …
     mysql-iam-proxy --config FILE
     mysql-iam-proxy COMMAND --help
 
-A flag wins over its environment variable, which wins over the configuration file, which wins over the default. A flag that is given more than once counts with its last value, but for those of which more than one may be given.
+A flag overrides its environment variable, the environment variable overrides the configuration file, and the file overrides the default. If you give a flag more than once, the last value counts. Options that take several values keep all of them.
 
 ## Options
 
@@ -24,19 +24,19 @@ ${optionNames.map(option).join('\n\n')}
 
 | exit code | errors that end the process |
 | --- | --- |
-| 0 | the command did its work; \`sync-targets\`: nothing was to be changed |
+| 0 | the command did its work; \`sync-targets\`: there was nothing to change |
 ${exitCodes()}
 | 10 | no error: \`sync-targets\` has changed the targets |
-| 130, 143 | ended by SIGINT, SIGTERM |
+| 130, 143 | stopped by SIGINT or SIGTERM |
 
 ## Errors
 
-What a client is told is \`mysql-iam-proxy: WHAT HAPPENED. WHAT TO DO\`, with the values of the endpoint in place of \`{rds}\`, \`{dial}\`, \`{region}\` and \`{user}\`. Where the server itself refuses, its own error code and text reach the client, with a hint behind them where there is one. The log line of each has its code. What each means, and where more is written: [errors.md](errors.md).
+A client gets \`mysql-iam-proxy: WHAT HAPPENED. WHAT TO DO\`. The values of the endpoint replace \`{rds}\`, \`{dial}\`, \`{region}\` and \`{user}\`. If the server itself refuses a login, the client gets the server's error number and text, followed by a hint if there is one. The log line of an error has its code. The source says where to look for the cause. [errors.md](errors.md) explains each error.
 
-| code | ERR | SQLSTATE | log level | what to do |
-| --- | --- | --- | --- | --- |
+| code | ERR | SQLSTATE | source | log level | what to do |
+| --- | --- | --- | --- | --- | --- |
 ${Object.entries(ERRORS)
-  .map(([code, e]) => `| ${code} | ${e.errno} | ${e.sqlState} | ${e.level} | ${cell(e.hint)} |`)
+  .map(([code, e]) => `| ${code} | ${e.errno} | ${e.sqlState} | ${e.source} | ${e.level} | ${cell(e.hint)} |`)
   .join('\n')}
 `
 }
@@ -55,12 +55,12 @@ function option(name: OptionName): string {
   const value = placeholder ?? choices?.join('|')
   const title = environmentOnly ? environmentName(name) : `--${name}${value ? ` ${value}` : ''}`
   const lines = [`### \`${title}\``, '', `${describe}.`, '']
-  if (environmentOnly) lines.push('Environment alone: others see the command line.')
+  if (environmentOnly) lines.push('Only as an environment variable, because other users can see the command line.')
   else
     lines.push(
-      `Environment: \`${environmentName(name)}\`${kind === 'strings' ? `, several separated by \`${separator ?? ':'}\`` : ''}.`,
+      `Environment: \`${environmentName(name)}\`${kind === 'strings' ? `, several values separated by \`${separator ?? ':'}\`` : ''}.`,
     )
-  if (commands && !commands.includes('run')) lines.push(`Of: \`${commands.join('`, `')}\`.`)
+  if (commands && !commands.includes('run')) lines.push(`Only for: \`${commands.join('`, `')}\`.`)
   if (standard !== undefined) lines.push(`Default: \`${standard}\`.`)
   return lines.join('\n')
 }
