@@ -447,8 +447,9 @@ const specs = {
   },
   CLIENT_MALFORMED: {
     ...CLIENT,
-    hint: 'Connect with a MySQL client that speaks protocol 4.1 (2004) or newer.',
-    explanation: 'The client did not send a valid login of the MySQL protocol 4.1.',
+    hint: 'Use a MySQL client that speaks protocol 4.1 (2004) or newer. If this one does, turn compression off in it.',
+    explanation:
+      'The client sent something that is not valid in the MySQL protocol 4.1: in its login, or in a compressed session.',
     docs: 'README.md#use-it',
   },
   CLIENT_TLS_NOT_OFFERED: {

@@ -1,7 +1,7 @@
 /** The command line: picks the command, its settings and the exit code. */
 import yargs, { type Argv, type Options } from 'yargs'
 import { type Command, type OptionName, optionNames, optionSpec, optionsOf } from './config/options.ts'
-import { resolveSettings } from './config/settings.ts'
+import { namesOfSettings, resolveSettings } from './config/settings.ts'
 import { ERRORS } from './error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from './errors.ts'
 import { newOptionName } from './renames.ts'
@@ -108,7 +108,8 @@ export async function main(args: readonly string[]): Promise<number> {
       async flags => {
         const settings = resolveSettings(flags, process.env)
         const { syncTargets } = await import('./commands/sync-targets.ts')
-        exitCode = await syncTargets(settings, print, stop.signal)
+        const names = namesOfSettings(flags, process.env)
+        exitCode = await syncTargets(settings, names, print, stop.signal)
       },
     )
     .completion('completion', 'Print the completion script of your shell (bash, zsh)')

@@ -108,7 +108,7 @@ function serve(prepared: PreparedEndpoint, options: ProxyOptions): Served {
     proxy: createProxy(options, prepared.config.names),
     prepared,
     options,
-    identity: JSON.stringify([rest, prepared.config.sync]),
+    identity: JSON.stringify([rest, prepared.config.sync?.settings]),
     stop: new AbortController(),
   }
 }

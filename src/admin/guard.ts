@@ -8,12 +8,12 @@ import { readText } from '../read-file.ts'
 /** In characters. Shorter tokens can be guessed. */
 const MIN_TOKEN_LENGTH = 16
 
-/** Reads the token in `file`, without the white space around it. @throws ProxyError CONFIG_INVALID */
-export async function readAdminToken(file: string): Promise<string> {
-  const token = (await readText('--admin-token-file', file)).trim()
+/** Reads the token in `file`, without the white space around it. @param name starts the error. @throws ProxyError CONFIG_INVALID */
+export async function readAdminToken(file: string, name: string): Promise<string> {
+  const token = (await readText(name, file)).trim()
   if (!/^[\x21-\x7e]+$/.test(token) || token.length < MIN_TOKEN_LENGTH) {
     const form = `one line of at least ${MIN_TOKEN_LENGTH} ASCII characters without spaces`
-    throw new ProxyError('CONFIG_INVALID', `--admin-token-file ${file}: a token is ${form}`)
+    throw new ProxyError('CONFIG_INVALID', `${name} ${file}: a token is ${form}`)
   }
   return token
 }

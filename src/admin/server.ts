@@ -10,6 +10,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { monotonicClock } from '../clock.ts'
 import { formatHostPort, type HostPort, isPrivate } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
+import { shareOpenFiles } from '../file-limit.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
 import type { EndpointState, Session } from '../state.ts'
@@ -65,8 +66,6 @@ interface Route {
 /** Longest accepted request body. Its content is ignored. */
 const MAX_BODY_BYTES = 4_096
 
-const MAX_CONNECTIONS = 100
-
 /** Closes connections that transfer nothing for so long, such as those of clients that do not read. */
 const IDLE_TIMEOUT_MS = 30_000
 
@@ -83,7 +82,7 @@ const SERVER_OPTIONS = {
 export async function startAdmin(options: AdminOptions, log: Logger): Promise<Admin> {
   const { listen, token, endpoints, onQuit, version } = options
   if (!isPrivate(listen) && token === undefined) {
-    const message = `--admin-listen ${formatHostPort(listen)} is not a loopback address: add --admin-token-file`
+    const message = `the admin listener needs a token on ${formatHostPort(listen)}, which is not a loopback address`
     throw new ProxyError('CONFIG_INVALID', message)
   }
   const startedAt = monotonicClock.now()
@@ -199,7 +198,7 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
       .then(answer => answer && send(response, answer))
   })
   server.setTimeout(IDLE_TIMEOUT_MS)
-  limitConnections(server, MAX_CONNECTIONS)
+  limitConnections(server, shareOpenFiles().adminConnections)
   const address = (await listenOn(server, listen)) as HostPort
   const retryCredentials = createCredentialsRetry(0)
   const timer = setInterval(() => {

@@ -1,4 +1,4 @@
-/** TLS to clients, with the certificate of --tls-cert. */
+/** TLS to clients, with a certificate from files that may change. */
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { stat } from 'node:fs/promises'

@@ -47,7 +47,7 @@ function toYaml({ name, settings, localUsers, sync }: EndpointConfig): object {
       inFile.filter(name => !optionSpec(name).perProcess),
     ),
     ...(users.length > 0 ? { 'local-users': users } : {}),
-    ...(sync ? { sync: valuesOf(sync, SYNC_KEYS) } : {}),
+    ...(sync ? { sync: valuesOf(sync.settings, SYNC_KEYS) } : {}),
   }
 }
 

@@ -1,6 +1,6 @@
 /** The admin listener, as the settings ask for it. */
 import type { Admin, AdminOptions } from '../admin/server.ts'
-import { flagSource, type Settings } from '../config/settings.ts'
+import type { Settings } from '../config/settings.ts'
 import { formatHostPort, type HostPort, isPrivate, parseHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
@@ -9,9 +9,6 @@ import { hostAndPortProblem } from '../value-checks.ts'
 import { packageVersion } from '../version.ts'
 
 type AdminSettings = Pick<Settings, 'admin-listen' | 'admin-token-file'>
-
-/** Flags and environment; a configuration file has its own names. */
-const FLAGS = flagSource({}) as OptionNames
 
 /**
  * Resolves with undefined where no admin listener is asked for. Its modules are loaded only for one that is.
@@ -22,7 +19,7 @@ export async function startAdminAsSet(
   settings: AdminSettings,
   options: Omit<AdminOptions, 'listen' | 'token' | 'version'>,
   log: Logger,
-  names: OptionNames = FLAGS,
+  names: OptionNames,
 ): Promise<Admin | undefined> {
   const found = await readAdminSettings(settings, names)
   if (!found) return undefined
@@ -53,7 +50,7 @@ export async function readAdminSettings(
     throw invalid(`${names.place('admin-listen')}: ${message}`)
   }
   const { readAdminToken } = await import('../admin/guard.ts')
-  return { listen, token: file === undefined ? undefined : await readAdminToken(file) }
+  return { listen, token: file === undefined ? undefined : await readAdminToken(file, names.place('admin-token-file')) }
 }
 
 function invalid(message: string): ProxyError {

@@ -10,6 +10,7 @@ import { isOption, type OptionName, optionNames, optionSpec } from './options.ts
 import {
   environmentSource,
   flagSource,
+  namesIn,
   resolve,
   type Settings,
   type Source,
@@ -30,12 +31,18 @@ export interface EndpointConfig {
   name: string | undefined
   settings: Settings
   localUsers: LocalUserConfig[]
-  /** The settings of sync-targets for this endpoint, where it has a `sync` */
-  sync: Settings | undefined
+  /** For sync-targets of this endpoint, if it has a `sync` */
+  sync: SyncConfig | undefined
   /** How its options were written, for errors */
   names: OptionNames
   /** Whether the option was given, with a valid value or not */
   isGiven(option: OptionName): boolean
+}
+
+export interface SyncConfig {
+  settings: Settings
+  /** How its options were written, for errors */
+  names: OptionNames
 }
 
 /** Options that describe one database, so they cannot apply to several. */
@@ -84,7 +91,7 @@ export async function loadConfig(
     const sources = [...above, source, ...below]
     found.push({
       name,
-      sync: sync && resolve([sync, ...sources], problems),
+      sync: sync && { settings: resolve([sync, ...sources], problems), names: namesIn([sync, ...sources], sync) },
       settings: resolve(sources, problems),
       localUsers: localUsers.length > 0 ? localUsers : common,
       names: namesIn(sources, source),
@@ -126,21 +133,6 @@ function givenIn(sources: readonly Source[]): (option: OptionName) => boolean {
 
 function invalid(problems: readonly string[], path: string | undefined): ProxyError {
   return new ProxyError('CONFIG_INVALID', inOrder(problems, path).join(path ? '\n  ' : '; '))
-}
-
-/** Options of the library whose names here are not simply in kebab case. */
-const OTHER_NAMES: Readonly<Record<string, OptionName>> = { tls: 'tls-cert', localUsers: 'local-user' }
-
-/** How options were written in the first of `sources` that gives each; options of none are called as in `otherwise`. */
-function namesIn(sources: readonly Source[], otherwise: Source): OptionNames {
-  const kebab = (option: string) => {
-    return (OTHER_NAMES[option] ?? option.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)) as OptionName
-  }
-  const source = (option: OptionName) => sourceOfOption(sources, option) ?? otherwise
-  return {
-    name: option => source(kebab(option)).name(kebab(option)),
-    place: option => source(kebab(option)).place(kebab(option)),
-  }
 }
 
 /** What is wrong with an endpoint by itself, beyond single values. */

@@ -8,7 +8,7 @@ import { readText } from '../read-file.ts'
 import type { SyncJob } from '../sync-targets/sync.ts'
 import { readCa } from '../upstream/trust.ts'
 import type { LocalUserConfig } from './keys.ts'
-import type { EndpointConfig } from './load.ts'
+import type { EndpointConfig, SyncConfig } from './load.ts'
 import type { Settings } from './settings.ts'
 
 /** An endpoint of the configuration, ready to serve. */
@@ -81,9 +81,9 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
 }
 
 /** The modules of sync-targets are loaded only for an endpoint with a `sync`. @throws ProxyError CONFIG_INVALID */
-async function toSyncJob(settings: Settings): Promise<SyncJob> {
-  const { toJob } = await import('../sync-targets/job.ts')
-  return await toJob(settings)
+async function toSyncJob({ settings, names }: SyncConfig): Promise<SyncJob> {
+  const { toJob } = await import('./sync-job.ts')
+  return await toJob(settings, names)
 }
 
 /** The result of `work`; undefined where it fails, with the mistake in `problems`. */

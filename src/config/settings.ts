@@ -1,6 +1,7 @@
 /** The options' values. The first source that gives an option wins: flag, environment, configuration file, default. */
 import { formatDuration, parseDuration } from '../duration.ts'
 import { ProxyError } from '../errors.ts'
+import type { OptionNames } from '../option-values.ts'
 import { newOptionName, renamedOptions } from '../renames.ts'
 import { didYouMean } from '../text.ts'
 import {
@@ -63,6 +64,31 @@ export function environmentSource(environment: NodeJS.ProcessEnv): Source {
 /** The first source that gives the option. */
 export function sourceOfOption(sources: readonly Source[], option: OptionName): Source | undefined {
   return sources.find(({ value }) => value(option) !== undefined)
+}
+
+/** Options of the library whose names here are not simply in kebab case. */
+const OTHER_NAMES: Readonly<Record<string, OptionName>> = {
+  tls: 'tls-cert',
+  localUsers: 'local-user',
+  keepTargets: 'keep-target',
+  resolvers: 'resolver',
+}
+
+/** How options were written in the first of `sources` that gives each; options of none are called as in `otherwise`. */
+export function namesIn(sources: readonly Source[], otherwise: Source): OptionNames {
+  const kebab = (option: string) => {
+    return (OTHER_NAMES[option] ?? option.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)) as OptionName
+  }
+  const source = (option: OptionName) => sourceOfOption(sources, option) ?? otherwise
+  return {
+    name: option => source(kebab(option)).name(kebab(option)),
+    place: option => source(kebab(option)).place(kebab(option)),
+  }
+}
+
+/** How the options of `resolveSettings` were written. */
+export function namesOfSettings(flags: Readonly<Record<string, unknown>>, environment: NodeJS.ProcessEnv): OptionNames {
+  return namesIn([flagSource(flags), environmentSource(environment)], flagSource(flags))
 }
 
 /**

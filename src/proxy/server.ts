@@ -6,11 +6,11 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import { formatListen, type Listen } from '../endpoint.ts'
 import { ERRORS, type ErrorCode } from '../error-codes.ts'
 import { hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
+import { shareOpenFiles } from '../file-limit.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
 import { createWire, endGracefully } from '../net/wire.ts'
 import { countOutcome, type Session } from '../state.ts'
-import { sessionLimitFromFileLimit } from './file-limit.ts'
 import type { Served } from './served.ts'
 import { runSession } from './session.ts'
 
@@ -57,7 +57,7 @@ export async function startServer(
   const stop = new AbortController()
   setMaxListeners(0, stop.signal) // one listener per session
   const logSeldom = createRateLimitedLog(log, clock)
-  const room = sessionLimitFromFileLimit()
+  const room = shareOpenFiles()
   let refusals = 0
 
   const options = {

@@ -3,10 +3,10 @@
  * options are the environment variables MYSQL_IAM_PROXY_…; it takes schedules and RDS events alike.
  */
 
-import { resolveSettings } from '../config/settings.ts'
+import { environmentSource, namesIn, resolveSettings } from '../config/settings.ts'
+import { toJob } from '../config/sync-job.ts'
 import { hintFor, ProxyError } from '../errors.ts'
 import { createLogger, type Logger } from '../log.ts'
-import { toJob } from './job.ts'
 import { createDependencies, type Dependencies, logResult, type SyncJob, type SyncResult, syncOnce } from './sync.ts'
 
 /** The part of Lambda's context that is used. */
@@ -32,7 +32,9 @@ const FOLLOW_UP_INTERVAL_MS = 5_000
  */
 export async function handler(event: unknown, context: LambdaContext): Promise<SyncResult> {
   const settings = resolveSettings({}, process.env)
-  return await runInLambda(await toJob(settings), await createLogger(settings['log-level'], 'json'), event, context)
+  const environment = environmentSource(process.env)
+  const job = await toJob(settings, namesIn([environment], environment))
+  return await runInLambda(job, await createLogger(settings['log-level'], 'json'), event, context)
 }
 
 export async function runInLambda(

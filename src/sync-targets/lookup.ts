@@ -3,12 +3,12 @@ import { NODATA, NOTFOUND, type RecordWithTtl } from 'node:dns'
 import { Resolver } from 'node:dns/promises'
 import { systemCode } from '../errors.ts'
 import { canonicalAddress, type Family, isInsideVpc } from './address.ts'
-import type { LookUp } from './plan.ts'
+import type { Lookup } from './plan.ts'
 
 /** A lookup, and its time to live in seconds: another answer is possible only after that. */
-export type TimedLookUp = LookUp & { ttl: number }
+export type TimedLookup = Lookup & { ttl: number }
 
-export interface LookUpOptions {
+export interface LookupOptions {
   host: string
   family: Family
   /** `address:port` of each name server; each lookup asks all of them. []: those of the system, where one answer is enough */
@@ -20,7 +20,7 @@ export interface LookUpOptions {
 }
 
 /** Rejects only if `signal` aborts. */
-export async function lookUp(options: LookUpOptions, signal: AbortSignal): Promise<TimedLookUp> {
+export async function lookUp(options: LookupOptions, signal: AbortSignal): Promise<TimedLookup> {
   const { resolvers, collectAnswers } = options
   const servers = resolvers.length > 0 ? resolvers.map(server => [server]) : [[]]
   const answers = await Promise.all(servers.map(server => queryServer(server, options, signal)))
@@ -39,7 +39,7 @@ export async function lookUp(options: LookUpOptions, signal: AbortSignal): Promi
 }
 
 /** Asks one server, or those of the system if `servers` is empty. */
-async function queryServer(servers: string[], options: LookUpOptions, signal: AbortSignal): Promise<TimedLookUp> {
+async function queryServer(servers: string[], options: LookupOptions, signal: AbortSignal): Promise<TimedLookup> {
   const { host, family, timeout = 2_000 } = options
   const resolver = new Resolver({ timeout, tries: 2 })
   if (servers.length > 0) resolver.setServers(servers)
@@ -49,7 +49,7 @@ async function queryServer(servers: string[], options: LookUpOptions, signal: Ab
   try {
     const records: RecordWithTtl[] =
       family === 'ipv4' ? await resolver.resolve4(host, { ttl: true }) : await resolver.resolve6(host, { ttl: true })
-    return toLookUp(records, host, where)
+    return toLookup(records, host, where)
   } catch (error) {
     return { problem: `${host} was not resolved: ${explain(error, family)}${where}`, ttl: 0 }
   } finally {
@@ -57,7 +57,7 @@ async function queryServer(servers: string[], options: LookUpOptions, signal: Ab
   }
 }
 
-function toLookUp(records: readonly RecordWithTtl[], host: string, where: string): TimedLookUp {
+function toLookup(records: readonly RecordWithTtl[], host: string, where: string): TimedLookup {
   const ttl = Math.min(...records.map(record => record.ttl))
   if (records.length === 0) return { problem: `${host} has no address${where}`, ttl: 0 }
   const addresses = records.map(record => canonicalAddress(record.address) ?? record.address)

@@ -16,7 +16,7 @@ export interface Target {
 }
 
 /** One answer of the name servers: the addresses, or why the answer is unusable. */
-export type LookUp = { addresses: readonly string[] } | { problem: string }
+export type Lookup = { addresses: readonly string[] } | { problem: string }
 
 export interface Situation {
   /** the port of the database; targets on other ports belong to others */
@@ -28,7 +28,7 @@ export interface Situation {
   /** addresses that are never removed */
   keepTargets: readonly string[]
   /** oldest first, each made after the time to live of the previous one */
-  lookUps: readonly LookUp[]
+  lookups: readonly Lookup[]
   targets: readonly Target[]
   /** whether new targets still have time to become healthy */
   withinHealthTimeout: boolean
@@ -47,11 +47,11 @@ export type Plan =
 
 /** The one next thing to do. */
 export function plan(situation: Situation): Plan {
-  const { collectAnswers, confirmations, lookUps, withinHealthTimeout } = situation
-  const newest = lookUps.at(-1)
+  const { collectAnswers, confirmations, lookups, withinHealthTimeout } = situation
+  const newest = lookups.at(-1)
   if (!newest) return { action: 'lookup', reason: 'no lookup so far' }
   if ('problem' in newest) {
-    const badInARow = lookUps.length - 1 - lookUps.findLastIndex(isGood)
+    const badInARow = lookups.length - 1 - lookups.findLastIndex(isGood)
     if (badInARow >= confirmations) return { action: 'refuse', reason: newest.problem }
     return { action: 'lookup', reason: newest.problem }
   }
@@ -65,8 +65,8 @@ export function plan(situation: Situation): Plan {
   // Each answer names one of several readers, so a single answer is not enough.
   if (stale.length === 0 && (!collectAnswers || seen >= confirmations)) return { action: 'none' }
   if (seen < needed) {
-    if (lookUps.length >= limit) {
-      return { action: 'refuse', reason: `the answers kept changing over ${lookUps.length} lookups` }
+    if (lookups.length >= limit) {
+      return { action: 'refuse', reason: `the answers kept changing over ${lookups.length} lookups` }
     }
     return { action: 'lookup', reason: `${seen} of ${needed} lookups agree so far` }
   }
@@ -84,8 +84,8 @@ export function plan(situation: Situation): Plan {
 }
 
 /** The addresses of the endpoint, as far as the lookups show; [] if they show nothing. */
-export function wantedAddresses({ collectAnswers, lookUps }: Situation): string[] {
-  const good = sinceLastProblem(lookUps)
+export function wantedAddresses({ collectAnswers, lookups }: Situation): string[] {
+  const good = sinceLastProblem(lookups)
   const counted = collectAnswers ? good : good.slice(-1)
   return [...new Set(counted.flatMap(({ addresses }) => addresses))].sort()
 }
@@ -130,8 +130,8 @@ interface Confirmation {
 }
 
 function confirmation(situation: Situation): Confirmation {
-  const { collectAnswers, confirmations, lookUps } = situation
-  const good = sinceLastProblem(lookUps)
+  const { collectAnswers, confirmations, lookups } = situation
+  const good = sinceLastProblem(lookups)
   if (collectAnswers) {
     const needed = Math.max(
       confirmations,
@@ -140,7 +140,7 @@ function confirmation(situation: Situation): Confirmation {
     return { seen: good.length, needed, limit: 3 * needed }
   }
   const newest = good.at(-1)
-  const lastOther = good.findLastIndex(lookUp => !sameAddresses(lookUp, newest))
+  const lastOther = good.findLastIndex(lookup => !sameAddresses(lookup, newest))
   return { seen: good.length - 1 - lastOther, needed: confirmations, limit: 10 * confirmations }
 }
 
@@ -152,18 +152,18 @@ function windowFor(readers: number): number {
   return readers <= 1 ? 1 : Math.ceil(Math.log(CHANCE_TO_MISS) / Math.log(1 - 1 / readers))
 }
 
-type GoodLookUp = Extract<LookUp, { addresses: readonly string[] }>
+type GoodLookup = Extract<Lookup, { addresses: readonly string[] }>
 
-function isGood(lookUp: LookUp): lookUp is GoodLookUp {
-  return 'addresses' in lookUp
+function isGood(lookup: Lookup): lookup is GoodLookup {
+  return 'addresses' in lookup
 }
 
 /** A failed lookup restarts the count: lookups before it confirm nothing. */
-function sinceLastProblem(lookUps: readonly LookUp[]): GoodLookUp[] {
-  return lookUps.slice(lookUps.findLastIndex(lookUp => !isGood(lookUp)) + 1).filter(isGood)
+function sinceLastProblem(lookups: readonly Lookup[]): GoodLookup[] {
+  return lookups.slice(lookups.findLastIndex(lookup => !isGood(lookup)) + 1).filter(isGood)
 }
 
-function sameAddresses(left: GoodLookUp, right: GoodLookUp | undefined): boolean {
+function sameAddresses(left: GoodLookup, right: GoodLookup | undefined): boolean {
   const [one, other] = [new Set(left.addresses), new Set(right?.addresses)]
   return one.size === other.size && [...one].every(address => other.has(address))
 }

@@ -5,7 +5,7 @@ import type { SyncJob, SyncResult } from './sync.ts'
 
 /** A line of JSON. */
 export function toJson(job: SyncJob, result: SyncResult): string {
-  const { outcome, reason, wanted, registered, deregistered, targets, lookUps } = result
+  const { outcome, reason, wanted, registered, deregistered, targets, lookups } = result
   return JSON.stringify({
     outcome,
     ...(reason === undefined ? {} : { reason }),
@@ -16,7 +16,7 @@ export function toJson(job: SyncJob, result: SyncResult): string {
     registered,
     deregistered,
     targets,
-    lookUps,
+    lookups,
   })
 }
 

@@ -6,10 +6,11 @@ import { DEFAULT_PORT, formatHostPort, type HostPort, parseHostPort } from '../e
 import type { ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import { OPTION_VALUES } from '../option-values.ts'
+import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
 import { createTrust, type Trust } from '../upstream/trust.ts'
+import { resolverProblem } from '../value-checks.ts'
 import { canonicalAddress, type Family } from './address.ts'
-import { lookUp, type TimedLookUp } from './lookup.ts'
+import { lookUp, type TimedLookup } from './lookup.ts'
 import { isLive, missingAddresses, plan, type Situation, staleTargets, type Target, wantedAddresses } from './plan.ts'
 import { openTargetGroup, regionOfTargetGroup, type TargetGroup } from './targets.ts'
 import { verifyAddress } from './verify.ts'
@@ -70,7 +71,7 @@ export interface SyncResult {
   deregistered: string[]
   /** all targets of the group at the end */
   targets: Target[]
-  lookUps: number
+  lookups: number
   reason: string | undefined
 }
 
@@ -83,7 +84,7 @@ export interface SyncFailure {
 
 /** Everything outside this process that a pass uses. */
 export interface Dependencies {
-  lookUp(signal: AbortSignal): Promise<TimedLookUp>
+  lookUp(signal: AbortSignal): Promise<TimedLookup>
   openTargetGroup(signal: AbortSignal): Promise<TargetGroup>
   /** undefined: no check */
   verify: ((address: string, signal: AbortSignal) => Promise<void>) | undefined
@@ -92,24 +93,36 @@ export interface Dependencies {
   now(): number
 }
 
+const DNS_PORT = 53
+
 /** Names that resolve to one of several instances at a time: readers, custom endpoints, RDS Proxy. */
 const ONE_OF_SEVERAL = /\.(cluster-ro|cluster-custom|proxy)-/
 
-/** @throws ProxyError CONFIG_INVALID */
-export function createSyncJob(options: SyncOptions): SyncJob {
-  const rds = parseHostPort(options.rdsEndpoint, DEFAULT_PORT, '--rds-endpoint')
-  if (isIP(rds.host)) throw new ProxyError('CONFIG_INVALID', `--rds-endpoint: ${rds.host} is an address, not a name`)
-  const region = regionOfTargetGroup(options.targetGroupArn)
+/** @param names how errors call the options. @throws ProxyError CONFIG_INVALID */
+export function createSyncJob(options: SyncOptions, names: OptionNames = LIBRARY_NAMES): SyncJob {
+  const invalid = (option: string, problem: string) =>
+    new ProxyError('CONFIG_INVALID', `${names.place(option)}: ${problem}`)
+  const rds = parseHostPort(options.rdsEndpoint, DEFAULT_PORT, names.place('rdsEndpoint'))
+  if (isIP(rds.host)) throw invalid('rdsEndpoint', `${rds.host} is an address, not a name`)
+  const region = regionOfTargetGroup(options.targetGroupArn, names)
   const { collectAnswers = OPTION_VALUES.collectAnswers.default, confirmations = OPTION_VALUES.confirmations.default } =
     options
-  if (confirmations < 1) throw new ProxyError('CONFIG_INVALID', '--confirmations: must be at least 1')
+  if (confirmations < 1) throw invalid('confirmations', 'must be at least 1')
   return {
     rds,
     targetGroupArn: options.targetGroupArn,
-    resolvers: (options.resolvers ?? []).map(toResolver),
+    resolvers: (options.resolvers ?? []).map(resolver => {
+      const problem = resolverProblem(resolver)
+      if (problem) throw invalid('resolvers', problem)
+      return toResolver(resolver)
+    }),
     collectAnswers: collectAnswers === 'auto' ? ONE_OF_SEVERAL.test(rds.host) : collectAnswers === 'always',
     confirmations,
-    keepTargets: (options.keepTargets ?? []).map(toKept),
+    keepTargets: (options.keepTargets ?? []).map(text => {
+      const address = canonicalAddress(text)
+      if (address === undefined) throw invalid('keepTargets', `"${text}" is not an IP address`)
+      return address
+    }),
     verify: options.verify ? withoutResumption(createTrust(options.ca ?? [], options.caOnly ?? false)) : undefined,
     healthTimeout: options.healthTimeout ?? OPTION_VALUES.healthTimeout.default,
     interval: options.interval ?? OPTION_VALUES.interval.default,
@@ -118,17 +131,9 @@ export function createSyncJob(options: SyncOptions): SyncJob {
   }
 }
 
+/** With the port of DNS, if it has none. */
 function toResolver(text: string): string {
-  const server = parseHostPort(isIP(text) === 6 ? `[${text}]` : text, 53, '--resolver')
-  if (!isIP(server.host))
-    throw new ProxyError('CONFIG_INVALID', `--resolver: "${text}" is not the address of a name server`)
-  return formatHostPort(server)
-}
-
-function toKept(text: string): string {
-  const address = canonicalAddress(text)
-  if (address === undefined) throw new ProxyError('CONFIG_INVALID', `--keep-target: "${text}" is not an IP address`)
-  return address
+  return formatHostPort(parseHostPort(isIP(text) === 6 ? `[${text}]` : text, DNS_PORT, 'resolvers'))
 }
 
 /** A resumed TLS session shows no certificate, but `verify` must see it. */
@@ -177,26 +182,26 @@ export async function syncOnce(
   dependencies = createDependencies(job),
 ): Promise<SyncResult> {
   const group = await dependencies.openTargetGroup(signal)
-  const lookUps: TimedLookUp[] = []
+  const lookups: TimedLookup[] = []
   const registered = new Set<string>()
   const deregistered = new Set<string>()
   const wasLive = new Set<string>()
-  let nextLookUp = Number.NEGATIVE_INFINITY
+  let nextLookup = Number.NEGATIVE_INFINITY
   let healthDeadline: number | undefined
   let verifyProblem: string | undefined
 
   for (;;) {
     signal.throwIfAborted()
-    if (dependencies.now() >= nextLookUp) {
+    if (dependencies.now() >= nextLookup) {
       const answer = await dependencies.lookUp(signal)
-      log.debug({ ...answer }, `lookup ${lookUps.length + 1} of ${job.rds.host}`)
-      lookUps.push(answer)
-      nextLookUp = dependencies.now() + pauseAfter(answer, job.collectAnswers)
+      log.debug({ ...answer }, `lookup ${lookups.length + 1} of ${job.rds.host}`)
+      lookups.push(answer)
+      nextLookup = dependencies.now() + pauseAfter(answer, job.collectAnswers)
     }
     // Read before each step: another copy, or a person, may change the targets too.
     const targets = await group.targets()
     const withinHealthTimeout = healthDeadline === undefined || dependencies.now() < healthDeadline
-    const situation: Situation = { ...job, port: job.rds.port, lookUps, targets, withinHealthTimeout }
+    const situation: Situation = { ...job, port: job.rds.port, lookups, targets, withinHealthTimeout }
     const next = plan(situation)
     const finish = (outcome: SyncResult['outcome'], reason?: string): SyncResult => ({
       outcome,
@@ -204,7 +209,7 @@ export async function syncOnce(
       registered: [...registered],
       deregistered: [...deregistered],
       targets,
-      lookUps: lookUps.length,
+      lookups: lookups.length,
       reason,
     })
     if (job.dryRun) return preview(situation, finish)
@@ -240,13 +245,13 @@ export async function syncOnce(
         break
       case 'lookup':
         log.debug({}, `looking up again: ${next.reason}`)
-        await dependencies.sleep(Math.max(nextLookUp - dependencies.now(), 0), signal)
+        await dependencies.sleep(Math.max(nextLookup - dependencies.now(), 0), signal)
         break
       case 'deregister':
         await group.deregister(next.targets)
         for (const { address } of next.targets) deregistered.add(address)
         log.info(
-          { addresses: next.targets.map(({ address }) => address), lookUps: lookUps.length },
+          { addresses: next.targets.map(({ address }) => address), lookups: lookups.length },
           `deregistered ${next.targets.map(({ address }) => address).join(', ')}`,
         )
         await dependencies.sleep(POLL_MS, signal)
@@ -261,7 +266,7 @@ function preview(
   situation: Situation,
   finish: (outcome: SyncResult['outcome'], reason?: string) => SyncResult,
 ): SyncResult {
-  const newest = situation.lookUps.at(-1)
+  const newest = situation.lookups.at(-1)
   if (newest && 'problem' in newest) return finish('refused', newest.problem)
   const registered = missingAddresses(situation)
   // One answer of a reader endpoint says nothing about the other readers.
@@ -270,7 +275,7 @@ function preview(
   return { ...finish(outcome), registered, deregistered }
 }
 
-function pauseAfter({ ttl }: TimedLookUp, collectAnswers: boolean): number {
+function pauseAfter({ ttl }: TimedLookup, collectAnswers: boolean): number {
   return Math.min(Math.max(ttl * 1_000, collectAnswers ? MIN_PAUSE_GATHERING_MS : MIN_PAUSE_MS), MAX_PAUSE_MS)
 }
 
@@ -336,8 +341,8 @@ export async function startSync(
 
 /** Logs a pass in one line: an error if it was refused, debug if there was nothing to do. */
 export function logResult(job: SyncJob, result: SyncResult, log: Logger): void {
-  const { outcome, reason, wanted, registered, deregistered, lookUps } = result
-  const fields = { outcome, rds: formatHostPort(job.rds), wanted, registered, deregistered, lookUps }
+  const { outcome, reason, wanted, registered, deregistered, lookups } = result
+  const fields = { outcome, rds: formatHostPort(job.rds), wanted, registered, deregistered, lookups }
   if (outcome === 'refused') {
     const error = new ProxyError('SYNC_REFUSED', reason ?? '')
     log.error({ code: error.code, hint: hintFor(error, { rds: job.rds.host }), ...fields }, `refused to act: ${reason}`)

@@ -3,6 +3,7 @@
 import { type AwsErrorCodes, explainAwsError } from '../aws/api.ts'
 import type { CredentialsProvider } from '../aws/credentials.ts'
 import { ProxyError } from '../errors.ts'
+import { LIBRARY_NAMES, type OptionNames } from '../option-values.ts'
 import { TARGET_GROUP_ARN, targetGroupProblem } from '../value-checks.ts'
 import { canonicalAddress, type Family } from './address.ts'
 import type { Target } from './plan.ts'
@@ -18,11 +19,11 @@ export interface TargetGroup {
   deregister(targets: readonly Target[]): Promise<void>
 }
 
-/** The region of a target group. @throws ProxyError CONFIG_INVALID */
-export function regionOfTargetGroup(arn: string): string {
+/** The region of a target group. @param names how errors call the option. @throws ProxyError CONFIG_INVALID */
+export function regionOfTargetGroup(arn: string, names: OptionNames = LIBRARY_NAMES): string {
   const region = TARGET_GROUP_ARN.exec(arn)?.[1]
   if (region) return region
-  throw new ProxyError('CONFIG_INVALID', `--target-group-arn: ${targetGroupProblem(arn)}`)
+  throw new ProxyError('CONFIG_INVALID', `${names.place('targetGroupArn')}: ${targetGroupProblem(arn)}`)
 }
 
 /** Attempts for a call that is throttled, with pauses that grow to 20 s. */

@@ -82,8 +82,8 @@ function expiry(certificate: PeerCertificate): number | undefined {
   return Number.isNaN(until) ? undefined : until
 }
 
-/** Reads the PEM text in `file`. @param name starts the error, for example '--ca'. @throws ProxyError CONFIG_INVALID */
-export async function readCa(file: string, name = '--ca'): Promise<string> {
+/** Reads the PEM text in `file`. @param name starts the error. @throws ProxyError CONFIG_INVALID */
+export async function readCa(file: string, name: string): Promise<string> {
   const pem = await readText(name, file)
   checkPem(pem, `${name} ${file}`)
   return pem

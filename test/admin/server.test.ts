@@ -371,7 +371,7 @@ test('quitquitquit', async t => {
 
 test('addresses other than loopback require a token', async t => {
   for (const host of ['0.0.0.0', '::', '192.0.2.1', 'example.com', '128.0.0.1']) {
-    const message = /--admin-token-file/
+    const message = /needs a token/
     await t.rejects(start(t, { listen: { host, port: 0 } }), { code: 'CONFIG_INVALID', message }, host)
   }
   for (const host of ['127.0.0.1', 'localhost', '127.8.8.8']) await start(t, { listen: { host, port: 0 } })
@@ -490,7 +490,7 @@ test('the token file', async t => {
   t.teardown(() => rm(directory, { recursive: true }))
   const file = join(directory, 'token')
   await writeFile(file, `${TOKEN}\n`)
-  t.equal(await readAdminToken(file), TOKEN)
+  t.equal(await readAdminToken(file, '--admin-token-file'), TOKEN)
   for (const text of [
     '',
     '\n',
@@ -501,11 +501,14 @@ test('the token file', async t => {
     'é'.repeat(20),
   ]) {
     await writeFile(file, text)
-    const error = await readAdminToken(file).catch(error => error)
+    const error = await readAdminToken(file, '--admin-token-file').catch(error => error)
     t.match(error, { code: 'CONFIG_INVALID', message: file })
     t.notMatch(error.message, TOKEN)
   }
-  await t.rejects(readAdminToken(join(directory, 'none')), { code: 'CONFIG_INVALID', message: /ENOENT/ })
+  await t.rejects(readAdminToken(join(directory, 'none'), '--admin-token-file'), {
+    code: 'CONFIG_INVALID',
+    message: /ENOENT/,
+  })
 })
 
 test('an exception in a handler is a 500 and a log line, and the listener continues', async t => {

@@ -1,5 +1,6 @@
 import { type Test, test } from 'tap'
 import { startAdminAsSet } from '../../src/commands/start-admin.ts'
+import { namesOfSettings } from '../../src/config/settings.ts'
 import { formatHostPort } from '../../src/endpoint.ts'
 import { silent } from '../../src/log.ts'
 
@@ -10,7 +11,12 @@ async function start(t: Test, listen: string | undefined, tokenFile?: string) {
   const life = { endpoints: () => [], isStarted: () => true, isStopping: () => false }
   const lines: string[] = []
   const log = { ...silent, info: (_fields: object, message: string) => lines.push(message) }
-  const admin = await startAdminAsSet({ 'admin-listen': listen, 'admin-token-file': tokenFile }, life, log)
+  const admin = await startAdminAsSet(
+    { 'admin-listen': listen, 'admin-token-file': tokenFile },
+    life,
+    log,
+    namesOfSettings({}, {}),
+  )
   if (admin) t.teardown(() => admin.close())
   return { admin, lines }
 }

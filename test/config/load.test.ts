@@ -182,7 +182,12 @@ test('sync-targets of an endpoint', async t => {
   const arn = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/orders/0123456789abcdef'
   const endpoint = `endpoints:\n  - rds-endpoint: ${HOST}\n    profile: dev\n`
   const { endpoints } = await load(t, `${endpoint}    sync: {target-group-arn: '${arn}', interval: 10s}\n`)
-  t.match(endpoints[0]!.sync, { 'target-group-arn': arn, interval: 10_000, 'rds-endpoint': HOST, profile: 'dev' })
+  t.match(endpoints[0]!.sync?.settings, {
+    'target-group-arn': arn,
+    interval: 10_000,
+    'rds-endpoint': HOST,
+    profile: 'dev',
+  })
   t.equal((await load(t, endpoint)).endpoints[0]!.sync, undefined)
   t.match(await mistakes(t, `${endpoint}    sync: {intervall: 10s}\n`), [
     `config.yaml:4:11: endpoint ${HOST}: sync: target-group-arn is missing`,
@@ -191,6 +196,11 @@ test('sync-targets of an endpoint', async t => {
   t.match(await mistakes(t, `${endpoint}    sync: true\n`), [
     `config.yaml:4:11: endpoint ${HOST}: sync: is not a mapping`,
   ])
+  const address = `endpoints:\n  - rds-endpoint: 10.0.0.1\n    region: eu-west-1\n    sync: {target-group-arn: '${arn}'}\n`
+  await t.rejects(configCommand('check', { config: await file(t, address) }, {}), {
+    code: 'CONFIG_INVALID',
+    message: /config\.yaml:2:\d+: endpoint .*: rds-endpoint: 10\.0\.0\.1 is an address, not a name/,
+  })
   const config = await file(t, `${endpoint}    sync: {target-group-arn: arn}\n`)
   await t.rejects(configCommand('check', { config }, {}), { code: 'CONFIG_INVALID', message: /arn/ })
 })

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
 import { syncTargets } from '../../src/commands/sync-targets.ts'
-import { resolveSettings } from '../../src/config/settings.ts'
+import { namesOfSettings, resolveSettings } from '../../src/config/settings.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { FAULTS, startElb, TARGET_GROUP } from '../support/elb.ts'
 import { freePort } from '../support/free-port.ts'
@@ -108,7 +108,7 @@ test('--watch with --admin-listen: health and metrics', async t => {
   const given = { 'rds-endpoint': HOST, 'target-group-arn': TARGET_GROUP, resolver: [dns.address], confirmations: '1' }
   const flags = { ...given, watch: true, interval: '100ms', 'admin-listen': `127.0.0.1:${port}`, 'log-level': 'error' }
   const stop = new AbortController()
-  const watching = syncTargets(resolveSettings(flags, {}), () => {}, stop.signal)
+  const watching = syncTargets(resolveSettings(flags, {}), namesOfSettings(flags, {}), () => {}, stop.signal)
   t.teardown(() => stop.abort())
   const get = async (path: string) => {
     const response = await fetch(`http://127.0.0.1:${port}${path}`).catch(() => undefined)
@@ -141,15 +141,20 @@ test('an action that IAM does not allow', async t => {
 })
 
 test('invalid options are refused at once', async t => {
-  const command = (flags: object) => {
-    const settings = resolveSettings({ 'target-group-arn': TARGET_GROUP, 'rds-endpoint': HOST, ...flags }, {})
-    return syncTargets(settings, () => {}, new AbortController().signal)
+  const command = async (flags: object) => {
+    const given = { 'target-group-arn': TARGET_GROUP, 'rds-endpoint': HOST, ...flags }
+    return await syncTargets(
+      resolveSettings(given, {}),
+      namesOfSettings(given, {}),
+      () => {},
+      new AbortController().signal,
+    )
   }
   const wrong: [flags: object, says: RegExp][] = [
     [{ 'rds-endpoint': undefined }, /--rds-endpoint is missing/],
     [{ 'target-group-arn': undefined }, /--target-group-arn is missing/],
     [{ 'target-group-arn': 'my-database' }, /--target-group-arn: "my-database" is not arn:/],
-    [{ confirmations: '0' }, /--confirmations: must be at least 1/],
+    [{ confirmations: '0' }, /--confirmations: "0" must be at least 1/],
     [{ resolver: ['dns'] }, /--resolver: "dns"/],
     [{ ca: ['/nowhere.pem'] }, /--ca \/nowhere\.pem: ENOENT/],
     [{ watch: true, 'dry-run': true }, /--watch and --dry-run/],

@@ -58,17 +58,17 @@ const notification = {
 const context = { getRemainingTimeInMillis: () => 300_000 }
 
 /** A world in which time passes only when somebody sleeps, and the name moves from A to B after `movesAfter` seconds. */
-function createWorld(movesAfter: number): Dependencies & { lookUps: number } {
+function createWorld(movesAfter: number): Dependencies & { lookups: number } {
   let now = 0
   const registered = new Set(['10.0.0.1'])
   const world = {
-    lookUps: 0,
+    lookups: 0,
     now: () => now,
     async sleep(milliseconds: number) {
       now += milliseconds
     },
     async lookUp() {
-      world.lookUps++
+      world.lookups++
       return { addresses: [now < movesAfter * 1_000 ? '10.0.0.1' : '10.0.0.2'], ttl: 5 }
     },
     verify: undefined,
@@ -107,7 +107,7 @@ test('RDS events are recognised', async t => {
 test('a schedule makes one pass', async t => {
   const world = createWorld(10)
   t.match(await runInLambda(job, silent, schedule, context, world), { outcome: 'unchanged' })
-  t.equal(world.lookUps, 1)
+  t.equal(world.lookups, 1)
 })
 
 test('an RDS event is followed up until the name has moved', async t => {
@@ -158,5 +158,8 @@ test('the handler, with its options in the environment', async t => {
   elb.targets = []
   t.match(await handler(schedule, context), { outcome: 'changed', registered: ['10.0.0.1'] })
   process.env['MYSQL_IAM_PROXY_TARGET_GROUP_ARN'] = ''
-  await t.rejects(handler(schedule, context), { code: 'CONFIG_INVALID', message: '--target-group-arn is missing' })
+  await t.rejects(handler(schedule, context), {
+    code: 'CONFIG_INVALID',
+    message: 'MYSQL_IAM_PROXY_TARGET_GROUP_ARN is missing',
+  })
 })

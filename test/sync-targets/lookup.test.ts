@@ -1,6 +1,6 @@
 import { type Test, test } from 'tap'
 import { isInsideVpc } from '../../src/sync-targets/address.ts'
-import { type LookUpOptions, lookUp } from '../../src/sync-targets/lookup.ts'
+import { type LookupOptions, lookUp } from '../../src/sync-targets/lookup.ts'
 import { type DnsServer, startDnsServer } from '../support/dns-server.ts'
 
 const HOST = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
@@ -11,12 +11,12 @@ async function startServer(t: Test): Promise<DnsServer> {
   return server
 }
 
-function ask(servers: DnsServer[], more: Partial<LookUpOptions> = {}, signal = new AbortController().signal) {
+function ask(servers: DnsServer[], more: Partial<LookupOptions> = {}, signal = new AbortController().signal) {
   const resolvers = servers.map(({ address }) => address)
   return lookUp({ host: HOST, family: 'ipv4', resolvers, collectAnswers: false, timeout: 300, ...more }, signal)
 }
 
-async function problem(servers: DnsServer[], more?: Partial<LookUpOptions>): Promise<string> {
+async function problem(servers: DnsServer[], more?: Partial<LookupOptions>): Promise<string> {
   const answer = await ask(servers, more)
   return 'problem' in answer ? answer.problem : ''
 }

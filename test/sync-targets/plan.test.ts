@@ -1,27 +1,27 @@
 import { test } from 'tap'
-import { type LookUp, plan, type Situation, type Target } from '../../src/sync-targets/plan.ts'
+import { type Lookup, plan, type Situation, type Target } from '../../src/sync-targets/plan.ts'
 
 function target(address: string, health = 'healthy', more: Partial<Target> = {}): Target {
   return { address, port: 3306, zone: undefined, health, reason: undefined, ...more }
 }
 
 /** A situation, of which each lookup is written as its addresses, or as a problem with a `!` before it. */
-function situation(lookUps: string[], targets: Target[], more: Partial<Situation> = {}): Situation {
+function situation(lookups: string[], targets: Target[], more: Partial<Situation> = {}): Situation {
   return {
     port: 3306,
     collectAnswers: false,
     confirmations: 3,
     keepTargets: [],
     withinHealthTimeout: true,
-    lookUps: lookUps.map(text => (text.startsWith('!') ? { problem: text.slice(1) } : { addresses: text.split(' ') })),
+    lookups: lookups.map(text => (text.startsWith('!') ? { problem: text.slice(1) } : { addresses: text.split(' ') })),
     targets,
     ...more,
   }
 }
 
 /** The action, and the addresses that it is about. */
-function decide(lookUps: string[], targets: Target[], more: Partial<Situation> = {}): string {
-  const next = plan(situation(lookUps, targets, more))
+function decide(lookups: string[], targets: Target[], more: Partial<Situation> = {}): string {
+  const next = plan(situation(lookups, targets, more))
   if (next.action === 'register') return `register ${next.addresses.join(' ')}`
   if (next.action === 'deregister') return `deregister ${next.targets.map(({ address }) => address).join(' ')}`
   return next.action
@@ -125,13 +125,13 @@ test('the plan is safe in every situation', async t => {
     const pick = <T>(list: readonly T[]) => list[Math.floor(next() * list.length)]!
     const some = (likely: number) => names.filter(() => next() < likely)
     // Answers that mostly repeat, as real ones do.
-    const lookUps: LookUp[] = []
+    const lookups: Lookup[] = []
     for (let count = Math.floor(next() * 30); count > 0; count--) {
-      const last = lookUps.at(-1)
-      if (last && next() < 0.8) lookUps.push(last)
-      else if (next() < 0.15) lookUps.push({ problem: 'bad' })
+      const last = lookups.at(-1)
+      if (last && next() < 0.8) lookups.push(last)
+      else if (next() < 0.15) lookups.push({ problem: 'bad' })
       else
-        lookUps.push({
+        lookups.push({
           addresses: some(0.3)
             .concat(pick(names))
             .filter((name, at, all) => all.indexOf(name) === at),
@@ -144,7 +144,7 @@ test('the plan is safe in every situation', async t => {
       confirmations: 1 + Math.floor(next() * 4),
       keepTargets: some(0.1),
       withinHealthTimeout: next() < 0.7,
-      lookUps,
+      lookups,
       targets,
     }
     const result = plan(given)
@@ -160,12 +160,12 @@ test('the plan is safe in every situation', async t => {
 
 /** Why a plan is unsafe, '' if it is safe: written independently of the tested code. */
 function unsafe(given: Situation, result: ReturnType<typeof plan>): string {
-  const { lookUps, targets, confirmations, keepTargets, collectAnswers } = given
-  const newest = lookUps.at(-1)
+  const { lookups, targets, confirmations, keepTargets, collectAnswers } = given
+  const newest = lookups.at(-1)
   const answer = newest && 'addresses' in newest ? newest.addresses : []
   const acts = result.action === 'register' || result.action === 'deregister'
   if (acts && answer.length === 0) return 'acts on a bad answer'
-  const everNamed = lookUps.flatMap(lookUp => ('addresses' in lookUp ? lookUp.addresses : []))
+  const everNamed = lookups.flatMap(lookup => ('addresses' in lookup ? lookup.addresses : []))
   if (result.action === 'register') {
     if (result.addresses.length === 0) return 'registers nothing'
     if (!result.addresses.every(address => (collectAnswers ? everNamed : answer).includes(address)))
@@ -173,15 +173,15 @@ function unsafe(given: Situation, result: ReturnType<typeof plan>): string {
   }
   if (result.action !== 'deregister') return ''
   if (result.targets.length === 0) return 'removes nothing'
-  const row = lookUps.slice(-confirmations)
+  const row = lookups.slice(-confirmations)
   if (row.length < confirmations) return 'removes before enough lookups'
-  for (const lookUp of row) {
-    if (!('addresses' in lookUp)) return 'removes with a failure in the row'
-    if (!collectAnswers && [...lookUp.addresses].sort().join() !== [...answer].sort().join())
+  for (const lookup of row) {
+    if (!('addresses' in lookup)) return 'removes with a failure in the row'
+    if (!collectAnswers && [...lookup.addresses].sort().join() !== [...answer].sort().join())
       return 'removes during a flap'
-    if (result.targets.some(({ address }) => lookUp.addresses.includes(address))) return 'removes what was just named'
+    if (result.targets.some(({ address }) => lookup.addresses.includes(address))) return 'removes what was just named'
   }
-  if (collectAnswers && lookUps.length < 20) return 'removes a reader after few answers'
+  if (collectAnswers && lookups.length < 20) return 'removes a reader after few answers'
   if (result.targets.some(({ port }) => port !== 3306)) return 'removes on another port'
   if (result.targets.some(({ address }) => keepTargets.includes(address))) return 'removes what is to be kept'
   const left = targets.filter(each => !result.targets.includes(each) && each.port === 3306)

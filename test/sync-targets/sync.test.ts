@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
 import { silent } from '../../src/log.ts'
-import type { LookUp, Target } from '../../src/sync-targets/plan.ts'
+import type { Lookup, Target } from '../../src/sync-targets/plan.ts'
 import {
   createSyncJob,
   type Dependencies,
@@ -34,7 +34,7 @@ interface Scene {
   /** registered and healthy at the beginning */
   targets?: string[]
   /** what the name servers say, by the seconds that have passed */
-  names: (seconds: number, lookUp: number) => string[] | string
+  names: (seconds: number, lookup: number) => string[] | string
   /** seconds until a new target is healthy; default 20 */
   healthyAfter?: (address: string) => number
   verify?: (address: string, seconds: number) => void
@@ -47,7 +47,7 @@ interface Scene {
 function createTestWorld(scene: Scene, shared?: TestWorld): TestWorld {
   const clock = { now: 0 }
   const bornAt = new Map<string, number>()
-  let lookUps = 0
+  let lookups = 0
   const seconds = () => Math.round(world.now() / 1_000)
   const live = (health: string, address: string): Target => ({
     address,
@@ -67,9 +67,9 @@ function createTestWorld(scene: Scene, shared?: TestWorld): TestWorld {
       await new Promise(resolve => setImmediate(resolve))
     },
     async lookUp() {
-      lookUps++
-      const answer = scene.names(seconds(), lookUps)
-      const said: LookUp = typeof answer === 'string' ? { problem: answer } : { addresses: answer }
+      lookups++
+      const answer = scene.names(seconds(), lookups)
+      const said: Lookup = typeof answer === 'string' ? { problem: answer } : { addresses: answer }
       return { ...said, ttl: scene.ttl ?? 5 }
     },
     verify: scene.verify && (async address => scene.verify?.(address, seconds())),
@@ -113,7 +113,7 @@ const C = '10.0.3.3'
 
 test('nothing to do takes one lookup', async t => {
   const { result, journal, seconds } = await pass({ targets: [A], names: () => [A] })
-  t.match(result, { outcome: 'unchanged', wanted: [A], registered: [], deregistered: [], lookUps: 1 })
+  t.match(result, { outcome: 'unchanged', wanted: [A], registered: [], deregistered: [], lookups: 1 })
   t.same(journal, [])
   t.equal(seconds, 0)
 })
@@ -132,11 +132,11 @@ test('slow health checks', async t => {
 test('the next lookup waits for the time to live', async t => {
   const { journal, result } = await pass({ targets: [A], names: () => [B], ttl: 60 }, { confirmations: 3 })
   t.same(journal, [`0s register ${B}`, `120s deregister ${A}`])
-  t.equal(result.lookUps, 3)
+  t.equal(result.lookups, 3)
 })
 
 test('a name that flaps for 30 s', async t => {
-  const names = (seconds: number, lookUp: number) => (seconds < 30 ? [lookUp % 2 ? B : A] : [B])
+  const names = (seconds: number, lookup: number) => (seconds < 30 ? [lookup % 2 ? B : A] : [B])
   const { journal, result } = await pass({ targets: [A], names })
   t.same(journal[0], `0s register ${B}`)
   t.equal(journal.length, 2)
@@ -161,14 +161,14 @@ test('a new address that never becomes healthy: the old target stays', async t =
 
 test('bad answers', async t => {
   const bad = await pass({ targets: [A], names: () => 'ESERVFAIL' }, { confirmations: 3 })
-  t.match(bad.result, { outcome: 'refused', reason: 'ESERVFAIL', lookUps: 3 })
+  t.match(bad.result, { outcome: 'refused', reason: 'ESERVFAIL', lookups: 3 })
   t.same(bad.journal, [])
   const passing = await pass({ targets: [A], names: seconds => (seconds < 10 ? 'ESERVFAIL' : [A]) })
   t.equal(passing.result.outcome, 'unchanged')
 })
 
 test('readers come and go', async t => {
-  const named = (readers: string[]) => (_seconds: number, lookUp: number) => [readers[lookUp % readers.length]!]
+  const named = (readers: string[]) => (_seconds: number, lookup: number) => [readers[lookup % readers.length]!]
   const reader = { rdsEndpoint: HOST.replace('database-1.', 'my-cluster.cluster-ro-') }
   const same = await pass({ targets: [A, B], names: named([A, B]), ttl: 1 }, reader)
   t.match(same.result, { outcome: 'unchanged', wanted: [A, B] })
@@ -176,7 +176,7 @@ test('readers come and go', async t => {
   t.match(more.result, { outcome: 'changed', registered: [C], deregistered: [] })
   const less = await pass({ targets: [A, B, C], names: named([A, B]), ttl: 1 }, reader)
   t.match(less.result, { outcome: 'changed', registered: [], deregistered: [C] })
-  t.ok(less.result.lookUps >= 34, `${less.result.lookUps} lookups`)
+  t.ok(less.result.lookups >= 34, `${less.result.lookups} lookups`)
 })
 
 test('--verify', async t => {
@@ -214,7 +214,7 @@ test('--verify', async t => {
 
 test('--dry-run changes nothing', async t => {
   const { result, journal } = await pass({ targets: [A], names: () => [B] }, { dryRun: true })
-  t.match(result, { outcome: 'changed', registered: [B], deregistered: [A], lookUps: 1 })
+  t.match(result, { outcome: 'changed', registered: [B], deregistered: [A], lookups: 1 })
   t.same(journal, [])
   const bad = await pass({ targets: [A], names: () => 'ENOTFOUND' }, { dryRun: true })
   t.match(bad.result, { outcome: 'refused', reason: 'ENOTFOUND' })
