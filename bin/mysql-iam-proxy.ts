@@ -1,5 +1,8 @@
 #!/usr/bin/env node
+import { flushLogs } from '../src/log-sink.ts'
 import { main } from '../src/main.ts'
 
+const exitCode = await main(process.argv.slice(2))
+await flushLogs()
 // Whatever still waits, for example for credentials, must not hold up the end.
-process.exit(await main(process.argv.slice(2)))
+process.exit(exitCode)

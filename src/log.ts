@@ -2,6 +2,7 @@
 import { isatty } from 'node:tty'
 import { type LoggerOptions, pino } from 'pino'
 import type { LogLevel } from './error-codes.ts'
+import { openLogSink } from './log-sink.ts'
 
 /**
  * A logger: for each level a method that takes an object of fields first, then a message. pino's loggers fit. Errors come
@@ -21,9 +22,38 @@ export async function createLogger(
   const options: LoggerOptions = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime }
   const isTerminal = isatty(fd)
   const forPeople = format === 'pretty' || (format === 'auto' && isTerminal)
-  if (!forPeople) return pino(options, pino.destination({ fd, sync: true }))
-  const { default: pretty } = await import('pino-pretty')
-  return pino(options, pretty({ colorize: isTerminal, translateTime: 'SYS:HH:MM:ss', sync: true, destination: fd }))
+  const toLine = forPeople ? await createFormatter(isTerminal) : (json: string) => json
+  const sink = openLogSink(fd, (lost, why) => {
+    const lines = lost === 1 ? '1 log line was' : `${lost} log lines were`
+    logger.warn({ lost, cause: why }, `${lines} dropped while the log could not be written`)
+  })
+  const logger: Logger = pino(options, { write: (json: string) => sink.write(toLine(json)) })
+  return logger
+}
+
+/** Formats a JSON line for people. Clients choose names: none may forge a line or send codes to the terminal. */
+export async function createFormatter(colorize: boolean): Promise<(json: string) => string> {
+  const { prettyFactory } = await import('pino-pretty')
+  const format = prettyFactory({
+    colorize,
+    translateTime: 'SYS:HH:MM:ss',
+    // Fields are formatted as JSON, which escapes these itself.
+    messageFormat: ({ msg }) => String(msg).replace(CONTROL, escaped),
+  })
+  return json => format(json).replace(INVISIBLE, escaped)
+}
+
+/** Line ends and escape sequences. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it looks for
+const CONTROL = /[\x00-\x1f]/g
+
+/** DEL and C1 controls, line separators and text direction, which JSON does not escape. */
+const INVISIBLE = /[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
+
+function escaped(character: string): string {
+  return character < ' '
+    ? JSON.stringify(character).slice(1, -1)
+    : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
 /** A logger that does nothing. */

@@ -178,7 +178,7 @@ test('messages are English, as is --help, whatever the locale', async t => {
   t.match((await run(t, ['--help'], german)).stdout, /Options:/)
 })
 
-test('a port that is taken', async t => {
+test('a port that is in use', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -186,7 +186,7 @@ test('a port that is taken', async t => {
   const { code, stderr } = await run(t, ['--rds-endpoint', ENDPOINT, '--listen', address])
   t.equal(code, 6)
   t.match(stderr, address)
-  t.match(stderr, /taken/)
+  t.match(stderr, /in use/)
   t.match(stderr, /Choose another address or port/)
 })
 

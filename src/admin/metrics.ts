@@ -1,6 +1,7 @@
 /** The metrics at /metrics, for Prometheus. Their number is bounded: users, addresses and messages are never labels. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { ERRORS, type ErrorCode, type ErrorSource } from '../error-codes.ts'
+import { droppedLogLines } from '../log-sink.ts'
 import { countOpen, type EndpointState, PHASES, type Phase, SYNC_OUTCOMES, traffic } from '../state.ts'
 
 export interface Metrics {
@@ -101,6 +102,12 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
   })
   const syncLast = gauge('sync_last_pass_timestamp_seconds', 'When sync-targets ran last.', 'endpoint')
 
+  const droppedLines = new Counter({
+    name: 'mysql_iam_proxy_log_lines_dropped_total',
+    help: 'Log lines dropped because the log could not be written: a full disk, or a reader that does not read.',
+    registers,
+  })
+
   /** for current states, and for each removed one until its last bytes are counted */
   const counted = new Map<EndpointState, Counted>()
   /** the result codes of each endpoint so far */
@@ -109,6 +116,8 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
   function update(): void {
     const states = endpoints()
     for (const one of [...gauges, syncLast]) one.reset()
+    droppedLines.reset()
+    droppedLines.inc(droppedLogLines())
     // After a reload, an endpoint can have two states: the current one, and a retired one with the older sessions.
     for (const state of states) {
       const endpoint = { endpoint: state.name }

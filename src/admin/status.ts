@@ -3,6 +3,7 @@
  * unless their comment says otherwise.
  */
 import { formatHostPort } from '../endpoint.ts'
+import { droppedLogLines } from '../log-sink.ts'
 import type { EndpointState } from '../state.ts'
 import { countOpen, traffic } from '../state.ts'
 import type { History, Slot } from './history.ts'
@@ -18,6 +19,8 @@ export interface Status {
   uptime: number
   /** reasons to send no more clients here; none means ready */
   notReady: string[]
+  /** log lines that were dropped because the log could not be written */
+  logLinesDropped: number
   endpoints: EndpointStatus[]
   /** oldest first; at most MAX_SESSIONS over all endpoints */
   sessions: SessionStatus[]
@@ -102,6 +105,7 @@ export function statusOf(states: readonly EndpointState[], history: History, fac
     node: process.version,
     now,
     startedAt,
+    logLinesDropped: droppedLogLines(),
     endpoints: states.map(state => endpointStatus(state, history, startedAt)),
     sessions: sessions.slice(0, MAX_SESSIONS),
     errors,

@@ -101,12 +101,14 @@ function render(status) {
 }
 
 /** @param {Status} status */
-function renderState({ notReady, version, node, startedAt, now, endpoints }) {
+function renderState({ notReady, version, node, startedAt, now, logLinesDropped, endpoints }) {
   const state = byId('state')
   const isReady = notReady.length === 0
   setText(state, isReady ? 'Ready' : `Not ready: ${notReady.join('; ')}`)
   state.dataset['level'] = isReady ? 'good' : 'bad'
-  setText(byId('facts'), `up ${formatSpan(now - startedAt)} · version ${version} · Node.js ${node.replace(/^v/, '')}`)
+  const dropped = logLinesDropped > 0 ? ` · ${plain.format(logLinesDropped)} log lines dropped` : ''
+  const versions = `version ${version} · Node.js ${node.replace(/^v/, '')}`
+  setText(byId('facts'), `up ${formatSpan(now - startedAt)} · ${versions}${dropped}`)
   const open = endpoints.reduce((sum, { open }) => sum + open, 0)
   document.title = `${isReady ? `${plain.format(open)} open` : 'Not ready'} · mysql-iam-proxy`
 }
