@@ -496,10 +496,10 @@ const specs = {
   CLIENT_THROTTLED: {
     ...DENIED,
     source: 'client',
-    hint: 'Fix the password in the client, then wait for pending attempts to finish.',
+    hint: 'Retry. Find the clients with a wrong password: the log names their addresses.',
     explanation:
-      'Too many logins from this address had a wrong password. Further logins are delayed, and only a few may wait at a time.',
-    docs: 'docs/reference.md#options',
+      'Too many recent logins as this user had a wrong password, so the proxy did not check this one. It checks a few passwords per second.',
+    docs: 'docs/security.md#wrong-passwords',
   },
   CLIENT_NOT_ALLOWED: {
     errno: 1130,

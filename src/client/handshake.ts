@@ -3,7 +3,7 @@ import { constants, generateKeyPair, type KeyObject, privateDecrypt } from 'node
 import { TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
 import { ProxyError } from '../errors.ts'
-import { parsed, readPacket, type Wire, writePacket } from '../net/wire.ts'
+import { parsed, readPacket, type Wire, whileConnected, writePacket } from '../net/wire.ts'
 import {
   CACHING_SHA2_PASSWORD,
   checkNative,
@@ -110,23 +110,21 @@ export async function authenticateClient(
   const { users, loginThrottle } = access
   if (!users) return await takeAnyPassword(client, login)
   const user = users.find(login.user.toString())
-  if (!loginThrottle.begin(address, user.name)) {
-    const message = `too many logins at a time as '${user.name}' from ${address} after wrong passwords`
-    throw new ProxyError('CLIENT_THROTTLED', message)
+  const attempt = loginThrottle.attempt(address, user.name)
+  const check: Check = async isRight => {
+    const work = (disconnected: AbortSignal) =>
+      attempt.check(async () => (await isRight()) && !user.isDecoy, disconnected)
+    return await whileConnected(client.wire, 'the check of its password', work)
   }
-  let using = 'NO'
-  try {
-    const answer = await usableAnswer(client, login, user, access)
-    if (!isEmptyPassword(answer.bytes)) using = 'YES'
-    const isRight = await checkAnswer(client, user, answer, access)
-    if (isRight && !user.isDecoy) return loginThrottle.succeed(address, user.name)
-  } catch (error) {
-    loginThrottle.cancel(address, user.name)
-    throw error
-  }
+  const answer = await usableAnswer(client, login, user, access)
+  if (await checkAnswer(client, user, answer, access, check)) return
+  const using = isEmptyPassword(answer.bytes) ? 'NO' : 'YES'
   const message = `access denied for local user '${user.name}' (using password: ${using})`
-  throw new ProxyError('CLIENT_ACCESS_DENIED', message, { delay: loginThrottle.fail(address, user.name) })
+  throw new ProxyError('CLIENT_ACCESS_DENIED', message, { delay: attempt.delayRefusal() })
 }
+
+/** Checks a password when its turn has come. */
+type Check = (isRight: () => boolean | Promise<boolean>) => Promise<boolean>
 
 async function takeAnyPassword(client: Client, login: LocalLogin): Promise<void> {
   const { authPlugin, authResponse, switchFirst } = login
@@ -158,13 +156,26 @@ async function usableAnswer(client: Client, login: LocalLogin, user: LocalUser, 
   return await switchClient(client, isPossible ? wanted : other)
 }
 
-async function checkAnswer(client: Client, user: LocalUser, answer: Answer, access: Access): Promise<boolean> {
+async function checkAnswer(
+  client: Client,
+  user: LocalUser,
+  answer: Answer,
+  access: Access,
+  check: Check,
+): Promise<boolean> {
   const { plugin, salt, bytes } = answer
-  if (plugin === MYSQL_CLEAR_PASSWORD) return checkPassword(user, clearText(bytes))
-  if (plugin === MYSQL_NATIVE_PASSWORD) return user.native !== undefined && checkNative(bytes, salt, user.native)
+  if (plugin === MYSQL_CLEAR_PASSWORD) return await check(() => checkPassword(user, clearText(bytes)))
+  if (plugin === MYSQL_NATIVE_PASSWORD) {
+    const { native } = user
+    return await check(() => native !== undefined && checkNative(bytes, salt, native))
+  }
   if (isEmptyPassword(bytes)) return false
-  if (!user.sha2) return checkPassword(user, await wholePassword(client, salt, access))
-  client.awaitsFastAuthSuccess = checkSha2(bytes, salt, user.sha2)
+  const { sha2 } = user
+  if (!sha2) {
+    const password = await wholePassword(client, salt, access)
+    return await check(() => checkPassword(user, password))
+  }
+  client.awaitsFastAuthSuccess = await check(() => checkSha2(bytes, salt, sha2))
   return client.awaitsFastAuthSuccess
 }
 

@@ -1,99 +1,191 @@
 /**
- * Slows down password guessing. After several failures, a user name from one address waits for each answer and has few
- * attempts at a time. Other names from that address do not wait: many clients may share it.
+ * Slows down password guessing, and lets right passwords in meanwhile. A check costs little, so a client waits for its check
+ * only while the allowance for wrong passwords is used up. The refusal is what is delayed.
+ *
+ * Each user name has one allowance for all sources. A source that has logged in as that user within a day has a separate
+ * one, so that guesses from elsewhere do not keep it out. Numbers and their consequences: docs/security.md.
  */
-import { isIPv6 } from 'node:net'
 import { type Clock, monotonicClock } from '../clock.ts'
+import { ProxyError } from '../errors.ts'
+import { sourceOf } from './source.ts'
 
-/** Failed attempts before delays start. */
-const FREE_ATTEMPTS = 3
-const FIRST_DELAY_MS = 250
-const MAX_DELAY_MS = 4_000
+/** Wrong passwords that an allowance covers at once, and how long it takes to regain one. */
+const MAX_WRONG_PASSWORDS = 10
+const REGAIN_MS = 200
 
-/** Attempts at a time of a name that is throttled. */
-const MAX_CONCURRENT = 4
+/** How long a client waits for its check at most. */
+const MAX_WAIT_MS = 1_000
 
-/** Failures are forgotten this long after the last. */
-const FORGET_AFTER_MS = 10 * 60_000
+/** Refusals of a name from one source that are not delayed, the time between later ones, and the longest delay. */
+const FREE_REFUSALS = 3
+const REFUSAL_INTERVAL_MS = 4_000
+const MAX_DELAY_MS = 8_000
+
+/** How long a source is known after its last login. */
+const KNOWN_MS = 24 * 60 * 60_000
+
+/** Records of each kind. Clients choose names, so the oldest are dropped. */
 const MAX_RECORDS = 10_000
 
-/** Characters of a name that make up its key: clients send any name. */
+/** Characters of a name that count: clients may send long names. */
 const MAX_NAME_CHARACTERS = 64
 
 export interface LoginThrottle {
-  /** whether this name may try now from this address; if so, call one of the others at the end of the attempt */
-  begin(address: string, user: string): boolean
-  succeed(address: string, user: string): void
-  /** wrong user or password; resolves when the client may get its answer */
-  fail(address: string, user: string): Promise<void>
-  /** the attempt ended for another reason */
-  cancel(address: string, user: string): void
+  /** @param address of the client @param user the name that it sent */
+  attempt(address: string, user: string): LoginAttempt
 }
 
-interface Attempts {
-  failures: number
-  trying: number
-  last: number
+/** One login of a client. */
+export interface LoginAttempt {
+  /**
+   * Runs `isRight` when there is room for one more wrong password. May be called again for another answer of the same
+   * client: a right one makes up for wrong ones before.
+   * @param disconnected aborts when the client disconnects; it then gives up its turn
+   * @throws ProxyError CLIENT_THROTTLED after a second without a check; the reason of `disconnected`
+   */
+  check(isRight: () => boolean | Promise<boolean>, disconnected?: AbortSignal): Promise<boolean>
+  /** resolves when a refused client may get its answer */
+  delayRefusal(): Promise<void>
 }
 
 export function createLoginThrottle(clock: Clock = monotonicClock): LoginThrottle {
-  // Least recently used first; the first is evicted.
-  const records = new Map<string, Attempts>()
-  const use = (address: string, user: string): Attempts => {
-    const key = `${networkOf(address)} ${user.slice(0, MAX_NAME_CHARACTERS)}`
-    const found = records.get(key)
-    const isFresh = found && (found.trying > 0 || clock.now() - found.last < FORGET_AFTER_MS)
-    const record = isFresh ? found : { failures: 0, trying: 0, last: clock.now() }
-    records.delete(key)
-    records.set(key, record)
-    if (records.size > MAX_RECORDS) evictOldest(records)
-    return record
-  }
+  /** when a source last logged in as a user */
+  const logins = new RecentMap<number>()
+  const allowances = new RecentMap<Allowance>()
+  /** when the next refusal of a user may go to a source */
+  const refusals = new RecentMap<number>()
+
   return {
-    begin(address, user) {
-      const record = use(address, user)
-      if (record.failures >= FREE_ATTEMPTS && record.trying >= MAX_CONCURRENT) return false
-      record.trying++
-      return true
-    },
-    succeed(address, user) {
-      const record = use(address, user)
-      record.failures = 0
-      record.trying--
-    },
-    async fail(address, user) {
-      const record = use(address, user)
-      record.last = clock.now()
-      record.failures++
-      const excess = record.failures - FREE_ATTEMPTS
-      if (excess > 0) await wait(clock, Math.min(FIRST_DELAY_MS * 2 ** (excess - 1), MAX_DELAY_MS))
-      record.trying--
-    },
-    cancel(address, user) {
-      use(address, user).trying--
+    attempt(address, user) {
+      const name = user.slice(0, MAX_NAME_CHARACTERS)
+      const key = `${sourceOf(address)} ${name}`
+      const isKnown = clock.now() - (logins.get(key) ?? Number.NEGATIVE_INFINITY) < KNOWN_MS
+      const allowance = allowances.getOrSet(isKnown ? `known ${key}` : `any ${name}`, () => createAllowance(clock))
+      let taken = 0
+      const delayRefusal = () => {
+        const now = clock.now()
+        const earliest = now - (FREE_REFUSALS - 1) * REFUSAL_INTERVAL_MS
+        const at = Math.max(refusals.get(key) ?? earliest, earliest)
+        refusals.set(key, Math.min(at + REFUSAL_INTERVAL_MS, now + MAX_DELAY_MS))
+        return at > now ? wait(clock, at - now) : Promise.resolve()
+      }
+      return {
+        async check(isRight, disconnected) {
+          const hasTurn = await allowance.take(disconnected)
+          if (!hasTurn) {
+            const message = `not checked: too many wrong passwords for '${user}'`
+            throw new ProxyError('CLIENT_THROTTLED', message, { delay: delayRefusal() })
+          }
+          taken++
+          if (!(await isRight())) return false
+          allowance.giveBack(taken)
+          taken = 0
+          logins.set(key, clock.now())
+          return true
+        },
+        delayRefusal,
+      }
     },
   }
 }
 
-/** Evicts the least recently used record that has no attempt in progress. */
-function evictOldest(records: Map<string, Attempts>): void {
-  for (const [key, { trying }] of records) {
-    if (trying > 0) continue
-    records.delete(key)
-    return
+interface Allowance {
+  /** Takes one wrong password. False if none came within MAX_WAIT_MS. */
+  take(disconnected?: AbortSignal): Promise<boolean>
+  giveBack(count: number): void
+}
+
+/** A token bucket. Of those that wait, the newest is first: a client in good faith among a flood of guesses is a new one. */
+function createAllowance(clock: Clock): Allowance {
+  let used = 0
+  let usedAt = clock.now()
+  const waiting: (() => void)[] = []
+  let isTimerSet = false
+
+  const refill = () => {
+    const now = clock.now()
+    used = Math.max(0, used - (now - usedAt) / REGAIN_MS)
+    usedAt = now
+  }
+  const hasRoom = () => used + 1 <= MAX_WRONG_PASSWORDS + 1e-6 // refill adds fractions
+  const serve = () => {
+    refill()
+    while (waiting.length > 0 && hasRoom()) {
+      used++
+      waiting.pop()!()
+    }
+    if (waiting.length === 0 || isTimerSet) return
+    isTimerSet = true
+    clock.after((used + 1 - MAX_WRONG_PASSWORDS) * REGAIN_MS, () => {
+      isTimerSet = false
+      serve()
+    })
+  }
+  return {
+    async take(disconnected) {
+      refill()
+      if (hasRoom()) {
+        used++
+        return true
+      }
+      disconnected?.throwIfAborted()
+      return await new Promise((resolve, reject) => {
+        const leave = () => {
+          const index = waiting.indexOf(onTurn)
+          if (index >= 0) waiting.splice(index, 1)
+          disconnected?.removeEventListener('abort', onDisconnect)
+          cancelTimer()
+        }
+        const onTurn = () => {
+          leave()
+          resolve(true)
+        }
+        const onDisconnect = () => {
+          leave()
+          reject(disconnected?.reason)
+        }
+        const cancelTimer = clock.after(MAX_WAIT_MS, () => {
+          leave()
+          resolve(false)
+        })
+        disconnected?.addEventListener('abort', onDisconnect)
+        waiting.push(onTurn)
+        serve()
+      })
+    },
+    giveBack(count) {
+      refill()
+      used = Math.max(0, used - count)
+      serve()
+    },
+  }
+}
+
+/** A map that keeps the entries used last. */
+class RecentMap<Value> {
+  readonly #map = new Map<string, Value>()
+
+  get(key: string): Value | undefined {
+    const value = this.#map.get(key)
+    if (value !== undefined) this.set(key, value)
+    return value
+  }
+
+  set(key: string, value: Value): void {
+    this.#map.delete(key)
+    this.#map.set(key, value)
+    if (this.#map.size > MAX_RECORDS) this.#map.delete(this.#map.keys().next().value!)
+  }
+
+  getOrSet(key: string, create: () => Value): Value {
+    const found = this.get(key)
+    if (found !== undefined) return found
+    const value = create()
+    this.set(key, value)
+    return value
   }
 }
 
 function wait(clock: Clock, milliseconds: number): Promise<void> {
   return new Promise(resolve => clock.after(milliseconds, resolve))
-}
-
-/** One client may own all addresses of an IPv6 /64. */
-function networkOf(address: string): string {
-  if (!isIPv6(address) || address.startsWith('::ffff:')) return address
-  const [head = '', tail] = address.split('::')
-  const groups = head.split(':').filter(Boolean)
-  const rest = tail === undefined ? [] : tail.split(':')
-  const zeros = tail === undefined ? 0 : 8 - groups.length - rest.length
-  return [...groups, ...Array<string>(Math.max(zeros, 0)).fill('0'), ...rest].slice(0, 4).join(':')
 }

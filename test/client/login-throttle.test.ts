@@ -1,4 +1,4 @@
-import { test } from 'tap'
+import { type Test, test } from 'tap'
 import { createLoginThrottle } from '../../src/client/login-throttle.ts'
 import { createTestClock } from '../support/clock.ts'
 
@@ -8,134 +8,246 @@ const settled = () => new Promise(resolve => setImmediate(resolve))
 function createThrottle() {
   const clock = createTestClock(1_000_000)
   const throttle = createLoginThrottle(clock)
-  /** A wrong password; resolves with the milliseconds until the client gets its answer. */
-  const guess = async (address: string, user = 'a'): Promise<number> => {
-    if (!throttle.begin(address, user)) throw new Error('not allowed to try')
-    let answered: number | undefined
-    const started = clock.now()
-    void throttle.fail(address, user).then(() => {
-      answered = clock.now()
-    })
-    await settled()
-    // In steps of the smallest delay, so that the answer has its own time.
-    while (answered === undefined) {
-      clock.advance(250)
-      await settled()
+  let checks = 0
+  /** The result of one password; 'waits' if there is none yet. */
+  const tryPassword = (isRight: boolean, address = '10.0.0.1', user = 'a', disconnected?: AbortSignal) => {
+    const login = { result: 'waits' as boolean | string }
+    const counted = () => {
+      checks++
+      return isRight
     }
-    return answered - started
+    throttle
+      .attempt(address, user)
+      .check(counted, disconnected)
+      .then(
+        result => {
+          login.result = result
+        },
+        error => {
+          login.result = error.code ?? error.message
+        },
+      )
+    return login
   }
-  const guesses = async (count: number, address: string, user?: string) => {
-    for (let time = 0; time < count; time++) await guess(address, user)
+  const wrong = (count: number, address?: string, user?: string) =>
+    Array.from({ length: count }, () => tryPassword(false, address, user))
+  const pass = async (milliseconds: number) => {
+    await settled()
+    clock.advance(milliseconds)
+    await settled()
   }
-  /** Whether a fourth failure is next, so that the record is there. */
-  const isThrottled = async (address: string, user?: string) => (await guess(address, user)) > 0
-  return { clock, throttle, guess, guesses, isThrottled }
+  /** The milliseconds until a refused client gets its answer. */
+  const delay = async (address = '10.0.0.1', user = 'a') => {
+    const started = clock.now()
+    let answered = false
+    void throttle
+      .attempt(address, user)
+      .delayRefusal()
+      .then(() => {
+        answered = true
+      })
+    await settled()
+    for (; !answered; await settled()) clock.advance(250)
+    return clock.now() - started
+  }
+  return { clock, throttle, tryPassword, wrong, pass, delay, checks: () => checks }
 }
 
-test('three failures cost nothing, then delays double up to four seconds', async t => {
-  const { guess } = createThrottle()
-  const delays: number[] = []
-  for (let time = 0; time < 10; time++) delays.push(await guess('10.0.0.1'))
-  t.same(delays, [0, 0, 0, 250, 500, 1_000, 2_000, 4_000, 4_000, 4_000])
-  t.equal(await guess('10.0.0.2'), 0, 'not so another address')
-  t.equal(await guess('10.0.0.1', 'b'), 0, 'nor another name')
+const results = (logins: { result: boolean | string }[]) => logins.map(({ result }) => result)
+
+test('of 200 wrong passwords at once, 10 are checked, and then 5 a second', async t => {
+  const { wrong, pass, checks } = createThrottle()
+  const logins = wrong(200)
+  await pass(0)
+  t.equal(checks(), 10)
+  await pass(200)
+  t.equal(checks(), 11)
+  await pass(700)
+  t.equal(checks(), 14)
+  await pass(100)
+  const notChecked = results(logins).filter(result => result === 'CLIENT_THROTTLED')
+  t.equal(notChecked.length, 200 - checks(), 'the others are refused after a second')
+  await pass(60_000)
+  const before = checks()
+  wrong(200)
+  await pass(0)
+  t.equal(checks() - before, 10, 'the allowance does not grow beyond 10')
 })
 
-test('a right password clears the failures', async t => {
-  const { throttle, guess, guesses } = createThrottle()
-  await guesses(5, '10.0.0.1')
-  t.ok(throttle.begin('10.0.0.1', 'a'))
-  throttle.succeed('10.0.0.1', 'a')
-  t.equal(await guess('10.0.0.1'), 0)
+test('the newest is checked first, so a right password gets in at the next check', async t => {
+  const { wrong, tryPassword, pass } = createThrottle()
+  wrong(200)
+  const right = tryPassword(true)
+  await pass(0)
+  t.equal(right.result, 'waits')
+  await pass(200)
+  t.equal(right.result, true)
 })
 
-test('a login that ends for another reason is neither failure nor success', async t => {
-  const { throttle, guess, guesses } = createThrottle()
-  await guesses(3, '10.0.0.1')
-  for (let time = 0; time < 10; time++) {
-    t.ok(throttle.begin('10.0.0.1', 'a'))
-    throttle.cancel('10.0.0.1', 'a')
+test('right passwords are not limited', async t => {
+  const { tryPassword, pass } = createThrottle()
+  const logins = Array.from({ length: 1_000 }, () => tryPassword(true))
+  await pass(0)
+  await pass(0)
+  t.ok(results(logins).every(result => result === true))
+})
+
+test('checks in progress count: no more than 10 at once', async t => {
+  const { throttle } = createThrottle()
+  const finish: (() => void)[] = []
+  const slowCheck = () => new Promise<boolean>(resolve => finish.push(() => resolve(true)))
+  const checks = Array.from({ length: 12 }, () => throttle.attempt('10.0.0.1', 'a').check(slowCheck))
+  await settled()
+  t.equal(finish.length, 10)
+  finish[0]!()
+  await settled()
+  t.equal(finish.length, 11, 'a right one makes room at once')
+  for (let index = 1; index < 12; index++) {
+    finish[index]!()
+    await settled()
   }
-  t.equal(await guess('10.0.0.1'), 250)
+  t.same(await Promise.all(checks), Array(12).fill(true))
 })
 
-test('a name with failures may try four times at once, any other as often as it likes', async t => {
-  const { clock, throttle, guesses } = createThrottle()
-  for (let time = 0; time < 20; time++) t.ok(throttle.begin('10.0.0.9', 'a'))
-  await guesses(3, '10.0.0.1')
-  const waiting = Array.from({ length: 4 }, () => {
-    t.ok(throttle.begin('10.0.0.1', 'a'))
-    return throttle.fail('10.0.0.1', 'a')
-  })
-  t.notOk(throttle.begin('10.0.0.1', 'a'))
-  t.ok(throttle.begin('10.0.0.1', 'another'))
-  t.ok(throttle.begin('10.0.0.3', 'a'))
-  clock.advance(4_000)
-  await Promise.all(waiting)
-  t.ok(throttle.begin('10.0.0.1', 'a'), 'once the delays are over')
+test('a right password makes up for a wrong answer of the same client', async t => {
+  const { throttle, tryPassword, pass, wrong, checks } = createThrottle()
+  for (let time = 0; time < 50; time++) {
+    const attempt = throttle.attempt('10.0.0.1', 'a')
+    t.notOk(await attempt.check(() => false))
+    t.ok(await attempt.check(() => true))
+  }
+  wrong(20, '10.0.0.1')
+  await pass(0)
+  t.equal(checks(), 10, 'all of the allowance is left')
+  t.equal(tryPassword(true).result, 'waits')
 })
 
-test('the addresses of an IPv6 /64 are one, others are not', async t => {
-  const { guess, guesses } = createThrottle()
-  await guesses(1, '2001:db8::1')
-  await guesses(1, '2001:db8:0:0:ffff::1')
-  await guesses(1, '2001:db8:0:0:1:2:3:4')
-  t.equal(await guess('2001:db8::abcd'), 250)
-  t.equal(await guess('2001:db8:0:1::1'), 0, 'the next /64')
-  t.equal(await guess('2001:db9::1'), 0)
+test('all sources share the allowance of a name, and another name has its own', async t => {
+  const { tryPassword, wrong, pass } = createThrottle()
+  for (let host = 1; host <= 10; host++) wrong(1, `10.0.0.${host}`)
+  const another = tryPassword(false, '10.0.0.99')
+  const otherName = tryPassword(false, '10.0.0.1', 'b')
+  await pass(0)
+  t.equal(another.result, 'waits')
+  t.equal(otherName.result, false)
 })
 
-test('IPv4 clients of a dual-stack listener are told apart', async t => {
-  const { guess, guesses } = createThrottle()
-  await guesses(5, '::ffff:10.0.0.1')
-  t.equal(await guess('::ffff:10.0.0.2'), 0)
-  t.equal(await guess('::ffff:10.0.0.1'), 1_000)
+test('a source that has logged in within a day keeps its own allowance', async t => {
+  const { tryPassword, wrong, pass } = createThrottle()
+  tryPassword(true, '10.0.0.7')
+  await pass(0)
+  wrong(200, '10.0.0.1')
+  const known = tryPassword(true, '10.0.0.7')
+  const asAnother = tryPassword(true, '10.0.0.7', 'b')
+  await pass(0)
+  t.equal(known.result, true, 'guesses from elsewhere do not make it wait')
+  t.equal(asAnother.result, true)
+
+  await pass(60_000)
+  const guesses = wrong(30, '10.0.0.7')
+  await pass(0)
+  t.equal(results(guesses).filter(result => result === false).length, 10, 'it is limited as well')
+
+  await pass(24 * 60 * 60_000)
+  wrong(200, '10.0.0.1')
+  const forgotten = tryPassword(true, '10.0.0.7')
+  await pass(0)
+  t.equal(forgotten.result, 'waits', 'a day later it is one of all')
 })
 
-test('failures are forgotten ten minutes after the last', async t => {
-  const { clock, guess, guesses } = createThrottle()
-  await guesses(3, '10.0.0.1')
-  await guesses(3, '10.0.0.2')
-  clock.advance(10 * 60_000 - 1)
-  t.equal(await guess('10.0.0.1'), 250, 'not before')
-  clock.advance(10 * 60_000)
-  t.equal(await guess('10.0.0.2'), 0)
-  t.equal(await guess('10.0.0.1'), 0)
+test('a client that disconnects gives up its turn', async t => {
+  const { tryPassword, wrong, pass, checks } = createThrottle()
+  wrong(10)
+  const gone = new AbortController()
+  const left = tryPassword(false, '10.0.0.1', 'a', gone.signal)
+  await pass(100)
+  gone.abort(new Error('gone'))
+  await pass(1_000)
+  t.equal(left.result, 'gone')
+  t.equal(checks(), 10, 'and its password is not checked')
+  t.equal(tryPassword(false, '10.0.0.1', 'a', gone.signal).result, 'waits')
+  await pass(0)
+  t.equal(checks(), 11, 'without a wait nothing is lost by the check')
+})
+
+test('a check that throws uses up one wrong password', async t => {
+  const { throttle, wrong, pass, checks } = createThrottle()
+  await t.rejects(
+    throttle.attempt('10.0.0.1', 'a').check(() => {
+      throw new Error('broken')
+    }),
+    { message: 'broken' },
+  )
+  wrong(20)
+  await pass(0)
+  t.equal(checks(), 9)
+})
+
+async function delaysOf(t: Test, count: number, address?: string, user?: string) {
+  const { delay } = createThrottle()
+  t.comment(`${count} refusals in sequence`)
+  const delays: number[] = []
+  for (let time = 0; time < count; time++) delays.push(await delay(address, user))
+  return delays
+}
+
+test('three refusals are not delayed, later ones go out every four seconds', async t => {
+  t.same(await delaysOf(t, 6), [0, 0, 0, 4_000, 4_000, 4_000])
+})
+
+test('parallel refusals are delayed by eight seconds at most', async t => {
+  const { throttle, clock } = createThrottle()
+  const answers: number[] = []
+  const started = clock.now()
+  for (let time = 0; time < 7; time++) {
+    void throttle
+      .attempt('10.0.0.1', 'a')
+      .delayRefusal()
+      .then(() => answers.push(clock.now() - started))
+  }
+  for (let second = 0; second < 10; second++) {
+    await settled()
+    clock.advance(1_000)
+  }
+  await settled()
+  t.same(answers, [0, 0, 0, 4_000, 8_000, 8_000, 8_000])
+})
+
+test('refusals are delayed by name and source', async t => {
+  const { delay, pass } = createThrottle()
+  for (let time = 0; time < 3; time++) await delay()
+  t.equal(await delay('10.0.0.2'), 0)
+  t.equal(await delay('10.0.0.1', 'b'), 0)
+  t.equal(await delay(), 4_000)
+  await pass(12_000)
+  t.equal(await delay(), 0, 'after a quiet time they are free again')
+})
+
+test('a right password does not shorten the delays of wrong ones', async t => {
+  const { delay, tryPassword, pass } = createThrottle()
+  for (let time = 0; time < 3; time++) await delay()
+  tryPassword(true)
+  await pass(0)
+  t.equal(await delay(), 4_000)
 })
 
 test('a name counts by its first 64 characters', async t => {
-  const { guess, guesses } = createThrottle()
+  const { delay } = createThrottle()
   const name = 'x'.repeat(64)
-  await guesses(3, '10.0.0.1', `${name}1`)
-  t.equal(await guess('10.0.0.1', `${name}2`), 250, 'so that its length has a bound')
-  t.equal(await guess('10.0.0.1', 'x'.repeat(63)), 0)
+  for (let time = 0; time < 3; time++) await delay('10.0.0.1', `${name}1`)
+  t.equal(await delay('10.0.0.1', `${name}2`), 4_000, 'so that its length has a bound')
+  t.equal(await delay('10.0.0.1', 'x'.repeat(63)), 0)
 })
 
-test('10,000 records are kept, those used last', async t => {
-  const { guess, guesses, throttle } = createThrottle()
-  await guesses(3, '10.0.0.1', 'first')
-  await guesses(3, '10.0.0.1', 'second')
-  await guesses(1, '10.0.0.1', 'first')
-  for (let user = 0; user < 9_999; user++) {
-    throttle.begin('10.0.0.2', `user ${user}`)
-    throttle.cancel('10.0.0.2', `user ${user}`)
-  }
-  t.equal(await guess('10.0.0.1', 'first'), 500, 'used later, and kept')
-  t.equal(await guess('10.0.0.1', 'second'), 0, 'evicted')
-})
-
-test('a record in use is not evicted', async t => {
-  const { clock, guesses, throttle } = createThrottle()
-  await guesses(3, '10.0.0.1', 'busy')
-  const waiting = Array.from({ length: 4 }, () => {
-    throttle.begin('10.0.0.1', 'busy')
-    return throttle.fail('10.0.0.1', 'busy')
-  })
-  for (let user = 0; user < 20_000; user++) {
-    throttle.begin('10.0.0.2', `user ${user}`)
-    throttle.cancel('10.0.0.2', `user ${user}`)
-  }
-  t.notOk(throttle.begin('10.0.0.1', 'busy'), 'a flood of names does not lift its limit')
-  clock.advance(4_000)
-  await Promise.all(waiting)
+test('10,000 names are kept, those used last', async t => {
+  const { delay, wrong, pass, tryPassword } = createThrottle()
+  wrong(10, '10.0.0.1', 'first')
+  wrong(10, '10.0.0.1', 'second')
+  await pass(0)
+  const again = tryPassword(false, '10.0.0.1', 'first')
+  for (let user = 0; user < 9_999; user++) void delay('10.0.0.2', `user ${user}`)
+  const first = tryPassword(false, '10.0.0.1', 'first')
+  const second = tryPassword(false, '10.0.0.1', 'second')
+  await pass(0)
+  t.same(results([again, first, second]), ['waits', 'waits', false])
 })
