@@ -18,7 +18,7 @@ const WALL_CLOCK_FILES = [
   'upstream/trust.ts',
 ]
 
-test('durations, deadlines and rates do not read the wall clock', async t => {
+test('durations, deadlines and rates do not use the wall clock', async t => {
   const src = new URL('../src/', import.meta.url)
   const files = (await readdir(src, { recursive: true })).filter(file => file.endsWith('.ts'))
   t.ok(files.length > 50)
@@ -48,7 +48,7 @@ test('a timer runs once, and not after it is cancelled', async t => {
   await new Promise<void>(resolve => monotonicClock.after(1, resolve))
 })
 
-test('a timer never gets a negative or an invalid time: Node.js would warn', async t => {
+test('a timer never gets a negative or invalid time, because Node.js would warn', async t => {
   const warnings: Error[] = []
   const onWarning = (warning: Error) => warnings.push(warning)
   process.on('warning', onWarning)

@@ -29,7 +29,7 @@ test('IPv6', async t => {
   t.same(parse('[2001:DB8::1]:3307'), { host: '2001:db8::1', port: 3307 })
 })
 
-test('what is no host:port is refused, with the option’s name', async t => {
+test('an invalid host:port is refused, with the option’s name', async t => {
   const bad = [
     '',
     ' ',
@@ -94,7 +94,7 @@ test('regionOf: the names of RDS', async t => {
   for (const [name, region] of Object.entries(names)) t.equal(regionOf(name), region, name)
 })
 
-test('regionOf: as a person may write them', async t => {
+test('regionOf: upper case and a trailing dot', async t => {
   const names = [
     'Database-1.ABCDEFGHIJKL.EU-WEST-1.RDS.AMAZONAWS.COM',
     'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com.',
@@ -123,7 +123,7 @@ test('regionOf: names without a region, or of another service', async t => {
   for (const name of names) t.equal(regionOf(name), undefined, name)
 })
 
-test('hintValues', async t => {
+test('hintValues: the values of placeholders', async t => {
   const endpoint: Endpoint = {
     name: 'test',
     rds: { host: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com', port: 3306, region: 'eu-west-1' },

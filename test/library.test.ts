@@ -48,7 +48,7 @@ test('the examples of docs/library.md run', async t => {
   ])
 })
 
-test('errors name the options of the library, all at once', async t => {
+test("errors name the library's options, all mistakes at once", async t => {
   const bad = {
     rdsEndpoint: `mysql://${RDS}`,
     connect: 'nlb:port',
@@ -74,7 +74,7 @@ test('errors name the options of the library, all at once', async t => {
   t.throws(() => createProxy(bad), new ProxyError('CONFIG_INVALID', expected.join('; ')))
 })
 
-test('options that do not fit together', async t => {
+test('options that conflict are refused', async t => {
   const cases: [Partial<Parameters<typeof createProxy>[0]>, RegExp][] = [
     [{ rdsEndpoint: 'db.example.com' }, /^rdsEndpoint: no AWS region in the name .*, or set region$/],
     [{ listen: '0.0.0.0:0' }, /^listen: other machines can reach .*\(localUsers\) and TLS \(tls\), or trustNetwork if/],
@@ -97,7 +97,7 @@ test('options that do not fit together', async t => {
   await t.rejects(proxy.listen(), { code: 'CONFIG_INVALID', message: /^TLS certificate \/no\/such\.pem: ENOENT$/ })
 })
 
-test('a proxy shows its status and nothing of its insides', async t => {
+test('a proxy shows its status and no internals', async t => {
   const proxy = createProxy({ rdsEndpoint: RDS, connect: 'nlb.example', name: 'orders', listen: '127.0.0.1:0' })
   t.same(Object.keys(proxy).sort(), ['close', 'listen', 'status', 'stopListening'])
   const before = proxy.status()

@@ -125,7 +125,7 @@ test('SIGTERM and SIGINT wait for transactions', async t => {
   }
 })
 
-test('after --max-sigterm-delay, or at a second signal, it ends with sessions open', async t => {
+test('after --max-sigterm-delay, or at a second signal, open sessions are closed', async t => {
   const server = await realServer(t)
   const { flags, environment } = await before(t, server)
   for (const [delay, signals] of [
@@ -149,7 +149,7 @@ test('after --max-sigterm-delay, or at a second signal, it ends with sessions op
   }
 })
 
-test('SIGHUP: endpoints come and go, sessions stay, mistakes change nothing', async t => {
+test('SIGHUP: endpoints are added and removed, sessions continue, mistakes change nothing', async t => {
   const server = await realServer(t)
   const { flags, environment } = await before(t, server)
   const [, rds, , connectTo, , ca] = flags

@@ -124,7 +124,7 @@ test('an unknown flag, an unknown command', async t => {
   await refused(t, ['serve', '--rds-endpoint', ENDPOINT], /serve/)
 })
 
-test('an old name of a flag is answered with the new one', async t => {
+test('the error for an old flag names the new one', async t => {
   await refused(t, ['sync-targets', '--confirm', '3'], /^mysql-iam-proxy: --confirm is now --confirmations$/m)
   await refused(t, ['check', '--name', 'shop'], /^mysql-iam-proxy: --name is now --endpoint$/m)
 })
@@ -138,18 +138,18 @@ test('a flag with a dot is unknown', async t => {
   await refused(t, ['--rds-endpoint', ENDPOINT, '--listen', '127.0.0.1:0', '--user.name=x', '--ca-only'], /user\.name/)
 })
 
-test('bad values, all at once', async t => {
+test('invalid values are reported all at once', async t => {
   const args = ['--rds-endpoint', ENDPOINT, '--login-timeout', '5', '--log-level', 'loud']
   await refused(t, args, /--login-timeout.*--log-level/)
 })
 
-test('bad hosts', async t => {
+test('invalid hosts', async t => {
   await refused(t, ['--rds-endpoint', `mysql://${ENDPOINT}`], /--rds-endpoint/)
   await refused(t, ['--rds-endpoint', ENDPOINT, '--connect', 'nlb:port'], /--connect/)
   await refused(t, ['--rds-endpoint', 'db.example.com'], /region/)
 })
 
-test('files of --ca', async t => {
+test('invalid files of --ca', async t => {
   await refused(t, ['--rds-endpoint', ENDPOINT, '--ca', '/nowhere.pem'], /--ca.*\/nowhere\.pem/)
   const dir = t.testdir({ 'a.pem': 'hunter2' })
   await refused(t, ['--rds-endpoint', ENDPOINT, '--ca', `${dir}/a.pem`], /^(?!.*hunter2).*--ca/)
@@ -161,12 +161,12 @@ test('a file of --ca without a certificate is named', async t => {
   await refused(t, ['--rds-endpoint', ENDPOINT, '--ca', `${dir}/a.pem`], /a\.pem/)
 })
 
-test('a variable that is no option', async t => {
+test('an unknown variable with our prefix', async t => {
   const environment = { MYSQL_IAM_PROXY_RDS_ENDPIONT: ENDPOINT }
   await refused(t, ['--rds-endpoint', ENDPOINT], /MYSQL_IAM_PROXY_RDS_ENDPIONT/, environment)
 })
 
-test('an address that others can reach is refused', async t => {
+test('an address that other machines can reach is refused', async t => {
   for (const address of ['0.0.0.0:0', '[::]:0', '192.0.2.1:0']) {
     await refused(t, ['--rds-endpoint', ENDPOINT, '--listen', address], /--listen.*--local-user.*--tls-cert/)
   }
@@ -190,7 +190,7 @@ test('a port that is in use', async t => {
   t.match(stderr, /Choose another address or port/)
 })
 
-test('serves, logs JSON lines, ends with SIGTERM', async t => {
+test('serves, logs JSON lines, stops at SIGTERM', async t => {
   const proxy = await startProxy(t)
   while (!proxy.lines.some(line => line.includes('CREDENTIALS_MISSING'))) await pause(10)
   proxy.child.kill('SIGTERM')
@@ -208,7 +208,7 @@ test('serves, logs JSON lines, ends with SIGTERM', async t => {
   t.match(lines.at(-1)?.msg, /stopping/)
 })
 
-test('a start loads what it needs', async t => {
+test('the start loads only the modules that it needs', async t => {
   const data = (code: string) => `data:text/javascript,${encodeURIComponent(code)}`
   const hook = data(`
     import { writeSync } from 'node:fs'
@@ -232,7 +232,7 @@ test('a start loads what it needs', async t => {
   t.same(more, ['node_modules/pino-pretty', 'node_modules/yaml'])
 })
 
-test('the AWS SDK says nothing about the version of Node.js', async t => {
+test('the AWS SDK prints no warning about the Node.js version', async t => {
   const variable = 'AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'
   const proxy = await startProxy(t)
   while (!proxy.lines.some(line => line.includes('CREDENTIALS_MISSING'))) await pause(10)
@@ -270,14 +270,14 @@ test('--quitquitquit', async t => {
   t.equal(code, 0)
 })
 
-test('ends with SIGINT', async t => {
+test('stops at SIGINT', async t => {
   const proxy = await startProxy(t)
   proxy.child.kill('SIGINT')
   const [code] = await proxy.closed
   t.equal(code, 130)
 })
 
-test('ends with SIGTERM while a client is there', async t => {
+test('stops at SIGTERM while a client is connected', async t => {
   const proxy = await startProxy(t, ['--connect', '127.0.0.1:1'])
   const socket = connect(proxy.port, '127.0.0.1')
   socket.on('error', () => {})
@@ -288,7 +288,7 @@ test('ends with SIGTERM while a client is there', async t => {
   socket.destroy()
 })
 
-test('ends at once, though credentials are still being looked up', async t => {
+test('stops at once during a credentials lookup', async t => {
   const home = t.testdir({
     'slow.mjs': 'setTimeout(process.exit, 20_000); process.stdin.on("end", process.exit).resume()',
     config: '',
@@ -305,7 +305,7 @@ test('ends at once, though credentials are still being looked up', async t => {
   t.ok(took < 5_000, `${took} ms`)
 })
 
-test('the environment alone', async t => {
+test('only the environment can set secret options', async t => {
   const environment = {
     MYSQL_IAM_PROXY_RDS_ENDPOINT: ENDPOINT,
     MYSQL_IAM_PROXY_LISTEN: '127.0.0.1:0',

@@ -11,7 +11,7 @@ import { until } from './support/raw-client.ts'
 
 const RDS = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 
-test('sync-targets beside an endpoint, until it goes', async t => {
+test('sync-targets beside an endpoint stops with it', async t => {
   const [elb, dns] = [await startElb(), await startDnsServer()]
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-'))
   t.teardown(() => Promise.all([elb.close(), dns.close(), rm(directory, { recursive: true })]))
@@ -53,7 +53,7 @@ test('sync-targets beside an endpoint, until it goes', async t => {
   t.same(addresses(), ['10.0.0.2'])
 })
 
-test('all endpoints or none', async t => {
+test('all endpoints start, or none', async t => {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-'))
   t.teardown(() => rm(directory, { recursive: true }))
   const socket = join(directory, 'mysql.sock')
@@ -64,7 +64,7 @@ test('all endpoints or none', async t => {
   await again.stop(0)
 })
 
-test('an unexpected end of sync-targets is logged, and the proxy goes on', async t => {
+test('an unexpected stop of sync-targets is logged, and the proxy continues', async t => {
   const [elb, dns] = [await startElb(), await startDnsServer()]
   const directory = t.testdir({
     'config.yaml': `endpoints:

@@ -386,7 +386,7 @@ test('the token form', async t => {
   )
 })
 
-test('a proxy that stops and starts again', async t => {
+test('a proxy that restarts', async t => {
   const states = [makeState()]
   const admin = await serve(t, states)
   const { page } = await open(t, admin)

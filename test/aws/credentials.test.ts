@@ -319,7 +319,7 @@ test('a lookup that takes too long does not block later logins', async t => {
   t.equal((await second).accessKeyId, 'second')
 })
 
-test('a lookup that was given up does not replace newer credentials', async t => {
+test('an abandoned lookup does not replace newer credentials', async t => {
   const timers = captureTimers(t)
   const { provider, calls, answer } = createProvider()
   const late: ((credentials: Credentials) => void)[] = []
@@ -445,7 +445,7 @@ test('credential_process that fails', async t => {
   t.notMatch(shown(error), /hunter2/, 'nothing of its arguments')
 })
 
-test('credential_process that prints rubbish', async t => {
+test('credential_process that prints invalid output', async t => {
   const rubbish: Record<string, string> = {
     'no JSON': `console.log('hunter3')`,
     'no keys': processOutput({ Token: 'hunter3' }),
@@ -463,7 +463,7 @@ test('credential_process that prints rubbish', async t => {
   }
 })
 
-test('credential_process of a profile that is called after SSO is not SSO', async t => {
+test('credential_process of a profile whose name contains "sso" is not SSO', async t => {
   setUpProcess(t, 'sso-dev', `console.log('rubbish, an invalid login')`)
   const error = await failureOf(createCredentials(REGION, 'sso-dev')())
   t.equal(error.code, 'CREDENTIALS_FAILED')

@@ -83,7 +83,7 @@ test('a login through the proxy to a real server', async t => {
     t.equal(checked.json.error?.errno, 1049)
   })
 
-  await t.test('a user that is not there, and one with a password', async t => {
+  await t.test('an unknown user, and a user with a password', async t => {
     for (const user of ['app', "o'brien"]) {
       const checked = await runCheck(t, { options, user })
       t.equal(checked.json.exitCode, 7)
@@ -91,7 +91,7 @@ test('a login through the proxy to a real server', async t => {
     }
   })
 
-  await t.test('the wrong key', async t => {
+  await t.test('a wrong key', async t => {
     const key = process.env['AWS_SECRET_ACCESS_KEY']
     process.env['AWS_SECRET_ACCESS_KEY'] = 'secret-access-key'
     t.teardown(() => {
@@ -102,7 +102,7 @@ test('a login through the proxy to a real server', async t => {
     t.equal(checked.json.error?.errno, 1045)
   })
 
-  await t.test('the wrong name', async t => {
+  await t.test('a wrong name', async t => {
     const other = `database-2.${server.rdsHost.split('.').slice(1).join('.')}`
     const checked = await runCheck(t, { options: { ...options, rdsEndpoint: other } })
     failsWith(t, checked, 'TLS', 'TLS_WRONG_NAME', [
@@ -111,7 +111,7 @@ test('a login through the proxy to a real server', async t => {
     ])
   })
 
-  await t.test('the wrong region', async t => {
+  await t.test('a wrong region', async t => {
     const checked = await runCheck(t, { options: { ...options, region: 'us-east-1' } })
     failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [
       /signed for region us-east-1, but .* says ap-northeast-1/,
@@ -383,7 +383,7 @@ test('certificates', async t => {
     })
   }
 
-  await t.test('that ends soon', async t => {
+  await t.test('that expires soon', async t => {
     setEnvironment(t)
     const upstream = await startScriptedUpstream(t, [refuseLogin(soon)])
     const checked = await runCheck(t, { options: { connect: upstream.address } })

@@ -82,7 +82,7 @@ const kinds: Record<string, Partial<LocalUserOptions>> = {
   'a hash of caching_sha2_password': { passwordHash: storedHash(PASSWORD, createSalt()) },
 }
 
-test('local users, by what is known of their passwords and over what they come', async t => {
+test('local users, by the form of their secret and by transport', async t => {
   const server = await ownServer
   const [row] = (await server.query(`SELECT PASSWORD('${PASSWORD}') AS hash`)) as { hash: string }[]
   kinds['a hash of mysql_native_password'] = { passwordHash: row!.hash }
@@ -129,7 +129,7 @@ test('local users, by what is known of their passwords and over what they come',
   }
 })
 
-test('a user is the one of the endpoint where no other is named, or else of the same name', async t => {
+test("a local user's database user: its own, else the endpoint's, else the same name", async t => {
   const server = await ownServer
   const localUsers = [{ name: 'iam_user', password: PASSWORD }]
   const own = await startProxy(t, server, { localUsers })
@@ -144,7 +144,7 @@ test('a user is the one of the endpoint where no other is named, or else of the 
   }
 })
 
-test('COM_CHANGE_USER is a local login too', async t => {
+test('COM_CHANGE_USER is checked like a local login', async t => {
   const server = await ownServer
   const localUsers = [
     { name: 'one', user: 'iam_user', password: PASSWORD },
@@ -184,7 +184,7 @@ test('wrong passwords again and again are slowed down, and the right one gets in
   t.ok(performance.now() - started > 7_900, 'the refusals are delayed')
 })
 
-test('guessing by COM_CHANGE_USER is slowed down as well', async t => {
+test('password guessing by COM_CHANGE_USER is throttled too', async t => {
   const server = await ownServer
   const localUsers = [
     { name: 'a', user: 'iam_user', password: PASSWORD },
@@ -205,7 +205,7 @@ test('TLS for clients', async t => {
   const tls = await localTls(t)
   const proxy = await startProxy(t, server, { tls, requireTls: true })
 
-  await t.test('the same session as without, large results both ways', async t => {
+  await t.test('the session is the same as without TLS, large results in both directions', async t => {
     const connection = await connect(proxy, { host: 'localhost', ssl: { ca: tls.ca } })
     const text = 'ü'.repeat(3_000_000)
     t.equal(await value(connection, 'SELECT ?', [text]), text)
@@ -213,11 +213,11 @@ test('TLS for clients', async t => {
     t.equal(await value(connection, 'SELECT 1'), 1)
     await connection.end()
   })
-  await t.test('a client without is refused', async t => {
+  await t.test('a client without TLS is refused', async t => {
     const error = await loginError(connect(proxy))
     t.match(error, { errno: 3159, message: /TLS connections only.*SSL on/ })
   })
-  await t.test('the certificate is read again when it changes', async t => {
+  await t.test('a changed certificate is reloaded', async t => {
     const ca = await tls.renew()
     await until(
       'the new one is shown',
@@ -229,7 +229,7 @@ test('TLS for clients', async t => {
     )
     t.equal((await loginError(connect(proxy, { host: 'localhost', ssl: { ca } }))).message, 'logged in')
   })
-  await t.test('TLS that is broken off, rubbish, or damaged later', async t => {
+  await t.test('TLS that is aborted, invalid, or corrupted later', async t => {
     const errorCount = () => proxy.log.filter(({ fields }) => /^CLIENT_/.test(String(fields['code']))).length
     const before = errorCount()
     for (const bytes of [Buffer.alloc(0), Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.alloc(600, 0x16)]) {
@@ -246,7 +246,7 @@ test('TLS for clients', async t => {
     await until('each is in the log', () => errorCount() === before + 4)
     t.pass()
   })
-  await t.test('plaintext behind the SSLRequest is not taken for what came inside TLS', async t => {
+  await t.test('plaintext after the SSLRequest is not treated as TLS data', async t => {
     const before = proxy.log.length
     const client = await startTlsRaw(proxy, greeted => {
       const login = loginPacket(greeted)
@@ -273,7 +273,7 @@ async function startTlsRaw(proxy: TestProxy, behind?: (greeted: RawClient) => Bu
   return socket
 }
 
-test('a password in clear, by mysql_clear_password', async t => {
+test('a plaintext password, with mysql_clear_password', async t => {
   const server = await ownServer
   const localUsers = [{ name: 'a', user: 'iam_user', password: PASSWORD }]
   const path = join(await scratch(t), 'mysql.sock')
@@ -297,7 +297,7 @@ test('a password in clear, by mysql_clear_password', async t => {
   t.equal(await answer(connectTcp(tcp), PASSWORD), AUTH_SWITCH_REQUEST, 'over TCP without TLS it counts for nothing')
 })
 
-test('a unix socket is for its owner alone', async t => {
+test('only its owner can use a unix socket', async t => {
   const server = await ownServer
   const directory = await scratch(t)
   const path = join(directory, 'new', 'mysql.sock')
@@ -321,7 +321,7 @@ test('a unix socket is for its owner alone', async t => {
   await t.rejects(dead.listen(), { code: 'CONFIG_INVALID', message: /other users can write to .*0700/ })
 })
 
-test('what a proxy listens on, and what it must have for that', async t => {
+test('an exposed listener requires local users and TLS', async t => {
   const server = await ownServer
   const tls = await localTls(t)
   const localUsers = [{ name: 'a', password: PASSWORD }]
@@ -364,7 +364,7 @@ test('--allow-from', async t => {
   }
 })
 
-test('more than --max-connections', async t => {
+test('connections beyond --max-connections', async t => {
   const server = await ownServer
   const proxy = await startProxy(t, server, { maxConnections: 3 })
   const connections = await Promise.all([1, 2, 3].map(() => connect(proxy)))
@@ -384,7 +384,7 @@ test('more than --max-connections', async t => {
   for (const connection of [connections[0]!, connections[2]!]) await connection.end()
 })
 
-test('a certificate for clients whose files are missing, or whose key is empty', async t => {
+test('a client certificate with a missing file or an empty key', async t => {
   const { certFile, keyFile } = await localTls(t)
   const refused = async (cert: string, key: string, message: string) =>
     await t.rejects(createLocalTls(cert, key, silent), { code: 'CONFIG_INVALID', message })

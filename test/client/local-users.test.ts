@@ -22,7 +22,7 @@ test('SHA-crypt', async t => {
   }
 })
 
-test('what MySQL and MariaDB store', async t => {
+test('hashes as MySQL and MariaDB store them', async t => {
   const users = createLocalUsers([
     { name: 'sha2', passwordHash: STORED },
     { name: 'native', passwordHash: NATIVE.toLowerCase() },
@@ -42,7 +42,7 @@ test('what MySQL and MariaDB store', async t => {
   }
 })
 
-test('a password that is too long is wrong at once', async t => {
+test('a password that is too long is rejected without hashing', async t => {
   const users = createLocalUsers([{ name: 'a', passwordHash: STORED }])
   let hasWaited = false
   setImmediate(() => {
@@ -52,7 +52,7 @@ test('a password that is too long is wrong at once', async t => {
   t.notOk(hasWaited, 'no wait for other hashes')
 })
 
-test('many hashes at once leave time for others', async t => {
+test('many concurrent hashes leave time for other sessions', async t => {
   const users = createLocalUsers([{ name: 'a', passwordHash: STORED }])
   let others = 0
   let isOver = false
@@ -66,7 +66,7 @@ test('many hashes at once leave time for others', async t => {
   t.ok(others >= 19, `${others} iterations of the event loop beside 20 hashes`)
 })
 
-test('a scramble of another salt, password or length is wrong', async t => {
+test('a scramble with another salt, password or length is wrong', async t => {
   const [user] = [createLocalUsers([{ name: 'a', password: 'secret' }]).find('a')]
   const salt = createSalt()
   for (const answer of [Buffer.alloc(0), Buffer.alloc(20), Buffer.alloc(32), Buffer.alloc(19), Buffer.alloc(33)]) {
@@ -75,7 +75,7 @@ test('a scramble of another salt, password or length is wrong', async t => {
   }
 })
 
-test('a name that nobody has looks like one that somebody has', async t => {
+test('an unknown name looks like a known one', async t => {
   const models: LocalUserOptions[] = [
     { name: 'plain', password: 'secret' },
     { name: 'native', passwordHash: NATIVE },
@@ -94,7 +94,7 @@ test('a name that nobody has looks like one that somebody has', async t => {
   }
 })
 
-test('an unknown name may look like any of the users, not only like the first', async t => {
+test('an unknown name may look like any of the users, not only the first', async t => {
   const users = createLocalUsers([
     { name: 'plain', password: 'secret' },
     { name: 'sha2', passwordHash: STORED },
@@ -109,7 +109,7 @@ test('an empty list of users is refused', async t => {
   t.throws(() => createLocalUsers([]), { code: 'CONFIG_INVALID', message: /the list is empty/ })
 })
 
-test('mistakes name the user, never the password', async t => {
+test('errors name the user, never the password', async t => {
   const mistakes: [LocalUserOptions[], RegExp][] = [
     [[{ name: 'a' }], /'a' has no password/],
     [[{ name: 'a', password: '' }], /'a' has no password/],

@@ -231,7 +231,7 @@ test('a right password does not shorten the delays of wrong ones', async t => {
   t.equal(await delay(), 4_000)
 })
 
-test('a name counts by its first 64 characters', async t => {
+test('only the first 64 characters of a name count', async t => {
   const { delay } = createThrottle()
   const name = 'x'.repeat(64)
   for (let time = 0; time < 3; time++) await delay('10.0.0.1', `${name}1`)

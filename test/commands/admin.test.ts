@@ -21,20 +21,20 @@ async function start(t: Test, listen: string | undefined, tokenFile?: string) {
   return { admin, lines }
 }
 
-test('none is asked for', async t => {
+test('no admin listener without --admin-listen', async t => {
   const { admin, lines } = await start(t, undefined)
   t.equal(admin, undefined)
   t.same(lines, [])
 })
 
-test('on loopback, and what it says', async t => {
+test('on loopback', async t => {
   const { admin, lines } = await start(t, '127.0.0.1:0')
   t.same(lines, [`admin listener on http://${formatHostPort(admin!.address)}`])
   const status = await fetch(`http://127.0.0.1:${admin!.address.port}/api/status`)
   t.match(await status.json(), { version: /^\d+\.\d+\.\d+/, endpoints: [] })
 })
 
-test('beyond loopback, with its token', async t => {
+test('beyond loopback, with a token', async t => {
   const files = t.testdir({ token: `${TOKEN}\n` })
   const { admin } = await start(t, '0.0.0.0:0', `${files}/token`)
   const ask = (headers: Record<string, string>) =>

@@ -4,7 +4,7 @@ import { environmentName, OPTIONS } from '../../src/config/options.ts'
 
 const HOST = 'orders.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 
-test('a free port, unless somebody named where to listen', async t => {
+test('exec listens on a free port, unless listen is set', async t => {
   const named = OPTIONS.listen.default
   const file = (text: string) => `${t.testdir({ 'config.yaml': text })}/config.yaml`
   const listensOn = async (flags: Record<string, unknown>, shorthand: string[] = [], environment = {}) =>
@@ -23,7 +23,7 @@ test('a free port, unless somebody named where to listen', async t => {
   t.equal(await listensOn({ config: file(ofEndpoint) }), named, 'an endpoint of the file')
 })
 
-test('exactly one endpoint', async t => {
+test('exec needs exactly one endpoint', async t => {
   const several = { code: 'CONFIG_INVALID', message: 'exec: needs exactly one endpoint' }
   await t.rejects(configure({}, [HOST, `other.${HOST}`], {}), several)
   await t.rejects(configure({}, [], {}), { code: 'CONFIG_INVALID', message: '--rds-endpoint is missing' })

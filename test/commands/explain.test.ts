@@ -32,7 +32,7 @@ test('the list', t => {
   t.end()
 })
 
-test('an old code is answered with the new one', t => {
+test('the error for an old code names the new one', t => {
   for (const code of renamedCodes) {
     const renamed = newErrorCode(code)!
     t.ok(renamed in ERRORS, renamed)

@@ -12,7 +12,7 @@ async function hashesOf(...input: string[]): Promise<[stored: string, native: st
   return [stored, native]
 }
 
-test('both hashes let the password in, and no other', async t => {
+test('both hashes accept the password and no other', async t => {
   for (const passwordHash of await hashesOf('right password\n')) {
     t.ok(isPasswordHash(passwordHash), passwordHash)
     const user = createLocalUsers([{ name: 'a', passwordHash }]).find('a')
@@ -21,19 +21,19 @@ test('both hashes let the password in, and no other', async t => {
   }
 })
 
-test('the native hash is that of MySQL', async t => {
+test('the native hash is the one that MySQL computes', async t => {
   const [, native] = await hashesOf('password\n')
   t.equal(native, '*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19')
 })
 
-test('two runs print two salts, in letters', async t => {
+test('two runs print different salts of printable characters', async t => {
   const [first] = await hashesOf('password\n')
   const [second] = await hashesOf('password\n')
   t.match(first, /^\$A\$005\$[A-Z]{20}.{43}$/)
   t.not(first, second)
 })
 
-test('the first line counts, with any line end, in any pieces, with or without an end', async t => {
+test('only the first line counts, with any line ending, in any chunks', async t => {
   const [, native] = await hashesOf('password')
   for (const input of [['password\n'], ['password\r\n'], ['pass', 'word\nmore\n'], ['password\n', 'more']]) {
     t.equal((await hashesOf(...input))[1], native, JSON.stringify(input))

@@ -30,7 +30,7 @@ test('--admin-listen: asks /startup until it answers 200', async t => {
   t.same(asked, Array(3).fill('GET /startup'))
 })
 
-test('--listen: connects until somebody listens', async t => {
+test('--listen: connects until something listens', async t => {
   const port = await freePort()
   const waiting = wait({ listen: `127.0.0.1:${port}` })
   const server = createServer(socket => socket.destroy()).listen(port, '127.0.0.1')

@@ -119,7 +119,7 @@ test('the shorthand', async t => {
   })
 })
 
-test('every mistake at once, by file, line, column, endpoint and key, with the nearest name', async t => {
+test('every mistake is reported at once, with file, line, column, endpoint, key and the nearest name', async t => {
   t.same(
     await mistakes(
       t,
@@ -254,7 +254,7 @@ test('wrong values in several endpoints, each with its place', async t => {
   )
 })
 
-test('options that do not fit together, in the words of their writer', async t => {
+test('options that conflict are reported with the names that were used', async t => {
   const open = await mistakes(t, `rds-endpoint: ${HOST}\nlisten: 0.0.0.0:3306\n`)
   t.match(open, [
     /^config\.yaml:2:9: listen: other machines can reach 0\.0\.0\.0:3306.*\(local-users\).*\(tls-cert\), or trust-network/,
@@ -270,7 +270,7 @@ test('options that do not fit together, in the words of their writer', async t =
   t.match(await mistakes(t, `rds-endpoint: ${HOST}\ntls-key: a.pem\n`), ['config.yaml:2:10: tls-key: needs tls-cert'])
 })
 
-test('endpoints that cannot listen beside one another', async t => {
+test('endpoints with overlapping listeners are refused', async t => {
   const two = (left: string, right: string) =>
     `trust-network: true\nendpoints:\n  - {rds-endpoint: ${HOST}, listen: '${left}'}\n  - {rds-endpoint: ${HOST}, listen: '${right}'}\n`
   const pairs = [
@@ -292,7 +292,7 @@ test('endpoints that cannot listen beside one another', async t => {
   }
 })
 
-test('half of a local secret is refused', async t => {
+test('an incomplete local user is refused', async t => {
   const cases: [Record<string, string>, Record<string, string>, string][] = [
     [{ 'local-password-file': 'pw' }, {}, '--local-password-file: needs --local-user'],
     [{}, { LOCAL_PASSWORD: 'hush' }, 'MYSQL_IAM_PROXY_LOCAL_PASSWORD: needs --local-user'],
@@ -314,7 +314,7 @@ test('half of a local secret is refused', async t => {
   }
 })
 
-test('files that options name are read by config check', async t => {
+test('config check reads the files that options name', async t => {
   const files = t.testdir({
     empty: '\n',
     two: 'a\nb\n',
@@ -359,7 +359,7 @@ test('files that options name are read by config check', async t => {
   )
 })
 
-test('a value is taken as it is written', async t => {
+test('a value is used as written', async t => {
   const { endpoints } = await load(t, `rds-endpoint: ${HOST}\nuser: 007\nprofile: 'dev'\n`)
   t.match(endpoints[0]!.settings, { user: '007', profile: 'dev' })
 })

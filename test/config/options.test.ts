@@ -156,7 +156,7 @@ test('each option refuses invalid values, with the flag or the variable', async 
   }
 })
 
-test('an option with a check, a range or choices has an invalid value in this test', async t => {
+test('each option with a check, a range or choices has an invalid value in this test', async t => {
   for (const name of optionNames) {
     const { kind, check, choices } = optionSpec(name)
     const isFree = (kind === 'string' || kind === 'strings') && !check && !choices
@@ -172,7 +172,7 @@ test('the library and the command line have the same defaults', async t => {
   }
 })
 
-test('the environment alone', async t => {
+test('only the environment can set secret options', async t => {
   t.match(
     resolveSettings(
       {},
@@ -196,7 +196,7 @@ test('an empty variable counts as not set', async t => {
   t.same(settings.ca, [])
 })
 
-test('an empty flag is a mistake', async t => {
+test('an empty flag is refused', async t => {
   t.match(mistakes({ user: '' }), /--user/)
   t.match(mistakes({ 'rds-endpoint': '' }), /--rds-endpoint/)
   t.match(mistakes({ ca: [''] }), /--ca/)
@@ -282,7 +282,7 @@ test('all mistakes at once, each with its flag or variable', async t => {
   t.notMatch(message, /fine|silly|--user/)
 })
 
-test('a variable that starts like ours but is unknown', async t => {
+test('an unknown variable with our prefix', async t => {
   const message = mistakes({}, { MYSQL_IAM_PROXY_RDS_ENDPIONT: 'db', MYSQL_IAM_PROXY_PASSWORD: 'hunter2' })
   t.match(message, /MYSQL_IAM_PROXY_RDS_ENDPIONT/)
   t.match(message, /MYSQL_IAM_PROXY_PASSWORD/)

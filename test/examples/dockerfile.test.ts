@@ -64,7 +64,7 @@ test('the image of the Dockerfile', async t => {
   for (const name of ['tap', 'tsx', 'typescript', '@biomejs/biome']) t.notOk(packages.has(name), `without ${name}`)
   for (const name of Object.keys(packageJson.dependencies)) t.ok(packages.has(name), `with ${name}`)
 
-  await t.test('starts, serves, and ends by SIGTERM, as the user of the image', async t => {
+  await t.test("starts, serves and stops at SIGTERM, as the image's user", async t => {
     await placeInterpreter(join(image.root, interpreter!))
     const version = start(t, image, ['--version'])
     const [printed] = (await once(version.stdout!, 'data')) as [Buffer]
@@ -95,7 +95,7 @@ test('the image of the Dockerfile', async t => {
   })
 })
 
-test('a Dockerfile that copies what is not there, or is kept out, is no image', async t => {
+test('a Dockerfile that copies a missing or ignored file is invalid', async t => {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-image-'))
   t.teardown(() => rm(directory, { recursive: true }))
   await cp(join(context, '.dockerignore'), join(directory, '.dockerignore'))

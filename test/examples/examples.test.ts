@@ -467,7 +467,7 @@ test('systemd: the units are valid, and the service is sandboxed', async t => {
   t.match(output, /ProtectHouse/, 'the check finds an unknown key')
 })
 
-test('systemd: the configuration takes over the socket', async t => {
+test('systemd: the configuration uses the systemd socket', async t => {
   const socket = new Map(readUnit('systemd/mysql-iam-proxy.socket').map(([, key, value]) => [key, value]))
   const listens = readYaml('systemd/config.yaml')[0].endpoints.map((endpoint: Value) => endpoint.listen)
   t.same(
@@ -520,7 +520,7 @@ test('launchd: a property list with the keys of launchd.plist(5)', async t => {
 
 // ---- README of each folder ----
 
-test('each folder says what it is for', async t => {
+test('each folder of examples has a README', async t => {
   const folders = new Set([...exampleFiles.keys()].filter(path => path.includes('/')).map(path => path.split('/')[0]))
   for (const folder of folders) {
     const text = exampleFiles.get(`${folder}/README.md`) ?? ''

@@ -7,7 +7,7 @@ import { playSessions, type Side } from './sessions.ts'
 /** Sessions of each side, beside the corpus. `npm run fuzz` plays more. */
 const SESSIONS = 100
 
-test('whatever a peer does, the others are served, and nothing leaks or stays', async t => {
+test('misbehaving peers do not affect other sessions and leave nothing behind', async t => {
   for (const side of ['client', 'server'] satisfies Side[]) {
     t.test(side, async t => {
       const corpus = readCorpus(side).map(({ input }) => input)

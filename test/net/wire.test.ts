@@ -161,14 +161,14 @@ test('an empty payload', async t => {
   t.equal(chunk.toString('hex'), '00000002')
 })
 
-test('a packet as large as is allowed', async t => {
+test('a packet of the maximum size', async t => {
   const { wire, remote } = await createPair(t)
   const payload = Buffer.alloc(MAX_HANDSHAKE_PACKET_BYTES, 'x')
   remote.write(framePacket(payload, 0))
   t.ok((await readPacket(wire, 'the test')).equals(payload))
 })
 
-test('a packet that is larger is refused by its header alone', async t => {
+test('a larger packet is refused after its header', async t => {
   for (const peer of ['client', 'upstream'] as const) {
     const { wire, remote } = await createPair(t, { peer })
     remote.write(framePacket(Buffer.alloc(MAX_HANDSHAKE_PACKET_BYTES + 1), 0).subarray(0, 4))
@@ -193,7 +193,7 @@ test('a wrong sequence id', async t => {
   }
 })
 
-test('what is not MySQL', async t => {
+test('bytes that are not MySQL', async t => {
   const { wire, remote } = await createPair(t, { peer: 'upstream' })
   remote.write('HTTP/1.1 400 Bad Request\r\n\r\n')
   t.equal(await codeOf(readPacket(wire, 'the greeting')), 'UPSTREAM_NOT_MYSQL')
@@ -204,7 +204,7 @@ async function stateOf(reading: Promise<unknown>): Promise<string> {
   return await Promise.race([codeOf(reading), tick().then(() => 'waits')])
 }
 
-test('nothing comes before the deadline', async t => {
+test('nothing arrives before the deadline', async t => {
   for (const peer of ['client', 'upstream'] as const) {
     const { wire, clock } = await createPair(t, { peer, timeout: 60 })
     const reading = readPacket(wire, 'the greeting')
@@ -219,7 +219,7 @@ test('nothing comes before the deadline', async t => {
   }
 })
 
-test('the deadline is that of the whole handshake: a trickle does not move it', async t => {
+test('the deadline is for the whole handshake: slow bytes do not extend it', async t => {
   const { wire, remote, clock } = await createPair(t, { timeout: 150 })
   const reading = readPacket(wire, 'the test')
   remote.write(framePacket(Buffer.alloc(1_000), 0).subarray(0, 4))
@@ -234,7 +234,7 @@ test('the deadline is that of the whole handshake: a trickle does not move it', 
   t.equal(await codeOf(reading), 'CLIENT_TIMEOUT')
 })
 
-test('after the deadline, packets that have arrived can still be read', async t => {
+test('packets that arrived before the deadline can still be read after it', async t => {
   const { wire, remote, clock } = await createPair(t)
   remote.write(Buffer.concat([packet('one', 0), packet('two', 1)]))
   await arrived(wire, packet('one', 0).length + packet('two', 1).length)
@@ -280,7 +280,7 @@ test('the other side closes while a read waits', async t => {
   t.equal(await reading, 'CLIENT_CLOSED')
 })
 
-test('a last packet before the end is read', async t => {
+test('the last packet before the end is read', async t => {
   const { wire, remote } = await createPair(t)
   remote.end(packet('goodbye', 0))
   await arrived(wire, packet('goodbye', 0).length)
@@ -289,7 +289,7 @@ test('a last packet before the end is read', async t => {
   t.equal(await codeOf(readPacket(wire, 'the test')), 'CLIENT_CLOSED', 'and stays closed')
 })
 
-test('a reset in the middle', async t => {
+test('a reset in the middle of a packet', async t => {
   for (const peer of ['client', 'upstream'] as const) {
     const { wire, remote } = await createPair(t, { peer })
     remote.write(packet('payload', 0).subarray(0, 6))
@@ -317,7 +317,7 @@ test('an error that the socket has not emitted yet', async t => {
   await t.rejects(readPacket(wire, 'the test'), { name: 'ProxyError', code: 'CLIENT_CLOSED', message: /ECONNRESET/ })
 })
 
-test('the own side is destroyed while a read waits', async t => {
+test('our side is destroyed while a read waits', async t => {
   const { wire } = await createPair(t)
   const reading = codeOf(readPacket(wire, 'the test'))
   await tick()
@@ -343,7 +343,7 @@ test('reads leave no listeners and no timer behind', async t => {
   t.same(counts(), before, 'nor after a timeout')
 })
 
-test('parsed: a malformed packet is the error of its peer', async t => {
+test('parsed: a malformed packet is an error of the peer that sent it', async t => {
   const fail = (error: Error) => () => {
     throw error
   }
@@ -365,7 +365,7 @@ test('parsed: a malformed packet is the error of its peer', async t => {
   }
 })
 
-test('whileConnected: the work has the signal of a peer that disconnects', async t => {
+test('whileConnected: the signal aborts when the peer disconnects', async t => {
   for (const leave of ['end', 'resetAndDestroy'] as const) {
     const { wire, remote } = await createPair(t)
     const work = (disconnected: AbortSignal) => {
@@ -378,7 +378,7 @@ test('whileConnected: the work has the signal of a peer that disconnects', async
   }
 })
 
-test('whileConnected: bytes of the peer stay unread, and no listener is left', async t => {
+test("whileConnected: the peer's bytes stay unread, and no listener is left behind", async t => {
   const { wire, remote } = await createPair(t)
   const counts = () => ['readable', 'end', 'close'].map(event => wire.socket.listenerCount(event))
   const before = counts()
@@ -392,7 +392,7 @@ test('whileConnected: bytes of the peer stay unread, and no listener is left', a
   t.equal(await read(wire), 'early')
 })
 
-test('endGracefully: the last packet arrives though bytes are unread, and a peer that stays is dropped', async t => {
+test('endGracefully: the last packet arrives despite unread bytes, and a peer that stays connected is dropped', async t => {
   const { wire, remote, clock } = await createPair(t)
   remote.write('unread')
   await arrived(wire, 6)
@@ -406,7 +406,7 @@ test('endGracefully: the last packet arrives though bytes are unread, and a peer
   t.ok(wire.socket.destroyed)
 })
 
-test('endGracefully: a peer that ends its side is not waited for', async t => {
+test('endGracefully: does not wait for a peer that has closed its side', async t => {
   const { wire, remote, clock } = await createPair(t)
   endGracefully(wire)
   remote.end()

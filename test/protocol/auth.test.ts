@@ -30,7 +30,7 @@ test('a salt is 20 bytes, 7-bit, without NUL and $', async t => {
   t.equal(Math.max(...seen), 0x7f)
 })
 
-test('no salt is like another', async t => {
+test('salts differ', async t => {
   const salts = new Set(Array.from({ length: 1_000 }, () => createSalt().toString('hex')))
   t.equal(salts.size, 1_000)
 })
@@ -69,7 +69,7 @@ test('sha2Digest is the SHA-256 of a SHA-256', async t => {
   t.same(sha2Digest('secret'), hash('sha256', hash('sha256', Buffer.from('secret'))))
 })
 
-test('checkNative: the right password and salt alone', async t => {
+test('checkNative accepts only the correct password and salt', async t => {
   const salt = createSalt()
   const answer = (password: string, of = salt) =>
     xor(hash('sha1', Buffer.from(password)), hash('sha1', of, nativeHash(password)))
@@ -85,7 +85,7 @@ test('checkNative: the right password and salt alone', async t => {
   }
 })
 
-test('checkSha2: the right password and salt alone', async t => {
+test('checkSha2 accepts only the correct password and salt', async t => {
   const salt = createSalt()
   const answer = (password: string, of = salt) =>
     xor(hash('sha256', Buffer.from(password)), hash('sha256', sha2Digest(password), of))

@@ -27,7 +27,7 @@ test('fixed-length integers are little-endian', async t => {
   t.equal(uint32(1 << 31).toString('hex'), '00000080', 'a flag in the top bit, which JavaScript makes negative')
 })
 
-test('length-encoded integers at their edges', async t => {
+test('length-encoded integers at their limits', async t => {
   const edges: [number, string][] = [
     [0, '00'],
     [1, '01'],
@@ -56,7 +56,7 @@ test('length-encoded integers at their edges', async t => {
   t.equal(read('feffffffffffff1f00').lenencInt('n'), Number.MAX_SAFE_INTEGER)
 })
 
-test('what is no length-encoded integer', async t => {
+test('invalid length-encoded integers', async t => {
   for (const hex of ['fb', 'ff', 'fe00000000000020ff', 'fe0000000000002000', 'feffffffffffffffff']) {
     t.throws(() => read(hex).lenencInt('count'), { name: 'MalformedPacket', message: /count/ }, hex)
   }
@@ -101,7 +101,7 @@ test('bytes and rest', async t => {
   t.equal(reader.rest().length, 0)
 })
 
-test('errors hold none of the bytes', async t => {
+test('errors contain none of the bytes', async t => {
   const secret = Buffer.from('hunter2')
   const reads: ((reader: Reader) => unknown)[] = [
     reader => reader.nulBytes('field'),

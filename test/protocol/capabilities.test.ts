@@ -122,7 +122,7 @@ test('a bit that the server lacks is neither offered nor sent', async t => {
   t.equal(hex(sentUpstream(ALL, 0, both) & ~OF_ONE_LEG), hex(CLIENT_LONG_PASSWORD))
 })
 
-test('a bit that the client lacks is not sent, one that it has is', async t => {
+test('a bit is sent only if the client has it', async t => {
   for (const [name, flag] of flags) {
     if (OF_ONE_LEG & flag) continue
     t.notOk(has(sentUpstream(ALL & ~flag, ALL, both), flag), `without ${name}`)
@@ -138,7 +138,7 @@ test('CLIENT_LONG_PASSWORD of the client goes upstream as it is', async t => {
   }
 })
 
-test('CLIENT_SSL: offered with local TLS alone, always sent upstream', async t => {
+test('CLIENT_SSL: offered only with local TLS, always sent upstream', async t => {
   for (const server of [0, CLIENT_SSL, ALL]) {
     t.notOk(has(offeredToClient(server, false), CLIENT_SSL))
     t.ok(has(offeredToClient(server, true), CLIENT_SSL))
@@ -146,7 +146,7 @@ test('CLIENT_SSL: offered with local TLS alone, always sent upstream', async t =
   }
 })
 
-test('flags of the handshake are each leg’s own', async t => {
+test('handshake flags are separate for each connection', async t => {
   t.ok(has(offeredToClient(0, false), HANDSHAKE | CLIENT_CONNECT_WITH_DB), 'offered whatever the server has')
   t.ok(has(sentUpstream(0, ALL, none), HANDSHAKE), 'sent whatever the client has')
 })
@@ -159,7 +159,7 @@ test('compression: zlib always, zstd only where Node.js can decompress it', asyn
   t.equal(has(sentUpstream(ALL, ALL, none), CLIENT_ZSTD_COMPRESSION_ALGORITHM), hasZstd)
 })
 
-test('a field is announced exactly where it is there', async t => {
+test('a field is announced exactly if it is present', async t => {
   for (const client of [0, ALL]) {
     for (const database of [false, true]) {
       for (const attributes of [false, true]) {

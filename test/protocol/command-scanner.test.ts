@@ -32,7 +32,7 @@ function find(stream: Buffer, size: number, first = size): number | undefined {
   return undefined
 }
 
-test('a COM_CHANGE_USER is found where it begins, however the stream is cut', async t => {
+test('a COM_CHANGE_USER is found at its start, however the stream is split', async t => {
   const streams: [name: string, before: Buffer[]][] = [
     ['first', []],
     ['behind a query', [query]],
@@ -54,7 +54,7 @@ test('a COM_CHANGE_USER is found where it begins, however the stream is cut', as
   }
 })
 
-test('what only looks like one is not found', async t => {
+test('bytes that only look like a COM_CHANGE_USER are not found', async t => {
   const streams: [name: string, stream: Buffer][] = [
     ['inside a query', packet(0, Buffer.concat([Buffer.of(3), changeUser]))],
     [

@@ -180,7 +180,7 @@ test('a payload that is split at 16 MiB - 1', async t => {
   t.same(await scan(whole, 60_000), { forwarded: before.length, found: 'whole' })
 })
 
-test('a stream that cannot be followed is malformed', async t => {
+test('an invalid stream is malformed', async t => {
   const zip = deflateSync(query)
   const streams: [name: string, stream: Buffer, message: RegExp][] = [
     ['not compressed', rawFrame(Buffer.from([1, 2, 3]), 0, 9), /not a compressed stream/],
@@ -213,13 +213,13 @@ test('a stream that cannot be followed is malformed', async t => {
   }
 })
 
-test('a frame that stays unreadable is not held', async t => {
+test('a frame that stays unreadable is not kept', async t => {
   // Empty stored blocks of deflate: they bring nothing for ever.
   const blocks = Buffer.concat([Buffer.of(0x78, 0x9c), Buffer.alloc(50_000, Buffer.of(0, 0, 0, 0xff, 0xff))])
   t.same((await scan(rawFrame(blocks, 0, 100).subarray(0, 40_000), 100)).found, undefined)
 })
 
-test('frames follow one another in one decompression', async t => {
+test('consecutive frames share one decompressor', async t => {
   const frames = Array.from({ length: 200 }, (_, at) =>
     frame(packet(Buffer.concat([Buffer.of(3), randomBytes(at * 50)])), 0, 'zlib'),
   )

@@ -22,7 +22,7 @@ const question = (sequence: number) =>
 const refusal = packet(1, encodeERR_Packet({ errno: 1064, sqlState: '42000', message: 'You have an error' }))
 const ok = packet(1, encodeOK_Packet({ affectedRows: 0, lastInsertId: 0, status: 2, warnings: 0 }))
 
-test('an AuthSwitchRequest at the end of what came', async t => {
+test('an AuthSwitchRequest at the end of a chunk', async t => {
   for (const before of [0, 1, 3, 100, 5_000, 20_000]) {
     const chunk = Buffer.concat([Buffer.alloc(before, 0xfe), question(1)])
     t.equal(authSwitchRequestAt(chunk), before, `behind ${before} bytes`)
@@ -35,14 +35,14 @@ test('an AuthSwitchRequest at the end of what came', async t => {
   t.equal(authSwitchRequestAt(packet(1, Buffer.from([0xfe, 0, 0, 2, 0]))), -1, 'not an EOF_Packet')
 })
 
-test('an ERR_Packet at the end of what came', async t => {
+test('an ERR_Packet at the end of a chunk', async t => {
   t.ok(endsWithERR_Packet(refusal))
   t.ok(endsWithERR_Packet(Buffer.concat([Buffer.alloc(3_000), refusal])))
   t.notOk(endsWithERR_Packet(Buffer.concat([refusal, ok])))
   t.notOk(endsWithERR_Packet(ok))
 })
 
-test('an AuthSwitchRequest has the name of a method, and fits in 600 bytes', async t => {
+test('an AuthSwitchRequest has a method name and at most 600 bytes', async t => {
   const named = (name: string, data = 21) =>
     packet(1, Buffer.concat([Buffer.from(`\xfe${name}\0`, 'latin1'), Buffer.alloc(data)]))
   t.equal(authSwitchRequestAt(named('abcd')), 0)
@@ -55,7 +55,7 @@ test('an AuthSwitchRequest has the name of a method, and fits in 600 bytes', asy
   t.equal(authSwitchRequestAt(packet(1, Buffer.from('\x00abcd\0'))), -1, 'another first byte')
 })
 
-test('an ERR_Packet has the mark of an SQL state, and may be one byte', async t => {
+test('an ERR_Packet has the SQLSTATE marker and may have an empty message', async t => {
   t.notOk(endsWithERR_Packet(packet(1, Buffer.from([0xff, 1, 2, 0x24, 0x30]))))
   t.notOk(endsWithERR_Packet(packet(1, Buffer.from([0xfe, 1, 2, 0x23, 0x30]))))
   t.ok(endsWithERR_Packet(packet(1, Buffer.from([0xff, 1, 2, 0x23]))))
@@ -92,7 +92,7 @@ test('statusAtEnd: the flags of the last OK_Packet or EOF_Packet', async t => {
   t.equal(statusAtEnd(packet(1, Buffer.from([0, 0, 0, 2, 0, 0]))), undefined, 'too short for an OK_Packet')
 })
 
-test('COM_STMT_PREPARE_OK is not taken for an OK_Packet', async t => {
+test('COM_STMT_PREPARE_OK is not mistaken for an OK_Packet', async t => {
   const prepared = Buffer.from([0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
   for (const payload of [prepared, Buffer.concat([prepared, Buffer.of(1)])]) {
     t.equal(statusAtEnd(packet(1, payload)), undefined)
@@ -117,7 +117,7 @@ test('isIdle: no transaction, no cursor, no more results', async t => {
   for (const status of [0x0001, 0x0008, 0x0040, 0x0003, 0x004a]) t.notOk(isIdle(status), String(status))
 })
 
-test('statusAtEnd: an OK_Packet as long as the bytes that a relay keeps', async t => {
+test('statusAtEnd: an OK_Packet as long as the bytes that the relay keeps', async t => {
   const longest = packet(1, Buffer.concat([okWith(0x4002), lenencBytes(Buffer.alloc(244, 'x'))]))
   t.equal(longest.length, 256)
   t.equal(statusAtEnd(longest), 0x4002)

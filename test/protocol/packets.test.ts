@@ -113,7 +113,7 @@ test('the reserved bytes of a server with CLIENT_LONG_PASSWORD are not MariaDBâ€
   t.equal(parseHandshakeV10(payload).mariadbCapabilities, 0)
 })
 
-test('greetings that are none', async t => {
+test('invalid greetings', async t => {
   const refused = (payload: Buffer, message: RegExp) =>
     t.throws(() => parseHandshakeV10(payload), { name: 'MalformedPacket', message })
   refused(Buffer.alloc(0), /protocol version/)
@@ -140,7 +140,7 @@ test('longer auth-plugin-data gives 20 bytes of salt', async t => {
   t.same(parseHandshakeV10(payload), greeting)
 })
 
-test('the second part of auth-plugin-data has at least 13 bytes, whatever its length says', async t => {
+test('the second part of auth-plugin-data has at least 13 bytes, whatever its length field says', async t => {
   const payload = Buffer.from(greetings.mysql)
   for (const length of [0, 8, 20]) {
     payload[9 + 4 + 8 + 1 + 2 + 1 + 2 + 2] = length
@@ -264,7 +264,7 @@ test('a response with a token', async t => {
   t.equal(payload.toString('hex', at, at + 3), 'fcdc05', 'its length takes three bytes')
 })
 
-test('the three shapes of the auth response', async t => {
+test('the three encodings of the auth response', async t => {
   const answer = (flags: number, tail: string) =>
     parseHandshakeResponse41(minimal(CLIENT_PROTOCOL_41 | flags, tail)).authResponse.toString('latin1')
   t.equal(answer(CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, '\x03abc'), 'abc')
@@ -276,7 +276,7 @@ test('the three shapes of the auth response', async t => {
   t.throws(() => answer(0, 'abc'), MalformedPacket)
 })
 
-test('fields that are announced and not there', async t => {
+test('announced fields that are missing', async t => {
   const all =
     CLIENT_PROTOCOL_41 |
     CLIENT_SECURE_CONNECTION |
@@ -350,7 +350,7 @@ test('SSLRequest', async t => {
   t.ok(isSSLRequest(Buffer.from('0dae0000', 'hex')), '4 bytes, of old clients')
 })
 
-test('what is no SSLRequest', async t => {
+test('invalid SSLRequests', async t => {
   for (const [name, payload] of Object.entries(responses)) t.notOk(isSSLRequest(payload), name)
   const clear = Buffer.from(sslRequests.mysql)
   clear.writeUInt32LE((clear.readUInt32LE() & ~CLIENT_SSL) >>> 0)
@@ -412,7 +412,7 @@ test('COM_CHANGE_USER', async t => {
   t.throws(() => encodeComChangeUser({ ...command, database: Buffer.from('a\0b') }), MalformedPacket)
 })
 
-test('an auth response of COM_CHANGE_USER has one byte of length: a longer one is never cut', async t => {
+test('an auth response of COM_CHANGE_USER has a one-byte length: a longer one is never truncated', async t => {
   const command = parseComChangeUser(changeUser, SESSION)
   const longest = { ...command, authResponse: Buffer.alloc(255, 'x') }
   t.same(parseComChangeUser(encodeComChangeUser(longest), SESSION), longest)
@@ -434,7 +434,7 @@ test('ERR_Packet', async t => {
   t.ok(encodeERR_Packet(error).equals(errors.accessDenied))
 })
 
-test('an ERR_Packet in place of a greeting has no SQL state', async t => {
+test('an ERR_Packet instead of a greeting has no SQLSTATE', async t => {
   const message = "Host '10.0.0.1' is blocked because of many connection errors"
   const payload = Buffer.concat([Buffer.from('ff6904', 'hex'), Buffer.from(message)])
   const error = parseERR_Packet(payload)
@@ -442,7 +442,7 @@ test('an ERR_Packet in place of a greeting has no SQL state', async t => {
   t.ok(encodeERR_Packet(error).equals(payload))
 })
 
-test('ERR_Packets at their edges', async t => {
+test('ERR_Packets at their limits', async t => {
   const strange = Buffer.from('ff150423ff30303041', 'hex')
   t.equal(
     encodeERR_Packet(parseERR_Packet(strange)).toString('hex'),
@@ -489,7 +489,7 @@ function thrownBy(parse: Parser, payload: Buffer): unknown {
   }
 }
 
-test('every truncation of a packet is malformed, or lacks a field that may be left out', async t => {
+test('every truncation of a packet is malformed, or lacks only an optional field', async t => {
   for (const [name, [parse, payloads]] of Object.entries(parsers)) {
     for (const payload of payloads) {
       const parsed: number[] = []
@@ -555,7 +555,7 @@ function mutate(payload: Buffer, random: (limit: number) => number): Buffer {
   return Buffer.from(bytes)
 }
 
-test('random changes throw nothing but MalformedPacket, and what parses is written again', async t => {
+test('random changes throw only MalformedPacket, and what parses encodes to the same bytes', async t => {
   const random = createRandom(0x3306)
   const encoders: Record<string, (parsed: never) => Buffer> = {
     HandshakeV10: encodeHandshakeV10,

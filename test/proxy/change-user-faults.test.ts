@@ -87,7 +87,7 @@ const says: Record<string, [answer: (peer: Peer) => Promise<void>, code: string,
 }
 
 for (const [name, [answer, code, message]] of Object.entries(says)) {
-  test(`COM_CHANGE_USER, on which the server says ${name}`, async t => {
+  test(`COM_CHANGE_USER, to which the server answers with ${name}`, async t => {
     const script = answering(async peer => {
       await peer.expect()
       await answer(peer)
@@ -124,7 +124,7 @@ for (const how of ['ends', 'breaks'] as const) {
   })
 }
 
-test('COM_CHANGE_USER behind a command that takes longer than a login may', async t => {
+test('COM_CHANGE_USER after a command that takes longer than the login timeout', async t => {
   const script = answering(async peer => {
     await peer.expect()
     await peer.expect()
@@ -139,7 +139,7 @@ test('COM_CHANGE_USER behind a command that takes longer than a login may', asyn
   await becomeOther(t, client)
 })
 
-test('COM_CHANGE_USER while an answer of two parts is on its way', async t => {
+test('COM_CHANGE_USER during an answer in two parts', async t => {
   // The first part looks like the answer to a command before; the OK_Packet then is not that to COM_CHANGE_USER.
   const script = answering(async peer => {
     await peer.expect()
@@ -186,7 +186,7 @@ test('COM_CHANGE_USER with a wrong local password: the server gets an empty answ
   client.destroy()
 })
 
-test('the COM_CHANGE_USER for the server has an answer of 20 random bytes, and never the same twice', async t => {
+test('the COM_CHANGE_USER for the server contains 20 random bytes, different each time', async t => {
   const answers: string[] = []
   const script = answering(async peer => {
     for (let round = 0; round < 2; round++) {

@@ -96,7 +96,7 @@ test('a hidden COM_CHANGE_USER ends the session', async t => {
   }
 })
 
-test('a COM_CHANGE_USER with another sequence id, and one in single bytes, get an answer', async t => {
+test('a COM_CHANGE_USER gets an answer with another sequence id, and when sent byte by byte', async t => {
   const server = await realServer(t)
   const proxy = await startProxy(t, server)
   const client = await logInCompressed(proxy)
@@ -134,7 +134,7 @@ async function ends(t: Test, { socket }: RawClient): Promise<void> {
   await t.resolves(new Promise<void>(resolve => socket.resume().on('end', resolve).on('close', resolve)))
 }
 
-test('LOAD DATA LOCAL in a compressed session: a file is not commands', async t => {
+test("LOAD DATA LOCAL in a compressed session: the file's bytes are not commands", async t => {
   const server = await realServer(t)
   await server.query('CREATE OR REPLACE TABLE lab.hidden (line BLOB)')
   t.teardown(() => server.query('DROP TABLE lab.hidden'))

@@ -57,7 +57,7 @@ testOnEachServer('COM_CHANGE_USER', async (t, server) => {
   const proxy = await startProxy(t, server)
 
   for (const password of [undefined, 'any password']) {
-    await t.test(`again and again, with ${password ?? 'no password'}`, async t => {
+    await t.test(`repeatedly, with ${password ?? 'no password'}`, async t => {
       const options = password === undefined ? {} : { password }
       const connection = await connect(proxy, { ...options, database: 'lab' })
       const { threadId } = connection
@@ -97,7 +97,7 @@ testOnEachServer('COM_CHANGE_USER', async (t, server) => {
     await connection.end()
   })
 
-  await t.test('a configured user stays', async t => {
+  await t.test('a configured user does not change', async t => {
     const connection = await connect(await startProxy(t, server, { user: 'iam2' }))
     await connection.changeUser({ user: 'iam_user' })
     t.equal(await value(connection, 'SELECT CURRENT_USER()'), 'iam2@%')
@@ -110,7 +110,7 @@ testOnEachServer('COM_CHANGE_USER', async (t, server) => {
     ['a user that is not for IAM', { user: 'app' }, { errno: 1045, message: /AWSAuthenticationPlugin/ }],
   ]
   for (const [name, change, expected] of refusals) {
-    await t.test(`${name} ends the session, as the server does it`, async t => {
+    await t.test(`${name} ends the session, as without the proxy`, async t => {
       const connection = await connect(proxy)
       const error: unknown = await connection.changeUser(change).catch(error => error)
       t.match(error, expected)
@@ -122,7 +122,7 @@ testOnEachServer('COM_CHANGE_USER', async (t, server) => {
     })
   }
 
-  await t.test('the client logs in by its own method', async t => {
+  await t.test('the client logs in with its own method', async t => {
     for (const [named, switchedTo] of [
       ['mysql_native_password', 'mysql_native_password'],
       ['caching_sha2_password', 'caching_sha2_password'],
@@ -137,7 +137,7 @@ testOnEachServer('COM_CHANGE_USER', async (t, server) => {
     }
   })
 
-  await t.test('between commands that were sent without waiting: nothing lost, nothing overtaken', async t => {
+  await t.test('between pipelined commands: nothing is lost or reordered', async t => {
     const client = await logInRaw(proxy)
     client.socket.cork()
     sendCommand(client, COM_QUERY, 'SELECT SLEEP(0.3)')
@@ -155,7 +155,7 @@ testOnEachServer('COM_CHANGE_USER', async (t, server) => {
     client.socket.destroy()
   })
 
-  await t.test('behind a command that fails', async t => {
+  await t.test('after a command that fails', async t => {
     const client = await logInRaw(proxy)
     client.socket.cork()
     sendCommand(client, COM_QUERY, 'SELECT nonsense')
@@ -167,7 +167,7 @@ testOnEachServer('COM_CHANGE_USER', async (t, server) => {
     client.socket.destroy()
   })
 
-  await t.test('in single bytes, and with a command in the same segment as the answer', async t => {
+  await t.test('byte by byte, and with a command in the same segment as the answer', async t => {
     const client = await logInRaw(proxy)
     const payload = comChangeUser()
     const packet = Buffer.concat([Buffer.of(payload.length, 0, 0, 0), payload])
@@ -185,7 +185,7 @@ testOnEachServer('COM_CHANGE_USER', async (t, server) => {
     client.socket.destroy()
   })
 
-  await t.test('a value that looks like it inside a query is only a value', async t => {
+  await t.test('a value in a query that looks like COM_CHANGE_USER is only a value', async t => {
     const client = await logInRaw(proxy)
     const lookalike = `SELECT LENGTH('${comChangeUser().toString('latin1').replaceAll('\0', '-')}')`
     sendCommand(client, COM_QUERY, lookalike)
@@ -193,7 +193,7 @@ testOnEachServer('COM_CHANGE_USER', async (t, server) => {
     client.socket.destroy()
   })
 
-  await t.test('in a compressed session it gets an ERR_Packet, and the session goes on', async t => {
+  await t.test('in a compressed session it gets an ERR_Packet, and the session continues', async t => {
     for (const password of ['', 'a long password, for a long COM_CHANGE_USER']) {
       const connection = await connect(proxy, { compress: true, password })
       t.equal(await value(connection, 'SELECT 1'), 1)
@@ -215,7 +215,7 @@ testOnEachServer('COM_CHANGE_USER', async (t, server) => {
     await untilEnded(server, client.greeting.threadId)
   })
 
-  await t.test('a client that disconnects in the middle of it leaves nothing behind', async t => {
+  await t.test('a client that disconnects during it leaves nothing behind', async t => {
     const client = await logInRaw(proxy)
     sendPacket(client.socket, comChangeUser(), 0)
     await readPacket(client.socket)

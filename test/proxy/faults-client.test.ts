@@ -221,7 +221,7 @@ const leaves: Record<string, { script?: Script; until: (client: RawClient) => Pr
 
 for (const [when, { script = goodLogin, until: reach, code }] of Object.entries(leaves)) {
   for (const way of ['FIN', 'RST'] as const) {
-    test(`a client leaves ${when}, by ${way}`, async t => {
+    test(`a client disconnects ${when}, by ${way}`, async t => {
       const upstream = await startScriptedUpstream(t, [script, goodLogin])
       const { address, log } = await startProxy(t, { connect: upstream.address, tokenInHandshake: 'always' })
       const client = await connectRaw(t, address)
@@ -251,7 +251,7 @@ function leave({ socket }: RawClient, way: 'FIN' | 'RST'): void {
 }
 
 for (const way of ['FIN', 'RST'] as const) {
-  test(`a client leaves before its OK_Packet, by ${way}`, async t => {
+  test(`a client disconnects before its OK_Packet, by ${way}`, async t => {
     const upstream = await startScriptedUpstream(t, [
       async peer => {
         await untilResponse(peer)
@@ -273,7 +273,7 @@ for (const way of ['FIN', 'RST'] as const) {
   })
 }
 
-test('a client that has ended its side still reads why it was refused', async t => {
+test('a client that has closed its side still gets the reason for its refusal', async t => {
   const upstream = await startScriptedUpstream(t, [refuseLogin()])
   const { address } = await startProxy(t, { connect: upstream.address, tokenInHandshake: 'always' })
   const client = await connectRaw(t, address)
@@ -283,7 +283,7 @@ test('a client that has ended its side still reads why it was refused', async t 
   await checkEnded(t, upstream)
 })
 
-test('a client that has sent more than its answer still reads why it was refused', async t => {
+test('a client that sent more than its answer still gets the reason for its refusal', async t => {
   const scripts: Record<string, Script> = {
     'by the upstream': refuseLogin(),
     'before TLS': async peer => {
@@ -303,7 +303,7 @@ test('a client that has sent more than its answer still reads why it was refused
   }
 })
 
-test('a client that talks before it is greeted still reads why it was refused', async t => {
+test('a client that sends before the greeting still gets the reason for its refusal', async t => {
   const upstream = await startScriptedUpstream(t, [
     async peer => {
       await peer.wait(80)
@@ -421,7 +421,7 @@ test('a credentials provider never answers', async t => {
   t.notOk(upstream.connections.some(hasToken), 'no token was sent')
 })
 
-test('credentials that come late serve the next login', async t => {
+test('credentials that arrive late serve the next login', async t => {
   const upstream = await startScriptedUpstream(t, [async peer => void (await untilResponse(peer)), goodLogin])
   let arrive = (_keys: Credentials) => {}
   const arrived = new Promise<Credentials>(resolve => {
@@ -437,7 +437,7 @@ test('credentials that come late serve the next login', async t => {
   await checkGoodLogin(t, address)
 })
 
-test('a login time of less than a second is enough for credentials that take less', async t => {
+test('a login timeout under a second suffices for faster credentials', async t => {
   const upstream = await startScriptedUpstream(t, [goodLogin])
   const credentials = () => wait(1).then(() => KEYS)
   const { address } = await startProxy(t, { connect: upstream.address, loginTimeout: 900, credentials })
@@ -445,7 +445,7 @@ test('a login time of less than a second is enough for credentials that take les
   await checkEnded(t, upstream)
 })
 
-test('a client that disconnects while it waits in line gets no token, and the server a refused login', async t => {
+test('for a client that disconnects in the login queue, no token is signed and the server gets a login to refuse', async t => {
   const upstream = await startScriptedUpstream(t, [goodLogin])
   let asked = 0
   const credentials: () => Promise<Credentials> = async () => {

@@ -308,7 +308,7 @@ function injected(additions: Record<string, Buffer>): Fault[] {
 
 for (const fault of handshakes) test(`the upstream ${fault.name}`, t => runFault(t, fault))
 
-test('a resumed session does not vouch for another server', async t => {
+test('a resumed TLS session does not authenticate another server', async t => {
   const other = await (await createAuthority('somebody else')).issue({ names: [RDS_HOST] })
   const upstream = await startScriptedUpstream(t, [goodLogin, withCertificate(other), goodLogin])
   const { address, log } = await startProxy(t, { connect: upstream.address })
@@ -325,7 +325,7 @@ test('a resumed session does not vouch for another server', async t => {
   await checkEnded(t, upstream)
 })
 
-test('a first login that fails does not spoil the next one with the same server', async t => {
+test('a failed first login does not affect the next one to the same server', async t => {
   const upstream = await startScriptedUpstream(t, [
     insteadOfTls(async peer => {
       await peer.startTls((await testCertificates()).certificate)

@@ -43,7 +43,7 @@ const DIAL = /127\.0\.0\.1:\d+/
 const RDS = /database-1\.abcdefghijkl\.eu-west-1\.rds\.amazonaws\.com/
 const EARLY = { sqlState: undefined, token: false }
 
-test('nobody answers at the address', async t => {
+test('nothing listens at the address', async t => {
   const port = await freePort()
   const { address, log } = await startProxy(t, { connect: `127.0.0.1:${port}` })
   checkOutcome(t, await logIn(t, address), {
@@ -60,7 +60,7 @@ test('nobody answers at the address', async t => {
   await checkGoodLogin(t, address)
 })
 
-test('nothing comes back from the address', async t => {
+test('the address does not answer', async t => {
   const port = await deafPort(t)
   const { address, log } = await startProxy(t, { connect: `127.0.0.1:${port}`, connectTimeout: 300 })
   for (const _ of ['first', 'second']) {
@@ -75,7 +75,7 @@ test('nothing comes back from the address', async t => {
   }
 })
 
-test('the name is unknown', async t => {
+test('the name does not resolve', async t => {
   const { address, log } = await startProxy(t, { connect: 'no-such-nlb.invalid:3307' })
   checkOutcome(t, await logIn(t, address), {
     code: 'DIAL_DNS',
@@ -411,7 +411,7 @@ async function expectEmpty(payload: Promise<Buffer>): Promise<void> {
 
 for (const fault of duringLogin) test(`after the token, the upstream ${fault.name}`, t => runFault(t, fault))
 
-test("a long refusal of the server's still fits with its hint", t =>
+test('a long error of the server still fits with its hint', t =>
   runFault(t, {
     name: '',
     script: afterToken(async peer =>
@@ -424,7 +424,7 @@ test("a long refusal of the server's still fits with its hint", t =>
     says: [/^Access denied for user 'u{32}'@'h+/, /rds-db:connect/],
   }))
 
-test('the upstream leaves between its greeting and the answer of the client', async t => {
+test("the upstream disconnects between its greeting and the client's answer", async t => {
   const ways: Record<string, Script> = {
     FIN: async peer => {
       peer.send(greeting())
@@ -452,7 +452,7 @@ test('the upstream leaves between its greeting and the answer of the client', as
   }
 })
 
-test('the client gets the error for a bug of ours, and the connection to the upstream ends', async t => {
+test('an internal error reaches the client, and the connection to the upstream ends', async t => {
   const upstream = await startScriptedUpstream(t, [goodLogin])
   const logged: object[] = []
   const logger = {
@@ -468,7 +468,7 @@ test('the client gets the error for a bug of ours, and the connection to the ups
   await checkEnded(t, upstream)
 })
 
-test('mysql2 reads a refusal before and after the greeting', async t => {
+test('mysql2 shows an error before and after the greeting', async t => {
   const upstream = await startScriptedUpstream(t, [
     async peer => peer.send(err(1040, undefined, 'Too many connections')),
     afterToken(async peer => peer.send(ACCESS_DENIED)),
@@ -515,7 +515,7 @@ test('tokenInHandshake', async t => {
     says: [/^Access denied/, /rds-db:connect/],
   }
 
-  await t.test('auto finds out that the ordinary way is wanted, and remembers', async t => {
+  await t.test('auto learns that the server needs the AuthSwitchRequest, and remembers it', async t => {
     const tries: string[] = []
     const upstream = await startScriptedUpstream(t, [ordinaryOnly(tries)])
     const { address, log } = await startProxy(t, { connect: upstream.address })
@@ -528,7 +528,7 @@ test('tokenInHandshake', async t => {
     checkNoSecrets(t, log)
   })
 
-  await t.test('auto does not try twice once the short way has worked', async t => {
+  await t.test('auto does not retry once the token in the handshake has worked', async t => {
     const tries: string[] = []
     let denies = false
     const upstream = await startScriptedUpstream(t, [inHandshake(tries, () => denies)])
@@ -541,7 +541,7 @@ test('tokenInHandshake', async t => {
     await checkEnded(t, upstream)
   })
 
-  await t.test('auto is refused both ways, and learns nothing from it', async t => {
+  await t.test('auto learns nothing if both ways are refused', async t => {
     const tries: string[] = []
     let denies = true
     const upstream = await startScriptedUpstream(t, [inHandshake(tries, () => denies)])
@@ -555,7 +555,7 @@ test('tokenInHandshake', async t => {
     t.same(tries.slice(2), ['in handshake'])
   })
 
-  await t.test('auto tries again only after 1045', async t => {
+  await t.test('auto retries only after 1045', async t => {
     const upstream = await startScriptedUpstream(t, [
       afterToken(async peer => peer.send(err(1049, '42000', "Unknown database 'shop'"))),
       goodLogin,
@@ -605,7 +605,7 @@ test('tokenInHandshake', async t => {
     })
   }
 
-  await t.test('always never tries the ordinary way', async t => {
+  await t.test('always does not retry', async t => {
     const tries: string[] = []
     const upstream = await startScriptedUpstream(t, [ordinaryOnly(tries)])
     const { address, log } = await startProxy(t, { connect: upstream.address, tokenInHandshake: 'always' })
@@ -629,7 +629,7 @@ test('tokenInHandshake', async t => {
     await checkGoodLogin(t, address)
   })
 
-  await t.test('never waits until it is asked', async t => {
+  await t.test('never waits for the AuthSwitchRequest', async t => {
     const tries: string[] = []
     const upstream = await startScriptedUpstream(t, [ordinaryOnly(tries)])
     const { address } = await startProxy(t, { connect: upstream.address, tokenInHandshake: 'never' })
@@ -664,7 +664,7 @@ test('the client sees the thread id of the connection that serves it', async t =
   )
 })
 
-test('close() ends a session whose upstream says nothing', async t => {
+test('close() ends a session whose upstream is silent', async t => {
   const scripts: Record<string, Script> = {
     'before its greeting': async () => {},
     'after the token': afterToken(async () => {}),
@@ -682,7 +682,7 @@ test('close() ends a session whose upstream says nothing', async t => {
   }
 })
 
-test('many failing logins at a time leave nothing behind', async t => {
+test('many concurrent failing logins leave nothing behind', async t => {
   const ends: Script[] = [
     async peer => peer.reset(),
     async peer => peer.sendRaw('SSH-2.0-OpenSSH_9.6\r\n'),

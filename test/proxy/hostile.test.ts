@@ -53,7 +53,7 @@ async function isServed(login: Login): Promise<boolean> {
   return rows[0]!['one'] === 1
 }
 
-test('file descriptors used up', async t => {
+test('no file descriptors left', async t => {
   const { child, lines, port } = await start(t, 80)
   const logins = await Promise.all(Array.from({ length: 60 }, () => logIn(port)))
   const good = logins.filter(login => !(login instanceof Error))
@@ -76,7 +76,7 @@ test('file descriptors used up', async t => {
   t.equal(child.exitCode, null)
 })
 
-test('2,000 connections that never speak', async t => {
+test('2,000 connections that never send anything', async t => {
   const { child, lines, port } = await start(t, 8_192, '--max-connections', '50', '--login-timeout', '2s')
   const sockets: Socket[] = []
   for (let batch = 0; batch < 20; batch++) {

@@ -16,7 +16,7 @@ interface Outcome {
 testOnEachServer('the stand-in for RDS', async (t, server) => {
   const { longTerm, temporary } = server.keys
 
-  await t.test('accepts what the SDK signs', async t => {
+  await t.test('accepts tokens signed by the SDK', async t => {
     const short = await logIn(server, { token: await sdkToken(server, longTerm) })
     t.match(short, { user: 'iam_user@%', decision: { user: 'iam_user', accepted: true } })
     t.ok(isAbout(short.decision!.tokenBytes, 370), `${short.decision!.tokenBytes} bytes with a long-term key`)
@@ -25,7 +25,7 @@ testOnEachServer('the stand-in for RDS', async (t, server) => {
     t.ok(isAbout(long.decision!.tokenBytes, 1280), `${long.decision!.tokenBytes} bytes with a session token`)
   })
 
-  await t.test('accepts what our own signer signs, as long as 15 minutes', async t => {
+  await t.test('accepts tokens of our own signer for 15 minutes', async t => {
     t.match(await logIn(server, { token: sign(server) }), { user: 'iam_user@%' })
     t.match(await logIn(server, { token: sign(server, { credentials: temporary }) }), { user: 'iam_user@%' })
     t.match(await logIn(server, { user: 'iam2', token: sign(server, { user: 'iam2' }) }), { user: 'iam2@%' })
@@ -69,7 +69,7 @@ testOnEachServer('the stand-in for RDS', async (t, server) => {
     })
   }
 
-  await t.test('refuses a good token without TLS', async t => {
+  await t.test('refuses a valid token without TLS', async t => {
     const outcome = await logIn(server, { token: good, tls: false })
     t.match(outcome, { errno: 1045, decision: { accepted: false, reason: 'no TLS' } })
   })
@@ -80,7 +80,7 @@ testOnEachServer('the stand-in for RDS', async (t, server) => {
     t.notOk(log.includes(temporary.sessionToken!.slice(0, 20)))
   })
 
-  await t.test('knows an account with a password, and root', async t => {
+  await t.test('accepts an account with a password, and root', async t => {
     t.match(await logIn(server, { user: 'app', token: 'app-pw' }), { user: 'app@%', decision: undefined })
     t.match(await server.query('SELECT 1 AS one; SELECT CURRENT_USER() AS me'), [
       [{ one: 1 }],

@@ -44,7 +44,7 @@ test('commands through the proxy', async t => {
       t.teardown(() => connection.destroy())
       await connection.query('DROP TABLE IF EXISTS texts; CREATE TABLE texts (id INT PRIMARY KEY, body LONGBLOB)')
 
-      await t.test('is on or off on both legs', async t => {
+      await t.test('is on or off on both connections', async t => {
         const [rows] = await connection.query<mysql.RowDataPacket[]>("SHOW SESSION STATUS LIKE 'Compression'")
         t.equal(rows[0]!.Value, compress ? 'ON' : 'OFF')
       })
@@ -67,7 +67,7 @@ test('commands through the proxy', async t => {
         t.equal(await value(connection, 'SELECT 1'), 1, 'COM_STMT_CLOSE has no answer')
       })
 
-      await t.test('several statements in one', async t => {
+      await t.test('several statements in one query', async t => {
         const [results] = await connection.query<mysql.RowDataPacket[][]>('SELECT 1 AS a; DO 0; SELECT 2 AS b, 3 AS c')
         t.match(results, [[{ a: 1 }], { affectedRows: 0 }, [{ b: 2, c: 3 }]])
         t.match(await errorOf(connection.query('SELECT 1; SELECT nonsense; SELECT 2')), { errno: 1054 })
@@ -97,7 +97,7 @@ test('commands through the proxy', async t => {
         await connection.query('DELETE FROM texts')
       })
 
-      await t.test('a value of 40 MB each way', async t => {
+      await t.test('a value of 40 MB in each direction', async t => {
         const blob = randomBytes(40 * MB)
         await connection.execute('INSERT INTO texts VALUES (1, ?)', [blob])
         t.equal(await value(connection, 'SELECT SHA2(body, 256) FROM texts WHERE id = 1'), sha256(blob))
@@ -144,7 +144,7 @@ test('commands through the proxy', async t => {
     })
   }
 
-  await t.test('errors are those of the server', async t => {
+  await t.test("errors are the server's", async t => {
     const [direct, proxied] = await Promise.all([connectDirectly(server, { database }), connect(proxy, { database })])
     const wrong = [
       'SELEC 1',
@@ -177,7 +177,7 @@ test('commands through the proxy', async t => {
     t.equal(Number(await first(queryRaw(client, 'SELECT CONNECTION_ID()'))), client.greeting.threadId)
   })
 
-  await t.test('payloads about 16 MiB - 1, where an empty packet may have to follow', async t => {
+  await t.test('payloads around 16 MiB - 1, which may need an empty packet at the end', async t => {
     const client = await logInRaw(proxy)
     t.teardown(() => client.socket.destroy())
     const [head, tail] = ["\x03SELECT LENGTH('", "')"] // with COM_QUERY
@@ -191,7 +191,7 @@ test('commands through the proxy', async t => {
     }
   })
 
-  await t.test('commands that come in pieces', async t => {
+  await t.test('commands in small pieces', async t => {
     const client = await logInRaw(proxy)
     t.teardown(() => client.socket.destroy())
     const query = Buffer.from("\x03SELECT 'in pieces'")

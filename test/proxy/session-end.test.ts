@@ -43,7 +43,7 @@ test('how sessions end', async t => {
     }
   })
 
-  await t.test('a client that does not close after its server has keeps nothing open', async t => {
+  await t.test('a client that stays connected after its server has closed keeps nothing open', async t => {
     const proxy = await startProxy(t, server)
     const client = await logInRaw(proxy)
     const end = once(client.socket.resume(), 'end')
@@ -69,7 +69,7 @@ test('how sessions end', async t => {
   })
 
   for (const how of ['a FIN', 'an RST'] as const) {
-    await t.test(`a client that leaves with ${how} in the middle of a result takes its thread with it`, async t => {
+    await t.test(`when a client disconnects with ${how} during a result, its server thread ends`, async t => {
       const proxy = await startProxy(t, server)
       const client = await logInRaw(proxy)
       const threadId = client.greeting.threadId
@@ -84,7 +84,7 @@ test('how sessions end', async t => {
     })
   }
 
-  await t.test('a client that leaves between queries takes its thread with it', async t => {
+  await t.test('when a client disconnects between queries, its server thread ends', async t => {
     const proxy = await startProxy(t, server)
     const connection = await connect(proxy)
     connection.destroy()
@@ -93,7 +93,7 @@ test('how sessions end', async t => {
     t.match(sessionsEnded(proxy), [{ threadId: connection.threadId, endedBy: 'client', broken: undefined }])
   })
 
-  await t.test('KILL CONNECTION: the client gets the end', async t => {
+  await t.test("KILL CONNECTION: the client's connection ends", async t => {
     const proxy = await startProxy(t, server)
     const client = await logInRaw(proxy)
     const end = once(client.socket, 'end')
@@ -105,7 +105,7 @@ test('how sessions end', async t => {
     t.match(sessionsEnded(proxy), [{ endedBy: 'upstream' }])
   })
 
-  await t.test('KILL CONNECTION in the middle of a query', async t => {
+  await t.test('KILL CONNECTION during a query', async t => {
     const proxy = await startProxy(t, server)
     const connection = await connect(proxy)
     const answer = connection.query('SELECT SLEEP(600)').then(
@@ -119,7 +119,7 @@ test('how sessions end', async t => {
     await expectNothingLeft(proxy)
   })
 
-  await t.test('half-close: a client that sends its query and an end gets the whole result', async t => {
+  await t.test('half-close: a client that sends a query and closes its side gets the whole result', async t => {
     const proxy = await startProxy(t, server)
     const client = await logInRaw(proxy)
     sendCommand(client, COM_QUERY, bigQuery(30))
@@ -132,7 +132,7 @@ test('how sessions end', async t => {
     t.match(sessionsEnded(proxy), [{ endedBy: 'client', broken: undefined }])
   })
 
-  await t.test('COM_QUIT: the client gets an end, not a reset', async t => {
+  await t.test("COM_QUIT: the client's connection ends without a reset", async t => {
     const proxy = await startProxy(t, server)
     const client = await logInRaw(proxy)
     let failure: Error | undefined
@@ -147,7 +147,7 @@ test('how sessions end', async t => {
     await expectNothingLeft(proxy)
   })
 
-  await t.test('back-pressure: a result that nobody reads stays in the server', async t => {
+  await t.test('back-pressure: an unread result stays on the server', async t => {
     const proxy = await startProxy(t, server)
     const client = await logInRaw(proxy)
     const before = process.memoryUsage().rss
@@ -170,7 +170,7 @@ test('how sessions end', async t => {
     await expectNothingLeft(proxy)
   })
 
-  await t.test('back-pressure: a statement that the server does not read yet stays in the client', async t => {
+  await t.test('back-pressure: a statement that the server does not read stays with the client', async t => {
     const proxy = await startProxy(t, server)
     const client = await logInRaw(proxy)
     // The server reads nothing while it waits for the lock.
@@ -195,7 +195,7 @@ test('how sessions end', async t => {
     await expectNothingLeft(proxy)
   })
 
-  await t.test('close() ends sessions, idle and busy, and leaves nothing', async t => {
+  await t.test('close() ends idle and busy sessions and leaves nothing behind', async t => {
     const sockets = openSockets()
     const proxy = await startProxy(t, server)
     const idle = await Promise.all([connect(proxy), connect(proxy), connect(proxy)])

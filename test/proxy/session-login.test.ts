@@ -49,7 +49,7 @@ test('logins through the proxy', async t => {
     await connection.end()
   })
 
-  await t.test('an unknown user is refused in the words of the server', async t => {
+  await t.test("an unknown user gets the server's own error", async t => {
     const error = await failure(connect(proxy, { user: 'nobody' }))
     t.match(error, { errno: 1045, sqlState: '28000' })
     t.match(error?.message, /nobody/)
@@ -74,14 +74,14 @@ test('logins through the proxy', async t => {
     }
   }
 
-  await t.test('wrong credentials: refused as by the server, with a hint', async t => {
+  await t.test("wrong credentials: the server's error, with a hint", async t => {
     const proxy = await startProxy(t, server, { credentials: { ...longTerm, secretAccessKey: 'wrong' } })
     const error = await failure(connect(proxy))
     t.match(error, { errno: 1045, sqlState: '28000' })
     t.match(error?.message, /^Access denied for user 'iam_user'@.*\(mysql-iam-proxy: .*rds-db:connect/)
   })
 
-  await t.test('a database at login', async t => {
+  await t.test('a login with a database', async t => {
     const connection = await connect(proxy, { database: 'lab' })
     t.equal(await value(connection, 'SELECT DATABASE()'), 'lab')
     await connection.end()
@@ -90,14 +90,14 @@ test('logins through the proxy', async t => {
     await without.end()
   })
 
-  await t.test('an unknown database: the error of the server', async t => {
+  await t.test("an unknown database: the server's error", async t => {
     const direct = await failure(connectDirectly(server, { database: 'nö_such' }))
     const proxied = await failure(connect(proxy, { database: 'nö_such' }))
     t.match(proxied, { errno: 1049, sqlState: '42000', message: "Unknown database 'nö_such'" })
     t.strictSame(said(proxied), said(direct))
   })
 
-  await t.test('the greeting is that of the server', async t => {
+  await t.test("the greeting is the server's", async t => {
     const [direct, proxied] = await Promise.all([greetingOf(server), greetingOf(proxy)])
     for (const field of ['serverVersion', 'charset', 'status', 'mariadbCapabilities', 'authPlugin'] as const) {
       t.equal(proxied[field], direct[field], field)
@@ -108,7 +108,7 @@ test('logins through the proxy', async t => {
     t.notOk(proxied.salt.equals(direct.salt), 'the salt is not')
   })
 
-  await t.test('the thread id of the greeting is that of the session', async t => {
+  await t.test("the thread id of the greeting is the session's", async t => {
     const connection = await connect(proxy)
     t.equal(await value(connection, 'SELECT CONNECTION_ID()'), connection.threadId)
     await connection.end()
@@ -119,7 +119,7 @@ test('logins through the proxy', async t => {
     client.socket.destroy()
   })
 
-  await t.test('the connection attributes of the client arrive', async t => {
+  await t.test("the server gets the client's connection attributes", async t => {
     const long = 'x'.repeat(400) // a length of two bytes
     const connection = await connect(proxy, { connectAttributes: { program_name: 'tëst', long } })
     const sql = 'SELECT ATTR_NAME, ATTR_VALUE FROM performance_schema.session_connect_attrs WHERE PROCESSLIST_ID = ?'
@@ -138,7 +138,7 @@ test('logins through the proxy', async t => {
     })
   }
 
-  await t.test('a login that comes in pieces', async t => {
+  await t.test('a login in small pieces', async t => {
     const client = await connectRaw(proxy)
     for (const byte of loginPacket(client)) {
       client.socket.write(Buffer.of(byte))
@@ -149,7 +149,7 @@ test('logins through the proxy', async t => {
     client.socket.destroy()
   })
 
-  await t.test('a client that has sent half of its login keeps nobody else waiting', async t => {
+  await t.test('a client that sent half of its login does not block others', async t => {
     const client = await connectRaw(proxy)
     const packet = loginPacket(client)
     client.socket.write(packet.subarray(0, 20))
@@ -162,7 +162,7 @@ test('logins through the proxy', async t => {
     client.socket.destroy()
   })
 
-  await t.test('50 sessions at once', async t => {
+  await t.test('50 concurrent sessions', async t => {
     const connections = await Promise.all(Array.from({ length: 50 }, () => connect(proxy)))
     const answers = await Promise.all(connections.map((connection, i) => value(connection, 'SELECT ? + 1', [i])))
     t.strictSame(
@@ -178,7 +178,7 @@ test('logins through the proxy', async t => {
     await Promise.all(connections.map(connection => connection.end()))
   })
 
-  await t.test('200 logins, one after the other', async t => {
+  await t.test('200 logins in sequence', async t => {
     for (let login = 1; login <= 200; login++) {
       const connection = await connect(proxy)
       const answer = await value(connection, 'SELECT ?', [login])

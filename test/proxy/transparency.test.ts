@@ -70,7 +70,7 @@ const LOCAL_INFILE = 0xfb
 const MAX_PAYLOAD = 0xffffff
 const database = 'transparency'
 
-test('what a client may do after its login', async t => {
+test('commands after the login', async t => {
   const server = await realServer(t)
   const proxy = await startProxy(t, server)
   await server.query(`DROP DATABASE IF EXISTS ${database}; CREATE DATABASE ${database} CHARACTER SET utf8mb4;
@@ -206,7 +206,7 @@ test('what a client may do after its login', async t => {
     await runCommand(client, COM_PING)
   })
 
-  await t.test('session tracking: the same bytes as directly', async t => {
+  await t.test('session tracking: the same bytes as without the proxy', async t => {
     const capabilities = CLIENT_SESSION_TRACK | CLIENT_DEPRECATE_EOF | CLIENT_MULTI_STATEMENTS | CLIENT_PS_MULTI_RESULTS
     const commands: [command: number, argument: string][] = [
       [COM_INIT_DB, 'mysql'],
@@ -251,7 +251,7 @@ test('what a client may do after its login', async t => {
     await expectNothingLeft(proxy)
   })
 
-  await t.test('200 queries in one go', async t => {
+  await t.test('200 pipelined queries', async t => {
     const client = await logInRaw(proxy)
     t.teardown(() => client.socket.destroy())
     client.socket.write(Buffer.concat(range(0, 200).map(i => query(`SELECT CONCAT(${i}, REPEAT('-', ${i * 50}))`))))
@@ -263,7 +263,7 @@ test('what a client may do after its login', async t => {
     t.pass('and all answers in order')
   })
 
-  await t.test('queries, prepared statements and COM_CHANGE_USER in one go', async t => {
+  await t.test('pipelined queries, prepared statements and COM_CHANGE_USER', async t => {
     const client = await logInRaw(proxy)
     const { socket } = client
     t.teardown(() => socket.destroy())
@@ -306,7 +306,7 @@ test('what a client may do after its login', async t => {
     [255, 100],
     [4094, 16_384],
   ] as const) {
-    await t.test(`LOAD DATA LOCAL in ${packets} packets, and COM_CHANGE_USER behind it`, async t => {
+    await t.test(`LOAD DATA LOCAL in ${packets} packets, followed by COM_CHANGE_USER`, async t => {
       const client = await connectRaw(proxy)
       const { socket } = client
       t.teardown(() => socket.destroy())
@@ -340,7 +340,7 @@ test('what a client may do after its login', async t => {
     })
   }
 
-  await t.test('rows of exactly one and two packets of the greatest length', async t => {
+  await t.test('rows of exactly one and two packets of the maximum length', async t => {
     const client = await logInRaw(proxy)
     t.teardown(() => client.socket.destroy())
     for (const [packets, prefix] of [
@@ -368,7 +368,7 @@ test('what a client may do after its login', async t => {
 
   const query15MB = frame(Buffer.from(`\x03SELECT LENGTH('${'x'.repeat(15_000_000)}')`))
   for (const how of ['a half-close', 'an RST'] as const) {
-    await t.test(`${how} in the middle of a command takes the thread with it`, async t => {
+    await t.test(`${how} during a command ends the server thread`, async t => {
       const client = await logInRaw(proxy)
       const { socket, greeting } = client
       await new Promise(resolve => socket.write(query15MB.subarray(0, 10_000_000), resolve))
@@ -378,7 +378,7 @@ test('what a client may do after its login', async t => {
       await expectNothingLeft(proxy)
     })
 
-    await t.test(`${how} in the middle of LOAD DATA LOCAL takes the thread with it`, async t => {
+    await t.test(`${how} during LOAD DATA LOCAL ends the server thread`, async t => {
       const client = await connectRaw(proxy)
       const { socket, greeting } = client
       socket.write(loginAs(client, 'iam_user', Buffer.alloc(0), CLIENT_LOCAL_FILES, 1))
@@ -404,7 +404,7 @@ test('what a client may do after its login', async t => {
   }
 })
 
-test('a server that is killed in the middle of results', async t => {
+test('a server that is killed during results', async t => {
   const server = await startMariadb()
   t.teardown(() => server.stop())
   const proxy = await startProxy(t, server)

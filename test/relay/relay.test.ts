@@ -140,7 +140,7 @@ async function readAll(socket: Socket): Promise<Buffer> {
 }
 
 for (const seed of [1, 2, 3, 4, 5, 6]) {
-  test(`random traffic both ways at once, seed ${seed}`, async t => {
+  test(`random traffic in both directions, seed ${seed}`, async t => {
     const random = createRandom(seed)
     const { client, upstream, relayed } = await setUp()
     const up = randomCommands(random() * 4_000_000, random)
@@ -174,7 +174,7 @@ test('ping-pong: a small chunk does not wait for more', async t => {
   t.match(await relayed, { by: 'client', error: undefined })
 })
 
-test('commands that are cut anywhere, and an end in the middle of a header', async t => {
+test('commands that are split anywhere, and an end in the middle of a header', async t => {
   const { client, upstream, near, relayed } = await setUp()
   client.setNoDelay()
   const commands = Buffer.concat([packet('\x03SELECT 1'), packet('', 0), packet('\x0e'), packet('rows', 2)])
@@ -192,7 +192,7 @@ test('commands that are cut anywhere, and an end in the middle of a header', asy
   t.match(await relayed, { by: 'client', error: undefined })
 })
 
-test('large packets with the beginning of a header behind them', async t => {
+test('large packets followed by part of a header', async t => {
   const { client, upstream, near, relayed } = await setUp()
   const large = packet(Buffer.alloc(40_000, 'a'), 3)
   const command = packet('\x03SELECT 1')
@@ -225,7 +225,7 @@ test('bytes that arrived before the relay began are forwarded too', async t => {
 for (const side of ['client', 'upstream'] as const) {
   const otherSide = side === 'client' ? 'upstream' : 'client'
 
-  test(`half-close of the ${side}: the other direction goes on`, async t => {
+  test(`half-close of the ${side}: the other direction continues`, async t => {
     const { relayed, ...sockets } = await setUp()
     const [ending, other] = [sockets[side], sockets[otherSide]]
     ending.end(lastWords)
@@ -253,7 +253,7 @@ for (const side of ['client', 'upstream'] as const) {
     await closing(other)
   })
 
-  test(`RST of the ${side} while a lot is on its way to it`, async t => {
+  test(`RST of the ${side} while much data is on its way to it`, async t => {
     const { relayed, near, ...sockets } = await setUp()
     const [broken, other] = [sockets[side], sockets[otherSide]]
     broken.pause()
@@ -265,7 +265,7 @@ for (const side of ['client', 'upstream'] as const) {
     await closing(other)
   })
 
-  test(`RST of the ${side} right behind its last words: they are delivered`, async t => {
+  test(`RST of the ${side} right after its last bytes: they are delivered`, async t => {
     const { relayed, ...sockets } = await setUp()
     const [broken, other] = [sockets[side], sockets[otherSide]]
     // A whole buffer of 64 KiB, so that the relay meets the RST in the same turn as the words.
@@ -291,7 +291,7 @@ for (const side of ['client', 'upstream'] as const) {
     t.equal((await relayed).by, side)
   })
 
-  test(`the ${side} has ended already, and its end was read`, async t => {
+  test(`the ${side} has closed its side already, and the end was read`, async t => {
     const { relayed, ...sockets } = await setUp(async (near, far) => {
       far[side].end()
       await once(near[side].resume(), 'end')
@@ -301,7 +301,7 @@ for (const side of ['client', 'upstream'] as const) {
     t.equal((await relayed).by, side)
   })
 
-  test(`RST of the ${side} while the other side neither writes nor ends`, async t => {
+  test(`RST of the ${side} while the other side neither writes nor closes`, async t => {
     const { relayed, ...sockets } = await setUp()
     const other = sockets[otherSide]
     sockets[side].resetAndDestroy()
@@ -310,7 +310,7 @@ for (const side of ['client', 'upstream'] as const) {
     t.match(await relayed, { by: side, error: { code: 'ECONNRESET' } })
   })
 
-  test(`the ${side} has ended already, with its last words unread`, async t => {
+  test(`the ${side} has closed its side already, with unread bytes`, async t => {
     const { relayed, ...sockets } = await setUp(async (near, far) => {
       far[side].end(lastWords)
       await once(near[side], 'readable')
@@ -323,7 +323,7 @@ for (const side of ['client', 'upstream'] as const) {
   })
 }
 
-test('the end of a long chunk is kept, and a short chunk whole', async t => {
+test('the end of a long chunk is kept, and all of a short chunk', async t => {
   const [client, nearClient] = await socketPair()
   const [upstream, nearUpstream] = await socketPair()
   const flow = createFlow()
@@ -342,7 +342,7 @@ test('the end of a long chunk is kept, and a short chunk whole', async t => {
   await relayed
 })
 
-test('a client that breaks while its compressed packets are looked at', async t => {
+test('a client that fails while its compressed packets are being checked', async t => {
   const [client, nearClient] = await socketPair()
   const [upstream, nearUpstream] = await socketPair()
   const relayed = relay(nearClient, nearUpstream, createFlow(), true)

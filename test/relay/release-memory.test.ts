@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { releaseBuffer } from '../../src/relay/release-memory.ts'
 
-test('memory that is a chunk alone is given back', async t => {
+test('memory of a single chunk is released', async t => {
   const chunk = Buffer.allocUnsafeSlow(64 * 1024)
   const before = process.memoryUsage().arrayBuffers
   releaseBuffer(chunk)
@@ -9,7 +9,7 @@ test('memory that is a chunk alone is given back', async t => {
   t.ok(process.memoryUsage().arrayBuffers <= before - 64 * 1024, 'at once')
 })
 
-test('memory of which a chunk is a part is left alone', async t => {
+test('memory that a chunk shares is not released', async t => {
   const whole = Buffer.allocUnsafeSlow(64 * 1024).fill('x')
   for (const part of [whole.subarray(0, 60_000), whole.subarray(4)]) {
     releaseBuffer(part)

@@ -71,7 +71,7 @@ test('exit codes of unchanged, changed and refused', async t => {
   t.equal(live.length, 1)
 })
 
-test('--dry-run prints what would be done', async t => {
+test('--dry-run prints the planned changes', async t => {
   const { elb, dns, run } = await start(t)
   elb.add('10.0.0.1')
   elb.add('10.0.0.9')

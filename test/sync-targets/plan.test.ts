@@ -83,7 +83,7 @@ test('a bad answer changes nothing', async t => {
   t.match(plan(situation(['!x', '!y', '!z'], [])), { reason: 'z' })
 })
 
-test('answers that never settle', async t => {
+test('answers that keep changing', async t => {
   const flapping = Array.from({ length: 30 }, (_, index) => (index % 2 ? 'A' : 'B'))
   t.equal(decide(flapping, [target('A'), target('B')]), 'refuse')
   t.equal(decide(flapping.slice(1), [target('A'), target('B')]), 'lookup')

@@ -65,7 +65,7 @@ test('an IPv6 group: addresses are compared in canonical form', async t => {
   t.match(await group.targets(), [{ address: '2a05:d018:0:1::a' }])
 })
 
-test('an address outside the VPC is registered for all zones, and leaves the same way', async t => {
+test('an address outside the VPC is registered and deregistered for all zones', async t => {
   const { elb, group } = await open(t)
   elb.outsideVpc.add('10.9.0.1')
   await group.register(['10.9.0.1'], 3306)

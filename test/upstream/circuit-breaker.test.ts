@@ -50,7 +50,7 @@ test('five equal failures open the circuit of the endpoint', async t => {
   t.notOk(isOpen(), 'and counting starts again')
 })
 
-test('the error of an open circuit keeps the server’s own words and number', async t => {
+test('the error of an open circuit keeps the server’s message and number', async t => {
   const { fail, tryLogin } = createBreaker()
   fail(refused(1045), 'iam_user', FAILURE_THRESHOLD)
   t.match(tryLogin('iam_user')?.serverError, { errno: 1045, sqlState: '28000', message: /^no \(not tried: / })
@@ -85,7 +85,7 @@ test('logins that started before the circuit opened do not keep it open for long
   t.notOk(isOpen())
 })
 
-test('a probe without an outcome holds the others up for a second', async t => {
+test('a probe without a result blocks the others for a second', async t => {
   const { clock, isOpen, fail } = createBreaker()
   fail(ofCode('TLS_WRONG_NAME'), 'iam_user', FAILURE_THRESHOLD)
   clock.advance(1_000)
@@ -150,7 +150,7 @@ test('a server that refuses a login shows that the endpoint works', async t => {
   t.notOk(isOpen('another'), 'for everybody')
 })
 
-test('beside a client that retries fast with a wrong database, a right one is let in', async t => {
+test('a client that retries fast with a wrong database does not block a correct one', async t => {
   const { clock, breaker, tryLogin } = createBreaker()
   let refusals = 0
   for (let tenth = 0; tenth < 300; tenth++) {
@@ -163,7 +163,7 @@ test('beside a client that retries fast with a wrong database, a right one is le
   t.equal(refusals, 0)
 })
 
-test('a user who is refused holds up nobody else', async t => {
+test('a refused user does not block others', async t => {
   const { isOpen, fail } = createBreaker()
   fail(refused(1045), 'wrong', FAILURE_THRESHOLD)
   t.ok(isOpen('wrong'))

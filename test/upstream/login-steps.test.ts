@@ -128,7 +128,7 @@ test('TLS names the RDS endpoint (SNI), and logins resume a session', async t =>
   ])
 })
 
-test('a server that closes during TLS is heard at once', async t => {
+test('a server that closes during TLS is noticed at once', async t => {
   for (const end of ['close', 'reset'] as const) {
     const script: Script = async peer => {
       peer.send(greeting())
@@ -194,7 +194,7 @@ test('a server that lets an abandoned login in gets COM_QUIT', async t => {
   dialledUpstream.wire.socket.destroy()
 })
 
-test('an abandoned server that is silent is waited for two seconds, one that closes not at all', async t => {
+test('abandoning waits two seconds for a silent server, and not at all for one that closes', async t => {
   let isAsked = () => {}
   const asked = new Promise<void>(resolve => {
     isAsked = resolve
@@ -222,7 +222,7 @@ test('an abandoned server that is silent is waited for two seconds, one that clo
   second.wire.socket.destroy()
 })
 
-test('a server that refuses the connection before login', async t => {
+test('a server that refuses the connection before the login', async t => {
   const upstream = await startScriptedUpstream(t, [
     async peer => {
       peer.send(err(1040, undefined, 'Too many connections'))

@@ -26,7 +26,7 @@ async function connectTo(t: Test, accept: (socket: Socket) => Socket): Promise<{
   return { socket, got: () => got }
 }
 
-test('a secret leaves by verified TLS alone', async t => {
+test('a secret is sent only over verified TLS', async t => {
   const { authority, certificate } = await testCertificates()
   const { key, certificate: cert } = certificate
   const startTls = (socket: Socket) => new TLSSocket(socket, { isServer: true, key, cert })

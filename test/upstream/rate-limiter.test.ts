@@ -56,7 +56,7 @@ test('a burst of a tenth of a second, then the rate, in the order of arrival', a
   t.equal(clock.pending(), 0, 'no timer is left')
 })
 
-test('a quiet time earns one burst, however long it was', async t => {
+test('an idle time earns one burst, however long it was', async t => {
   const { clock, slots, login } = createLogins(100)
   clock.advance(3_600_000)
   for (let index = 0; index < 40; index++) void login(String(index))
@@ -81,7 +81,7 @@ test('a slot after the deadline is refused at once', async t => {
   )
 })
 
-test('a client that disconnects gives its slot to the next', async t => {
+test('when a client disconnects, the next one gets its slot', async t => {
   const { clock, state, limiter, slots, login } = createLogins(10)
   for (const name of ['burst', 'due']) await login(name)
   const leaver = new AbortController()

@@ -70,7 +70,7 @@ function compressed(packet: Buffer, payload: Buffer): Buffer {
   return Buffer.concat([header, payload])
 }
 
-test('--require-writer goes by the capabilities of the session', async t => {
+test('--require-writer uses the capabilities of the session', async t => {
   const plain = await ask(t, 0, refusal)
   t.match(plain.error, { code: 'UPSTREAM_REFUSED_LOGIN', serverError: { errno: 1227, message } })
   t.equal(plain.command.toString('latin1', 4, 8), '\x03SET')

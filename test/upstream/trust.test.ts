@@ -59,7 +59,7 @@ async function dial(trust: Trust, port: number, { host = NAME, rejectUnauthorize
   return result
 }
 
-test('what --ca names must hold a certificate', async t => {
+test('--ca requires a certificate', async t => {
   const refused = (ca: string[], caOnly: boolean, message: RegExp) =>
     t.throws(() => createTrust(ca, caOnly), { name: 'ProxyError', code: 'CONFIG_INVALID', message })
   refused(['hunter2'], false, /^(?!.*hunter2)ca: /)
@@ -70,7 +70,7 @@ test('what --ca names must hold a certificate', async t => {
   refused([], true, /^caOnly: needs at least one ca$/)
 })
 
-test('a certificate that cannot be read is refused at once, not at the first login', async t => {
+test('an invalid certificate is refused at once, not at the first login', async t => {
   const broken = '-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n'
   const cut = authority.certificate.slice(0, 300)
   for (const pem of [broken, cut]) {
@@ -117,19 +117,19 @@ test('the RDS bundle and the public roots are trusted by default', async t => {
   }
 })
 
-test('--ca comes on top of them, --ca-only stands alone', async t => {
+test('--ca adds to them, --ca-only replaces them', async t => {
   const more = contextOptions(t, createTrust([authority.certificate], false)).ca
   t.equal(more.length, awsCaBundle.ca.length + rootCertificates.length + 1)
   t.ok(more.includes(authority.certificate))
   t.same(contextOptions(t, createTrust([authority.certificate], true)).ca, [authority.certificate])
 })
 
-test('TLS 1.2 or newer, whatever Node.js has been told', async t => {
+test('TLS 1.2 or newer, whatever Node.js is configured to accept', async t => {
   t.equal(contextOptions(t, createTrust([], false)).minVersion, 'TLSv1.2')
   t.equal(contextOptions(t, createTrust([authority.certificate], true)).minVersion, 'TLSv1.2')
 })
 
-test('a server of a trusted authority', async t => {
+test('a server with a certificate of a trusted authority', async t => {
   const port = await serve(t, await authority.issue({ names: [NAME] }))
   for (const caOnly of [false, true]) {
     const { authorized } = await dial(createTrust([authority.certificate], caOnly), port)
@@ -144,7 +144,7 @@ test('several authorities in one file', async t => {
   t.ok(authorized)
 })
 
-test('a server of an unknown authority, of another name, out of date', async t => {
+test('a server with an unknown authority, another name, or an expired certificate', async t => {
   const good = await serve(t, await authority.issue({ names: [NAME] }))
   await t.rejects(dial(createTrust([], false), good), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
   const trust = createTrust([authority.certificate], false)
@@ -168,13 +168,13 @@ test('a session is kept and resumed, with TLS 1.3 and 1.2', async t => {
   }
 })
 
-test('one endpoint’s session is not another’s', async t => {
+test('endpoints do not share TLS sessions', async t => {
   const port = await serve(t, await authority.issue({ names: [NAME] }))
   await dial(createTrust([authority.certificate], true), port)
   t.equal(createTrust([authority.certificate], true).session(), undefined)
 })
 
-test('no session of a connection that was not verified', async t => {
+test('a session of an unverified connection is not kept', async t => {
   const port = await serve(t, await authority.issue({ names: [NAME] }))
   const trust = createTrust([], false)
   const { authorized } = await dial(trust, port, { rejectUnauthorized: false })
@@ -182,7 +182,7 @@ test('no session of a connection that was not verified', async t => {
   t.equal(trust.session(), undefined)
 })
 
-test('a session does not outlive the certificate that it was made with', async t => {
+test('a session expires with the certificate that it was created with', async t => {
   const now = Date.now
   let ahead = 0
   t.intercept(Date, 'now', { value: () => now() + ahead })
