@@ -68,11 +68,17 @@ export async function main(args: readonly string[]): Promise<number> {
     )
     .command(
       'hash-password',
-      'Hash a password from standard input, for local-users in the configuration file',
-      {},
-      async () => {
+      'Hash a password from standard input, for password-hash or a password file',
+      {
+        method: {
+          describe: 'mysql_native_password also serves clients without TLS, except those of MySQL 9',
+          choices: ['caching_sha2_password', 'mysql_native_password'] as const,
+          default: 'caching_sha2_password' as const,
+        },
+      },
+      async ({ method }) => {
         const { hashPassword } = await import('./commands/hash-password.ts')
-        print(await hashPassword(process.stdin))
+        print(await hashPassword(process.stdin, method))
       },
     )
     .command('demo', 'Try it without an AWS account, on a stand-in for RDS', takes('demo'), async flags => {

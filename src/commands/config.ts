@@ -19,9 +19,14 @@ export async function configCommand(
   if (what === 'schema') return JSON.stringify(configSchema(), null, 2)
   const config = await loadConfig(flags, [], environment)
   await readAdminSettings(config.settings, config.names)
-  await prepareEndpoints(config.endpoints, silent)
+  const warnings: string[] = []
+  const log = { ...silent, warn: (_fields: object, message: string) => warnings.push(`Warning: ${message}`) }
+  await prepareEndpoints(config.endpoints, log)
   const count = config.endpoints.length
-  if (what === 'check') return `The configuration is good: ${count} ${count === 1 ? 'endpoint' : 'endpoints'}.`
+  if (what === 'check') {
+    const good = `The configuration is good: ${count} ${count === 1 ? 'endpoint' : 'endpoints'}.`
+    return [...warnings, good].join('\n')
+  }
   const ofProcess = valuesOf(
     config.settings,
     inFile.filter(name => optionSpec(name).perProcess),

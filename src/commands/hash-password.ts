@@ -1,25 +1,31 @@
-/** `mysql-iam-proxy hash-password`: prints values for password-hash. */
+/** `mysql-iam-proxy hash-password`: prints a value for password-hash, or for the file of a password. */
 import type { Readable } from 'node:stream'
 import { ProxyError } from '../errors.ts'
-import { createSalt, nativeHash } from '../protocol/auth.ts'
+import { firstLine, passwordProblem } from '../password-file.ts'
+import { CACHING_SHA2_PASSWORD, createSalt, MYSQL_NATIVE_PASSWORD, nativeHash } from '../protocol/auth.ts'
 import { storedHash } from '../protocol/sha256-crypt.ts'
 
-/** Both hashes of the password on the first line of `input`. @throws ProxyError CONFIG_INVALID */
-export async function hashPassword(input: Readable & { isTTY?: boolean }): Promise<string> {
+/** The hash of the password on the first line of `input`. @throws ProxyError CONFIG_INVALID */
+export async function hashPassword(
+  input: Readable & { isTTY?: boolean },
+  method: typeof CACHING_SHA2_PASSWORD | typeof MYSQL_NATIVE_PASSWORD = CACHING_SHA2_PASSWORD,
+): Promise<string> {
   if (input.isTTY) process.stderr.write('Password (visible as you type): ')
-  let text = ''
+  const chunks: Buffer[] = []
   for await (const chunk of input) {
-    text += chunk
-    if (text.includes('\n')) break
+    const bytes = Buffer.from(chunk)
+    const end = bytes.indexOf('\n')
+    chunks.push(end < 0 ? bytes : bytes.subarray(0, end))
+    if (end >= 0) break
   }
-  const password = text.split(/\r?\n/, 1)[0]!
+  // With a line end, as in a file.
+  const line = Buffer.concat([...chunks, Buffer.from('\n')])
+  const password = firstLine(line)
   if (password === '') throw new ProxyError('CONFIG_INVALID', 'hash-password: no password on standard input')
+  const problem = passwordProblem(line)
+  if (problem) throw new ProxyError('CONFIG_INVALID', `hash-password: standard input ${problem}`)
+  if (method === MYSQL_NATIVE_PASSWORD) return `*${nativeHash(password).toString('hex').toUpperCase()}`
   // Letters, because the hash is copied by hand: 20 letters of 4.7 bits each.
   const salt = Buffer.from(createSalt().map(byte => 0x41 + (byte % 26)))
-  return [
-    '# for clients over TLS or a unix socket:',
-    storedHash(password, salt),
-    '# also for clients without TLS, except those of MySQL 9:',
-    `*${nativeHash(password).toString('hex').toUpperCase()}`,
-  ].join('\n')
+  return storedHash(password, salt)
 }

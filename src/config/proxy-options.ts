@@ -3,8 +3,8 @@ import { isPasswordHash, type LocalUserOptions } from '../client/local-users.ts'
 import { createLocalTls } from '../client/tls.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
+import { firstLine, passwordProblem, readPassword } from '../password-file.ts'
 import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
-import { readText } from '../read-file.ts'
 import type { SyncJob } from '../sync-targets/sync.ts'
 import { readCa } from '../upstream/trust.ts'
 import type { LocalUserConfig } from './keys.ts'
@@ -62,7 +62,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     caOnly: settings['ca-only'],
     tokenInHandshake: settings['token-in-handshake'],
     requireWriter: settings['require-writer'],
-    localUsers: emptyToUndefined(await readLocalUsers(config, problems)),
+    localUsers: emptyToUndefined(await readLocalUsers(config, problems, log)),
     tls,
     requireTls: settings['require-tls'] || undefined,
     allowFrom: settings['allow-from'],
@@ -111,17 +111,20 @@ function emptyToUndefined<Item>(list: Item[]): Item[] | undefined {
   return list.length > 0 ? list : undefined
 }
 
-async function readLocalUsers(config: EndpointConfig, problems: string[]): Promise<LocalUserOptions[]> {
+async function readLocalUsers(config: EndpointConfig, problems: string[], log: Logger): Promise<LocalUserOptions[]> {
   const { settings, localUsers, names } = config
   const { 'local-user': name, 'local-password-file': file, 'local-password': password } = settings
-  const users = await allOf(localUsers, readLocalUser, problems)
+  const users = await allOf(localUsers, user => readLocalUser(user, log), problems)
   if (name === undefined) return users
-  const readSecret = async () => password ?? (await readPassword(file ?? '', names.place('local-password-file')))
+  const readSecret = async () =>
+    password === undefined
+      ? await readPassword(file ?? '', names.place('local-password-file'), log)
+      : checkPasswordOf(password, names.place('local-password'))
   const secret = await collect(readSecret, '', problems)
   return secret === undefined ? users : [{ name, ...asSecret(secret) }, ...users]
 }
 
-async function readLocalUser(config: LocalUserConfig): Promise<LocalUserOptions> {
+async function readLocalUser(config: LocalUserConfig, log: Logger): Promise<LocalUserOptions> {
   const { name, user, passwordFile, passwordEnv, passwordHash, place } = config
   if (passwordHash !== undefined) {
     if (!isPasswordHash(passwordHash)) {
@@ -130,26 +133,23 @@ async function readLocalUser(config: LocalUserConfig): Promise<LocalUserOptions>
     return { name, user, passwordHash }
   }
   if (passwordFile !== undefined) {
-    return { name, user, ...asSecret(await readPassword(passwordFile, place('password-file'))) }
+    return { name, user, ...asSecret(await readPassword(passwordFile, place('password-file'), log)) }
   }
   const secret = process.env[passwordEnv!]
   if (!secret) throw invalid(`${place('password-env')}: the variable ${passwordEnv} is not set`)
-  return { name, user, ...asSecret(secret) }
+  return { name, user, ...asSecret(checkPasswordOf(secret, `${place('password-env')}: the variable ${passwordEnv}`)) }
 }
 
 function asSecret(text: string): Pick<LocalUserOptions, 'password' | 'passwordHash'> {
   return isPasswordHash(text) ? { passwordHash: text } : { password: text }
 }
 
-/** The one line of a file. A second line or a byte-order mark would make another password than the user types. */
-async function readPassword(file: string, label: string): Promise<string> {
-  const text = await readText(label, file)
-  const [password = '', ...more] = text.split(/\r?\n/)
-  if (password === '') throw invalid(`${label} ${file}: the first line is empty`)
-  if (more.some(line => line !== '')) throw invalid(`${label} ${file}: has more than one line`)
-  if (password.startsWith('\ufeff'))
-    throw invalid(`${label} ${file}: begins with a byte-order mark; save it as UTF-8 without`)
-  return password
+/** A password from the environment, without a line end. @throws ProxyError CONFIG_INVALID */
+function checkPasswordOf(text: string, label: string): string {
+  const bytes = Buffer.from(text)
+  const problem = passwordProblem(bytes)
+  if (problem) throw invalid(`${label}: ${problem}`)
+  return firstLine(bytes)
 }
 
 function tlsFiles(settings: Settings): { certFile: string; keyFile: string } | undefined {

@@ -2,14 +2,11 @@ import { Readable } from 'node:stream'
 import { test } from 'tap'
 import { checkPassword, createLocalUsers, isPasswordHash } from '../../src/client/local-users.ts'
 import { hashPassword } from '../../src/commands/hash-password.ts'
+import { firstLine, passwordProblem } from '../../src/password-file.ts'
 
-/** The two hashes that the command prints for this input. */
+/** The hashes that the command prints for this input, with each method. */
 async function hashesOf(...input: string[]): Promise<[stored: string, native: string]> {
-  const [comment, stored, otherComment, native, ...more] = (await hashPassword(Readable.from(input))).split('\n')
-  if (!comment?.startsWith('# ') || !otherComment?.startsWith('# ') || !stored || !native || more.length > 0) {
-    throw new Error('not two hashes with a comment each')
-  }
-  return [stored, native]
+  return [await hashPassword(Readable.from(input)), await hashPassword(Readable.from(input), 'mysql_native_password')]
 }
 
 test('both hashes accept the password and no other', async t => {
@@ -37,6 +34,24 @@ test('only the first line counts, with any line ending, in any chunks', async t 
   const [, native] = await hashesOf('password')
   for (const input of [['password\n'], ['password\r\n'], ['pass', 'word\nmore\n'], ['password\n', 'more']]) {
     t.equal((await hashesOf(...input))[1], native, JSON.stringify(input))
+  }
+})
+
+test('what it prints is a valid password file', async t => {
+  for (const hash of await hashesOf('password\n')) {
+    const printed = Buffer.from(`${hash}\n`)
+    t.equal(passwordProblem(printed), undefined)
+    t.equal(isPasswordHash(firstLine(printed)), true)
+  }
+})
+
+test('input that is not one password', async t => {
+  for (const [input, message] of [
+    [Buffer.from('\ufeffpassword\n'), /^hash-password: standard input begins with a byte-order mark/],
+    [Buffer.from('password\n', 'utf16le'), /^hash-password: standard input contains a NUL byte/],
+    [Buffer.from('pass\u001bword\n'), /^hash-password: standard input contains a control character$/],
+  ] as const) {
+    await t.rejects(hashPassword(Readable.from([input])), { code: 'CONFIG_INVALID', message })
   }
 })
 
