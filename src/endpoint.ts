@@ -31,6 +31,10 @@ export interface Endpoint {
   loginTimeout: number
   /** milliseconds of idleness after which TCP keepalive probes begin, on both legs */
   keepalive: number
+  /** milliseconds that sent bytes may stay unacknowledged, on both legs; 0: as long as the kernel waits */
+  tcpUserTimeout: number
+  /** milliseconds that a client may take none of the bytes that wait for it; 0: no limit */
+  clientWriteTimeout: number
   /** refuse a server that is read-only */
   requireWriter: boolean
 }
@@ -55,6 +59,10 @@ export interface EndpointOptions {
   loginTimeout?: number | undefined
   /** Milliseconds of idle time before TCP keepalive probes begin, on both legs; default 60,000 */
   keepalive?: number | undefined
+  /** Milliseconds that sent bytes may stay unacknowledged, on both legs and only on Linux; default 60,000. 0 for the kernel's own limit */
+  tcpUserTimeout?: number | undefined
+  /** Milliseconds that a client may take none of the bytes that wait for it; default 90,000. 0 for no limit */
+  clientWriteTimeout?: number | undefined
   /** Refuse a server that is read-only, such as a demoted writer behind a stale NLB target; default false */
   requireWriter?: boolean | undefined
 }
@@ -73,6 +81,8 @@ export function createEndpoint(options: EndpointOptions, names: OptionNames = LI
     connectTimeout: options.connectTimeout ?? OPTION_VALUES.connectTimeout.default,
     loginTimeout: options.loginTimeout ?? OPTION_VALUES.loginTimeout.default,
     keepalive: options.keepalive ?? OPTION_VALUES.keepalive.default,
+    tcpUserTimeout: options.tcpUserTimeout ?? OPTION_VALUES.tcpUserTimeout.default,
+    clientWriteTimeout: options.clientWriteTimeout ?? OPTION_VALUES.clientWriteTimeout.default,
     requireWriter: options.requireWriter ?? false,
   }
 }

@@ -22,6 +22,7 @@ type ServerErrno =
   | 1130 // ER_HOST_NOT_PRIVILEGED
   | 1158 // ER_NET_READ_ERROR
   | 1159 // ER_NET_READ_INTERRUPTED
+  | 1161 // ER_NET_WRITE_INTERRUPTED
   | 1235 // ER_NOT_SUPPORTED_YET
   | 1290 // ER_OPTION_PREVENTS_STATEMENT
   | 3159 // ER_SECURE_TRANSPORT_REQUIRED
@@ -146,6 +147,15 @@ const specs = {
     explanation:
       'The connection closed before the login was complete. Common causes: an NLB with unhealthy targets, a server that restarts or fails over, or a firewall on the path.',
     docs: `${MYSQL}/error-lost-connection.html`,
+  },
+  UPSTREAM_UNREACHABLE: {
+    ...DIAL,
+    errno: 1159,
+    sqlState: '08S01',
+    hint: 'Reconnect. If it happens again, check the network path to {dial}. The statement may have been executed.',
+    explanation:
+      'The path to the database was lost in the middle of a session: the database acknowledged nothing for the time of tcp-user-timeout. A failover, a lost NLB zone or a firewall drops the packets. Without this limit, Linux waits for about 16 minutes.',
+    docs: 'docs/configuration.md#lost-connections',
   },
   UPSTREAM_NOT_MYSQL: {
     ...HANDSHAKE,
@@ -444,6 +454,33 @@ const specs = {
     hint: 'The client did not complete its login in time.',
     explanation: 'The client sent nothing for too long during the login.',
     docs: 'docs/reference.md#options',
+  },
+  CLIENT_UNREACHABLE: {
+    ...CLIENT,
+    errno: 1161,
+    level: 'warn',
+    hint: 'Check the network path between the client and the proxy.',
+    explanation:
+      'The client acknowledged nothing for the time of tcp-user-timeout, so the proxy ended its session. The client gets no error. Its machine has stopped, or something drops its packets.',
+    docs: 'docs/configuration.md#lost-connections',
+  },
+  CLIENT_WRITE_TIMEOUT: {
+    ...CLIENT,
+    errno: 1161,
+    level: 'warn',
+    hint: 'Let the client read its result, or raise client-write-timeout.',
+    explanation:
+      'The client requested a result and read none of it for the time of client-write-timeout, so the proxy ended its session. The client gets no error, because it does not read.',
+    docs: 'docs/reference.md#options',
+  },
+  BUFFER_LIMIT_REACHED: {
+    ...CLIENT,
+    errno: 1161,
+    level: 'warn',
+    hint: 'Find the clients that request large results and do not read them.',
+    explanation:
+      'All sessions together buffered 256 MiB, or a quarter of the memory if that is less. The proxy then ends the sessions of clients that have read nothing for 5 seconds, the largest first. The client gets no error, because it does not read.',
+    docs: 'docs/security.md',
   },
   CLIENT_MALFORMED: {
     ...CLIENT,

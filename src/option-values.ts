@@ -14,6 +14,8 @@ export const OPTION_VALUES = {
   connectTimeout: { default: 5_000, min: 1, max: DAY_MS },
   loginTimeout: { default: 8_000, min: 1, max: DAY_MS },
   keepalive: { default: 60_000, min: 1, max: DAY_MS },
+  tcpUserTimeout: { default: 60_000, min: 0, max: DAY_MS },
+  clientWriteTimeout: { default: 90_000, min: 0, max: DAY_MS },
   busyPoll: { default: 0.1, min: 0, max: 1 },
   // Of sync-targets:
   collectAnswers: { default: 'auto', choices: ['auto', 'always', 'never'] },

@@ -133,6 +133,8 @@ test('hintValues: the values of placeholders', async t => {
     connectTimeout: 1,
     loginTimeout: 1,
     keepalive: 1,
+    tcpUserTimeout: 1,
+    clientWriteTimeout: 1,
     requireWriter: false,
   }
   t.same(hintValues(endpoint, 'named'), {

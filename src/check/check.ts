@@ -6,6 +6,7 @@ import { createEndpoint, formatHostPort, isIndirect, regionOf } from '../endpoin
 import { asProxyError, ProxyError } from '../errors.ts'
 import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
 import { createState } from '../state.ts'
+import { createAddressBook } from '../upstream/address-book.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { adviseOn } from './advice.ts'
@@ -98,6 +99,7 @@ async function configure(read: () => Promise<Wanted>, stop: AbortSignal, log: St
       limiter: createRateLimiter(0),
       trust,
       createToken,
+      addresses: createAddressBook(),
       takesTokenInHandshake: undefined,
     },
     profile: options.profile,

@@ -21,7 +21,7 @@ import type { StepLog } from './steps.ts'
 
 /** Logs in as the proxy does, over a separate connection. @throws ProxyError DIAL_…, TLS_…, UPSTREAM_…, AUTH_PLUGIN_UNEXPECTED, SERVER_NOT_WRITER */
 export async function checkLogin({ target, user, database, stop }: Context, log: StepLog): Promise<void> {
-  let upstream = await dial(target.endpoint, stop)
+  let upstream = await dial(target.endpoint, stop, target)
   try {
     const response = responseOf(user, database)
     const result = await login(upstream, target, response, user, stop)

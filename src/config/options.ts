@@ -184,6 +184,16 @@ export const OPTIONS = {
     describe:
       'Idle time before TCP keepalive probes begin, on both legs. It must be below the idle timeout of an NLB, 350 s by default',
   },
+  'tcp-user-timeout': {
+    ...duration(OPTION_VALUES.tcpUserTimeout),
+    describe:
+      "Time that sent bytes may stay unacknowledged before the session ends, on both legs. A slow query on a working path never counts. Only on Linux; elsewhere, and with 0s, the kernel's own limit applies, up to 16 minutes",
+  },
+  'client-write-timeout': {
+    ...duration(OPTION_VALUES.clientWriteTimeout),
+    describe:
+      "Time in which a client must take some of the bytes that wait for it, or its session ends. Keep it above the server's net_write_timeout, 60 s by default. 0s turns it off",
+  },
   config: {
     kind: 'string',
     placeholder: 'FILE',

@@ -72,6 +72,8 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     connectTimeout: settings['connect-timeout'],
     loginTimeout: settings['login-timeout'],
     keepalive: settings.keepalive,
+    tcpUserTimeout: settings['tcp-user-timeout'],
+    clientWriteTimeout: settings['client-write-timeout'],
     logger: log,
   }
   if (tls) await collect(() => createLocalTls(tls.certFile, tls.keyFile, log), `${names.place('tls-cert')}: `, problems)

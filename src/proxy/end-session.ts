@@ -17,35 +17,54 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
   SESSION_CLOSED: 'this session was closed by an administrator',
 }
 
+/** An open session with what ending it needs. */
+export interface Ending {
+  session: Session
+  flow: Flow
+  client: Wire
+  upstream: Wire
+  compressed: boolean
+}
+
 /** Sets `session.isIdle` and `session.close` for the time in which its bytes are relayed. */
-export function installClose(
-  session: Session,
-  flow: Flow,
-  client: Wire,
-  upstream: Wire,
-  compressed: boolean,
-  clock: Clock = monotonicClock,
-): void {
+export function installClose(ending: Ending): void {
+  const { session, flow } = ending
   session.isIdle = () => {
     if (flow.clientSpokeLast) return false
     if (flow.lastBytes.length === 0) return true // no command yet
     const status = statusAtEnd(flow.lastBytes)
     return status !== undefined && isIdle(status)
   }
-  session.close = why => {
-    session.endedBy = why
-    if (canReceiveError(flow)) {
-      writeError(client.socket, toERR_Packet(new ProxyError(why, MESSAGES[why] ?? why), {}), compressed)
-    }
-    client.socket.destroySoon()
-    upstream.socket.destroySoon()
-    // A client that does not read would keep both sockets.
-    const cancelTimer = clock.after(LINGER_MS, () => {
-      client.socket.destroy()
-      upstream.socket.destroy()
-    })
-    client.socket.once('close', cancelTimer)
-  }
+  session.close = why => endWith(ending, new ProxyError(why, MESSAGES[why] ?? why))
+}
+
+/** Ends an open session; the client gets `error` unless it is in the middle of an answer. */
+export function endWith(
+  { session, flow, client, upstream, compressed }: Ending,
+  error: ProxyError,
+  clock: Clock = monotonicClock,
+): void {
+  session.endedBy = error.code
+  if (canReceiveError(flow)) writeError(client.socket, toERR_Packet(error, {}), compressed)
+  client.socket.destroySoon()
+  upstream.socket.destroySoon()
+  // A client that does not read would keep both sockets.
+  const cancelTimer = clock.after(LINGER_MS, () => {
+    client.socket.destroy()
+    upstream.socket.destroy()
+  })
+  client.socket.once('close', cancelTimer)
+}
+
+/**
+ * Ends an open session whose client reads nothing: nothing can be sent to it. A reset frees the memory of the system too, which
+ * would otherwise keep the last bytes for minutes. @param transport the client's TCP or unix socket, also below TLS
+ */
+export function cutOff({ session, upstream }: Ending, transport: Socket, code: ErrorCode): void {
+  session.endedBy = code
+  if (transport.remotePort === undefined) transport.destroy()
+  else transport.resetAndDestroy()
+  upstream.socket.destroy()
 }
 
 /** False in the middle of an answer. Otherwise the ERR_Packet answers the last command, or the next. */

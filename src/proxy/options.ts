@@ -76,6 +76,8 @@ const RANGES = [
   'connectTimeout',
   'loginTimeout',
   'keepalive',
+  'tcpUserTimeout',
+  'clientWriteTimeout',
   'busyPoll',
 ] as const
 

@@ -25,6 +25,7 @@ import { silent } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
 import { hasProcessorsToSpare, setBusyPoll } from '../relay/write-batching.ts'
 import { createState, type EndpointState } from '../state.ts'
+import { createAddressBook } from '../upstream/address-book.ts'
 import { createCircuitBreaker } from '../upstream/circuit-breaker.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createTrust } from '../upstream/trust.ts'
@@ -94,6 +95,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     limiter: createRateLimiter(maxLoginsPerSecond),
     breaker: createCircuitBreaker(maxLoginsPerSecond > 0),
     createToken: createTokenSource(endpoint.rds, credentials),
+    addresses: createAddressBook(),
     takesTokenInHandshake: undefined,
   }
   state.retryCredentials = () => void credentials().catch(() => {})

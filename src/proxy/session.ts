@@ -17,8 +17,9 @@ import { dial, type Upstream } from '../upstream/dial.ts'
 import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
 import { changeUser, refuseCompressed } from './change-user.ts'
-import { installClose, writeError } from './end-session.ts'
+import { cutOff, type Ending, endWith, installClose, writeError } from './end-session.ts'
 import type { Served } from './served.ts'
+import { watchdog } from './watchdog.ts'
 
 /** The two connections of a session. */
 interface Legs {
@@ -48,9 +49,19 @@ export async function runSession(
   const legs: Legs = { client: wire, upstream: undefined, unauthenticatedUpstream: undefined, compressed: false }
   const flow = createFlow()
   session.traffic = flow
+  let unwatch = () => {}
   try {
     const [client, upstream] = await handshake(legs, session, target, log, stop)
-    installClose(session, flow, wire, upstream, legs.compressed)
+    const ending: Ending = { session, flow, client: wire, upstream, compressed: legs.compressed }
+    installClose(ending)
+    unwatch = watchdog.watch({
+      endpoint: target.endpoint,
+      traffic: flow,
+      client: wire.socket,
+      upstream: upstream.socket,
+      clientTransport: socket,
+      end: error => endUnreachable(error, ending, socket, target, log),
+    })
     const end = await relayCommands(client, upstream, flow, legs.compressed, session, target, log)
     const broken = end.error ? systemCode(end.error) || end.error.message : undefined
     logEnd(session, session.endedBy ?? end.by, broken, log)
@@ -65,6 +76,7 @@ export async function runSession(
     if (session.phase === 'open') logEnd(session, session.endedBy ?? error.code, undefined, log)
     else if (legs.unauthenticatedUpstream) await abandonLogin(legs.unauthenticatedUpstream)
   } finally {
+    unwatch()
     legs.upstream?.socket.destroySoon()
     endGracefully(wire)
   }
@@ -80,7 +92,7 @@ async function handshake(
 ): Promise<[Client, Wire]> {
   const { endpoint, access, breaker, state } = target
   breaker.throwIfOpen(undefined, session)
-  const greeted = await timed(state, 'dial', dial(endpoint, stop)) // HandshakeV10
+  const greeted = await timed(state, 'dial', dial(endpoint, stop, target)) // HandshakeV10
   legs.unauthenticatedUpstream = greeted
   legs.upstream = greeted.wire
   session.threadId = greeted.greeting.threadId
@@ -128,6 +140,18 @@ async function relayCommands(
       session.user = (await changeUser(client, upstream, target, session.client, end)) ?? session.user
     }
   }
+}
+
+/** Ends a session for the watchdog: only a client that still reads can get the error. */
+function endUnreachable(error: ProxyError, ending: Ending, socket: Socket, target: Served, log: Logger): void {
+  logError(ending.session, target, error, log)
+  if (error.code !== 'UPSTREAM_UNREACHABLE') {
+    cutOff(ending, socket, error.code)
+    return
+  }
+  const { remoteAddress } = ending.upstream.socket
+  if (remoteAddress) target.addresses.failed(remoteAddress)
+  endWith(ending, error)
 }
 
 /** Keeps what the client said about itself. */

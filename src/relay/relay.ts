@@ -8,6 +8,16 @@ import { writeBatched } from './write-batching.ts'
 /** High-water mark per destination. Pausing the source for every chunk costs more than a buffer of this size. */
 const HIGH_WATER_MARK_BYTES = 1024 * 1024
 
+/** The same while the buffers of all sessions together are nearly full. */
+const LOW_MEMORY_MARK_BYTES = 64 * 1024
+
+let highWaterMark = HIGH_WATER_MARK_BYTES
+
+/** Lets every session of this process buffer less, or as much as usual again. */
+export function limitBuffers(isMemoryLow: boolean): void {
+  highWaterMark = isMemoryLow ? LOW_MEMORY_MARK_BYTES : HIGH_WATER_MARK_BYTES
+}
+
 /** How long a client may take to close after its server has closed. */
 const LINGER_MS = 5_000
 
@@ -189,5 +199,5 @@ function copyOfEnd(chunk: Buffer, last: Buffer): Buffer {
 /** Writes `chunk`. A destination above its high-water mark pauses its source until it has written all. */
 function forward(chunk: Buffer, source: Socket, destination: Socket): void {
   writeBatched(destination, chunk)
-  if (destination.writableLength > HIGH_WATER_MARK_BYTES) source.pause()
+  if (destination.writableLength > highWaterMark) source.pause()
 }

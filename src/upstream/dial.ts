@@ -1,12 +1,14 @@
 /** Connects to the database and reads its HandshakeV10. */
+import { lookup } from 'node:dns'
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import { connect, type LookupFunction, type Socket } from 'node:net'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { createWire, parsed, readPacket, type Wire } from '../net/wire.ts'
 import { ERR, type HandshakeV10, parseERR_Packet, parseHandshakeV10, type SSLRequest } from '../protocol/packets.ts'
+import { type AddressBook, createAddressBook } from './address-book.ts'
 
 /** A connection to the database that has received its HandshakeV10. */
 export interface Upstream {
@@ -19,28 +21,52 @@ export interface Upstream {
 /** The part of an Endpoint that dialling needs. */
 export type DialOptions = Pick<Endpoint, 'dial' | 'connectTimeout' | 'loginTimeout' | 'keepalive'>
 
+/** What dials share, and what tests replace. */
+export interface DialTools {
+  /** which addresses failed lately */
+  addresses?: AddressBook
+  clock?: Clock
+  lookup?: LookupFunction
+}
+
 /**
  * Connects to the address that is dialled and reads the server's greeting.
  * @param stop destroys the connection, now or later
  * @throws ProxyError DIAL_…, UPSTREAM_…
  */
-export async function dial(options: DialOptions, stop: AbortSignal, clock = monotonicClock): Promise<Upstream> {
-  const socket = await connectTcp(options, stop, clock)
+export async function dial(options: DialOptions, stop: AbortSignal, tools: DialTools = {}): Promise<Upstream> {
+  const { clock = monotonicClock, addresses = createAddressBook(clock) } = tools
+  const socket = await connectTcp(options, stop, clock, addresses, tools.lookup ?? lookup)
+  const address = socket.remoteAddress ?? ''
   const wire = createWire(socket, 'upstream', options.loginTimeout, clock)
   const onStop = () => wire.socket.destroy()
   stop.addEventListener('abort', onStop)
   socket.on('close', () => stop.removeEventListener('abort', onStop))
   try {
     const payload = await readPacket(wire, `the greeting of ${formatHostPort(options.dial)}`)
+    addresses.succeeded(address)
     return { wire, greeting: parseGreeting(wire, payload) }
   } catch (error) {
     socket.destroy()
+    // A zone of an NLB without a usable target accepts the connection, but nobody sends a greeting.
+    if (!stop.aborted && isSilent(error)) addresses.failed(address)
     throw error
   }
 }
 
-async function connectTcp(options: DialOptions, stop: AbortSignal, clock: Clock): Promise<Socket> {
+function isSilent(error: unknown): boolean {
+  return error instanceof ProxyError && (error.code === 'UPSTREAM_CLOSED' || error.code === 'UPSTREAM_TIMEOUT')
+}
+
+async function connectTcp(
+  options: DialOptions,
+  stop: AbortSignal,
+  clock: Clock,
+  addresses: AddressBook,
+  resolve: LookupFunction,
+): Promise<Socket> {
   const { host, port } = options.dial
+  let trying: string | undefined
   const socket = connect({
     host,
     port,
@@ -50,8 +76,20 @@ async function connectTcp(options: DialOptions, stop: AbortSignal, clock: Clock)
     keepAliveInitialDelay: options.keepalive,
     // An NLB has an address in each zone: wait for a slow one, and keep time for the next.
     autoSelectFamilyAttemptTimeout: Math.max(250, Math.floor(options.connectTimeout / 3)),
+    lookup: (name, lookupOptions, done) =>
+      resolve(name, lookupOptions, (error, found, family) =>
+        done(error, Array.isArray(found) ? addresses.sort(found) : found, family),
+      ),
   })
-  const giveUp = () => socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' }))
+  socket.on('connectionAttempt', address => {
+    trying = address
+  })
+  socket.on('connectionAttemptFailed', address => addresses.failed(address))
+  socket.on('connectionAttemptTimeout', address => addresses.failed(address))
+  const giveUp = () => {
+    if (trying) addresses.failed(trying)
+    socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' }))
+  }
   const cancelTimer = clock.after(options.connectTimeout, giveUp)
   try {
     await once(socket, 'connect', { signal: stop })

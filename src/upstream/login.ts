@@ -30,6 +30,7 @@ import {
   type SSLRequest,
 } from '../protocol/packets.ts'
 import { type EndpointState, timed } from '../state.ts'
+import type { AddressBook } from './address-book.ts'
 import { dial, type Upstream } from './dial.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import { startTls } from './tls.ts'
@@ -41,6 +42,7 @@ export interface Target {
   limiter: RateLimiter
   state: EndpointState
   trust: Trust
+  addresses: AddressBook
   createToken: TokenSource
   /** whether the server accepts a token inside HandshakeResponse41; undefined until a login has shown it */
   takesTokenInHandshake: boolean | undefined
@@ -92,7 +94,7 @@ export async function login(
   if (!undecided || !isAccessDenied(payload)) return { upstream, payload }
 
   upstream.wire.socket.destroy()
-  const second = await dial(target.endpoint, stop)
+  const second = await dial(target.endpoint, stop, target)
   try {
     await target.limiter.acquire(tokenDeadline(second.wire), target.state, stop)
     const secondPayload = await loginOnce(second, target, client, user, false)

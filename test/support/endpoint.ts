@@ -13,6 +13,8 @@ export const testEndpoint: Endpoint = {
   connectTimeout: 5_000,
   loginTimeout: 10_000,
   keepalive: 60_000,
+  tcpUserTimeout: 60_000,
+  clientWriteTimeout: 90_000,
   requireWriter: false,
 }
 

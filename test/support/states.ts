@@ -17,6 +17,8 @@ export function makeState(overrides: Partial<EndpointState> = {}): EndpointState
     connectTimeout: 5_000,
     loginTimeout: 8_000,
     keepalive: 60_000,
+    tcpUserTimeout: 60_000,
+    clientWriteTimeout: 90_000,
     requireWriter: false,
   }
   return { ...createState(endpoint, 0), address: '127.0.0.1:3306', ...overrides }

@@ -7,6 +7,7 @@ import { ProxyError } from '../../src/errors.ts'
 import { createWire, readPacket, switchSocket, writePacket } from '../../src/net/wire.ts'
 import type { HandshakeResponse41 } from '../../src/protocol/packets.ts'
 import { abandonLogin } from '../../src/upstream/abandon.ts'
+import { createAddressBook } from '../../src/upstream/address-book.ts'
 import { dial } from '../../src/upstream/dial.ts'
 import { login, type Target } from '../../src/upstream/login.ts'
 import { createTrust } from '../../src/upstream/trust.ts'
@@ -60,9 +61,10 @@ async function createTarget(port: number) {
       },
     },
     createToken: async () => 'the token',
+    addresses: createAddressBook(clock),
     takesTokenInHandshake: undefined,
   }
-  const dialled = () => dial(target.endpoint, stays, clock)
+  const dialled = () => dial(target.endpoint, stays, { clock })
   const logIn = async () => login(await dialled(), target, client, 'iam_user', stays)
   return { clock, target, taken, dialled, logIn }
 }

@@ -1,0 +1,247 @@
+/**
+ * Ends sessions that nothing else ends in time: a peer that acknowledges nothing, a client that reads nothing, and clients
+ * that together make the proxy hold too much. One timer serves all sessions of the process.
+ */
+import type { Socket } from 'node:net'
+import { totalmem } from 'node:os'
+import { type Clock, monotonicClock } from '../clock.ts'
+import { type Endpoint, formatHostPort } from '../endpoint.ts'
+import type { ErrorCode } from '../error-codes.ts'
+import { ProxyError } from '../errors.ts'
+import { readTcpTable, type TcpState, type TcpTable, tcpKey } from '../net/tcp-table.ts'
+import { limitBuffers } from '../relay/relay.ts'
+import type { Traffic } from '../state.ts'
+
+/** An open session, as the watchdog sees it. */
+export interface Watched {
+  endpoint: Pick<Endpoint, 'dial' | 'tcpUserTimeout' | 'clientWriteTimeout'>
+  traffic: Traffic
+  /** the sockets that the relay reads and writes */
+  client: Socket
+  upstream: Socket
+  /** the client's TCP or unix socket, which is `client` or is below its TLS */
+  clientTransport: Socket
+  /** ends the session */
+  end(error: ProxyError): void
+}
+
+export interface Watchdog {
+  /** Watches a session. Call the result when it has ended. */
+  watch(watched: Watched): () => void
+}
+
+/** How often all sessions are looked at. */
+const TICK_MS = 1_000
+
+/** How long a peer may be silent before the kernel is asked about it, and how often it is asked at most. */
+const SUSPECT_AFTER_MS = 3_000
+
+/** While the buffers are full, how long a client may take nothing. */
+const STALLED_MS = 5_000
+
+/** The most that all sessions together may buffer, in bytes; less on a machine or in a container with little memory. */
+const MAX_BUFFERED_BYTES = 256 * 1024 * 1024
+
+/** The limit for this process: at most a quarter of its memory. */
+function bufferLimit(): number {
+  const limit = process.constrainedMemory?.() || Number.POSITIVE_INFINITY
+  return Math.min(MAX_BUFFERED_BYTES, Math.min(limit, totalmem()) / 4)
+}
+
+/** What is known about one connection of a session. */
+interface Leg {
+  socket: Socket
+  key: string | undefined
+  sent: () => number
+  received: () => number
+  /** the error that ends the session */
+  unreachable: () => ProxyError
+  lastSent: number
+  lastReceived: number
+  /** how much of what was sent had surely arrived */
+  acknowledged: number
+  /** since when nothing came from the peer while something was on its way to it */
+  quietSince: number
+  /** since when each look found retransmissions without progress; undefined if the last one found none */
+  stuckSince: number | undefined
+  last: TcpState | undefined
+}
+
+interface Entry extends Watched {
+  legs: Leg[]
+  /** changes whenever the client takes a byte */
+  progress: string
+  /** since when `progress` is the same while bytes wait */
+  stalledSince: number | undefined
+  isEnded: boolean
+}
+
+export function createWatchdog(
+  clock: Clock = monotonicClock,
+  readTable: () => Promise<TcpTable | undefined> = readTcpTable,
+  maxBuffered = bufferLimit(),
+): Watchdog {
+  const entries = new Set<Entry>()
+  let cancelTick: (() => void) | undefined
+  let isReading = false
+  let readAt = Number.NEGATIVE_INFINITY
+
+  const tick = () => {
+    const now = clock.now()
+    cancelTick = clock.after(TICK_MS, tick)
+    for (const entry of entries) checkClient(entry, now)
+    checkBuffers(entries, now, maxBuffered)
+    const suspects = [...entries].filter(({ endpoint, isEnded }) => endpoint.tcpUserTimeout > 0 && !isEnded)
+    void lookAtKernel(
+      suspects.map(entry => ({ entry, legs: entry.legs.filter(leg => isSuspect(leg, now)) })),
+      now,
+    )
+  }
+
+  const lookAtKernel = async (suspects: { entry: Entry; legs: Leg[] }[], now: number) => {
+    if (isReading || now - readAt < SUSPECT_AFTER_MS || suspects.every(({ legs }) => legs.length === 0)) return
+    isReading = true
+    readAt = now
+    const sent = new Map(suspects.flatMap(({ legs }) => legs.map(leg => [leg, leg.sent()])))
+    const table = await readTable().finally(() => {
+      isReading = false
+    })
+    if (!table) return
+    for (const { entry, legs } of suspects) {
+      for (const leg of legs) {
+        const state = leg.key === undefined ? undefined : table.get(leg.key)
+        if (state && isDead(leg, state, sent.get(leg)!, clock.now(), entry.endpoint.tcpUserTimeout)) {
+          end(entry, leg.unreachable())
+        }
+      }
+    }
+  }
+
+  return {
+    watch(watched) {
+      const entry = createEntry(watched, clock.now())
+      entries.add(entry)
+      cancelTick ??= clock.after(TICK_MS, tick)
+      return () => {
+        entry.isEnded = true
+        entries.delete(entry)
+        if (entries.size > 0) return
+        cancelTick?.()
+        cancelTick = undefined
+        limitBuffers(false)
+      }
+    },
+  }
+}
+
+/** Watches all sessions of this process: what they buffer counts together. */
+export const watchdog = createWatchdog()
+
+function end(entry: Entry, error: ProxyError): void {
+  if (entry.isEnded) return
+  entry.isEnded = true
+  entry.end(error)
+}
+
+function createEntry(watched: Watched, now: number): Entry {
+  const { client, upstream, traffic, endpoint } = watched
+  const unreachable = (code: ErrorCode, peer: string) => () => {
+    const seconds = endpoint.tcpUserTimeout / 1_000
+    const message = `${peer} has acknowledged nothing for ${seconds} s`
+    return new ProxyError(code, message, { hintValues: { dial: formatHostPort(endpoint.dial) } })
+  }
+  const legOf = (socket: Socket, sent: () => number, received: () => number, error: () => ProxyError): Leg => ({
+    socket,
+    key: tcpKey(socket),
+    sent,
+    received,
+    unreachable: error,
+    lastSent: 0,
+    lastReceived: 0,
+    acknowledged: 0,
+    quietSince: now,
+    stuckSince: undefined,
+    last: undefined,
+  })
+  const fromClient = () => traffic.bytesFromClient
+  const fromUpstream = () => traffic.bytesFromUpstream
+  const dial = formatHostPort(endpoint.dial)
+  return {
+    ...watched,
+    legs: [
+      legOf(upstream, fromClient, fromUpstream, unreachable('UPSTREAM_UNREACHABLE', `the database behind ${dial}`)),
+      legOf(client, fromUpstream, fromClient, unreachable('CLIENT_UNREACHABLE', 'the client')),
+    ],
+    progress: '',
+    stalledSince: undefined,
+    isEnded: false,
+  }
+}
+
+/** Whether something is on its way to the peer, and nothing came from it for a while. */
+function isSuspect(leg: Leg, now: number): boolean {
+  const [sent, received] = [leg.sent(), leg.received()]
+  const wasClean = leg.lastSent === leg.acknowledged
+  const isHeard = received !== leg.lastReceived
+  leg.lastSent = sent
+  leg.lastReceived = received
+  if (isHeard) leg.stuckSince = undefined
+  if (isHeard || (wasClean && sent !== leg.acknowledged)) leg.quietSince = now
+  return sent !== leg.acknowledged && now - leg.quietSince >= SUSPECT_AFTER_MS
+}
+
+/** Whether the kernel has sent the same bytes again and again for `timeout` without any acknowledgement. */
+function isDead(leg: Leg, state: TcpState, sent: number, now: number, timeout: number): boolean {
+  const { last } = leg
+  leg.last = state
+  if (state.unacknowledged === 0 && leg.socket.writableLength === 0) leg.acknowledged = sent
+  if (state.unanswered === 0) {
+    leg.stuckSince = undefined
+    return false
+  }
+  const hasMoved = last && (state.unacknowledged < last.unacknowledged || state.unanswered < last.unanswered)
+  if (leg.stuckSince === undefined || hasMoved) leg.stuckSince = now
+  return now - leg.stuckSince >= timeout
+}
+
+/** A client that takes no byte of what waits for it. */
+function checkClient(entry: Entry, now: number): void {
+  const waiting = entry.client.writableLength
+  const taken = entry.traffic.bytesFromUpstream - waiting
+  const progress = `${taken} ${queuedInSystem(entry.clientTransport)}`
+  if (waiting === 0) entry.stalledSince = undefined
+  else if (progress !== entry.progress) entry.stalledSince = now
+  entry.progress = progress
+  const { clientWriteTimeout } = entry.endpoint
+  if (clientWriteTimeout === 0 || stalledFor(entry, now) < clientWriteTimeout) return
+  end(entry, new ProxyError('CLIENT_WRITE_TIMEOUT', `the client has read nothing for ${clientWriteTimeout / 1_000} s`))
+}
+
+function stalledFor({ stalledSince }: Entry, now: number): number {
+  return stalledSince === undefined ? 0 : now - stalledSince
+}
+
+/**
+ * The bytes of a write that the system has not taken yet: without it, a client that reads a large write slowly looks like one
+ * that does not read. Node.js measures the timeout of a socket with it too, but does not document it.
+ */
+function queuedInSystem(socket: Socket): number {
+  const { _handle: handle } = socket as { _handle?: { writeQueueSize?: number } | null }
+  return handle?.writeQueueSize ?? 0
+}
+
+/** Near the limit each session may buffer less; beyond it, the stalled clients that hold the most are closed. */
+function checkBuffers(entries: ReadonlySet<Entry>, now: number, limit: number): void {
+  const heldBy = ({ client, upstream }: Entry) => client.writableLength + upstream.writableLength
+  let total = 0
+  for (const entry of entries) total += heldBy(entry)
+  limitBuffers(total > limit / 2)
+  if (total <= limit) return
+  const stalled = [...entries].filter(entry => stalledFor(entry, now) >= STALLED_MS && !entry.isEnded)
+  for (const entry of stalled.sort((a, b) => heldBy(b) - heldBy(a))) {
+    if (total <= limit) return
+    total -= heldBy(entry)
+    const message = `the buffers of all sessions are full, and this client has read nothing for ${STALLED_MS / 1_000} s`
+    end(entry, new ProxyError('BUFFER_LIMIT_REACHED', message))
+  }
+}

@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type LookupFunction, type Socket } from 'node:net'
+import { type Test, test } from 'tap'
+import { createAddressBook } from '../../src/upstream/address-book.ts'
+import { dial } from '../../src/upstream/dial.ts'
+import { greeting, packet } from '../support/scripted-upstream.ts'
+
+const LIVE = '127.0.0.1'
+/** Nothing listens here. */
+const REFUSES = '127.0.0.2'
+/** A server that accepts and says nothing, as an NLB without a usable target does. */
+const MUTE = '127.0.0.3'
+/** No answer at all: a process listens, accepts nothing, and has a full queue, so that the kernel drops each SYN. */
+const BLACK_HOLE = '127.0.0.4'
+
+/** Listens with the shortest queue, then blocks its event loop for ever. */
+const FULL_SERVER = `
+const server = require('node:net').createServer()
+server.listen({ host: process.argv[1], port: Number(process.argv[2]), backlog: 1 }, () => {
+  require('node:fs').writeSync(1, 'listening')
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
+})`
+
+async function startBlackHole(t: Test, port: number): Promise<void> {
+  const child = spawn(process.execPath, ['-e', FULL_SERVER, BLACK_HOLE, String(port)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  await once(child.stdout, 'data')
+  // The queue holds one more than its length.
+  for (let n = 0; n < 2; n++) {
+    const socket = connect(port, BLACK_HOLE)
+    socket.on('error', () => {})
+    t.teardown(() => socket.destroy())
+    await once(socket, 'connect')
+  }
+}
+
+/** A server at LIVE that sends greetings, and one at MUTE that closes; on the same port. */
+async function setUp(t: Test) {
+  const sockets = new Set<Socket>()
+  const listen = async (host: string, port: number, say: (socket: Socket) => void) => {
+    const server = createServer(socket => {
+      sockets.add(socket)
+      socket.on('error', () => {})
+      say(socket)
+    })
+    await new Promise<void>(resolve => server.listen(port, host, resolve))
+    t.teardown(() => server.close())
+    return (server.address() as AddressInfo).port
+  }
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  const port = await listen(LIVE, 0, socket => socket.write(packet(greeting(), 0)))
+  await listen(MUTE, port, socket => socket.end())
+  const addresses = createAddressBook()
+  /** Resolves with the address that answered. */
+  const dialled = async (found: string[], connectTimeout = 60_000) => {
+    const lookup: LookupFunction = (_name, { all }, done) => {
+      const entries = found.map(address => ({ address, family: 4 }))
+      process.nextTick(() => (all ? done(null, entries) : done(null, entries[0]!.address, 4)))
+    }
+    const options = { dial: { host: 'nlb.test', port }, connectTimeout, loginTimeout: 60_000, keepalive: 60_000 }
+    const { wire } = await dial(options, new AbortController().signal, { addresses, lookup })
+    const { remoteAddress } = wire.socket
+    wire.socket.destroy()
+    return remoteAddress
+  }
+  const order = (...found: string[]) => addresses.sort(found.map(address => ({ address }))).map(entry => entry.address)
+  return { dialled, order, port }
+}
+
+test('the first address that works is used', async t => {
+  const { dialled } = await setUp(t)
+  t.equal(await dialled([LIVE, REFUSES]), LIVE)
+})
+
+test('a black hole that is listed first goes last for later logins', async t => {
+  const { dialled, order, port } = await setUp(t)
+  await startBlackHole(t, port)
+  t.equal(await dialled([BLACK_HOLE, LIVE], 3_000), LIVE, 'the first login gets in, late')
+  t.strictSame(order(BLACK_HOLE, LIVE), [LIVE, BLACK_HOLE], 'the next login does not wait for it')
+})
+
+test('an address that refuses goes last', async t => {
+  const { dialled, order } = await setUp(t)
+  t.equal(await dialled([REFUSES, LIVE]), LIVE)
+  t.strictSame(order(REFUSES, LIVE), [LIVE, REFUSES])
+})
+
+test('an address that accepts and sends no greeting goes last', async t => {
+  const { dialled, order } = await setUp(t)
+  await t.rejects(dialled([MUTE, LIVE]), { code: 'UPSTREAM_CLOSED' })
+  t.strictSame(order(MUTE, LIVE), [LIVE, MUTE])
+  t.equal(await dialled([MUTE, LIVE]), LIVE, 'the next login gets in')
+})
+
+test('a black hole as the only address', async t => {
+  const { dialled, order, port } = await setUp(t)
+  await startBlackHole(t, port)
+  await t.rejects(dialled([BLACK_HOLE], 250), { code: 'DIAL_TIMEOUT' })
+  t.equal(await dialled([LIVE]), LIVE)
+  t.strictSame(order(LIVE, BLACK_HOLE), [LIVE, BLACK_HOLE])
+})
+
+test('a name without an address', async t => {
+  const lookup: LookupFunction = (_name, _options, done) => {
+    process.nextTick(() => done(Object.assign(new Error('unknown'), { code: 'ENOTFOUND' }), []))
+  }
+  const options = { dial: { host: 'nlb.test', port: 1 }, connectTimeout: 60_000, loginTimeout: 60_000, keepalive: 1 }
+  await t.rejects(dial(options, new AbortController().signal, { lookup }), { code: 'DIAL_DNS' })
+})
