@@ -76,13 +76,13 @@ export interface EndpointState {
   recentErrors: RecentError[]
   /** logins that wait in the queue */
   loginsQueued: number
-  /** Date.now() at which the credentials expire; undefined if unknown or never */
+  /** when the credentials expire, in Date.now() time; undefined if unknown or never */
   credentialsExpire: number | undefined
   /** whether the last lookup of credentials failed */
   credentialsFailed: boolean
   /** looks credentials up again, for an endpoint that gets no logins because it is not ready */
   retryCredentials: (() => void) | undefined
-  /** Date.now() at which the server's certificate expires; undefined before the first login */
+  /** when the server's certificate expires, in Date.now() time; undefined before the first login */
   certificateExpires: number | undefined
   /** the same for our own certificate for clients */
   localCertificateExpires: number | undefined

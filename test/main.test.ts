@@ -103,7 +103,7 @@ test('--help', async t => {
   t.equal(code, 0)
   t.equal(stderr, '')
   for (const name of optionsOf('run')) t.match(stdout, `--${name}`)
-  t.match(stdout, environmentName('rds-endpoint'), 'the environment is told of')
+  t.match(stdout, environmentName('rds-endpoint'), 'it names the environment variable')
   for (const command of ['demo', 'check', 'explain']) t.match(stdout, `mysql-iam-proxy ${command}`)
   const widest = Math.max(...stdout.split('\n').map(line => line.length))
   t.ok(widest <= 80, `${widest} columns`)

@@ -38,9 +38,9 @@ test('sync-targets beside an endpoint stops with it', async t => {
   t.teardown(() => service.stop(0))
   const addresses = () => elb.targets.filter(({ state }) => state !== 'draining').map(({ address }) => address)
   await until('the target has moved', () => addresses().join() === '10.0.0.2', 20_000)
-  await until('the state says so', () => service.states()[0]?.sync !== undefined)
+  await until('the state has a result', () => service.states()[0]?.sync !== undefined)
   dns.answer('SERVFAIL')
-  await until('a refusal is told', () => service.states()[0]?.sync?.outcome === 'refused', 20_000)
+  await until('the state has the refusal', () => service.states()[0]?.sync?.outcome === 'refused', 20_000)
   t.match(service.states()[0]?.sync?.reason, /ESERVFAIL/)
 
   await service.reload(await load(endpoint))

@@ -15,7 +15,7 @@ export function limitConnections(server: Server, max: number): void {
     if (sockets.size <= max) return
     const [oldest] = sockets
     oldest?.destroy()
-    // 'close' comes later: by then more connections may have been closed in its stead.
+    // 'close' comes later: without this, more connections would be closed instead.
     if (oldest) sockets.delete(oldest)
   })
   server.on('request', ({ socket }) => {

@@ -1,4 +1,4 @@
-/** A process with a temporary directory, both of which end with this process. */
+/** A process with a temporary directory. Both go away with this process. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, open } from 'node:fs/promises'

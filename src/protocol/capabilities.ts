@@ -1,5 +1,5 @@
 /**
- * Capability flags, and which of them go to which peer.
+ * Capability flags, and what each peer gets of them.
  * https://dev.mysql.com/doc/dev/mysql-server/latest/group__group__cs__capabilities__flags.html
  * https://mariadb.com/docs/server/reference/clientserver-protocol/1-connecting/connection (extended capabilities)
  */

@@ -59,7 +59,7 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
   return new Promise((resolve, reject) => {
     let end: RelayEnd | undefined
     let open = 2
-    /** The listeners that both sides need; `last` runs when this side has ended. */
+    /** The listeners that both sides need; `last` runs when this side is closed. */
     const listenersOf = (by: 'client' | 'upstream', other: Socket, last: () => void) => ({
       error: (error: Error) => {
         end ??= { by, error }

@@ -1,6 +1,6 @@
 /**
  * Through the proxy, a client gets the same bytes as directly. DIFFERENTIAL_RUNS and DIFFERENTIAL_SEED set how many random
- * clients there are on each server, and the seed of the first; each has a seed of its own, which a failure names.
+ * clients there are on each server, and the seed of the first; each client has its own seed, and a failure names it.
  */
 import type { Test } from 'tap'
 import {

@@ -127,7 +127,7 @@ test('the proxy accepts the settings of each example', async t => {
   await writeFile(join(directory, 'certificate'), certificate)
   await writeFile(join(directory, 'key'), key)
   await writeFile(join(directory, 'secret'), 'secret of the tests\n')
-  /** With files that are here in place of those that the text names. */
+  /** Replaces paths in the text with files that exist here. */
   const withFiles = (text: string) =>
     text.replace(/(?<=^|[\s:])\/(?:etc|run)\/(?!.*\.sock)[\w./-]+/g, path => {
       if (/key$/.test(path)) return join(directory, 'key')
@@ -387,7 +387,7 @@ test('Compose: the application shares the network of the proxy', async t => {
   const [{ services }] = readYaml('compose/compose.yaml')
   t.equal(services.app.network_mode, 'service:mysql-iam-proxy')
   t.equal(`${services.app.environment.MYSQL_HOST}:${services.app.environment.MYSQL_PORT}`, '127.0.0.1:3306')
-  t.notOk('ports' in services.app, 'who joins a network publishes no ports of its own')
+  t.notOk('ports' in services.app, 'a container in the network of another publishes no ports')
   const [shared] = readYaml('compose/compose.shared.yaml')
   const { subnet } = shared.networks.databases.ipam.config[0]
   t.same(readYaml('compose/config.yaml')[0].endpoints[0]['allow-from'], [subnet])

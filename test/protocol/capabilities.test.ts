@@ -74,7 +74,7 @@ const NAMES = [
   'CLIENT_REMEMBER_OPTIONS',
 ]
 
-/** As unsigned hexadecimal, in which a test says what is wrong. */
+/** As unsigned hexadecimal, for test messages. */
 function hex(value: number): string {
   return (value >>> 0).toString(16).padStart(8, '0')
 }

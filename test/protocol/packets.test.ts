@@ -503,7 +503,7 @@ test('every truncation of a packet is malformed, or lacks only an optional field
   }
 })
 
-/** At which lengths a golden packet may end. */
+/** The lengths that a golden packet may have. */
 function optionalFrom(name: string, payload: Buffer): number[] {
   const range = (from: number, to: number) => Array.from({ length: to - from }, (_item, index) => from + index)
   if (name === 'ERR_Packet') return range(3, payload.length)

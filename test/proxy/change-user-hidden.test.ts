@@ -89,7 +89,7 @@ test('a hidden COM_CHANGE_USER ends the session', async t => {
       if (answer[0] === 0) answer = await readAnswer(client) // that of the ping before
       t.match(parseERR_Packet(answer), { errno: /^(1235|1043)$/, message: /mysql-iam-proxy/ })
       await t.rejects(readBytes(client.socket, 1), 'the session has ended')
-      await until('the server has ended it too', async () => (await currentUser(server, threadId)) === undefined)
+      await until('the server closed it too', async () => (await currentUser(server, threadId)) === undefined)
       t.match(proxy.log.at(-2)?.fields, { code: /CHANGE_USER_UNSUPPORTED|CLIENT_MALFORMED/, user: 'iam_user' })
       t.match(proxy.log.at(-1), { message: 'session ended', fields: { user: 'iam_user' } })
     })
@@ -129,7 +129,7 @@ test('sequence ids of compressed packets', async t => {
   })
 })
 
-/** Resolves when the connection has ended. */
+/** Resolves when the connection is closed. */
 async function ends(t: Test, { socket }: RawClient): Promise<void> {
   await t.resolves(new Promise<void>(resolve => socket.resume().on('end', resolve).on('close', resolve)))
 }

@@ -48,7 +48,7 @@ async function rowsOf(client: RawClient): Promise<string[]> {
 /** Looks for this one thread, because other tests use the server too. */
 async function untilEnded(server: RealServer, threadId: number): Promise<void> {
   const sql = `SELECT ID FROM information_schema.PROCESSLIST WHERE ID = ${threadId}`
-  await until('the server has ended it', async () => (await server.query(sql)).length === 0)
+  await until('the server closed it', async () => (await server.query(sql)).length === 0)
 }
 
 testOnEachServer('COM_CHANGE_USER', async (t, server) => {

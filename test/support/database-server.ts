@@ -86,7 +86,7 @@ const region = 'ap-northeast-1'
 
 export const isRoot = process.getuid?.() === 0
 
-/** A server in a directory of its own, which goes with it. It stops when this process does, however that comes. */
+/** A server in its own directory, which is removed with it. It stops when this process ends for any reason. */
 export async function startServer(kind: ServerKind, options: StartOptions): Promise<RealServer> {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-server-'))
   try {
@@ -271,7 +271,7 @@ async function spawnServer(directory: string, words: readonly string[]): Promise
     detached: true,
   })
   await output.close()
-  // A test that forgets to stop the server should end all the same.
+  // A test that forgets to stop the server should end anyway.
   child.unref()
   ;(child.stdin as unknown as { unref(): void }).unref()
   return child

@@ -35,7 +35,7 @@ export async function realServer(t: { teardown(stop: () => Promise<void>): unkno
   return server
 }
 
-/** A server in a directory of its own, which goes with it. It stops when this process does, however that comes. */
+/** A server in its own directory, which is removed with it. It stops when this process ends for any reason. */
 export async function startMariadb(options: StartOptions = {}): Promise<RealServer> {
   await ensurePackages('a MariaDB server and a C compiler', hasPrograms, packages)
   const prepared = await prepare()

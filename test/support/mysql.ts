@@ -1,6 +1,6 @@
 /**
  * A real MySQL server for the tests, with a plugin that verifies IAM tokens as RDS does. Debian's stable release has none:
- * the packages come from Debian's sid and are unpacked into a directory of their own, with the libraries that they need.
+ * the packages come from Debian's sid and are unpacked into a separate directory, with the libraries that they need.
  * The server runs there with its own dynamic loader. So nothing is installed, nothing is mounted, and root is not needed.
  */
 import { existsSync } from 'node:fs'
@@ -49,7 +49,7 @@ export async function mysqlServer(t: { teardown(stop: () => Promise<void>): unkn
   return server
 }
 
-/** A server in a directory of its own, which goes with it. It stops when this process does, however that comes. */
+/** A server in its own directory, which is removed with it. It stops when this process ends for any reason. */
 export async function startMysql(options: StartOptions = {}): Promise<RealServer> {
   await ensurePackages('a C compiler', hasCompiler, ['gcc', 'libc6-dev'])
   await ensureUser()

@@ -57,7 +57,7 @@ const notification = {
 
 const context = { getRemainingTimeInMillis: () => 300_000 }
 
-/** A world in which time passes only when somebody sleeps, and the name moves from A to B after `movesAfter` seconds. */
+/** A world whose time passes only during sleeps, and the name moves from A to B after `movesAfter` seconds. */
 function createWorld(movesAfter: number): Dependencies & { lookups: number } {
   let now = 0
   const registered = new Set(['10.0.0.1'])

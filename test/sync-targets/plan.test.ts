@@ -5,7 +5,7 @@ function target(address: string, health = 'healthy', more: Partial<Target> = {})
   return { address, port: 3306, zone: undefined, health, reason: undefined, ...more }
 }
 
-/** A situation, of which each lookup is written as its addresses, or as a problem with a `!` before it. */
+/** A situation. Each lookup is written as its addresses, or as `!` and a problem. */
 function situation(lookups: string[], targets: Target[], more: Partial<Situation> = {}): Situation {
   return {
     port: 3306,
@@ -183,7 +183,7 @@ function unsafe(given: Situation, result: ReturnType<typeof plan>): string {
   }
   if (collectAnswers && lookups.length < 20) return 'removes a reader after few answers'
   if (result.targets.some(({ port }) => port !== 3306)) return 'removes on another port'
-  if (result.targets.some(({ address }) => keepTargets.includes(address))) return 'removes what is to be kept'
+  if (result.targets.some(({ address }) => keepTargets.includes(address))) return 'removes a kept target'
   const left = targets.filter(each => !result.targets.includes(each) && each.port === 3306)
   const good = left.filter(({ address, health }) => health === 'healthy' && everNamed.includes(address))
   if (good.length === 0) return 'leaves no healthy target'

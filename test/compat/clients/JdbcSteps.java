@@ -197,7 +197,7 @@ class JdbcSteps {
 
   static Connection connect(JsonObject step) throws SQLException {
     JsonObject target = given.getAsJsonObject("targets").getAsJsonObject(text(step, "to", "plain"));
-    if (target.has("socket")) throw new Unsupported("no unix socket without a library of its own");
+    if (target.has("socket")) throw new Unsupported("a unix socket needs another library");
     String database = step.has("database") ? text(step, "database", "") : text(target, "database", "");
     Properties properties = new Properties();
     properties.setProperty("user", text(step, "user", text(target, "user", "")));

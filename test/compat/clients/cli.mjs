@@ -40,7 +40,7 @@ async function connect(target, { compress, localInfile }) {
     wake()
   })
 
-  /** What it prints for `sql`; null is told from 'NULL' nowhere, so neither is it here. */
+  /** What it prints for `sql`; the output is the same for null and 'NULL'. */
   async function ask(sql) {
     const mark = `end-${randomBytes(8).toString('hex')}\n`
     child.stdin.write(`${sql}\n;\nSELECT '${mark.trim()}';\n`)

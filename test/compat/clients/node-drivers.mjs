@@ -154,7 +154,7 @@ function resultSets([result, fields]) {
   return (several ? result : [result]).filter(Array.isArray).map(rows => rows.map(toCells))
 }
 
-/** Of the driver mariadb: rows are lists too, so several results are told by what else is among them. */
+/** Of the driver mariadb: rows are lists too, so several results are recognised by their other items. */
 function isSeveral(result) {
   return Array.isArray(result) && result.some(part => part && (part.affectedRows !== undefined || part.meta))
 }

@@ -23,7 +23,7 @@ async function knex(target, options) {
     query: async sql => resultSets(await database.raw(sql)),
     execute: async (sql, params) => resultSets(await database.raw(sql, params)),
     info: async sql => infoOf((await database.raw(sql))[0]),
-    // { cancel: true } kills the query from a connection of its own, which a pool of one has not.
+    // { cancel: true } kills the query from a second connection, and a pool of one has none.
     timeout: (sql, ms) => database.raw(sql).timeout(ms),
     close: () => database.destroy(),
   })

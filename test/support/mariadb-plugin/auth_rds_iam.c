@@ -14,7 +14,7 @@ static void sha256(unsigned char *out, const void *data, size_t length) { my_sha
 
 /* ---- the authentication plugin ---- */
 
-/* What this thread's login was told by the plugin below, for the audit plugin. */
+/* The result of this thread's login in the plugin below, for the audit plugin. */
 static __thread struct {
   unsigned long connection;
   int bytes;

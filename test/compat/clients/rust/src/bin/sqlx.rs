@@ -90,7 +90,7 @@ impl Driver for Sqlx {
     }
 }
 
-/// Result sets by the text protocol. One without rows can't be told from a statement that has none.
+/// Result sets by the text protocol. One without rows looks like a statement that has none.
 async fn query(connection: &mut MySqlConnection, sql: String) -> Result<Vec<Vec<Vec<String>>>, Error> {
     let mut stream = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
     let mut all = Vec::new();
