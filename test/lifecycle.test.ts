@@ -61,7 +61,7 @@ function watch(t: Test, child: ChildProcess): Process {
     child,
     lines,
     async port(nth = 0) {
-      await until(`it listens: ${lines}`, () => ports().length > nth, 20_000)
+      await until(`it listens: ${lines}`, () => ports().length > nth)
       return Number(ports().at(nth))
     },
     exited: once(child, 'close') as Process['exited'],
@@ -239,7 +239,7 @@ test('exec', async t => {
     ['exec', ...flags, '--', 'sh', '-c', 'trap "exit 5" TERM; echo trapped; while :; do sleep 0.1; done'],
     environment,
   )
-  await until('the command has set its trap', () => stopped.lines.includes('trapped'), 20_000)
+  await until('the command has set its trap', () => stopped.lines.includes('trapped'))
   stopped.child.kill('SIGTERM')
   t.same(await stopped.exited, [5, null], 'SIGTERM is handed on')
   const missing = start(t, ['exec', ...flags, '--', 'no-such-command'], environment)
@@ -255,7 +255,7 @@ test('wait', async t => {
   const waiting = start(t, ['wait', '--listen', `unix:${path}`])
   const never = start(t, ['wait', '--listen', '127.0.0.1:1', '--max', '200ms'])
   t.same(await never.exited, [4, null])
-  t.match(never.lines.join('\n'), /no proxy was ready at 127\.0\.0\.1:1 within 200 ms/)
+  t.match(never.lines.join('\n'), /no proxy was ready at 127\.0\.0\.1:1 within 200ms/)
   t.equal(waiting.child.exitCode, null, 'not before it is there')
   start(t, [...flags, '--listen', `unix:${path}`], environment)
   t.same(await waiting.exited, [0, null])

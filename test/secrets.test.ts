@@ -77,7 +77,7 @@ test('no token, password or key in any output, error or metric', async t => {
 
   const proxy = start('--config', config)
   const ports = () => [...said.matchAll(/listening on 127\.0\.0\.1:(\d+); clients/g)].map(([, port]) => Number(port))
-  await until(`all listen: ${said}`, () => ports().length === 3, 30_000)
+  await until(`all listen: ${said}`, () => ports().length === 3)
   const [good, unknownCa, wrongName] = ports()
   const logIn = async (port: number | undefined, user: string, password: string, options = {}) => {
     const connection = await mysql.createConnection({ host: '127.0.0.1', port: port!, user, password, ...options })
@@ -117,7 +117,7 @@ test('no token, password or key in any output, error or metric', async t => {
   t.match(served[2], /unknown-ca/)
 
   proxy.kill('SIGHUP')
-  await until('read again', () => said.includes('configuration read again'), 20_000)
+  await until('read again', () => said.includes('configuration read again'))
   await two.end()
   proxy.kill('SIGTERM')
   await once(proxy, 'close')

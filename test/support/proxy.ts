@@ -189,7 +189,7 @@ export async function logIn(t: Test, address: HostPort, options: LoginOptions = 
 
 /** Logs in with mysql2, as an application would. */
 export function connectMysql(address: HostPort, options: mysql.ConnectionOptions = {}): Promise<mysql.Connection> {
-  return mysql.createConnection({ ...address, user: 'iam_user', ...options })
+  return mysql.createConnection({ ...address, user: 'iam_user', connectTimeout: 120_000, ...options })
 }
 
 /** Waits until `condition` is true; false after a time limit, which is long because only a test that hangs reaches it. */
