@@ -6,14 +6,11 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import mysql from 'mysql2/promise'
 import { type Test, test } from 'tap'
 import { type RealServer, realServer } from './support/mariadb.ts'
+import { PROGRAM } from './support/program.ts'
 import { until, value } from './support/raw-client.ts'
-
-const program = fileURLToPath(new URL('../bin/mysql-iam-proxy.ts', import.meta.url))
-const COMMAND = [process.execPath, '--import=tsx', program]
 
 async function scratch(t: Test): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-'))
@@ -42,8 +39,8 @@ interface Process {
 }
 
 function start(t: Test, args: string[], environment: Record<string, string> = {}, options: SpawnOptions = {}): Process {
-  const [node, ...nodeArgs] = COMMAND
-  return watch(t, spawn(node!, [...nodeArgs, ...args], spawnOptions(environment, options)))
+  const [command, ...first] = PROGRAM
+  return watch(t, spawn(command, [...first, ...args], spawnOptions(environment, options)))
 }
 
 function spawnOptions(environment: Record<string, string>, options: SpawnOptions = {}): SpawnOptions {
@@ -281,7 +278,7 @@ test('systemd: socket activation, readiness, watchdog', async t => {
     NOTIFY_SOCKET: '/run/no-such-socket',
     WATCHDOG_USEC: '200000',
   }
-  const inShell = (args: string[]) => ['-c', 'LISTEN_PID=$$ exec "$@"', 'sh', ...COMMAND, ...args]
+  const inShell = (args: string[]) => ['-c', 'LISTEN_PID=$$ exec "$@"', 'sh', ...PROGRAM, ...args]
   const options = spawnOptions(activated, { stdio: ['ignore', 'pipe', 'pipe', fd] })
   const proxy = watch(t, spawn('sh', inShell([...flags, '--listen', 'systemd:mysql']), options))
   t.equal(await proxy.port(), port)

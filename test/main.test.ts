@@ -7,9 +7,9 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
 import { environmentName, optionsOf } from '../src/config/options.ts'
+import { PROGRAM } from './support/program.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const program = fileURLToPath(new URL('../bin/mysql-iam-proxy.ts', import.meta.url))
 const ENDPOINT = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 
 function pause(milliseconds: number): Promise<void> {
@@ -26,7 +26,8 @@ interface Ended {
 function start(t: Test, args: string[], environment: Record<string, string> = {}): ChildProcess {
   const home = `${root}/no-such-home`
   const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|MYSQL_IAM_PROXY_|TAP|LANG|LC_)/.test(name))
-  const child = spawn(process.execPath, ['--import=tsx', program, ...args], {
+  const [command, ...first] = PROGRAM
+  const child = spawn(command, [...first, ...args], {
     cwd: root,
     env: {
       ...Object.fromEntries(inherited),

@@ -4,7 +4,6 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import mysql from 'mysql2/promise'
 import { test } from 'tap'
 import { createAuthority } from '../src/demo/certificates.ts'
@@ -12,9 +11,10 @@ import { createSalt } from '../src/protocol/auth.ts'
 import { storedHash } from '../src/protocol/sha256-crypt.ts'
 import { freePort } from './support/free-port.ts'
 import { realServer } from './support/mariadb.ts'
+import { PROGRAM } from './support/program.ts'
 import { until } from './support/raw-client.ts'
 
-const program = fileURLToPath(new URL('../bin/mysql-iam-proxy.ts', import.meta.url))
+const [command, ...first] = PROGRAM
 const LOCAL_PASSWORD = 'local-password-of-the-tests'
 const WRONG_PASSWORD = 'wrong-password-of-the-tests'
 const HASHED_PASSWORD = 'hashed-password-of-the-tests'
@@ -65,7 +65,7 @@ test('no token, password or key in any output, error or metric', async t => {
   }
   let said = ''
   const start = (...args: string[]) => {
-    const child = spawn(process.execPath, ['--import=tsx', program, ...args], { env: environment })
+    const child = spawn(command, [...first, ...args], { env: environment })
     t.teardown(() => child.kill('SIGKILL'))
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', chunk => {

@@ -1,17 +1,17 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
 import { identity, startAwsApi } from '../support/aws-api.ts'
 import { setEnvironment } from '../support/check.ts'
 import { type RealServer, realServer } from '../support/mariadb.ts'
+import { PROGRAM } from '../support/program.ts'
 
-const program = fileURLToPath(new URL('../../bin/mysql-iam-proxy.ts', import.meta.url))
 const ENDPOINT = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 
 /** Runs the command line to its end, in the environment of this process. */
 async function run(t: Test, args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, ['--import=tsx', program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const [command, ...first] = PROGRAM
+  const child = spawn(command, [...first, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
   t.teardown(() => child.kill('SIGKILL'))
   let stdout = ''
   let stderr = ''

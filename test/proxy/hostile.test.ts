@@ -6,13 +6,11 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import mysql from 'mysql2/promise'
 import { type Test, test } from 'tap'
 import { realServer } from '../support/mariadb.ts'
+import { PROGRAM } from '../support/program.ts'
 import { until } from '../support/raw-client.ts'
-
-const program = fileURLToPath(new URL('../../bin/mysql-iam-proxy.ts', import.meta.url))
 
 /** A proxy before the tests' server, with a limit of open files. */
 async function start(t: Test, openFiles: number, ...args: string[]) {
@@ -23,7 +21,7 @@ async function start(t: Test, openFiles: number, ...args: string[]) {
   await writeFile(ca, server.ca)
   const { accessKeyId, secretAccessKey } = server.keys.longTerm
   const names = ['--rds-endpoint', `${server.rdsHost}:${server.rdsPort}`, '--connect', `${server.host}:${server.port}`]
-  const command = [process.execPath, '--import=tsx', program, ...names, '--ca', ca, '--listen', '127.0.0.1:0', ...args]
+  const command = [...PROGRAM, ...names, '--ca', ca, '--listen', '127.0.0.1:0', ...args]
   const child = spawn('sh', ['-c', `ulimit -n ${openFiles}; exec "$@"`, 'sh', ...command], {
     env: {
       PATH: process.env['PATH'],

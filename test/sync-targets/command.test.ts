@@ -8,6 +8,7 @@ import { namesOfSettings, resolveSettings } from '../../src/config/settings.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { FAULTS, startElb, TARGET_GROUP } from '../support/elb.ts'
 import { freePort } from '../support/free-port.ts'
+import { PROGRAM } from '../support/program.ts'
 
 const HOST = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -24,7 +25,8 @@ async function start(t: Test) {
 }
 
 async function runCommand(args: string[], elbUrl: string, until?: RegExp) {
-  const child = spawn(process.execPath, ['--import=tsx', 'bin/mysql-iam-proxy.ts', 'sync-targets', ...args], {
+  const [command, ...first] = PROGRAM
+  const child = spawn(command, [...first, 'sync-targets', ...args], {
     cwd: root,
     env: {
       PATH: process.env['PATH'],
