@@ -1,6 +1,7 @@
-/** Documentation: links lead somewhere, and the architecture describes the files as they are. */
+/** Documentation: links lead somewhere, and the architecture describes the files and their imports as they are. */
+import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { dirname, join, normalize, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 
@@ -59,6 +60,72 @@ test('docs/architecture.md: no folder of src imports more than its table of impo
   }
 })
 
+test('docs/architecture.md names each file, except those of commands with their own page or list', async t => {
+  const text = page('docs/architecture.md')
+  for (const path of sourceFiles()) {
+    if (/^(commands|check|demo|sync-targets)\//.test(path)) continue
+    t.ok(text.includes(`\`src/${path}\``), path)
+  }
+})
+
+test('imports of src have no circle', async t => {
+  const imports = new Map(sourceFiles().map(path => [path, importsOf(path)]))
+  t.ok(imports.size > 70, `${imports.size} files`)
+  t.equal(circleIn(imports), undefined)
+})
+
+test('a planted circle is found', async t => {
+  const imports = new Map([
+    ['a.ts', ['b.ts']],
+    ['b.ts', ['c.ts', 'd.ts']],
+    ['c.ts', []],
+    ['d.ts', ['c.ts', 'b.ts']],
+  ])
+  t.equal(circleIn(imports), 'b.ts -> d.ts -> b.ts')
+})
+
+test('the lint refuses a planted import against the rules, in each folder that has rules', async t => {
+  const planted = {
+    'clock.ts': './net/wire.ts',
+    'protocol/x.ts': 'node:net',
+    'net/x.ts': '../aws/token.ts',
+    'aws/x.ts': '../net/wire.ts',
+    'relay/x.ts': '../client/tls.ts',
+    'client/x.ts': '../upstream/tls.ts',
+    'upstream/x.ts': '../client/tls.ts',
+    'proxy/x.ts': '../config/load.ts',
+    'config/x.ts': '../commands/run.ts',
+    'admin/x.ts': '../proxy/proxy.ts',
+    'check/x.ts': '../config/load.ts',
+    'sync-targets/x.ts': '../config/load.ts',
+    'sync-targets/plan.ts': './sync.ts',
+    'demo/x.ts': '../upstream/login.ts',
+  }
+  const source = (specifier: string) => `import * as planted from '${specifier}'\n\nexport const used = planted\n`
+  const folders: Record<string, Record<string, string>> = {}
+  for (const [path, specifier] of Object.entries({ ...planted, 'relay/good.ts': '../protocol/packets.ts' })) {
+    const folder = dirname(path)
+    folders[folder] = { ...folders[folder], [path.slice(path.lastIndexOf('/') + 1)]: source(specifier) }
+  }
+  const { '.': top, ...others } = folders
+  const directory = t.testdir({
+    'biome.json': readFileSync(join(root, 'biome.json'), 'utf8'),
+    src: { ...top, ...others },
+  })
+  const lint = [
+    'lint',
+    '--colors=off',
+    '--max-diagnostics=none',
+    '--only=style/noRestrictedImports',
+    '--reporter=github',
+  ]
+  const biome = spawnSync(join(root, 'node_modules/.bin/biome'), lint, { cwd: directory, encoding: 'utf8' })
+  const found = [...biome.stdout.matchAll(/noRestrictedImports,file=(?:.*\/)?src\/([\w/.-]+),/g)].map(
+    ([, path]) => path,
+  )
+  t.same([...new Set(found)].sort(), Object.keys(planted).sort(), biome.stderr)
+})
+
 test('docs/decisions: the index lists each decision with its number, date and title', async t => {
   const index = page('docs/decisions/README.md')
   const decisions = [...pages].filter(([path]) => /^docs\/decisions\/\d/.test(path))
@@ -85,6 +152,38 @@ test('every npm script that a page names is in package.json', async t => {
       t.ok(script in scripts, `${path}: ${script}`)
   }
 })
+
+/** Of src, without the status page. */
+function sourceFiles(): string[] {
+  const paths = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+  return paths.filter(path => path.endsWith('.ts')).sort()
+}
+
+/** The files of src that a file imports, also as types and when it needs them. */
+function importsOf(path: string): string[] {
+  const text = readFileSync(join(root, 'src', path), 'utf8')
+  const specifiers = [...text.matchAll(/(?:from|import|import\()\s*'(\.[^']+)'/g)].map(([, specifier]) => specifier!)
+  return specifiers.map(specifier => normalize(join(dirname(path), specifier)))
+}
+
+function circleIn(imports: ReadonlyMap<string, readonly string[]>): string | undefined {
+  const done = new Set<string>()
+  const visit = (path: string, trail: string[]): string | undefined => {
+    if (trail.includes(path)) return [...trail.slice(trail.indexOf(path)), path].join(' -> ')
+    if (done.has(path)) return undefined
+    for (const imported of imports.get(path) ?? []) {
+      const circle = visit(imported, [...trail, path])
+      if (circle) return circle
+    }
+    done.add(path)
+    return undefined
+  }
+  for (const path of imports.keys()) {
+    const circle = visit(path, [])
+    if (circle) return circle
+  }
+  return undefined
+}
 
 function foldersIn(cell: string): string[] {
   return [...cell.matchAll(/`([\w-]+)\/`/g)].map(([, folder]) => folder!)
