@@ -21,7 +21,7 @@ export interface Service {
   stop(delay: number): Promise<void>
 }
 
-interface Served {
+interface ServedEndpoint {
   proxy: ServedProxy
   prepared: PreparedEndpoint
   options: ProxyOptions
@@ -49,7 +49,8 @@ export async function startService(config: Config, log: Logger): Promise<Service
     async reload(config) {
       dropDrained()
       const next = await prepare(config, log)
-      const sameIn = (others: Served[], one: Served) => others.find(({ identity }) => identity === one.identity)
+      const sameIn = (others: ServedEndpoint[], one: ServedEndpoint) =>
+        others.find(({ identity }) => identity === one.identity)
       const added = next.filter(one => !sameIn(served, one))
       const removed = served.filter(one => !sameIn(next, one))
       refuseSystemdSockets([...added, ...removed])
@@ -85,24 +86,24 @@ export async function startService(config: Config, log: Logger): Promise<Service
 }
 
 /** systemd hands over sockets only at the start of the process. */
-function refuseSystemdSockets(changed: readonly Served[]): void {
+function refuseSystemdSockets(changed: readonly ServedEndpoint[]): void {
   const found = changed.find(({ options }) => options.listen?.startsWith('systemd'))
   if (!found) return
   const message = `endpoint ${found.proxy.state.name}: systemd owns its socket; restart the service to change it`
   throw new ProxyError('CONFIG_INVALID', message)
 }
 
-async function prepare({ settings, endpoints }: Config, log: Logger): Promise<Served[]> {
+async function prepare({ settings, endpoints }: Config, log: Logger): Promise<ServedEndpoint[]> {
   const prepared = await prepareEndpoints(endpoints, log)
   return prepared.map(one => serve(one, { ...one.options, busyPoll: settings['busy-poll'] }))
 }
 
 /** The same endpoint again, on the address that it had, which may have been a free port. */
-function onSameAddress({ proxy, prepared, options, identity }: Served): Served {
+function onSameAddress({ proxy, prepared, options, identity }: ServedEndpoint): ServedEndpoint {
   return { ...serve(prepared, { ...options, listen: proxy.state.address }), identity }
 }
 
-function serve(prepared: PreparedEndpoint, options: ProxyOptions): Served {
+function serve(prepared: PreparedEndpoint, options: ProxyOptions): ServedEndpoint {
   const { logger: _logger, ...rest } = options
   return {
     proxy: createProxy(options, prepared.config.names),
@@ -114,7 +115,7 @@ function serve(prepared: PreparedEndpoint, options: ProxyOptions): Served {
 }
 
 /** Runs sync-targets beside the endpoint, until the endpoint stops. */
-async function follow(job: SyncJob, { proxy, stop }: Served, log: Logger): Promise<void> {
+async function follow(job: SyncJob, { proxy, stop }: ServedEndpoint, log: Logger): Promise<void> {
   const note = (result: SyncResult | SyncFailure) => noteSync(proxy.state, result)
   try {
     const { startSync } = await import('./sync-targets/sync.ts')
@@ -127,7 +128,7 @@ async function follow(job: SyncJob, { proxy, stop }: Served, log: Logger): Promi
 }
 
 /** @throws ProxyError of the first endpoint that cannot listen, after those that could have stopped again */
-async function listenAll(served: readonly Served[], log: Logger): Promise<void> {
+async function listenAll(served: readonly ServedEndpoint[], log: Logger): Promise<void> {
   const listening: ServedProxy[] = []
   try {
     for (const { proxy, options } of served) {

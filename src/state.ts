@@ -35,7 +35,7 @@ export interface Session {
   close(why: ErrorCode): void
 }
 
-export interface RecentError {
+export interface ErrorRecord {
   /** Date.now() */
   at: number
   code: ErrorCode
@@ -73,7 +73,7 @@ export interface EndpointState {
   /** logins by result, since the start */
   outcomes: Map<'OK' | ErrorCode, number>
   /** the newest last, at most 50 */
-  recentErrors: RecentError[]
+  recentErrors: ErrorRecord[]
   /** logins that wait in the queue */
   loginsQueued: number
   /** when the credentials expire, in Date.now() time; undefined if unknown or never */

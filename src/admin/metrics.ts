@@ -19,7 +19,7 @@ const BUCKETS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 const UNWANTED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
 /** The label with the source of an error. */
-function sourceOf(code: 'OK' | ErrorCode): ErrorSource | 'none' {
+function errorSource(code: 'OK' | ErrorCode): ErrorSource | 'none' {
   return code === 'OK' ? 'none' : ERRORS[code].source
 }
 
@@ -159,7 +159,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
     bytes.inc({ endpoint, direction: 'from_server' }, Math.max(0, bytesFromServer - before.bytesFromServer))
     const codes = knownCodes.get(endpoint) ?? new Set()
     for (const [code, times] of new Map([['OK' as const, 0], ...state.outcomes])) {
-      logins.inc({ endpoint, code, source: sourceOf(code) }, Math.max(0, times - (before.outcomes.get(code) ?? 0)))
+      logins.inc({ endpoint, code, source: errorSource(code) }, Math.max(0, times - (before.outcomes.get(code) ?? 0)))
       codes.add(code)
     }
     knownCodes.set(endpoint, codes)
@@ -178,7 +178,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
   function forgetOthers(names: ReadonlySet<string>): void {
     for (const [endpoint, codes] of knownCodes) {
       if (names.has(endpoint)) continue
-      for (const code of codes) logins.remove({ endpoint, code, source: sourceOf(code) })
+      for (const code of codes) logins.remove({ endpoint, code, source: errorSource(code) })
       for (const direction of ['from_client', 'from_server']) bytes.remove({ endpoint, direction })
       for (const phase of [...PHASES, 'total']) phaseDurations.remove({ endpoint, phase })
       for (const outcome of SYNC_OUTCOMES) syncPasses.remove({ endpoint, outcome })

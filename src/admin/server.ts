@@ -20,7 +20,7 @@ import { createCredentialsRetry, type Life, whyNotReady } from './health.ts'
 import { createHistory, SLOT_MS } from './history.ts'
 import { createMetrics } from './metrics.ts'
 import { loadPage } from './page.ts'
-import { statusOf } from './status.ts'
+import { pageStatus } from './status.ts'
 
 export interface AdminOptions extends Life {
   listen: HostPort
@@ -135,7 +135,7 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
       access: 'token',
       answer() {
         const notReady = whyNotReady(endpoints(), options)
-        return json(200, statusOf(endpoints(), history, { version, uptime: uptime(), notReady }))
+        return json(200, pageStatus(endpoints(), history, { version, uptime: uptime(), notReady }))
       },
     },
     '/quitquitquit': { method: 'POST', access: 'token', answer: quit },

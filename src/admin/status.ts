@@ -23,7 +23,7 @@ export interface Status {
   logLinesDropped: number
   endpoints: EndpointStatus[]
   /** oldest first; at most MAX_SESSIONS over all endpoints */
-  sessions: SessionStatus[]
+  sessions: SessionRow[]
   /** newest first */
   errors: ErrorStatus[]
 }
@@ -60,7 +60,7 @@ export interface EndpointStatus {
   history: readonly Slot[]
 }
 
-export interface SessionStatus {
+export interface SessionRow {
   id: number
   endpoint: string
   since: number
@@ -95,7 +95,7 @@ export interface ProcessFacts {
 }
 
 /** The current status. @param history on the clock of `uptime`, from the start */
-export function statusOf(states: readonly EndpointState[], history: History, facts: ProcessFacts): Status {
+export function pageStatus(states: readonly EndpointState[], history: History, facts: ProcessFacts): Status {
   const sessions = states.flatMap(sessionsOf).sort((left, right) => left.since - right.since)
   const errors = states.flatMap(errorsOf).sort((left, right) => right.at - left.at)
   const now = Date.now()
@@ -139,7 +139,7 @@ function endpointStatus(state: EndpointState, history: History, startedAt: numbe
   }
 }
 
-function sessionsOf({ name, sessions }: EndpointState): SessionStatus[] {
+function sessionsOf({ name, sessions }: EndpointState): SessionRow[] {
   return Array.from(sessions, session => ({
     id: session.id,
     endpoint: name,

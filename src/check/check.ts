@@ -45,7 +45,7 @@ export async function check(
     advise: error => adviseOn(error, context),
   })
   const run = async () => {
-    const known = await steps.step('configuration', log => configure(configuration, stop, log))
+    const known = await steps.step('configuration', log => readContext(configuration, stop, log))
     context = known
     await steps.step('credentials', log => checkCredentials(known, log))
     await steps.step('clock', log => checkClock(known, log))
@@ -71,7 +71,7 @@ export async function check(
 }
 
 /** @throws ProxyError CONFIG_INVALID */
-async function configure(read: () => Promise<Wanted>, stop: AbortSignal, log: StepLog): Promise<Context> {
+async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: StepLog): Promise<Context> {
   const { proxy: options, user, database, aws } = await read()
   validateOptions(options)
   const endpoint = createEndpoint(options)

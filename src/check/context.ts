@@ -4,12 +4,12 @@ import type { Credentials } from '../aws/credentials.ts'
 import { hintValues } from '../endpoint.ts'
 import type { ProxyOptions } from '../proxy/proxy.ts'
 import type { Upstream } from '../upstream/dial.ts'
-import type { Target } from '../upstream/login.ts'
+import type { LoginTarget } from '../upstream/login.ts'
 
 export interface Context {
   /** as for serving */
   options: ProxyOptions
-  target: Target
+  target: LoginTarget
   /** the profile to get credentials from; undefined: the whole chain */
   profile: string | undefined
   credentials: () => Promise<Credentials>

@@ -28,7 +28,7 @@ const SOURCES: [id: string, spoken: string][] = [
 
 export async function checkCredentials(context: Context, log: StepLog): Promise<void> {
   const credentials = await context.credentials()
-  log.fact('from', sourceOf(credentials, context.profile))
+  log.fact('from', describeSource(credentials, context.profile))
   log.fact('key', credentials.accessKeyId)
   const { expiration } = credentials
   if (expiration) {
@@ -46,7 +46,7 @@ export async function checkCredentials(context: Context, log: StepLog): Promise<
 }
 
 /** The provider in words, with its profile if it has one. */
-export function sourceOf(credentials: Credentials, profile: string | undefined): string {
+export function describeSource(credentials: Credentials, profile: string | undefined): string {
   const ids = (credentials as { $source?: Record<string, unknown> }).$source ?? {}
   const spoken = SOURCES.find(([id]) => id in ids)?.[1] ?? guessFromEnvironment(process.env)
   const isOfProfile = profile !== undefined || Object.keys(ids).some(id => id.startsWith('CREDENTIALS_PROFILE'))

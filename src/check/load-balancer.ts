@@ -24,7 +24,7 @@ async function describeLoadBalancer(context: Context, log: StepLog): Promise<voi
   const client = new elb.ElasticLoadBalancingV2Client(clientSettings(region, context.credentials))
   const dial = formatHostPort(endpoint.dial)
   try {
-    const names = await namesOf(endpoint.dial.host)
+    const names = await canonicalNames(endpoint.dial.host)
     const balancer = await callAws('elasticloadbalancing:DescribeLoadBalancers', async () => {
       for await (const { LoadBalancers = [] } of elb.paginateDescribeLoadBalancers({ client }, {})) {
         const found = LoadBalancers.find(({ DNSName }) => DNSName && names.some(name => isNameOf(name, DNSName)))
@@ -92,7 +92,7 @@ async function describeLoadBalancer(context: Context, log: StepLog): Promise<voi
 }
 
 /** The name itself, and the name that it is an alias of. */
-async function namesOf(host: string): Promise<string[]> {
+async function canonicalNames(host: string): Promise<string[]> {
   const isOfElb = /\.elb\.[a-z0-9-]+\.amazonaws\./.test(host)
   return [host, ...(isOfElb ? [] : await resolveCname(host).catch(() => []))]
 }
@@ -103,14 +103,14 @@ function isNameOf(host: string, dnsName: string): boolean {
   return host.toLowerCase() === name || host.toLowerCase().endsWith(`.${name}`)
 }
 
-interface TargetGroup {
+interface FoundTargetGroup {
   name: string
   arn: string
   type: string
   targets: { address: string; port: number; state: string; why: string | undefined }[]
 }
 
-function noteTargets(group: TargetGroup, present: string[], endpoint: Endpoint, log: StepLog): void {
+function noteTargets(group: FoundTargetGroup, present: string[], endpoint: Endpoint, log: StepLog): void {
   const { name, arn, type, targets } = group
   const rds = endpoint.rds.host
   log.fact(

@@ -50,7 +50,7 @@ function noteCertificate(
 ): void {
   const chain = chainOf(certificate)
   const root = chain.at(-1)!
-  context.certificateNames = namesOf(certificate)
+  context.certificateNames = certificateNames(certificate)
   context.certificateRoot = nameOf(root.subject)
   log.fact('names', context.certificateNames)
   log.fact('chain', chain.map(({ subject }) => nameOf(subject)).join(' < '))
@@ -80,7 +80,7 @@ function nameOf(subject: { CN?: string | string[]; O?: string | string[] } | und
 }
 
 /** The host names and addresses that a certificate is for. */
-function namesOf({ subjectaltname, subject }: DetailedPeerCertificate): string[] {
+function certificateNames({ subjectaltname, subject }: DetailedPeerCertificate): string[] {
   const names = (subjectaltname ?? '').split(', ').flatMap(entry => /^(?:DNS|IP Address):(.+)$/.exec(entry)?.[1] ?? [])
   return names.length > 0 ? names : [nameOf(subject)]
 }

@@ -22,12 +22,12 @@ export async function runCheck(flags: Readonly<Record<string, unknown>>, stop: A
         isLive: stdout.isTTY,
         colours: stdout.isTTY && !process.env.NO_COLOR,
       })
-  const { exitCode } = await check(() => configure(flags), reporter, stop)
+  const { exitCode } = await check(() => readWanted(flags), reporter, stop)
   return exitCode
 }
 
 /** @throws ProxyError CONFIG_INVALID */
-async function configure(flags: Readonly<Record<string, unknown>>): Promise<Wanted> {
+async function readWanted(flags: Readonly<Record<string, unknown>>): Promise<Wanted> {
   const { settings, endpoints } = await loadConfig(flags, [], process.env)
   const endpoint = selectEndpoint(endpoints, settings.endpoint)
   return {

@@ -43,7 +43,7 @@ export async function readConfigFile(path: string, label: string, problems: stri
   if (!top) return undefined
   checkKeys(top, [...optionNames.filter(mayBeInFile), ...FILE_KEYS])
   return {
-    source: sourceOf(top, mayBeInFile),
+    source: mappingSource(top, mayBeInFile),
     localUsers: localUsersOf(top),
     endpoints: top.map.has('endpoints') ? mappingsAt(top, 'endpoints').map(endpointOf) : undefined,
   }
@@ -114,7 +114,7 @@ function endpointOf({ map, ...parent }: Mapping, index: number): EndpointInFile 
   if (map.has('name') && !name) endpoint.report(map.get('name', true), 'name: needs a value')
   return {
     name,
-    source: sourceOf(endpoint, mayBeInFile),
+    source: mappingSource(endpoint, mayBeInFile),
     localUsers: localUsersOf(endpoint),
     sync: syncOf(endpoint),
   }
@@ -130,7 +130,7 @@ function syncOf(endpoint: Mapping): Source | undefined {
   const mapping = within(endpoint, sync, 'sync')
   checkKeys(mapping, SYNC_KEYS)
   if (!sync.has('target-group-arn')) mapping.report(sync, 'target-group-arn is missing')
-  return sourceOf(mapping, option => SYNC_KEYS.includes(option))
+  return mappingSource(mapping, option => SYNC_KEYS.includes(option))
 }
 
 const INSTEAD_OF_PASSWORD = new Map([['password', 'unknown key; use password-file, password-env or password-hash']])
@@ -198,7 +198,7 @@ function kebab(name: string): string {
 }
 
 /** The options in a mapping. */
-function sourceOf({ map, at }: Mapping, mayHave: (option: OptionName) => boolean): Source {
+function mappingSource({ map, at }: Mapping, mayHave: (option: OptionName) => boolean): Source {
   return {
     value: option => (mayHave(option) ? rawValueOf(option, map.get(option, true)) : undefined),
     name: option => (option === 'local-user' ? 'local-users' : option),

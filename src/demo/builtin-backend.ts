@@ -39,7 +39,7 @@ const COM_STATISTICS = 0x09
 const COM_PING = 0x0e
 const COM_RESET_CONNECTION = 0x1f
 
-interface Session {
+interface LoggedIn {
   threadId: number
   user: string
   host: string
@@ -55,7 +55,7 @@ interface ResultSet {
 
 type Answer = 'ok' | ResultSet | ERR_Packet
 
-const EXPRESSIONS: Record<string, (session: Session) => string | null> = {
+const EXPRESSIONS: Record<string, (session: LoggedIn) => string | null> = {
   'version()': () => VERSION,
   '@@version': () => VERSION,
   '@@version_comment': () => VERSION_COMMENT,
@@ -97,7 +97,7 @@ function createSession(threadId: number, onlyDatabase: string): BackendSession {
     mariadbCapabilities: 0,
     authPlugin: 'caching_sha2_password',
   }
-  const session: Session = { threadId, user: '', host: '', database: undefined, capabilities: 0 }
+  const session: LoggedIn = { threadId, user: '', host: '', database: undefined, capabilities: 0 }
 
   function use(database: string): 'ok' | ERR_Packet {
     if (database !== onlyDatabase) {
@@ -162,7 +162,7 @@ function unsupported(known: string): ERR_Packet {
 }
 
 /** The row of a SELECT list of known expressions, numbers and strings, each with an optional alias; undefined if unsupported. */
-function select(list: string, session: Session): ResultSet | undefined {
+function select(list: string, session: LoggedIn): ResultSet | undefined {
   const columns: string[] = []
   const row: (string | null)[] = []
   for (const item of list.split(',').map(part => part.trim())) {
@@ -177,7 +177,7 @@ function select(list: string, session: Session): ResultSet | undefined {
 }
 
 /** The payloads of an answer, in wire order. */
-function encodeAnswer(answer: Answer, { capabilities }: Session): Buffer[] {
+function encodeAnswer(answer: Answer, { capabilities }: LoggedIn): Buffer[] {
   const ok = encodeOK_Packet({ affectedRows: 0, lastInsertId: 0, status: SERVER_STATUS_AUTOCOMMIT, warnings: 0 })
   if (answer === 'ok') return [ok]
   if ('errno' in answer) return [encodeERR_Packet(answer)]

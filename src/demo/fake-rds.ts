@@ -126,7 +126,7 @@ async function serve(socket: Socket, secureContext: SecureContext, options: Fake
 
     const request = await readPacket(wire, 'SSLRequest')
     if (!isSSLRequest(request)) return closeGracefully(wire, INSECURE_TRANSPORT)
-    await startTls(wire, secureContext)
+    await acceptTls(wire, secureContext)
 
     const response = await readResponse(wire, request)
     const refusal = await authenticate(wire, response, options)
@@ -181,7 +181,7 @@ async function askForToken(wire: Wire): Promise<Buffer> {
   return await readPacket(wire, 'the token')
 }
 
-async function startTls(wire: Wire, secureContext: SecureContext): Promise<void> {
+async function acceptTls(wire: Wire, secureContext: SecureContext): Promise<void> {
   const socket = new TLSSocket(wire.socket, { isServer: true, secureContext })
   switchSocket(wire, socket)
   await new Promise<void>((resolve, reject) => {

@@ -59,7 +59,7 @@ function isExecutable(path: string): boolean {
   }
 }
 
-export async function startServer(binary: string, signal: AbortSignal | undefined): Promise<Backend> {
+export async function startDatabase(binary: string, signal: AbortSignal | undefined): Promise<Backend> {
   const { stdout: version } = await promisify(execFile)(binary, ['--no-defaults', '--version'])
   const isMariaDB = version.includes('MariaDB')
   const scratch = await createScratchProcess()

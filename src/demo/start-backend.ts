@@ -1,7 +1,7 @@
 /** Chooses the backend: a real server if this machine has one, else the built-in one. */
 import { type Backend, DEMO_DATABASE } from './backend.ts'
 import { createBuiltinBackend } from './builtin-backend.ts'
-import { findProgram, startServer } from './mysqld.ts'
+import { findProgram, startDatabase } from './mysqld.ts'
 
 export interface BackendOptions {
   /** 'builtin' skips the search for a server; 'auto' by default */
@@ -17,7 +17,7 @@ export async function startBackend({ kind = 'auto', signal }: BackendOptions = {
   if (binary === undefined)
     return { ...createBuiltinBackend(DEMO_DATABASE), fallback: 'this machine has no mariadbd or mysqld' }
   try {
-    return await startServer(binary, signal)
+    return await startDatabase(binary, signal)
   } catch (error) {
     signal?.throwIfAborted()
     const reason = error instanceof Error ? error.message : String(error)

@@ -67,7 +67,7 @@ export function statusAtEnd(tail: Buffer): number | undefined {
   if (endsWithPrepareOK(tail)) return undefined
   for (let offset = tail.length - HEADER_LENGTH - EOF_LENGTH; offset >= 0; offset--) {
     const isWhole = tail.readUIntLE(offset, 3) === tail.length - offset - HEADER_LENGTH && tail[offset + 3] !== 0
-    const status = isWhole ? statusOf(tail.subarray(offset + HEADER_LENGTH)) : undefined
+    const status = isWhole ? statusFlags(tail.subarray(offset + HEADER_LENGTH)) : undefined
     if (status !== undefined) return status
   }
   return undefined
@@ -82,7 +82,7 @@ const EOF = 0xfe
 const EOF_LENGTH = 5
 
 /** The status flags of an OK_Packet or EOF_Packet. */
-function statusOf(payload: Buffer): number | undefined {
+function statusFlags(payload: Buffer): number | undefined {
   if (payload[0] === EOF && payload.length === EOF_LENGTH) return payload.readUInt16LE(3)
   if ((payload[0] !== EOF && payload[0] !== OK) || payload.length < 7) return undefined
   const afterRows = 1 + lenencLength(payload[1]!)

@@ -1,9 +1,9 @@
 /** An endpoint as it is served: what its logins share, and which clients may log in. */
 import type { Access } from '../client/access.ts'
 import type { CircuitBreaker } from '../upstream/circuit-breaker.ts'
-import type { Target } from '../upstream/login.ts'
+import type { LoginTarget } from '../upstream/login.ts'
 
-export interface Served extends Target {
+export interface Served extends LoginTarget {
   access: Access
   breaker: CircuitBreaker
 }

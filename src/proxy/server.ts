@@ -86,7 +86,7 @@ export async function startServer(
       return
     }
     refusals++
-    refuse(socket, error, () => refusals--)
+    sendRefusal(socket, error, () => refusals--)
   })
 
   const forget = (session: Session) => {
@@ -155,7 +155,7 @@ function reasonToRefuse({ access, state }: Served, client: string, maxSessions: 
 }
 
 /** Sends an ERR_Packet instead of a greeting. */
-function refuse(socket: Socket, error: ProxyError, done: () => void): void {
+function sendRefusal(socket: Socket, error: ProxyError, done: () => void): void {
   socket.once('close', done)
   const wire = createWire(socket, 'client', 0)
   sendError(wire, toERR_Packet(error, {}))

@@ -37,7 +37,7 @@ import { startTls } from './tls.ts'
 import type { Trust } from './trust.ts'
 
 /** An endpoint and the state that its logins share. */
-export interface Target {
+export interface LoginTarget {
   endpoint: Endpoint
   limiter: RateLimiter
   state: EndpointState
@@ -81,7 +81,7 @@ export function assertOK(wire: Wire, payload: Buffer, user: string): void {
  */
 export async function login(
   upstream: Upstream,
-  target: Target,
+  target: LoginTarget,
   client: HandshakeResponse41,
   user: string,
   stop: AbortSignal,
@@ -133,7 +133,7 @@ export function sendSSLRequest(upstream: Upstream, sslRequest: SSLRequest): void
 
 async function loginOnce(
   upstream: Upstream,
-  target: Target,
+  target: LoginTarget,
   client: HandshakeResponse41,
   user: string,
   tokenInHandshake: boolean,
@@ -178,7 +178,7 @@ async function resultOfLogin(wire: Wire, user: string, token: string): Promise<B
 }
 
 /** Creates a token within the time of this login. @throws ProxyError CREDENTIALS_… */
-export async function createTokenInTime(target: Target, user: string, wire: Wire): Promise<string> {
+export async function createTokenInTime(target: LoginTarget, user: string, wire: Wire): Promise<string> {
   let cancelTimer = () => {}
   const late = new Promise<never>((_resolve, reject) => {
     const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not arrive in time for this login')
@@ -195,7 +195,7 @@ export async function createTokenInTime(target: Target, user: string, wire: Wire
  * Waits for the login's slot in the rate limit. If the client disconnects meanwhile, no token is signed.
  * @throws ProxyError LOGIN_QUEUE_FULL, CLIENT_CLOSED
  */
-export async function waitForSlot({ limiter, state }: Target, client: Wire, upstream: Wire): Promise<void> {
+export async function waitForSlot({ limiter, state }: LoginTarget, client: Wire, upstream: Wire): Promise<void> {
   const work = (disconnected: AbortSignal) => limiter.acquire(tokenDeadline(upstream), state, disconnected)
   await whileConnected(client, 'its slot of the login rate', work)
 }

@@ -79,14 +79,14 @@ function tlsError(wire: Wire, names: TlsNames, cause: unknown): ProxyError {
   const dial = formatHostPort(names.dial)
   const errorCode = TLS_CODES[code] ?? 'TLS_FAILED'
   const messages: Partial<Record<ErrorCode, string>> = {
-    TLS_WRONG_NAME: `the certificate of the server behind ${dial} does not name ${host}${namesOf(cause)}`,
+    TLS_WRONG_NAME: `the certificate of the server behind ${dial} does not name ${host}${namesInError(cause)}`,
     TLS_EXPIRED: `the certificate of ${host} has expired or is not valid yet (${code})`,
     TLS_UNKNOWN_CA: `the certificate of ${host} was not issued by a trusted CA (${code})`,
   }
   return new ProxyError(errorCode, messages[errorCode] ?? `TLS with ${dial} failed: ${reasonOf(cause)}`, { cause })
 }
 
-function namesOf(error: unknown): string {
+function namesInError(error: unknown): string {
   const certificate =
     error instanceof Error && 'cert' in error ? (error.cert as { subjectaltname?: string }) : undefined
   return certificate?.subjectaltname ? `, it names ${certificate.subjectaltname.slice(0, 120)}` : ''

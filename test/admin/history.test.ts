@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { createHistory } from '../../src/admin/history.ts'
-import { statusOf } from '../../src/admin/status.ts'
+import { pageStatus } from '../../src/admin/status.ts'
 import { addSession, makeState } from '../support/states.ts'
 
 test('rates and logins of the last five minutes', async t => {
@@ -41,7 +41,7 @@ test('steps of the wall clock move neither uptime nor slots', t => {
   history.tick([state], 2_000)
   const statusAt = (wallClock: number) => {
     t.intercept(Date, 'now', { value: () => wallClock })
-    return statusOf([state], history, { version: '1.2.3', uptime: 3_000, notReady: [] })
+    return pageStatus([state], history, { version: '1.2.3', uptime: 3_000, notReady: [] })
   }
   for (const wallClock of [1_800_000_000_000, 1_800_000_000_000 - 3_600_000]) {
     const { now, startedAt, uptime, endpoints } = statusAt(wallClock)

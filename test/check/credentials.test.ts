@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { redact } from '../../src/aws/redact.ts'
-import { sourceOf, spokenDuration } from '../../src/check/credentials.ts'
+import { describeSource, spokenDuration } from '../../src/check/credentials.ts'
 import { identity, startAwsApi } from '../support/aws-api.ts'
 import { type Checked, failsWith, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
 
@@ -165,7 +165,7 @@ test('the contents of the token', async t => {
 test('the provider of the credentials', async t => {
   setEnvironment(t, {})
   const of = ($source: Record<string, string>, profile?: string) =>
-    sourceOf({ accessKeyId: 'A', secretAccessKey: 'B', $source } as never, profile)
+    describeSource({ accessKeyId: 'A', secretAccessKey: 'B', $source } as never, profile)
   t.equal(of({ CREDENTIALS_ENV_VARS: 'g' }), 'the environment (AWS_ACCESS_KEY_ID)')
   t.equal(of({ CREDENTIALS_SSO: 's', CREDENTIALS_PROFILE_SSO: 'r' }, 'dev'), 'profile dev: IAM Identity Center (SSO)')
   t.match(of({ CREDENTIALS_PROFILE_SOURCE_PROFILE: 'o', CREDENTIALS_STS_ASSUME_ROLE: 'i' }, 'dev'), /assumed/)

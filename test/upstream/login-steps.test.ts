@@ -9,7 +9,7 @@ import type { HandshakeResponse41 } from '../../src/protocol/packets.ts'
 import { abandonLogin } from '../../src/upstream/abandon.ts'
 import { createAddressBook } from '../../src/upstream/address-book.ts'
 import { dial } from '../../src/upstream/dial.ts'
-import { login, type Target } from '../../src/upstream/login.ts'
+import { type LoginTarget, login } from '../../src/upstream/login.ts'
 import { createTrust } from '../../src/upstream/trust.ts'
 import { PLAIN_CLIENT } from '../support/capabilities.ts'
 import { createTestClock } from '../support/clock.ts'
@@ -47,7 +47,7 @@ async function createTarget(port: number) {
   const clock = createTestClock(1_000)
   const { authority } = await testCertificates()
   const taken = { slots: 0 }
-  const target: Target = {
+  const target: LoginTarget = {
     endpoint: {
       ...testEndpoint,
       rds: { ...testEndpoint.rds, host: RDS_HOST },
