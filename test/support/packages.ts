@@ -1,8 +1,8 @@
 /** Programs from Debian packages. */
 import { execFile } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { delimiter } from 'node:path'
 import { promisify } from 'node:util'
+import { findProgram as findProgramIn } from '../../src/demo/mysqld.ts'
 
 const run = promisify(execFile)
 
@@ -53,17 +53,5 @@ export async function ensureProgram(program: string, debianPackage: string): Pro
 
 /** The path of a program: on the PATH, or in a directory that is often missing from it. */
 export function findProgram(name: string): string | undefined {
-  return env.PATH.split(delimiter)
-    .filter(directory => directory !== '')
-    .map(directory => join(directory, name))
-    .find(isExecutable)
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
+  return findProgramIn(name, env.PATH.split(delimiter))
 }

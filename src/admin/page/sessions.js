@@ -9,10 +9,10 @@ const confirmDialog = /** @type {HTMLDialogElement} */ (byId('confirm'))
 /** @type {Map<string, { uptime: number, bytes: number, rate: number | undefined }>} */
 let measured = new Map()
 
-/** @param {SessionStatus} session */
+/** @param {SessionRow} session */
 const keyOf = session => `${session.id} ${session.endpoint}`
 
-/** @param {SessionStatus} session */
+/** @param {SessionRow} session */
 const bytesOf = session => session.bytesFromClient + session.bytesFromServer
 
 /** @param {Status} next */
@@ -28,14 +28,14 @@ function measureRates(next) {
   )
 }
 
-/** @param {SessionStatus} session */
+/** @param {SessionRow} session */
 const rateOf = session => measured.get(keyOf(session))?.rate
 
 /**
  * @typedef {object} Column
  * @property {string} name
- * @property {(session: SessionStatus) => string | number | undefined} value  for sorting and the filter
- * @property {(session: SessionStatus, now: number) => string} [text]
+ * @property {(session: SessionRow) => string | number | undefined} value  for sorting and the filter
+ * @property {(session: SessionRow, now: number) => string} [text]
  * @property {boolean} [isNumber]
  */
 
@@ -66,7 +66,7 @@ const sort = { column: /** @type {Column} */ (COLUMNS.find(({ name }) => name ==
 
 /** @type {Map<string, HTMLTableRowElement>} */
 const rows = new Map()
-/** @type {WeakMap<Element, SessionStatus>} */
+/** @type {WeakMap<Element, SessionRow>} */
 const sessionOfRow = new WeakMap()
 
 function buildSessionTable() {
@@ -111,7 +111,7 @@ function markSort() {
   }
 }
 
-/** @param {SessionStatus} left @param {SessionStatus} right */
+/** @param {SessionRow} left @param {SessionRow} right */
 function compare(left, right) {
   const a = sort.column.value(left)
   const b = sort.column.value(right)
@@ -121,7 +121,7 @@ function compare(left, right) {
   return (sort.descending ? -order : order) || left.id - right.id
 }
 
-/** @param {SessionStatus} session @param {string} wanted */
+/** @param {SessionRow} session @param {string} wanted */
 function matches(session, wanted) {
   if (wanted === '') return true
   const { user, database, client, program, endpoint, threadId } = session
@@ -188,7 +188,7 @@ function howToConnect(endpoints) {
   return ` Try: mysql -h ${host} -P ${address.slice(colon + 1)} -u USER`
 }
 
-/** @param {SessionStatus} session */
+/** @param {SessionRow} session */
 function addRow(session) {
   const row = /** @type {HTMLTableRowElement} */ (make('tr'))
   for (const column of COLUMNS) {
@@ -207,7 +207,7 @@ function addRow(session) {
   return row
 }
 
-/** @param {HTMLTableRowElement} row @param {SessionStatus} session @param {number} now */
+/** @param {HTMLTableRowElement} row @param {SessionRow} session @param {number} now */
 function fillRow(row, session, now) {
   row.classList.toggle('pending', session.phase !== 'open')
   for (const [index, { text, value }] of COLUMNS.entries()) {
@@ -220,7 +220,7 @@ function fillRow(row, session, now) {
   row.querySelector('button')?.setAttribute('aria-label', `Close session of ${nameOf(session)}`)
 }
 
-/** @param {SessionStatus} session */
+/** @param {SessionRow} session */
 function nameOf({ user, client, threadId }) {
   return `${user ?? 'unknown user'} from ${client}${threadId === undefined ? '' : `, thread ${threadId}`}`
 }
@@ -238,7 +238,7 @@ function confirmClose(row) {
   }
 }
 
-/** @param {SessionStatus} session */
+/** @param {SessionRow} session */
 async function closeSession(session) {
   try {
     const response = await send(`/api/sessions/${encodeURIComponent(session.endpoint)}/${session.id}/close`, 'POST')
