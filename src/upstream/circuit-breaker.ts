@@ -95,10 +95,7 @@ export function createCircuitBreaker(enabled: boolean, clock: Clock = monotonicC
     const circuit = circuits.get(key)
     if (!circuit?.openMs || circuit.probe === login) return
     const now = clock.now()
-    if (isForgotten(circuit, now)) {
-      circuits.delete(key)
-      return
-    }
+    if (isForgotten(circuit, now)) return
     const left = circuit.openUntil - now
     if (left > 0) throw openError(circuit.error, left)
     circuit.probe = login

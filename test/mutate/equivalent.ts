@@ -15,4 +15,34 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: 'const COMPRESSION = CLIENT_COMPRESS | ( «hasZstd → true» ? CLIENT_ZSTD_COMPRESSION_ALGORITHM : 0)',
     why: 'the mutants run on Node.js 24, which has zstd; on Node.js 20 a test fails',
   },
+  {
+    file: 'src/upstream/circuit-breaker.ts',
+    mutant: 'if ( «user !== undefined → true» ) check(user, login)',
+    why: 'there is no circuit by the name undefined',
+  },
+  {
+    file: 'src/upstream/circuit-breaker.ts',
+    mutant: 'if ( «key === undefined → false» ) return',
+    why: 'nobody looks up the circuit by the name undefined; it takes one place of 1,000',
+  },
+  {
+    file: 'src/upstream/circuit-breaker.ts',
+    mutant: 'error, failures: 0, lastFailure: now, openMs: 0, openUntil: «0 → 1» , probe: undefined }',
+    why: 'the time is read only while openMs is set, and is set with it',
+  },
+  {
+    file: 'src/upstream/circuit-breaker.ts',
+    mutant: 'const startedBefore = circuit.openMs > «0 → 1» && circuit.probe !== login',
+    why: 'openMs is 0, or 1,000 and more',
+  },
+  {
+    file: 'src/upstream/circuit-breaker.ts',
+    mutant: "EFUSED_LOGIN' && USER_ERRNOS.has(error.serverError?.errno ?? «0 → 1» )",
+    why: 'neither is the number of an error of the user',
+  },
+  {
+    file: 'src/upstream/rate-limiter.ts',
+    mutant: "disconnected.addEventListener('abort', onDisconnect, { once: «true → false» })",
+    why: 'a signal aborts once',
+  },
 ]

@@ -5,7 +5,6 @@
  * Prints a score for each file and the changes that no test noticed; fails where fewer than FLOOR percent were noticed.
  */
 import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import module from 'node:module'
 import { availableParallelism, tmpdir } from 'node:os'
@@ -18,16 +17,13 @@ import { mysqlVariable } from '../support/mysql.ts'
 import { installNode } from '../support/node-binary.ts'
 import { EQUIVALENT } from './equivalent.ts'
 import { applyMutant, createMutants, describeMutant, type Mutant } from './mutants.ts'
-import { TARGETS, type Target } from './targets.ts'
+import { QUICK, TARGETS, type Target } from './targets.ts'
+import { measureLimit, type Outcome, tryTest, tryTexts } from './try.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Percent of the mutants, those of equivalent.ts aside. */
 const FLOOR = 92
-
-/** A test file that takes this many times as long as without a mutant, and SPARE_MS more, hangs: the mutant was noticed. */
-const TIMES = 4
-const SPARE_MS = 20_000
 
 const { values: options } = parseArgs({
   options: {
@@ -49,35 +45,35 @@ if (!stripTypeScriptTypes) {
 }
 
 interface Candidate {
-  target: Target
-  javascript: string
   mutant: Mutant
+  /** the source with the change, in JavaScript */
+  text: string
+  name: string
+  outcome: Outcome
 }
 
-const targets = TARGETS.filter(({ file }) => !options.file || options.file.includes(file)).map(({ file, tests }) => ({
-  file,
-  tests: tests.filter(test => existsSync(join(root, test))),
-}))
+interface Measured extends Target {
+  javascript: string
+  candidates: Candidate[]
+}
+
+const targets = await sample(TARGETS.filter(({ file }) => !options.file || options.file.includes(file)))
 if (targets.length === 0) throw new Error(`no such file in test/mutate/targets.ts: ${options.file}`)
-const candidates = await sample(targets)
 
 const { decisions: _decisions, query: _query, stop, ...server } = await startMariadb()
+const env = {
+  [serverVariable]: JSON.stringify(server),
+  [mysqlVariable]: JSON.stringify({ unavailable: 'mutants run on MariaDB alone' }),
+}
 const scratch = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-mutate-'))
 process.on('SIGINT', () => void cleanUp().then(() => process.exit(130)))
 process.on('SIGTERM', () => void cleanUp().then(() => process.exit(143)))
 
-const survivors: Candidate[] = []
 try {
-  const limits = await measure([...new Set(targets.flatMap(({ tests }) => tests))])
-  const waiting = [...candidates]
+  const waiting = [...targets]
   const work = async (number: number) => {
     const project = await copyProject(number)
-    for (let next = waiting.shift(); next; next = waiting.shift()) {
-      if (!(await isNoticed(project, next, limits))) {
-        survivors.push(next)
-        process.stdout.write(`survived: ${label(next)}\n`)
-      }
-    }
+    for (let next = waiting.shift(); next; next = waiting.shift()) await measure(project, next)
   }
   await Promise.all(Array.from({ length: Number(options.jobs) }, (_, number) => work(number)))
 } finally {
@@ -86,35 +82,27 @@ try {
 report()
 
 /** All mutants that count, or a sample of them that the seed repeats. */
-async function sample(targets: readonly Target[]): Promise<Candidate[]> {
-  const all: Candidate[] = []
-  for (const target of targets) {
-    const javascript = stripTypeScriptTypes!(await readFile(join(root, target.file), 'utf8'))
+async function sample(targets: readonly Target[]): Promise<Measured[]> {
+  const random = createRandom(Number(options.seed))
+  const measured: Measured[] = []
+  const all: [Measured, Candidate][] = []
+  for (const { file, tests } of targets) {
+    const javascript = stripTypeScriptTypes!(await readFile(join(root, file), 'utf8'))
+    const target: Measured = { file, tests, javascript, candidates: [] }
+    measured.push(target)
     for (const mutant of createMutants(javascript)) {
       const name = describeMutant(javascript, mutant)
-      const isEquivalent = EQUIVALENT.some(known => known.file === target.file && known.mutant === name)
-      if (!isEquivalent) all.push({ target, javascript, mutant })
+      const isEquivalent = EQUIVALENT.some(known => known.file === file && known.mutant === name)
+      const text = applyMutant(javascript, mutant)
+      if (!isEquivalent) all.push([target, { mutant, text, name, outcome: 'passed' }])
     }
   }
-  if (!options.sample) return all
-  const random = createRandom(Number(options.seed))
-  const picked: Candidate[] = []
-  while (all.length > 0 && picked.length < Number(options.sample)) {
-    picked.push(...all.splice(random.below(all.length), 1))
+  const size = options.sample === undefined ? all.length : Math.min(all.length, Number(options.sample))
+  while (all.length > 0 && measured.reduce((sum, { candidates }) => sum + candidates.length, 0) < size) {
+    const at = options.sample === undefined ? 0 : random.below(all.length)
+    for (const [target, candidate] of all.splice(at, 1)) target.candidates.push(candidate)
   }
-  return picked
-}
-
-/** Milliseconds that each test file may take; a file that fails without a mutant stops the run. */
-async function measure(tests: readonly string[]): Promise<Map<string, number>> {
-  const project = await copyProject('unchanged')
-  const limits = new Map<string, number>()
-  for (const test of tests) {
-    const started = performance.now()
-    if (!(await passes(project, test, 10 * 60_000))) throw new Error(`${test} fails without any change`)
-    limits.set(test, TIMES * (performance.now() - started) + SPARE_MS)
-  }
-  return limits
+  return measured
 }
 
 /** What the tests need of the project, to be changed at will. */
@@ -127,66 +115,60 @@ async function copyProject(name: string | number): Promise<string> {
   return project
 }
 
-async function isNoticed(project: string, candidate: Candidate, limits: Map<string, number>): Promise<boolean> {
-  const { target, javascript, mutant } = candidate
-  const path = join(project, target.file)
-  await writeFile(path, applyMutant(javascript, mutant))
-  try {
-    for (const test of target.tests) if (!(await passes(project, test, limits.get(test)!))) return true
-    return false
-  } finally {
-    await cp(join(root, target.file), path)
+/** Runs the tests of one file against its mutants, each up to the first test file that notices. */
+async function measure(project: string, { file, tests, javascript, candidates }: Measured): Promise<void> {
+  for (const test of tests) {
+    const left = candidates.filter(({ outcome }) => outcome === 'passed')
+    if (left.length === 0) break
+    if (QUICK.has(test)) {
+      const paths = { file: join(project, file), test: join(project, test) }
+      const texts = left.map(({ text }) => text)
+      for (const [at, outcome] of (await tryTexts(project, paths, javascript, texts)).entries()) {
+        left[at]!.outcome = outcome
+      }
+    } else await tryEach(project, file, test, left)
+  }
+  for (const candidate of candidates) {
+    if (candidate.outcome !== 'failed') process.stdout.write(`${candidate.outcome}: ${label(file, candidate)}\n`)
   }
 }
 
-/** Runs one test file up to its first failure. */
-async function passes(project: string, test: string, limitMs: number): Promise<boolean> {
-  const child = spawn(process.execPath, ['--import=tsx', test], {
-    cwd: project,
-    stdio: 'ignore',
-    detached: true,
-    env: {
-      ...process.env,
-      TAP_BAIL: '1',
-      TAP_TIMEOUT: '600',
-      [serverVariable]: JSON.stringify(server),
-      [mysqlVariable]: JSON.stringify({ unavailable: 'mutants run on MariaDB alone' }),
-    },
-  })
-  // With all that the test has started.
-  const kill = () => {
-    try {
-      process.kill(-child.pid!, 'SIGKILL')
-    } catch {}
+async function tryEach(project: string, file: string, test: string, candidates: Candidate[]): Promise<void> {
+  let limitMs = await measureLimit(project, test, env)
+  for (const candidate of candidates) {
+    for (;;) {
+      await writeFile(join(project, file), candidate.text)
+      candidate.outcome = await tryTest(project, test, env, limitMs)
+      await cp(join(root, file), join(project, file))
+      if (candidate.outcome !== 'hung') break
+      // It hangs only if the machine is not slower by now.
+      const [used, now] = [limitMs, await measureLimit(project, test, env)]
+      limitMs = Math.max(used, now)
+      if (now <= used) break
+    }
   }
-  const timer = setTimeout(kill, limitMs)
-  const code = await new Promise(resolve => child.on('exit', resolve))
-  clearTimeout(timer)
-  kill()
-  return code === 0
 }
 
-function label({ target, javascript, mutant }: Candidate): string {
-  return `${target.file}:${mutant.line}  ${describeMutant(javascript, mutant)}`
+function label(file: string, { mutant, name }: Candidate): string {
+  return `${file}:${mutant.line}  ${name}`
 }
 
 function report(): void {
-  const scoreOf = (file?: string) => {
-    const counts = (list: Candidate[]) => list.filter(({ target }) => !file || target.file === file).length
-    const [all, missed] = [counts(candidates), counts(survivors)]
-    return { all, noticed: all - missed, percent: all === 0 ? 100 : (100 * (all - missed)) / all }
+  const line = (candidates: readonly Candidate[], what: string) => {
+    const count = (wanted: Outcome) => candidates.filter(({ outcome }) => outcome === wanted).length
+    const percent = candidates.length === 0 ? 100 : (100 * (candidates.length - count('passed'))) / candidates.length
+    const cells = [candidates.length, count('failed'), count('hung'), count('passed'), percent.toFixed(1)]
+    process.stdout.write(`${cells.map(cell => String(cell).padStart(8)).join(' ')}  ${what}\n`)
+    return percent
   }
-  process.stdout.write('\nmutants  noticed      %  file\n')
-  for (const { file } of targets) {
-    const { all, noticed, percent } = scoreOf(file)
-    process.stdout.write(
-      `${String(all).padStart(7)} ${String(noticed).padStart(8)} ${percent.toFixed(1).padStart(6)}  ${file}\n`,
-    )
-  }
+  process.stdout.write('\n mutants   failed     hung survived        %  file\n')
+  for (const { file, candidates } of targets) line(candidates, file)
+  const all = targets.flatMap(({ candidates }) => candidates)
+  const percent = line(all, `all (floor ${FLOOR} %)`)
   process.stdout.write('\nSurvivors:\n')
-  for (const survivor of survivors) process.stdout.write(`  ${label(survivor)}\n`)
-  const { all, noticed, percent } = scoreOf()
-  process.stdout.write(`\n${noticed} of ${all} mutants noticed: ${percent.toFixed(1)} % (floor ${FLOOR})\n`)
+  for (const { file, candidates } of targets) {
+    for (const one of candidates) if (one.outcome === 'passed') process.stdout.write(`  ${label(file, one)}\n`)
+  }
   process.exitCode = percent >= FLOOR ? 0 : 1
 }
 

@@ -4,9 +4,31 @@ export interface Target {
   tests: readonly string[]
 }
 
+/** Test files that need no server of their own and leave nothing behind: reload.ts runs them. */
+export const QUICK: ReadonlySet<string> = new Set([
+  'test/aws/credentials.test.ts',
+  'test/client/greet.test.ts',
+  'test/client/local-users.test.ts',
+  'test/client/login-throttle.test.ts',
+  'test/client/tls.test.ts',
+  'test/protocol/auth.test.ts',
+  'test/protocol/capabilities.test.ts',
+  'test/protocol/command-scanner.test.ts',
+  'test/protocol/compressed-command-scanner.test.ts',
+  'test/protocol/last-packet.test.ts',
+  'test/protocol/sha256-crypt.test.ts',
+  'test/upstream/circuit-breaker.test.ts',
+  'test/proxy/change-user-faults.test.ts',
+  'test/upstream/login-steps.test.ts',
+  'test/upstream/login.test.ts',
+  'test/upstream/rate-limiter.test.ts',
+  'test/upstream/trust.test.ts',
+])
+
 const LOGINS = ['test/proxy/session-login.test.ts', 'test/proxy/faults-upstream.test.ts']
-const CLIENTS = ['test/client/handshake.test.ts', 'test/proxy/faults-client.test.ts']
-const TLS = ['test/upstream/trust.test.ts', 'test/proxy/faults-tls.test.ts']
+const CLIENTS = ['test/client/greet.test.ts', 'test/proxy/faults-client.test.ts', 'test/client/handshake.test.ts']
+const UPSTREAM = ['test/upstream/login-steps.test.ts', 'test/upstream/login.test.ts']
+const TLS = ['test/upstream/login-steps.test.ts', 'test/upstream/trust.test.ts', 'test/proxy/faults-tls.test.ts']
 const CHANGE_USER = ['test/proxy/change-user-faults.test.ts', 'test/proxy/change-user.test.ts']
 const SESSION_END = ['test/proxy/end-session.test.ts', 'test/proxy/session-end.test.ts']
 
@@ -25,12 +47,12 @@ export const TARGETS: readonly Target[] = [
   { file: 'src/client/handshake.ts', tests: [...CLIENTS, 'test/proxy/session-login.test.ts'] },
   { file: 'src/client/local-users.ts', tests: ['test/client/local-users.test.ts', ...CLIENTS] },
   { file: 'src/client/login-throttle.ts', tests: ['test/client/login-throttle.test.ts', ...CLIENTS] },
-  { file: 'src/client/tls.ts', tests: CLIENTS },
-  { file: 'src/upstream/abandon.ts', tests: [...LOGINS, ...SESSION_END] },
-  { file: 'src/upstream/circuit-breaker.ts', tests: ['test/upstream/circuit-breaker.test.ts', ...LOGINS] },
-  { file: 'src/upstream/dial.ts', tests: LOGINS },
-  { file: 'src/upstream/login.ts', tests: ['test/upstream/login.test.ts', ...LOGINS] },
-  { file: 'src/upstream/rate-limiter.ts', tests: ['test/upstream/rate-limiter.test.ts', ...LOGINS] },
+  { file: 'src/client/tls.ts', tests: ['test/client/tls.test.ts', ...CLIENTS] },
+  { file: 'src/upstream/abandon.ts', tests: [...UPSTREAM, ...LOGINS, ...SESSION_END] },
+  { file: 'src/upstream/circuit-breaker.ts', tests: ['test/upstream/circuit-breaker.test.ts'] },
+  { file: 'src/upstream/dial.ts', tests: [...UPSTREAM, ...LOGINS] },
+  { file: 'src/upstream/login.ts', tests: [...UPSTREAM, ...LOGINS, ...CHANGE_USER] },
+  { file: 'src/upstream/rate-limiter.ts', tests: ['test/upstream/rate-limiter.test.ts'] },
   { file: 'src/upstream/require-writer.ts', tests: ['test/upstream/require-writer.test.ts'] },
   { file: 'src/upstream/tls.ts', tests: TLS },
   { file: 'src/upstream/trust.ts', tests: TLS },

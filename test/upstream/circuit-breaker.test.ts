@@ -34,7 +34,7 @@ function createBreaker(enabled = true) {
 
 test('five equal failures open the circuit of the endpoint', async t => {
   const { breaker, isOpen, fail, tryLogin } = createBreaker()
-  fail(ofCode('TLS_WRONG_NAME'), 'iam_user', FAILURE_THRESHOLD - 1)
+  fail(ofCode('TLS_WRONG_NAME'), 'iam_user', 4)
   t.notOk(isOpen(), 'four may be chance')
   fail(ofCode('TLS_WRONG_NAME'), 'iam_user')
   t.ok(isOpen(), 'five are not')
@@ -48,6 +48,15 @@ test('five equal failures open the circuit of the endpoint', async t => {
   t.notOk(isOpen(), 'a success closes it')
   fail(ofCode('TLS_WRONG_NAME'), 'iam_user', FAILURE_THRESHOLD - 1)
   t.notOk(isOpen(), 'and counting starts again')
+})
+
+test('a success starts the counting again for the user as well', async t => {
+  const { breaker, isOpen, fail } = createBreaker()
+  for (let time = 0; time < 3; time++) {
+    fail(refused(1045), 'iam_user', FAILURE_THRESHOLD - 1)
+    breaker.succeeded('iam_user')
+  }
+  t.notOk(isOpen('iam_user'))
 })
 
 test('the error of an open circuit keeps the server’s message and number', async t => {
@@ -69,11 +78,29 @@ test('half-open: one login probes, and each failed probe doubles the time, up to
     t.equal(tryLogin('iam_user', probe), undefined, 'to its end')
     t.ok(isOpen(), 'and the others wait for its outcome')
     breaker.failed(error, 'iam_user', probe)
+    t.ok(tryLogin('iam_user', probe), 'once it has failed, it waits like the others')
   }
   clock.advance(10_000)
   t.notOk(isOpen())
   breaker.succeeded('iam_user')
   t.notOk(isOpen())
+})
+
+test('the error names the seconds to the next attempt, rounded up', async t => {
+  const { clock, breaker, fail, tryLogin } = createBreaker()
+  fail(ofCode('TLS_WRONG_NAME'), 'iam_user', FAILURE_THRESHOLD)
+  clock.advance(1_000)
+  const probe = {}
+  tryLogin('iam_user', probe)
+  breaker.failed(ofCode('TLS_WRONG_NAME'), 'iam_user', probe)
+  for (const [passed, seconds] of [
+    [999, 2],
+    [1, 1],
+    [999, 1],
+  ] as const) {
+    clock.advance(passed)
+    t.match(tryLogin('iam_user')?.message, new RegExp(`next attempt is in ${seconds} s\\)$`))
+  }
 })
 
 test('logins that started before the circuit opened do not keep it open for longer', async t => {
@@ -140,14 +167,16 @@ test('a probe of the endpoint that its user’s open circuit refuses: the next l
 })
 
 test('a server that refuses a login shows that the endpoint works', async t => {
-  const { clock, breaker, isOpen, fail, tryLogin } = createBreaker()
-  fail(ofCode('TLS_WRONG_NAME'), 'iam_user', FAILURE_THRESHOLD)
-  clock.advance(1_000)
-  const probe = {}
-  t.equal(tryLogin('typo', probe), undefined)
-  breaker.failed(refused(1045), 'typo', probe)
-  t.notOk(isOpen('iam_user'))
-  t.notOk(isOpen('another'), 'for everybody')
+  for (const answer of [refused(1045), ofCode('AUTH_PLUGIN_UNEXPECTED')]) {
+    const { clock, breaker, isOpen, fail, tryLogin } = createBreaker()
+    fail(ofCode('TLS_WRONG_NAME'), 'iam_user', FAILURE_THRESHOLD)
+    clock.advance(1_000)
+    const probe = {}
+    t.equal(tryLogin('typo', probe), undefined)
+    breaker.failed(answer, 'typo', probe)
+    t.notOk(isOpen('iam_user'), answer.code)
+    t.notOk(isOpen('another'), 'for everybody')
+  }
 })
 
 test('a client that retries fast with a wrong database does not block a correct one', async t => {
@@ -240,12 +269,33 @@ test('an open circuit is forgotten after a quiet time', async t => {
   t.notOk(isOpen(), 'old failures do not count')
 })
 
+test('a login that was not tried does not keep the circuit open', async t => {
+  const { clock, breaker, isOpen, fail, tryLogin } = createBreaker()
+  fail(refused(1045), 'iam_user', FAILURE_THRESHOLD)
+  clock.advance(900)
+  const login = {}
+  breaker.failed(tryLogin('iam_user', login)!, 'iam_user', login)
+  clock.advance(11_001 - 900)
+  t.notOk(isOpen('iam_user'))
+  t.notOk(isOpen('iam_user'), 'forgotten: this is no probe')
+})
+
 test('at most 1,000 circuits are kept, the newest', async t => {
   const { isOpen, fail } = createBreaker()
   for (let user = 0; user < 1_001; user++) fail(refused(1045), `user ${user}`, FAILURE_THRESHOLD)
   t.notOk(isOpen('user 0'))
   t.ok(isOpen('user 1'))
   t.ok(isOpen('user 1000'))
+})
+
+test('a circuit that fails for another reason is a new one', async t => {
+  const { isOpen, fail } = createBreaker()
+  for (let user = 0; user < 1_000; user++) fail(refused(1045), `user ${user}`, FAILURE_THRESHOLD)
+  fail(refused(1226), 'user 500', FAILURE_THRESHOLD)
+  t.ok(isOpen('user 0'), 'it evicts no other')
+  for (let user = 1_000; user < 1_999; user++) fail(refused(1045), `user ${user}`, FAILURE_THRESHOLD)
+  t.notOk(isOpen('user 999'))
+  t.ok(isOpen('user 500'), 'the newest are kept')
 })
 
 test('without a login rate there is no circuit', async t => {

@@ -1,4 +1,4 @@
-import { setMaxListeners } from 'node:events'
+import { getEventListeners, setMaxListeners } from 'node:events'
 import { test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
 import { createRateLimiter } from '../../src/upstream/rate-limiter.ts'
@@ -43,6 +43,7 @@ test('a burst of a tenth of a second, then the rate, in the order of arrival', a
     '10 and the one that is due',
   )
   t.equal(state.loginsQueued, 29, 'the others wait')
+  t.equal(clock.pending(), 1, 'for one timer')
   for (let ms = 0; ms < 290; ms += 10) {
     clock.advance(10)
     await settled()
@@ -123,6 +124,42 @@ test('a late timer does not change the order', async t => {
   late?.()
   await settled()
   t.same(order, ['burst', 'due', 'first in line', 'newcomer'])
+})
+
+test('one login a second', async t => {
+  const { clock, slots, login } = createLogins(1)
+  for (const name of ['burst', 'due', 'later']) void login(name)
+  await settled()
+  clock.advance(1_000)
+  await settled()
+  t.same(slots, [
+    ['burst', 0],
+    ['due', 0],
+    ['later', 1_000],
+  ])
+})
+
+test('the time in line is a phase of the login', async t => {
+  const { clock, state, login } = createLogins(1)
+  const phases: string[] = []
+  state.onPhase = phase => void phases.push(phase)
+  for (const name of ['burst', 'due', 'later']) void login(name)
+  await settled()
+  t.same(phases, [], 'those at once were not in line')
+  clock.advance(1_000)
+  await settled()
+  t.same(phases, ['queue'])
+})
+
+test('a login that has its slot does not listen to its client any more', async t => {
+  const { clock, login } = createLogins(1)
+  const { signal } = new AbortController()
+  for (const name of ['burst', 'due', 'later']) void login(name, 60_000, signal)
+  await settled()
+  t.equal(getEventListeners(signal, 'abort').length, 1)
+  clock.advance(1_000)
+  await settled()
+  t.equal(getEventListeners(signal, 'abort').length, 0)
 })
 
 test('0 is no limit', async t => {

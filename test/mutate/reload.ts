@@ -1,0 +1,83 @@
+/**
+ * A process of run.ts for tests that use no sockets and start no programs: it runs one test file once for each text of a
+ * source file. The modules are loaded anew each time; only packages stay. So a mutant takes milliseconds, not seconds.
+ */
+import module from 'node:module'
+import { pathToFileURL } from 'node:url'
+import { t as root, type Test } from 'tap'
+
+/** What run.ts sends: paths, and the texts in JavaScript. The first is the unchanged one. */
+export interface Work {
+  file: string
+  test: string
+  texts: readonly string[]
+}
+
+interface Loaded {
+  url: string
+  format?: string
+  source?: string
+  shortCircuit?: boolean
+}
+interface Hooks {
+  resolve(specifier: string, context: { parentURL?: string }, next: (specifier: string) => Loaded): Loaded
+  load(url: string, context: object, next: (url: string) => Loaded): Loaded
+}
+
+/** What the test file gets as tap: its tests become part of the current mutant's test. */
+const TAP = 'mutate:tap'
+let current: Test
+
+const { registerHooks } = module as unknown as { registerHooks(hooks: Hooks): void }
+
+process.once('message', async ({ file, test, texts }: Work) => {
+  const changed = pathToFileURL(file).href
+  registerHooks({
+    resolve(specifier, context, next) {
+      const number = /\?mutant=\d+$/.exec(context.parentURL ?? '')?.[0]
+      if (!number) return next(specifier)
+      if (specifier === 'tap') return { url: TAP, shortCircuit: true }
+      const resolved = next(specifier)
+      return specifier.startsWith('.') ? { ...resolved, url: resolved.url + number } : resolved
+    },
+    load(url, _context, next) {
+      if (url === TAP) return { url, format: 'module', source: SHIM, shortCircuit: true }
+      const [path, number] = url.split('?mutant=')
+      if (path !== changed || number === undefined) return next(url)
+      return { url, format: 'module', source: texts[Number(number)]!, shortCircuit: true }
+    },
+  })
+  for (const number of texts.keys()) {
+    await root.test(String(number), async t => {
+      current = t
+      await import(`${pathToFileURL(test).href}?mutant=${number}`)
+    })
+    await new Promise(resolve => process.send!(current.passing(), resolve))
+  }
+  process.exit()
+})
+
+const SHIM = 'export const test = (...args) => globalThis.testOfMutant(...args)'
+
+/** As tap's own `test`. After the first failure, the rest of the file need not run. */
+Object.assign(globalThis, {
+  testOfMutant: (name: string, run: (t: Test) => unknown) => {
+    const t = current
+    return t.test(name, async inner => (t.passing() ? await run(upToFirstFailure(inner)) : undefined))
+  },
+})
+
+/** `t`, whose assertions throw once they have failed: describing hundreds of failures takes seconds. */
+function upToFirstFailure(t: Test): Test {
+  return new Proxy(t, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name)
+      if (typeof value !== 'function') return value
+      return (...args: unknown[]) => {
+        const result: unknown = value.apply(target, args)
+        if (result === false) throw new Error('the mutant is noticed')
+        return result
+      }
+    },
+  })
+}

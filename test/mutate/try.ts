@@ -1,0 +1,119 @@
+/** Runs test files against mutants. */
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { Work } from './reload.ts'
+
+/** A test file that takes this many times as long as without a change, and SPARE_MS more, hangs. */
+const TIMES = 4
+const SPARE_MS = 10_000
+
+/** For a test file without a change. */
+const LONGEST_MS = 10 * 60_000
+
+export type Outcome = 'passed' | 'failed' | 'hung'
+
+/** Node.js' own type stripping starts sooner than tsx. */
+const ARGS = ['--import=./test/support/warnings.mjs']
+
+function start(project: string, args: readonly string[], env: NodeJS.ProcessEnv, channel: 'ignore' | 'ipc') {
+  const child = spawn(process.execPath, [...ARGS, ...args], {
+    cwd: project,
+    stdio: ['ignore', 'ignore', 'ignore', channel],
+    detached: true,
+    env: { ...process.env, TAP_TIMEOUT: '6000', NODE_COMPILE_CACHE: `${project}.cache`, ...env },
+  })
+  /** with all that the test has started */
+  const kill = () => {
+    try {
+      process.kill(-child.pid!, 'SIGKILL')
+    } catch {}
+  }
+  return { child, kill }
+}
+
+/** Runs one test file up to its first failure. */
+export async function tryTest(
+  project: string,
+  test: string,
+  env: NodeJS.ProcessEnv,
+  limitMs = LONGEST_MS,
+): Promise<Outcome> {
+  const { child, kill } = start(project, [test], { TAP_BAIL: '1', ...env }, 'ignore')
+  let isLate = false
+  const timer = setTimeout(() => {
+    isLate = true
+    kill()
+  }, limitMs)
+  const code = await new Promise(resolve => child.on('exit', resolve))
+  clearTimeout(timer)
+  kill()
+  return isLate ? 'hung' : code === 0 ? 'passed' : 'failed'
+}
+
+/**
+ * A limit for `test` from a run without a change, at the machine's present load.
+ * @throws Error if the test file fails
+ */
+export async function measureLimit(project: string, test: string, env: NodeJS.ProcessEnv): Promise<number> {
+  const started = performance.now()
+  if ((await tryTest(project, test, env)) !== 'passed') throw new Error(`${test} fails without any change`)
+  return TIMES * (performance.now() - started) + SPARE_MS
+}
+
+/**
+ * Runs one test file against each of `texts` in few processes (reload.ts).
+ * @param unchanged the text of `file` without a change. Each process tries it first, which measures its limit. The last
+ * process also tries it last: what mutants have left behind must not fail others.
+ * @throws Error if the test file fails on it
+ */
+export async function tryTexts(
+  project: string,
+  work: Omit<Work, 'texts'>,
+  unchanged: string,
+  texts: readonly string[],
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = []
+  while (outcomes.length <= texts.length) {
+    const left = [unchanged, ...texts.slice(outcomes.length), unchanged]
+    const found = await tryInOneProcess(project, { ...work, texts: left })
+    const isWhole = found.length === left.length
+    if (found[0] !== 'passed' || (isWhole && found.at(-1) !== 'passed')) {
+      throw new Error(`${work.test} fails without any change`)
+    }
+    outcomes.push(...found.slice(1))
+  }
+  return outcomes.slice(0, -1)
+}
+
+/** The outcomes up to the first text with which the process hangs or ends. */
+async function tryInOneProcess(project: string, work: Work): Promise<Outcome[]> {
+  const reload = fileURLToPath(new URL('reload.ts', import.meta.url))
+  const { child, kill } = start(project, [reload], {}, 'ipc')
+  const outcomes: Outcome[] = []
+  let limitMs = LONGEST_MS
+  let started = performance.now()
+  let isLate = false
+  let timer: NodeJS.Timeout | undefined
+  const startTimer = () => {
+    clearTimeout(timer)
+    started = performance.now()
+    timer = setTimeout(() => {
+      isLate = true
+      kill()
+    }, limitMs)
+  }
+  startTimer()
+  child.on('message', isPassing => {
+    if (typeof isPassing !== 'boolean') return // of tap
+    outcomes.push(isPassing ? 'passed' : 'failed')
+    // The first run also started the process, which takes longer than most runs.
+    if (outcomes.length === 1) limitMs = Math.max(2 * (performance.now() - started), 5_000)
+    startTimer()
+  })
+  child.send(work)
+  await Promise.all(['exit', 'disconnect'].map(event => new Promise(resolve => child.on(event, resolve))))
+  clearTimeout(timer)
+  kill()
+  if (outcomes.length < work.texts.length) outcomes.push(isLate ? 'hung' : 'failed')
+  return outcomes
+}
