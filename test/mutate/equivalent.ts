@@ -45,4 +45,59 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: "disconnected.addEventListener('abort', onDisconnect, { once: «true → false» })",
     why: 'a signal aborts once',
   },
+  {
+    file: 'src/protocol/command-scanner.ts',
+    mutant: 'while (offset «< → <=» end) {',
+    why: 'at the end of the chunk, too little is left for a header',
+  },
+  {
+    file: 'src/protocol/compressed-command-scanner.ts',
+    mutant: 'sequence: «0 → 1» ,',
+    why: 'it is set by the first frame, before anything reads it',
+  },
+  {
+    file: 'src/protocol/compressed-command-scanner.ts',
+    mutant: 'let start = seen > «0 → 1» ? 0 : -1',
+    why: 'what was seen is 0, or at least a header of 7 bytes',
+  },
+  {
+    file: 'src/protocol/compressed-command-scanner.ts',
+    mutant: 'let start = seen > 0 ? 0 : - «1 → 2»',
+    why: 'any negative number says the same',
+  },
+  {
+    file: 'src/protocol/compressed-command-scanner.ts',
+    mutant: 'if ( «frame.claimed > 0 → true» ) inflater.reset()',
+    why: 'a reset before a stream begins does nothing',
+  },
+  {
+    file: 'src/protocol/compressed-command-scanner.ts',
+    mutant: 'if (frame.claimed «> → >=» 0) inflater.reset()',
+    why: 'a reset before a stream begins does nothing',
+  },
+  {
+    file: 'src/protocol/compressed-command-scanner.ts',
+    mutant: 'let sequence = «0 → 1»',
+    why: 'it is set by the first frame, before anything reads it',
+  },
+  {
+    file: 'src/protocol/compressed-command-scanner.ts',
+    mutant: 'let isAtFrameStart = «true → false»',
+    why: 'it is set by the first frame, before anything reads it',
+  },
+  {
+    file: 'src/protocol/compressed-command-scanner.ts',
+    mutant: 'let isCommandNext = «false → true»',
+    why: 'it is set by the first header, before anything reads it',
+  },
+  {
+    file: 'src/protocol/compressed-command-scanner.ts',
+    mutant: 'isCommandNext = length «> → >=» 0 && !continued && !inFile',
+    why: 'behind an empty packet comes a header, which sets it again',
+  },
+  {
+    file: 'src/protocol/compressed-command-scanner.ts',
+    mutant: 'return - «1 → 2»',
+    why: 'any negative number says the same',
+  },
 ]

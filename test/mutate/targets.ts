@@ -35,10 +35,13 @@ const SESSION_END = ['test/proxy/end-session.test.ts', 'test/proxy/session-end.t
 export const TARGETS: readonly Target[] = [
   { file: 'src/protocol/auth.ts', tests: ['test/protocol/auth.test.ts'] },
   { file: 'src/protocol/capabilities.ts', tests: ['test/protocol/capabilities.test.ts'] },
-  { file: 'src/protocol/command-scanner.ts', tests: ['test/protocol/command-scanner.test.ts'] },
+  {
+    file: 'src/protocol/command-scanner.ts',
+    tests: ['test/protocol/command-scanner.test.ts', 'test/protocol/packets.test.ts', ...UPSTREAM],
+  },
   {
     file: 'src/protocol/compressed-command-scanner.ts',
-    tests: ['test/protocol/compressed-command-scanner.test.ts', 'test/protocol/command-scanner.test.ts'],
+    tests: ['test/protocol/compressed-command-scanner.test.ts', 'test/proxy/change-user-hidden.test.ts'],
   },
   { file: 'src/protocol/inflate.ts', tests: ['test/protocol/compressed-command-scanner.test.ts'] },
   { file: 'src/protocol/last-packet.ts', tests: ['test/protocol/last-packet.test.ts'] },

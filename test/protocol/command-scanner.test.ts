@@ -38,6 +38,8 @@ test('a COM_CHANGE_USER is found at its start, however the stream is split', asy
     ['behind a query', [query]],
     ['behind many', Array.from({ length: 300 }, () => query)],
     ['behind an empty packet', [packet(0, Buffer.alloc(0))]],
+    ['behind a query of 300 bytes', [packet(0, Buffer.alloc(300, 3))]],
+    ['behind a query of 70,000 bytes', [packet(0, Buffer.alloc(70_000, 3))]],
     ['behind a whole file of LOAD DATA LOCAL', [query, packet(2, Buffer.alloc(99, 0x11)), packet(3, Buffer.alloc(0))]],
     [
       'behind a file whose last, empty packet has id 255',
@@ -47,7 +49,7 @@ test('a COM_CHANGE_USER is found at its start, however the stream is split', asy
   for (const [name, before] of streams) {
     const stream = Buffer.concat([...before, changeUser, query])
     const expected = Buffer.concat(before).length
-    for (let size = 1; size <= Math.min(64, stream.length); size++) {
+    for (let size = stream.length > 10_000 ? 60 : 1; size <= Math.min(64, stream.length); size++) {
       t.equal(find(stream, size), expected, `${name}, in chunks of ${size}`)
     }
     t.equal(find(stream, stream.length), expected, `${name}, at once`)
@@ -66,6 +68,14 @@ test('bytes that only look like a COM_CHANGE_USER are not found', async t => {
   for (const [name, stream] of streams) {
     for (let size = 1; size <= stream.length; size++) t.equal(find(stream, size), undefined, `${name}, in ${size}`)
   }
+})
+
+test('a COM_CHANGE_USER without a payload', async t => {
+  for (const size of [1, 5]) t.equal(find(packet(0, Buffer.of(0x11)), size), 0)
+})
+
+test('a packet without a payload is forwarded at once', async t => {
+  for (const sequence of [0, 1, 255]) t.equal(createCommandScanner().scan(packet(sequence, Buffer.alloc(0))), 4)
 })
 
 test('a payload that is split at 16 MiB - 1', async t => {

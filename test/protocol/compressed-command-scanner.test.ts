@@ -39,6 +39,9 @@ interface Found {
   found: 'whole' | 'partial' | undefined
 }
 
+/** Empty stored blocks of deflate: they bring nothing, for as long as they come. */
+const emptyBlocks = (count: number) => Buffer.alloc(count * 5, Buffer.of(0, 0, 0, 0xff, 0xff))
+
 /** Feeds `stream` in chunks of `size` bytes, as the relay does. @throws MalformedPacket */
 async function scan(stream: Buffer, size: number): Promise<Found> {
   const scanner = createCompressedCommandScanner()
@@ -74,6 +77,8 @@ for (const compression of COMPRESSIONS) {
       ['behind two queries in one frame', framed(Buffer.concat([query, query]))],
       ['behind a query in two frames', Buffer.concat([framed(long.subarray(0, 99)), framed(long.subarray(99), 1)])],
       ['behind an empty frame', framed(Buffer.alloc(0))],
+      ['behind a command of one byte', framed(packet(Buffer.of(1)))],
+      ['behind an empty packet', framed(packet(Buffer.alloc(0)))],
     ]
     for (const [name, stream] of before) {
       const whole = Buffer.concat([stream, framed(changeUser), framed(query)])
@@ -187,6 +192,8 @@ test('an invalid stream is malformed', async t => {
     ['a longer claim', frame(query, 0, 'zlib', query.length + 1), /shorter frame than it claims/],
     ['a claim of 200 KiB', frame(changeUser.subarray(0, 4), 0, 'zlib', 200 * 1024), /shorter frame than it claims/],
     ['a shorter claim', frame(query, 0, 'zlib', query.length - 1), /longer frame than it claims/],
+    ['a claim of one byte', frame(query, 0, 'zlib', 1), /longer frame than it claims/],
+    ['one byte less than the claim', rawFrame(deflateSync(Buffer.alloc(0)), 0, 1), /shorter frame than it claims/],
     [
       '50 MB of a claim of 100 bytes',
       rawFrame(deflateSync(Buffer.alloc(50_000_000)), 0, 100),
@@ -194,11 +201,11 @@ test('an invalid stream is malformed', async t => {
     ],
     ['bytes behind the end', rawFrame(Buffer.concat([zip, Buffer.of(1)]), 0, query.length), /after the end/],
     ['a cut stream', rawFrame(zip.subarray(0, 5), 0, query.length), /shorter frame than it claims/],
-    [
-      'a frame out of order',
-      Buffer.concat([frame(query.subarray(0, 5)), frame(query.subarray(5), 0)]),
+    ...[1, 3, 4, 5, query.length - 1].map((cut): [string, Buffer, RegExp] => [
+      `a frame out of order, behind ${cut} bytes of a query`,
+      Buffer.concat([frame(query.subarray(0, cut)), frame(query.subarray(cut), 0)]),
       /compressed packet 0 after 0/,
-    ],
+    ]),
     [
       'a file out of order',
       Buffer.concat([frame(query), frame(packet(Buffer.of(1), 2), 2), frame(query, 9)]),
@@ -213,10 +220,62 @@ test('an invalid stream is malformed', async t => {
   }
 })
 
+test('a payload that is split at 16 MiB - 1 continues in the next frame', async t => {
+  const whole = packet(Buffer.alloc(MAX, 3))
+  const first = [frame(whole.subarray(0, MAX), 0, 'zlib'), frame(whole.subarray(MAX), 1)]
+  const outOfOrder = Buffer.concat([...first, frame(query, 0)])
+  await t.rejects(scan(outOfOrder, 60_000), { message: /compressed packet 0 after 1/ })
+})
+
 test('a frame that stays unreadable is not kept', async t => {
-  // Empty stored blocks of deflate: they bring nothing for ever.
-  const blocks = Buffer.concat([Buffer.of(0x78, 0x9c), Buffer.alloc(50_000, Buffer.of(0, 0, 0, 0xff, 0xff))])
+  const blocks = Buffer.concat([Buffer.of(0x78, 0x9c), emptyBlocks(10_000)])
   t.same((await scan(rawFrame(blocks, 0, 100).subarray(0, 40_000), 100)).found, undefined)
+  const scanner = createCompressedCommandScanner()
+  t.equal(await scanner.scan(rawFrame(blocks, 0, 100).subarray(0, 1_024)), 0, '1,024 bytes are kept')
+  scanner.close()
+  const another = createCompressedCommandScanner()
+  t.equal(await another.scan(rawFrame(blocks, 0, 100).subarray(0, 1_025)), 1_025, 'one more is too many')
+  another.close()
+})
+
+test('a frame that brings its command late has been forwarded in part', async t => {
+  const last = Buffer.concat([Buffer.of(1, changeUser.length, 0, 0xff - changeUser.length, 0xff), changeUser])
+  const late = rawFrame(Buffer.concat([Buffer.of(0x78, 0x9c), emptyBlocks(400), last]), 0, changeUser.length)
+  for (const size of [100, 1_000, 1_500]) {
+    const result = await scan(late, size)
+    t.equal(result.found, 'partial', `in chunks of ${size}`)
+    t.ok(result.forwarded > 0 && result.forwarded < late.length)
+  }
+})
+
+test('a frame is kept by its own length, whatever came before it in the chunk', async t => {
+  const before = frame(packet(Buffer.concat([Buffer.of(3), randomBytes(3_000)])), 0, 'zlib')
+  const stream = Buffer.concat([before, frame(changeUser, 0, 'zlib')])
+  t.same(await scan(stream, before.length + 10), { forwarded: before.length, found: 'whole' })
+})
+
+test('a frame or packet without a payload is forwarded at once', async t => {
+  for (const stream of [frame(Buffer.alloc(0)), frame(packet(Buffer.alloc(0))), frame(packet(Buffer.alloc(0), 3), 3)]) {
+    t.same(await scan(stream, MAX), { forwarded: stream.length, found: undefined })
+  }
+})
+
+test('a COM_CHANGE_USER is found even without a payload, and before what makes its frame malformed', async t => {
+  const bare = packet(Buffer.of(0x11))
+  const tooLong = Buffer.concat([deflateSync(changeUser), Buffer.of(1)])
+  for (const stream of [frame(bare), frame(bare, 0, 'zlib'), rawFrame(tooLong, 0, changeUser.length)]) {
+    t.same(await scan(stream, MAX), { forwarded: 0, found: 'whole' })
+  }
+})
+
+test('the memory of the decompression is freed at the end', async t => {
+  const created = t.capture(zlib, 'createInflate', zlib.createInflate)
+  const scanner = createCompressedCommandScanner()
+  await scanner.scan(frame(query, 0, 'zlib'))
+  const { returned: stream } = created()[0] as { returned: zlib.Inflate }
+  t.notOk(stream.destroyed)
+  scanner.close()
+  t.ok(stream.destroyed)
 })
 
 test('consecutive frames share one decompressor', async t => {
@@ -233,6 +292,8 @@ test('a frame that is exactly one packet', async t => {
     t.notOk(isOnePacket(frame(Buffer.concat([changeUser, query]), 0, compression)))
     t.notOk(isOnePacket(frame(changeUser.subarray(0, -1), 0, compression)))
   }
+  t.ok(isOnePacket(frame(packet(Buffer.of(1), 7))), 'with any sequence id')
+  t.ok(isOnePacket(frame(packet(Buffer.alloc(0)))), 'also one without a payload')
   t.notOk(isOnePacket(frame(Buffer.alloc(3))))
   t.throws(
     () => isOnePacket(rawFrame(deflateSync(Buffer.alloc(50_000_000)), 0, 1_000)),
