@@ -558,6 +558,17 @@ const specs = {
     explanation: 'The number of connected clients has reached max-connections.',
     docs: 'docs/reference.md#options',
   },
+  TOO_MANY_UNAUTHENTICATED: {
+    errno: 1040,
+    sqlState: '08004',
+    source: 'proxy',
+    level: 'warn',
+    exitCode: 1,
+    hint: 'Retry. Find the clients that connect without logging in: the log names their addresses. Or raise max-unauthenticated.',
+    explanation:
+      'Clients that have not logged in yet hold at most max-unauthenticated server connections. This client waited for a place until login-timeout, or too many others waited already.',
+    docs: 'docs/security.md#clients-that-do-not-log-in',
+  },
   FILE_LIMIT_REACHED: {
     errno: 1040,
     sqlState: '08004',

@@ -10,6 +10,7 @@ export const OPTION_VALUES = {
   listen: { default: '127.0.0.1:3306' },
   tokenInHandshake: { default: 'auto', choices: ['auto', 'always', 'never'] },
   maxConnections: { default: 10_000, min: 0, max: MAX_COUNT },
+  maxUnauthenticated: { default: 20, min: 0, max: MAX_COUNT },
   maxLoginsPerSecond: { default: 150, min: 0, max: MAX_COUNT },
   connectTimeout: { default: 5_000, min: 1, max: DAY_MS },
   loginTimeout: { default: 8_000, min: 1, max: DAY_MS },

@@ -166,6 +166,11 @@ export const OPTIONS = {
     ...integer(OPTION_VALUES.maxConnections),
     describe: 'Open client connections; the proxy refuses more (ERR 1040). 0 for no limit',
   },
+  'max-unauthenticated': {
+    ...integer(OPTION_VALUES.maxUnauthenticated),
+    describe:
+      'Server connections of clients that have not logged in yet. Other clients wait for a place, up to --login-timeout. One client address gets three quarters of them at most. 0 for no limit',
+  },
   'max-logins-per-second': {
     ...integer(OPTION_VALUES.maxLoginsPerSecond),
     describe:

@@ -68,6 +68,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     allowFrom: settings['allow-from'],
     trustNetwork: settings['trust-network'],
     maxConnections: settings['max-connections'],
+    maxUnauthenticated: settings['max-unauthenticated'],
     maxLoginsPerSecond: settings['max-logins-per-second'],
     connectTimeout: settings['connect-timeout'],
     loginTimeout: settings['login-timeout'],

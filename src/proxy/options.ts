@@ -41,6 +41,8 @@ export interface ProxyOptions extends EndpointOptions {
   trustNetwork?: boolean | undefined
   /** Open client connections; more get ERR 1040. Default 10,000; 0 for no limit */
   maxConnections?: number | undefined
+  /** Server connections of clients that have not logged in yet; other clients wait for a place. Default 20; 0 for no limit */
+  maxUnauthenticated?: number | undefined
   /** Logins to the database per second; others wait. Default 150; 0 for no limit and no circuit breaker */
   maxLoginsPerSecond?: number | undefined
   /** Milliseconds to poll for more input before the event loop blocks, for all proxies of a process; 0 to 1. Default 0.1 if there are spare processors */
@@ -72,6 +74,7 @@ function problemsOf(create: () => unknown): string[] {
 
 const RANGES = [
   'maxConnections',
+  'maxUnauthenticated',
   'maxLoginsPerSecond',
   'connectTimeout',
   'loginTimeout',

@@ -29,6 +29,7 @@ import { createAddressBook } from '../upstream/address-book.ts'
 import { createCircuitBreaker } from '../upstream/circuit-breaker.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createTrust } from '../upstream/trust.ts'
+import { createAdmission } from './admission.ts'
 import { exposureProblem, type ProxyOptions, requireTlsProblem, validateOptions } from './options.ts'
 import type { Served } from './served.ts'
 import { type ProxyServer, startServer } from './server.ts'
@@ -93,6 +94,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     state,
     trust,
     limiter: createRateLimiter(maxLoginsPerSecond),
+    admission: createAdmission(options.maxUnauthenticated ?? OPTION_VALUES.maxUnauthenticated.default),
     breaker: createCircuitBreaker(maxLoginsPerSecond > 0),
     createToken: createTokenSource(endpoint.rds, credentials),
     addresses: createAddressBook(),

@@ -1,12 +1,13 @@
 /** One connection, top to bottom, in wire order: the diagram in docs/architecture.md. */
 import type { Socket } from 'node:net'
 import { authenticateClient, type Client, databaseUser, greet, sendError, sendOK } from '../client/handshake.ts'
+import { sourceOf } from '../client/source.ts'
 import { monotonicClock } from '../clock.ts'
 import { hintValues } from '../endpoint.ts'
 import { ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import { createWire, endGracefully, malformed, type Wire } from '../net/wire.ts'
+import { createWire, endGracefully, malformed, type Wire, whileConnected } from '../net/wire.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
 import { isCompressed } from '../protocol/capabilities.ts'
 import { type HandshakeResponse41, programName } from '../protocol/packets.ts'
@@ -16,10 +17,14 @@ import { abandonLogin } from '../upstream/abandon.ts'
 import { dial, type Upstream } from '../upstream/dial.ts'
 import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
+import type { Place } from './admission.ts'
 import { changeUser, refuseCompressed } from './change-user.ts'
 import { cutOff, type Ending, endWith, installClose, writeError } from './end-session.ts'
 import type { Served } from './served.ts'
 import { watchdog } from './watchdog.ts'
+
+/** How long a login to be refused may wait for its slot of the rate: the server counts its own time limit as an error. */
+const ABANDON_WAIT_MS = 1_000
 
 /** The two connections of a session. */
 interface Legs {
@@ -28,6 +33,8 @@ interface Legs {
   upstream: Wire | undefined
   /** An upstream that sent its greeting but got no login yet. Send it one before disconnecting (abandon.ts). */
   unauthenticatedUpstream: Upstream | undefined
+  /** among the clients that have not logged in; undefined before, and once the login has its slot of the rate */
+  place: Place | undefined
   /** whether packets travel inside compressed packets now */
   compressed: boolean
 }
@@ -46,7 +53,13 @@ export async function runSession(
 ): Promise<void> {
   const { connectTimeout, loginTimeout } = target.endpoint
   const wire = createWire(socket, 'client', connectTimeout + loginTimeout)
-  const legs: Legs = { client: wire, upstream: undefined, unauthenticatedUpstream: undefined, compressed: false }
+  const legs: Legs = {
+    client: wire,
+    upstream: undefined,
+    unauthenticatedUpstream: undefined,
+    place: undefined,
+    compressed: false,
+  }
   const flow = createFlow()
   session.traffic = flow
   let unwatch = () => {}
@@ -68,13 +81,11 @@ export async function runSession(
   } catch (thrown) {
     const error = asProxyError(thrown)
     if (session.phase === 'logging in') target.breaker.failed(error, session.user, session)
-    if (error.delay) {
-      if (legs.unauthenticatedUpstream) await abandonLogin(legs.unauthenticatedUpstream)
-      await error.delay
-    }
+    const abandoned = session.phase === 'open' ? undefined : abandon(legs, target, stop)
+    if (error.delay) await Promise.race([error.delay, closing(wire.socket)])
     refuse(legs, session, target, error, log)
     if (session.phase === 'open') logEnd(session, session.endedBy ?? error.code, undefined, log)
-    else if (legs.unauthenticatedUpstream) await abandonLogin(legs.unauthenticatedUpstream)
+    await abandoned
   } finally {
     unwatch()
     legs.upstream?.socket.destroySoon()
@@ -92,17 +103,28 @@ async function handshake(
 ): Promise<[Client, Wire]> {
   const { endpoint, access, breaker, state } = target
   breaker.throwIfOpen(undefined, session)
-  const greeted = await timed(state, 'dial', dial(endpoint, stop, target)) // HandshakeV10
+  const place = await enter(legs.client, session, target)
+  legs.place = place
+  breaker.throwIfOpen(undefined, session)
+  const greeted = await timed(state, 'dial', dialForPlace(target, stop)) // HandshakeV10
   legs.unauthenticatedUpstream = greeted
   legs.upstream = greeted.wire
   session.threadId = greeted.greeting.threadId
   legs.client.deadline = greeted.wire.deadline
-  const [client, response] = await timed(state, 'client', greet(legs.client, greeted.greeting, access)) // HandshakeResponse41
-  const user = databaseUser(response.user, endpoint.user, access)
-  describe(session, response, user)
-  await authenticateClient(client, { ...response, switchFirst: false }, access, session.client)
+  place.watch(legs.client.socket)
+  const logInHere = async () => {
+    const [client, response] = await timed(state, 'client', greet(legs.client, greeted.greeting, access)) // HandshakeResponse41
+    const user = databaseUser(response.user, endpoint.user, access)
+    describe(session, response, user)
+    await authenticateClient(client, { ...response, switchFirst: false }, access, session.client)
+    return { client, response, user }
+  }
+  const { client, response, user } = await Promise.race([logInHere(), place.lost])
+  place.unwatch()
   breaker.throwIfOpen(user, session)
   await waitForSlot(target, legs.client, greeted.wire)
+  place.leave()
+  legs.place = undefined
   const { upstream, payload } = await login(greeted, target, response, user, stop)
   legs.unauthenticatedUpstream = undefined
   legs.upstream = upstream.wire
@@ -114,6 +136,46 @@ async function handshake(
   sendOK(client, payload)
   legs.compressed = isCompressed(capabilities)
   return [client, upstream.wire]
+}
+
+/** Waits for a place among the clients that have not logged in. @throws ProxyError TOO_MANY_UNAUTHENTICATED, CLIENT_CLOSED */
+async function enter(client: Wire, session: Session, { admission, endpoint, state }: Served): Promise<Place> {
+  const source = sourceOf(session.client)
+  const place = admission.tryEnter(source)
+  if (place) return place
+  const work = (disconnected: AbortSignal) => admission.enter(source, endpoint.loginTimeout, disconnected)
+  state.loginsQueued++
+  try {
+    return await timed(state, 'queue', whileConnected(client, 'its turn to log in', work))
+  } finally {
+    state.loginsQueued--
+  }
+}
+
+/** As `dial`; a server that is out of reach is so for the clients that wait as well. @throws ProxyError DIAL_…, UPSTREAM_… */
+async function dialForPlace(target: Served, stop: AbortSignal): Promise<Upstream> {
+  try {
+    return await dial(target.endpoint, stop, target)
+  } catch (error) {
+    if (error instanceof ProxyError && error.code.startsWith('DIAL_')) target.admission.shareFailure(error)
+    throw error
+  }
+}
+
+/** Resolves when the socket is closed. */
+function closing(socket: Socket): Promise<void> {
+  return new Promise(resolve => (socket.closed ? resolve() : socket.once('close', () => resolve())))
+}
+
+/** Ends a login that has failed. A refused login counts towards the rate, unless the slot of the real one is unused. */
+async function abandon(
+  { place, unauthenticatedUpstream }: Legs,
+  { limiter, state }: Served,
+  stop: AbortSignal,
+): Promise<void> {
+  const waitForSlot = () => limiter.takeSoon(ABANDON_WAIT_MS, state, stop)
+  if (unauthenticatedUpstream) await abandonLogin(unauthenticatedUpstream, place && waitForSlot)
+  place?.leave()
 }
 
 /** Relays until a side closes. COM_CHANGE_USER is a login, and interrupts the relay. @throws ProxyError */

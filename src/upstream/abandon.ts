@@ -22,14 +22,19 @@ const ABANDON_TIMEOUT_MS = 2_000
  * Sends a login that the server refuses, if it has sent its greeting and got no login yet. A connection that just closes
  * counts towards max_connect_errors; at that limit the server locks out everybody behind our address (ERROR 1129). A refused
  * login does not count. Never rejects; resolves with the error number of the refusal, if there was one.
+ * @param waitForSlot runs before the login is sent: it counts towards the rate
  */
-export async function abandonLogin(upstream: Upstream): Promise<number | undefined> {
+export async function abandonLogin(
+  upstream: Upstream,
+  waitForSlot: () => Promise<void> = async () => {},
+): Promise<number | undefined> {
   const { wire } = upstream
   const { socket } = wire
   // One of the two is set once the TLS handshake is over.
   const inTls = socket instanceof TLSSocket && (socket.authorized || Boolean(socket.authorizationError))
   const isUnanswered = wire.sequence === (inTls ? 2 : 1)
   if (!isUnanswered || socket.destroyed) return undefined
+  await waitForSlot()
   wire.deadline = wire.clock.now() + ABANDON_TIMEOUT_MS
   try {
     const login = anonymousLogin(upstream)

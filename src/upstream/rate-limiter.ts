@@ -15,6 +15,8 @@ export interface RateLimiter {
    * @throws ProxyError LOGIN_QUEUE_FULL at once if the slot is after the deadline; the reason of `disconnected`
    */
   acquire(deadline: number, state: EndpointState, disconnected: AbortSignal): Promise<void>
+  /** Waits up to `milliseconds` for a slot, and then takes the next one in advance. Never rejects. @param stop ends the wait */
+  takeSoon(milliseconds: number, state: EndpointState, stop: AbortSignal): Promise<void>
 }
 
 /** @param perSecond logins a second; 0 for no limit */
@@ -43,7 +45,7 @@ export function createRateLimiter(perSecond: number, clock: Clock = monotonicClo
     if (waiters.size > 0) startTimer()
   }
 
-  return {
+  const limiter: RateLimiter = {
     async acquire(deadline, state, disconnected) {
       disconnected.throwIfAborted()
       if (interval === 0) return
@@ -67,7 +69,15 @@ export function createRateLimiter(perSecond: number, clock: Clock = monotonicClo
         state.loginsQueued--
       }
     },
+    async takeSoon(milliseconds, state, stop) {
+      try {
+        await limiter.acquire(clock.now() + milliseconds, state, stop)
+      } catch {
+        nextSlot += interval
+      }
+    },
   }
+  return limiter
 }
 
 /** Resolves when its callback in `waiters` is called; rejects with the reason of `disconnected`. */

@@ -52,12 +52,12 @@ const misbehaviours: Record<string, Misbehaviour> = {
   'speaks HTTP': {
     ...MALFORMED,
     send: ({ socket }) => socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'),
-    says: [/sequence id 32, expected 1/, /Connect with a MySQL client/],
+    says: [/sequence id 32, expected 1/, /Use a MySQL client/],
   },
   'sends rubbish': {
     ...MALFORMED,
     send: client => client.send(Buffer.from('ff00ff00ff00', 'hex'), 1),
-    says: [/HandshakeResponse41/, /Connect with a MySQL client/],
+    says: [/HandshakeResponse41/, /Use a MySQL client/],
   },
   'sends rubbish and closes': {
     ...MALFORMED,

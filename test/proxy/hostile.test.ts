@@ -57,7 +57,7 @@ test('no file descriptors left', async t => {
   const good = logins.filter(login => !(login instanceof Error))
   const refused = logins.filter(login => login instanceof Error)
   t.ok(good.length >= 5, `${good.length} are in`)
-  t.ok(refused.some(({ message }) => /limit of open files leaves room for \d+\. Raise the limit/.test(message)))
+  t.ok(refused.some(({ message }) => /limit of open files leaves room for \d+\. Raise the open-file limit/.test(message)))
   t.ok((await Promise.all(good.map(isServed))).every(Boolean), 'and are served')
   t.ok(
     lines.some(line => /FILE_LIMIT_REACHED/.test(line)),

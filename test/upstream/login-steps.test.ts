@@ -59,6 +59,9 @@ async function createTarget(port: number) {
       async acquire() {
         taken.slots++
       },
+      async takeSoon() {
+        taken.slots++
+      },
     },
     createToken: async () => 'the token',
     addresses: createAddressBook(clock),
