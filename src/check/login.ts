@@ -101,7 +101,7 @@ const VARIABLES = [
 ]
 
 /** The default of a TCP listener of an NLB, in seconds. https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html */
-const NLB_IDLE_TIMEOUT = 350
+const NLB_IDLE_TIMEOUT_SECONDS = 350
 
 /** Less is soon reached if all clients share the address of a load balancer. */
 const FEW_CONNECT_ERRORS = 1_000
@@ -142,12 +142,12 @@ function checkKeepalive({ target: { endpoint }, loadBalancer }: Context, log: St
     log.fact('keepalive', `after ${keepalive} s of idle time`)
     return
   }
-  const idle = loadBalancer?.idleTimeout ?? NLB_IDLE_TIMEOUT
+  const idle = loadBalancer?.idleTimeout ?? NLB_IDLE_TIMEOUT_SECONDS
   const whose = loadBalancer?.idleTimeout ? `the NLB's ${idle} s` : `the ${idle} s of an NLB`
   log.fact('keepalive', `after ${keepalive} s of idle time, ${keepalive < idle ? 'below' : 'not below'} ${whose}`)
   if (keepalive < idle) return
   const message = `keepalive (${spokenDuration(endpoint.keepalive)}) is not below ${whose} of idle timeout`
-  log.warn(new ProxyError('NLB_IDLE_TIMEOUT', message))
+  log.warn(new ProxyError('NLB_IDLE_TIMEOUT_SECONDS', message))
 }
 
 async function readVariables(connection: Connection): Promise<Record<string, string>> {

@@ -42,7 +42,9 @@ async function start(t: Test, openFiles: number, ...args: string[]) {
 type Login = mysql.Connection | (Error & { errno?: number })
 
 function logIn(port: number): Promise<Login> {
-  return mysql.createConnection({ host: '127.0.0.1', port, user: 'iam_user' }).catch((error: Error) => error)
+  return mysql
+    .createConnection({ host: '127.0.0.1', port, user: 'iam_user', connectTimeout: 120_000 })
+    .catch((error: Error) => error)
 }
 
 async function isServed(login: Login): Promise<boolean> {
@@ -57,7 +59,9 @@ test('no file descriptors left', async t => {
   const good = logins.filter(login => !(login instanceof Error))
   const refused = logins.filter(login => login instanceof Error)
   t.ok(good.length >= 5, `${good.length} are in`)
-  t.ok(refused.some(({ message }) => /limit of open files leaves room for \d+\. Raise the open-file limit/.test(message)))
+  t.ok(
+    refused.some(({ message }) => /limit of open files leaves room for \d+\. Raise the open-file limit/.test(message)),
+  )
   t.ok((await Promise.all(good.map(isServed))).every(Boolean), 'and are served')
   t.ok(
     lines.some(line => /FILE_LIMIT_REACHED/.test(line)),
