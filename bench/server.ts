@@ -1,11 +1,13 @@
 /** The server for all measures: a given one, or a temporary MariaDB. */
-import { webcrypto } from 'node:crypto'
+import { generateKeyPair } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import mysql from 'mysql2/promise'
 import type { Credentials } from '../src/aws/credentials.ts'
 import type { HostPort } from '../src/endpoint.ts'
+import { createCertificate } from '../src/x509.ts'
 import { startMariadb } from '../test/support/mariadb.ts'
 
 export interface Server extends HostPort {
@@ -27,6 +29,8 @@ export interface Server extends HostPort {
 
 export type GivenServer = HostPort &
   Pick<Server, 'rds' | 'caFile' | 'clientTls' | 'account' | 'iamUser' | 'credentials'>
+
+const HOUR_MS = 3_600_000
 
 /** The database for the tables of the measures. */
 export const DATABASE = 'sbtest_bench'
@@ -77,19 +81,20 @@ export async function startServer(scratch: string): Promise<Server> {
 
 /** sysbench requires a client certificate for TLS, and the server must trust it, so it is self-signed. */
 async function writeClientCertificate(directory: string): Promise<string> {
-  await import('reflect-metadata')
-  const { PemConverter, X509CertificateGenerator } = await import('@peculiar/x509')
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
-  const certificate = await X509CertificateGenerator.createSelfSigned({
-    name: 'CN=sysbench',
-    keys,
-    signingAlgorithm: algorithm,
+  const { publicKey, privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' })
+  const now = Date.now()
+  const certificate = createCertificate({
+    commonName: 'sysbench',
+    notBefore: new Date(now - HOUR_MS),
+    notAfter: new Date(now + 24 * HOUR_MS),
+    publicKey,
+    signingKey: privateKey,
   })
-  const key = PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY')
   const file = join(directory, 'client-cert.pem')
-  await writeFile(file, certificate.toString('pem'))
-  await writeFile(join(directory, 'client-key.pem'), key, { mode: 0o600 })
+  await writeFile(file, certificate)
+  await writeFile(join(directory, 'client-key.pem'), privateKey.export({ type: 'pkcs8', format: 'pem' }), {
+    mode: 0o600,
+  })
   return file
 }
 

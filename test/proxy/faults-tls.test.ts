@@ -1,8 +1,10 @@
-import { webcrypto } from 'node:crypto'
+import { generateKeyPair } from 'node:crypto'
+import { promisify } from 'node:util'
 import { test } from 'tap'
 import { type Certificate, createAuthority, type IssueOptions } from '../../src/demo/certificates.ts'
 import { CLIENT_SSL } from '../../src/protocol/capabilities.ts'
 import type { ProxyOptions } from '../../src/proxy/proxy.ts'
+import { createCertificate } from '../../src/x509.ts'
 import {
   checkEnded,
   checkGoodLogin,
@@ -61,22 +63,18 @@ async function issued(options: Partial<IssueOptions>): Promise<Certificate> {
   return authority.issue({ names: [RDS_HOST], ...options })
 }
 
-/** A certificate that vouches for itself. */
+/** A self-signed certificate. */
 async function selfSigned(name: string): Promise<Certificate> {
-  await import('reflect-metadata')
-  const x509 = await import('@peculiar/x509')
-  const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256', namedCurve: 'P-256' }
-  const keys = await webcrypto.subtle.generateKey(signingAlgorithm, true, ['sign', 'verify'])
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    name: [{ CN: [name] }],
-    keys,
-    notBefore: ago(1),
-    notAfter: ago(-1),
-    signingAlgorithm,
-    extensions: [new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: name }])],
+  const { publicKey, privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' })
+  const dates = { notBefore: ago(1), notAfter: ago(-1) }
+  const certificate = createCertificate({
+    commonName: name,
+    names: [name],
+    ...dates,
+    publicKey,
+    signingKey: privateKey,
   })
-  const key = x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY')
-  return { certificate: certificate.toString('pem'), key }
+  return { certificate, key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() }
 }
 
 interface Verification {
