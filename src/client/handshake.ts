@@ -15,7 +15,7 @@ import {
   MYSQL_NATIVE_PASSWORD,
   unmaskPassword,
 } from '../protocol/auth.ts'
-import { CLIENT_LONG_PASSWORD, has, offeredToClient } from '../protocol/capabilities.ts'
+import { CLIENT_LONG_PASSWORD, CLIENT_PLUGIN_AUTH, has, offeredToClient } from '../protocol/capabilities.ts'
 import {
   type ERR_Packet,
   encodeAuthMoreData,
@@ -77,10 +77,13 @@ function pluginForClients(server: HandshakeV10): string {
   return server.authPlugin === CACHING_SHA2_PASSWORD ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }
 
+/** Bytes of a mysql_native_password response: a SHA-1 digest. */
+const NATIVE_RESPONSE_LENGTH = 20
+
 /** A client's own login data, from HandshakeResponse41 or COM_CHANGE_USER. */
 export interface LocalLogin {
   user: Buffer
-  /** undefined if the client does not negotiate methods: mysql_native_password */
+  /** undefined if the client names none, be it with CLIENT_PLUGIN_AUTH or without */
   authPlugin: string | undefined
   authResponse: Buffer
   /** whether to ignore `authResponse` and send an AuthSwitchRequest first */
@@ -130,18 +133,31 @@ async function takeAnyPassword(client: Client, login: LocalLogin): Promise<void>
   const { authPlugin, authResponse, switchFirst } = login
   // A client that names another method than our HandshakeV10 may not have sent its response yet.
   const isOther = authPlugin !== undefined && authPlugin !== client.offeredPlugin && authPlugin !== MYSQL_CLEAR_PASSWORD
-  const mustSwitch = isOther || (switchFirst && authPlugin !== undefined)
+  const mustSwitch = isOther || (switchFirst && has(client.capabilities, CLIENT_PLUGIN_AUTH))
   const answer = mustSwitch
     ? await switchClient(client, pluginToSwitchTo(client, authPlugin))
     : { plugin: authPlugin, bytes: authResponse }
-  client.awaitsFastAuthSuccess = answer.plugin === CACHING_SHA2_PASSWORD && !isEmptyPassword(answer.bytes)
+  const isSha2 = answer.plugin === CACHING_SHA2_PASSWORD && !isEmptyPassword(answer.bytes)
+  client.awaitsFastAuthSuccess = isSha2 && !takesPlainOK(client)
+}
+
+/**
+ * Whether the client takes an OK_Packet directly after a caching_sha2_password response. sqlx and Bun take fast_auth_success
+ * for the end of the login, which MySQL never sends them, as they answer its salt wrongly. Those clients of MySQL leave
+ * CLIENT_LONG_PASSWORD clear; clients that need fast_auth_success set it. See docs/decisions/0102-plain-ok.md.
+ */
+function takesPlainOK({ capabilities, offeredPlugin }: Client): boolean {
+  return offeredPlugin === CACHING_SHA2_PASSWORD && !has(capabilities, CLIENT_LONG_PASSWORD)
 }
 
 /** The client's response if the user's stored secret can check it, else its response to an AuthSwitchRequest. */
 async function usableAnswer(client: Client, login: LocalLogin, user: LocalUser, access: Access): Promise<Answer> {
   const { authPlugin, authResponse, switchFirst } = login
   const given = { plugin: authPlugin ?? MYSQL_NATIVE_PASSWORD, salt: client.salt, bytes: authResponse }
-  if (authPlugin === undefined) return given
+  if (!has(client.capabilities, CLIENT_PLUGIN_AUTH)) return given
+  // MariaDB reads a missing name as mysql_native_password. MySQL sends an AuthSwitchRequest, whatever the response.
+  const isNative = client.offeredPlugin === MYSQL_NATIVE_PASSWORD && authResponse.length === NATIVE_RESPONSE_LENGTH
+  if (authPlugin === undefined && isNative && user.native && !switchFirst) return given
   const isSecure = isSecureFrom(client.wire, access)
   // With only a stored hash, the client must send the full password once. Without TLS, few clients do.
   const canUseSha2 = user.sha2 !== undefined || isSecure || !user.native
@@ -171,12 +187,11 @@ async function checkAnswer(
   }
   if (isEmptyPassword(bytes)) return false
   const { sha2 } = user
-  if (!sha2) {
-    const password = await wholePassword(client, salt, access)
-    return await check(() => checkPassword(user, password))
-  }
-  client.awaitsFastAuthSuccess = await check(() => checkSha2(bytes, salt, sha2))
-  return client.awaitsFastAuthSuccess
+  client.awaitsFastAuthSuccess = sha2 !== undefined && (await check(() => checkSha2(bytes, salt, sha2)))
+  if (client.awaitsFastAuthSuccess) return true
+  // As MySQL does: some clients answer the salt wrongly, but then send the right password.
+  const password = await wholePassword(client, salt, access)
+  return await check(() => checkPassword(user, password))
 }
 
 /** Full authentication of caching_sha2_password: reads the password, inside TLS or encrypted with our public key. */
@@ -224,9 +239,10 @@ async function switchClient({ wire }: Client, authPlugin: string): Promise<Answe
   return { plugin: authPlugin, salt, bytes }
 }
 
-/** The method that the client named where that can be done. */
-function pluginToSwitchTo({ capabilities }: Client, named: string): string {
+/** The method that the client named, if the proxy supports it. Without a name, the one of the greeting. */
+function pluginToSwitchTo({ capabilities, offeredPlugin }: Client, named: string | undefined): string {
   if (named === CACHING_SHA2_PASSWORD || named === MYSQL_NATIVE_PASSWORD) return named
+  if (!named) return offeredPlugin
   // MariaDB's clients leave the flag clear.
   return has(capabilities, CLIENT_LONG_PASSWORD) ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }

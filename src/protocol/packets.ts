@@ -137,11 +137,11 @@ export interface HandshakeResponse41 extends SSLRequest {
   authResponse: Buffer
   /** undefined if the client names none */
   database: Buffer | undefined
-  /** undefined without CLIENT_PLUGIN_AUTH */
+  /** undefined without CLIENT_PLUGIN_AUTH, or if the packet ends before it */
   authPlugin: string | undefined
-  /** the connection attributes, still length-encoded keys and values; undefined without CLIENT_CONNECT_ATTRS */
+  /** the connection attributes, still length-encoded keys and values; undefined as `authPlugin`, by CLIENT_CONNECT_ATTRS */
   attributes: Buffer | undefined
-  /** 1-22; undefined without CLIENT_ZSTD_COMPRESSION_ALGORITHM */
+  /** 1-22; undefined as `authPlugin`, by CLIENT_ZSTD_COMPRESSION_ALGORITHM */
   zstdLevel: number | undefined
 }
 
@@ -244,9 +244,9 @@ export interface ComChangeUser {
   database: Buffer
   /** 2 bytes; undefined if the client stops before it, as the first clients of 4.1 did */
   charset: number | undefined
-  /** undefined without CLIENT_PLUGIN_AUTH */
+  /** undefined without CLIENT_PLUGIN_AUTH, or if the packet ends before it */
   authPlugin: string | undefined
-  /** undefined without CLIENT_CONNECT_ATTRS */
+  /** undefined without CLIENT_CONNECT_ATTRS, or if the packet ends before it */
   attributes: Buffer | undefined
 }
 
@@ -259,7 +259,11 @@ export function parseComChangeUser(payload: Buffer, capabilities: number): ComCh
     ? reader.bytes(reader.uint8('auth response'), 'auth response')
     : reader.nulBytes('auth response')
   const database = reader.nulOrEofBytes('database')
-  const charset = reader.remaining > 0 ? reader.uint16('character set') : undefined
+  // Like MariaDB, take a lone byte for nothing.
+  if (reader.remaining < 2) {
+    return { user, authResponse, database, charset: undefined, authPlugin: undefined, attributes: undefined }
+  }
+  const charset = reader.uint16('character set')
   const withPlugin = has(capabilities, CLIENT_PLUGIN_AUTH) && reader.remaining > 0
   const authPlugin = withPlugin ? reader.nulOrEofBytes('auth plugin name').toString('latin1') : undefined
   const withAttributes = has(capabilities, CLIENT_CONNECT_ATTRS) && reader.remaining > 0

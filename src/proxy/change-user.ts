@@ -75,9 +75,8 @@ export async function changeUser(
   if (authPlugin !== MYSQL_CLEAR_PASSWORD) throw await refuseToSwitch(upstream, user, authPlugin)
 
   try {
-    // Servers always send an AuthSwitchRequest. A client without plugins cannot answer one.
-    const switchFirst = command.authPlugin !== undefined
-    await authenticateClient(client, { ...command, switchFirst }, target.access, address)
+    // Servers always send an AuthSwitchRequest, except to a client without CLIENT_PLUGIN_AUTH.
+    await authenticateClient(client, { ...command, switchFirst: true }, target.access, address)
     await waitForSlot(target, client.wire, upstream)
   } catch (error) {
     await refuseToSwitch(upstream, user, '')
