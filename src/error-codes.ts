@@ -491,8 +491,8 @@ const specs = {
   },
   CLIENT_TLS_NOT_OFFERED: {
     ...CLIENT,
-    hint: 'Turn SSL off, or to preferred, in the client. The proxy itself encrypts the connection to the database.',
-    explanation: 'The client requires TLS, but this port of the proxy does not offer it.',
+    hint: 'Remove local-tls off from the proxy, or turn SSL off in the client. The connection to the database always uses TLS.',
+    explanation: 'The client requires TLS, but the proxy does not offer it, because of local-tls off.',
     docs: 'README.md#use-it',
   },
   CHANGE_USER_UNSUPPORTED: {
@@ -508,9 +508,9 @@ const specs = {
   },
   CLIENT_TLS_FAILED: {
     ...CLIENT,
-    hint: "Check that the client supports TLS 1.2 or newer and trusts the proxy's certificate (tls-cert).",
+    hint: 'Turn off certificate verification in the client, or give the proxy a certificate that the client trusts (tls-cert). For a client without TLS 1.2, turn SSL off in the client or set local-tls off.',
     explanation:
-      "The TLS handshake between the client and the proxy failed. The client does not trust the proxy's certificate, or its TLS is too old.",
+      "The TLS handshake between the client and the proxy failed. The client does not trust the proxy's certificate, or its TLS is too old. Without tls-cert, the certificate is self-signed, and no client can verify it.",
     docs: 'docs/reference.md#options',
   },
   CLIENT_TLS_REQUIRED: {

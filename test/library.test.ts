@@ -78,7 +78,8 @@ test('options that conflict are refused', async t => {
   const cases: [Partial<Parameters<typeof createProxy>[0]>, RegExp][] = [
     [{ rdsEndpoint: 'db.example.com' }, /^rdsEndpoint: no AWS region in the name .*, or set region$/],
     [{ listen: '0.0.0.0:0' }, /^listen: other machines can reach .*\(localUsers\) and TLS \(tls\), or trustNetwork if/],
-    [{ requireTls: true }, /^requireTls: needs a certificate and a key \(tls\)$/],
+    [{ requireTls: true, localTls: 'off' }, /^requireTls: contradicts localTls off$/],
+    [{ tls: { certFile: 'a', keyFile: 'b' }, localTls: 'off' }, /^localTls: off contradicts tls$/],
     [{ caOnly: true }, /^caOnly: needs at least one ca$/],
     [{ ca: ['no certificate'] }, /^ca: not a certificate in PEM format$/],
     [{ localUsers: [] }, /^local users: /],

@@ -13,10 +13,10 @@ import { readText } from '../read-file.ts'
 const RELOAD_INTERVAL_MS = 5_000
 
 export interface LocalTls {
-  /** the secure context of the present files; if they are invalid, of the last valid ones */
+  /** what a TLS connection that starts now uses; of invalid files, the last valid ones */
   secureContext(): Promise<SecureContext>
-  /** when the certificate expires, in Date.now() time */
-  expires(): number
+  /** when the certificate expires, in Date.now() time; undefined if it renews itself */
+  expires(): number | undefined
 }
 
 interface Loaded {

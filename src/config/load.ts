@@ -153,6 +153,7 @@ function endpointProblems({ settings, localUsers, names }: EndpointConfig): stri
     caOnly: settings['ca-only'],
     localUsers: settings['local-user'] === undefined ? localUsers : [settings['local-user'], ...localUsers],
     tls: cert ?? key,
+    localTls: settings['local-tls'],
     requireTls: settings['require-tls'],
     trustNetwork: settings['trust-network'],
   }

@@ -145,6 +145,12 @@ export const OPTIONS = {
       'The certificate (PEM, with its chain) for TLS to clients. The proxy reads it and --tls-key again when they change',
   },
   'tls-key': { kind: 'string', placeholder: 'FILE', describe: 'The private key of --tls-cert (PEM)' },
+  'local-tls': {
+    kind: 'string',
+    ...OPTION_VALUES.localTls,
+    describe:
+      'Whether to offer TLS to clients without --tls-cert. auto offers it with a self-signed certificate, which the proxy makes itself and keeps in memory. It encrypts, but clients cannot verify it',
+  },
   'require-tls': {
     kind: 'boolean',
     describe:

@@ -64,6 +64,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     requireWriter: settings['require-writer'],
     localUsers: emptyToUndefined(await readLocalUsers(config, problems, log)),
     tls,
+    localTls: settings['local-tls'],
     requireTls: settings['require-tls'] || undefined,
     allowFrom: settings['allow-from'],
     trustNetwork: settings['trust-network'],

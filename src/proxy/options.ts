@@ -33,6 +33,8 @@ export interface ProxyOptions extends EndpointOptions {
   localUsers?: readonly LocalUserOptions[] | undefined
   /** Paths of PEM files for TLS to clients; the proxy reads them again when they change */
   tls?: { certFile: string; keyFile: string } | undefined
+  /** Without `tls`: 'auto' offers TLS with a self-signed certificate, 'off' offers none; default 'auto' */
+  localTls?: (typeof OPTION_VALUES.localTls.choices)[number] | undefined
   /** Refuse clients without TLS; default: true if other machines can reach `listen`, unless `trustNetwork` is set */
   requireTls?: boolean | undefined
   /** Networks (CIDR) or addresses that clients may come from; default: any */
@@ -101,15 +103,18 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
   check('region', options.region, regionNameProblem)
   for (const network of options.allowFrom ?? []) check('allowFrom', network, networkProblem)
   for (const option of RANGES) check(option, options[option], value => rangeProblem(value, OPTION_VALUES[option]))
-  const { choices } = OPTION_VALUES.tokenInHandshake
-  check('tokenInHandshake', options.tokenInHandshake, value =>
-    choices.includes(value) ? undefined : `"${value}" is not one of ${choices.join(', ')}`,
-  )
+  for (const option of ['tokenInHandshake', 'localTls'] as const) {
+    const choices: readonly string[] = OPTION_VALUES[option].choices
+    check(option, options[option], value =>
+      choices.includes(value) ? undefined : `"${value}" is not one of ${choices.join(', ')}`,
+    )
+  }
   return problems
 }
 
 /** The options that depend on one another. Of users, authorities and files only whether there are any counts. */
-export interface CombinedOptions extends Pick<ProxyOptions, 'rdsEndpoint' | 'region' | 'listen' | 'trustNetwork'> {
+export interface CombinedOptions
+  extends Pick<ProxyOptions, 'rdsEndpoint' | 'region' | 'listen' | 'trustNetwork' | 'localTls'> {
   ca?: readonly unknown[] | undefined
   caOnly?: boolean | undefined
   localUsers?: readonly unknown[] | undefined
@@ -126,6 +131,7 @@ export function combinationProblems(options: CombinedOptions, names: OptionNames
       ? `${names.place('caOnly')}: needs at least one ${names.name('ca')}`
       : undefined,
     exposureProblem(listen, options, names),
+    localTlsProblem(options, names),
     requireTlsProblem(listen, options, names),
   ].filter(problem => problem !== undefined)
 }
@@ -145,12 +151,17 @@ export function exposureProblem(
   return `${names.place('listen')}: other machines can reach ${formatListen(listen)} and use the database without a password; ${safe}, or ${isolated}`
 }
 
+function localTlsProblem({ tls, localTls }: CombinedOptions, names: OptionNames): string | undefined {
+  if (!tls || localTls !== 'off') return undefined
+  return `${names.place('localTls')}: off contradicts ${names.name('tls')}`
+}
+
 /** A unix socket counts as safe as TLS is. */
 export function requireTlsProblem(
   listen: Listen,
-  { tls, requireTls }: CombinedOptions,
+  { tls, localTls, requireTls }: CombinedOptions,
   names: OptionNames,
 ): string | undefined {
-  if (!requireTls || tls || !('host' in listen)) return undefined
-  return `${names.place('requireTls')}: needs a certificate and a key (${names.name('tls')})`
+  if (!requireTls || tls || localTls !== 'off' || !('host' in listen)) return undefined
+  return `${names.place('requireTls')}: contradicts ${names.name('localTls')} off`
 }

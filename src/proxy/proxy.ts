@@ -9,6 +9,7 @@ import { createTokenSource } from '../aws/token.ts'
 import { type Access, createAllowList } from '../client/access.ts'
 import { createLocalUsers } from '../client/local-users.ts'
 import { createLoginThrottle } from '../client/login-throttle.ts'
+import { createSelfSignedTls } from '../client/self-signed.ts'
 import { createLocalTls } from '../client/tls.ts'
 import {
   createEndpoint,
@@ -82,7 +83,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
   const access: Access = {
     users: options.localUsers ? createLocalUsers(options.localUsers) : undefined,
     loginThrottle: createLoginThrottle(),
-    tls: undefined,
+    tls: options.localTls === 'off' ? undefined : createSelfSignedTls(),
     requireTls: false,
     overUnixSocket: 'path' in listen,
     allows: createAllowList(options.allowFrom ?? []),

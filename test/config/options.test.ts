@@ -95,6 +95,7 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
   'local-password': ['a', 'b'],
   'tls-cert': ['a', 'b'],
   'tls-key': ['a', 'b'],
+  'local-tls': ['auto', 'off', 'on', 'self-signed'],
   'require-tls': ['true', 'false', 'yes'],
   'allow-from': ['10.0.0.0/8', 'fd00::/8', '10.0.0.0/33', 'fd00::/129', 'host', '10.0.0.0/8/8', '10.0.0.0/'],
   'trust-network': ['true', 'false', 'yes'],

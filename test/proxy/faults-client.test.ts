@@ -87,11 +87,12 @@ const misbehaviours: Record<string, Misbehaviour> = {
   'asks for TLS although it is not offered': {
     ...MALFORMED,
     code: 'CLIENT_TLS_NOT_OFFERED',
+    options: { localTls: 'off' },
     send(client) {
       client.send(sslRequest, 1)
       client.socket.write(Buffer.concat([Buffer.from('1603010200010001fc0303', 'hex'), Buffer.alloc(506, 7)]))
     },
-    says: [/TLS/],
+    says: [/TLS/, /local-tls off/],
   },
   'answers with a wrong sequence id': {
     ...MALFORMED,
