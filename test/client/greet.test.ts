@@ -1,11 +1,10 @@
 /** The greeting, the local login and the error of one client, without a server behind. */
-import { createHash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { type Test, test } from 'tap'
 import type { Access } from '../../src/client/access.ts'
 import { authenticateClient, greet, sendError } from '../../src/client/handshake.ts'
 import { createLocalUsers } from '../../src/client/local-users.ts'
-import { createLoginThrottle } from '../../src/client/login-throttle.ts'
+import { createLoginThrottle, type LoginAttempt } from '../../src/client/login-throttle.ts'
 import { createWire, readPacket, type Wire, writePacket } from '../../src/net/wire.ts'
 import {
   encodeHandshakeResponse41,
@@ -16,10 +15,13 @@ import {
 } from '../../src/protocol/packets.ts'
 import { PLAIN_CLIENT } from '../support/capabilities.ts'
 import { createTestClock } from '../support/clock.ts'
+import { nativeResponse as respond, saltFirstResponse } from '../support/passwords.ts'
 import { greeting } from '../support/scripted-upstream.ts'
 import { socketPair } from '../support/socket-pair.ts'
 
 const PASSWORD = 'secret'
+
+const nativeResponse = (salt: Buffer) => respond(PASSWORD, salt)
 
 function createAccess(): Access {
   return {
@@ -36,15 +38,6 @@ function serverOf(authPlugin: string): HandshakeV10 {
   return { ...parseHandshakeV10(greeting()), authPlugin }
 }
 
-const sha1 = (...parts: Buffer[]) => createHash('sha1').update(Buffer.concat(parts)).digest()
-
-/** The response of mysql_native_password. */
-function nativeResponse(salt: Buffer): Buffer {
-  const hash = sha1(Buffer.from(PASSWORD))
-  const mask = sha1(salt.subarray(0, 20), sha1(hash))
-  return hash.map((byte, index) => byte ^ mask[index]!) as Buffer
-}
-
 interface Ends {
   /** the proxy's end */
   near: Wire
@@ -59,8 +52,13 @@ async function createEnds(t: Test): Promise<Ends> {
 }
 
 /** A login as 'a'; `respond` makes the response to the salt of the HandshakeV10. */
-async function logIn({ near, far }: Ends, server: HandshakeV10, respond: (salt: Buffer) => Buffer) {
-  const access = createAccess()
+async function logIn(
+  { near, far }: Ends,
+  server: HandshakeV10,
+  respond: (salt: Buffer) => Buffer,
+  access = createAccess(),
+  authPlugin = 'mysql_native_password',
+) {
   const greeted = greet(near, server, access)
   const { salt } = parseHandshakeV10(await readPacket(far, 'HandshakeV10'))
   const authResponse = respond(salt)
@@ -72,7 +70,7 @@ async function logIn({ near, far }: Ends, server: HandshakeV10, respond: (salt: 
     user: Buffer.from('a'),
     authResponse,
     database: undefined,
-    authPlugin: 'mysql_native_password',
+    authPlugin,
     attributes: undefined,
     zstdLevel: undefined,
   }
@@ -126,4 +124,28 @@ test('sendError: an ERR_Packet, then the end of the connection', async t => {
   t.match(parseERR_Packet(packet.subarray(4)), { errno: 1045, message: 'no' })
   t.notMatch(packet.toString('latin1'), '28000', 'before the HandshakeV10 it has no SQL state')
   t.equal(far.sequence, 0)
+})
+
+test('a wrong first response and the full password are two checks of one login', async t => {
+  const clear = { 'the right password': [false, true], 'a wrong password': [false, false], nothing: [false] }
+  for (const [sends, expected] of Object.entries(clear)) {
+    const checks: boolean[] = []
+    const attempt: LoginAttempt = {
+      async check(isRight) {
+        checks.push(await isRight())
+        return checks.at(-1)!
+      },
+      delayRefusal: async () => {},
+    }
+    const access = { ...createAccess(), overUnixSocket: true, loginThrottle: { attempt: () => attempt } }
+    const ends = await createEnds(t)
+    const wrong = (salt: Buffer) => saltFirstResponse(PASSWORD, salt)
+    const { outcome } = await logIn(ends, serverOf('caching_sha2_password'), wrong, access, 'caching_sha2_password')
+    t.same(await readPacket(ends.far, 'AuthMoreData'), Buffer.of(1, 4), 'perform_full_authentication')
+    if (sends === 'nothing') ends.remote.destroy()
+    else writePacket(ends.far, Buffer.from(sends === 'the right password' ? `${PASSWORD}\0` : 'wrong\0'))
+    if (sends === 'the right password') await outcome
+    else await t.rejects(outcome, { code: sends === 'nothing' ? 'CLIENT_CLOSED' : 'CLIENT_ACCESS_DENIED' })
+    t.same(checks, expected, `${sends}: guessing is never free`)
+  }
 })
