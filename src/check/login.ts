@@ -147,7 +147,7 @@ function checkKeepalive({ target: { endpoint }, loadBalancer }: Context, log: St
   log.fact('keepalive', `after ${keepalive} s of idle time, ${keepalive < idle ? 'below' : 'not below'} ${whose}`)
   if (keepalive < idle) return
   const message = `keepalive (${spokenDuration(endpoint.keepalive)}) is not below ${whose} of idle timeout`
-  log.warn(new ProxyError('NLB_IDLE_TIMEOUT_SECONDS', message))
+  log.warn(new ProxyError('NLB_IDLE_TIMEOUT', message))
 }
 
 async function readVariables(connection: Connection): Promise<Record<string, string>> {
