@@ -22,13 +22,14 @@ export const QUICK: ReadonlySet<string> = new Set([
   'test/upstream/login-steps.test.ts',
   'test/upstream/login.test.ts',
   'test/upstream/rate-limiter.test.ts',
+  'test/upstream/tls.test.ts',
   'test/upstream/trust.test.ts',
 ])
 
 const LOGINS = ['test/proxy/session-login.test.ts', 'test/proxy/faults-upstream.test.ts']
 const CLIENTS = ['test/client/greet.test.ts', 'test/proxy/faults-client.test.ts', 'test/client/handshake.test.ts']
 const UPSTREAM = ['test/upstream/login-steps.test.ts', 'test/upstream/login.test.ts']
-const TLS = ['test/upstream/login-steps.test.ts', 'test/upstream/trust.test.ts', 'test/proxy/faults-tls.test.ts']
+const TLS = ['test/upstream/tls.test.ts', 'test/upstream/trust.test.ts', 'test/proxy/faults-tls.test.ts']
 const CHANGE_USER = ['test/proxy/change-user-faults.test.ts', 'test/proxy/change-user.test.ts']
 const SESSION_END = ['test/proxy/end-session.test.ts', 'test/proxy/session-end.test.ts']
 
@@ -58,7 +59,7 @@ export const TARGETS: readonly Target[] = [
   { file: 'src/upstream/rate-limiter.ts', tests: ['test/upstream/rate-limiter.test.ts'] },
   { file: 'src/upstream/require-writer.ts', tests: ['test/upstream/require-writer.test.ts'] },
   { file: 'src/upstream/tls.ts', tests: TLS },
-  { file: 'src/upstream/trust.ts', tests: TLS },
+  { file: 'src/upstream/trust.ts', tests: ['test/upstream/trust.test.ts', 'test/upstream/login-steps.test.ts'] },
   { file: 'src/proxy/change-user.ts', tests: CHANGE_USER },
   { file: 'src/proxy/end-session.ts', tests: SESSION_END },
   { file: 'src/aws/credentials.ts', tests: ['test/aws/credentials.test.ts'] },

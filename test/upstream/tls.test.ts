@@ -1,0 +1,173 @@
+/** startTls() against a server in the same process; on a clock that stands still. */
+import { once } from 'node:events'
+import { TLSSocket, type TLSSocketOptions } from 'node:tls'
+import { type Test, test } from 'tap'
+import { type Certificate, createAuthority, type IssueOptions } from '../../src/demo/certificates.ts'
+import { createWire } from '../../src/net/wire.ts'
+import { startTls } from '../../src/upstream/tls.ts'
+import { createTrust } from '../../src/upstream/trust.ts'
+import { createTestClock } from '../support/clock.ts'
+import { socketPair } from '../support/socket-pair.ts'
+
+const NAME = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
+const DAY_MS = 86_400_000
+const authority = await createAuthority('Test CA')
+const good = await authority.issue({ names: [NAME] })
+
+/** A connection to a server that waits for TLS: our end, and the server's. */
+async function connect(t: Test) {
+  const clock = createTestClock()
+  const [server, socket] = await socketPair(t)
+  server.on('error', () => {})
+  const wire = createWire(socket, 'upstream', 5_000, clock)
+  const trust = createTrust([authority.certificate], true, clock)
+  const dial = { host: '10.0.0.1', port: 3306 }
+  return {
+    clock,
+    wire,
+    server,
+    start: (host = NAME) => startTls(wire, { rds: { host }, dial }, trust),
+    accept: ({ certificate, key }: Certificate, options: TLSSocketOptions = {}) => {
+      const tls = new TLSSocket(server, { isServer: true, cert: certificate, key, ...options })
+      tls.on('error', () => {}).resume()
+      return tls
+    },
+  }
+}
+
+test('a verified server: no timer and no listener stays', async t => {
+  const { clock, wire, start, accept } = await connect(t)
+  const tls = accept(good)
+  await start()
+  t.ok(wire.socket instanceof TLSSocket && wire.socket.authorized)
+  t.equal(tls.servername, NAME)
+  t.equal(clock.pending(), 0)
+  const isOurs = ({ name }: { name: string }) => name === 'onClose'
+  t.same((wire.socket.listeners('close') as { name: string }[]).filter(isOurs), [])
+})
+
+test('an IP address is verified, and not sent as a server name', async t => {
+  const { start, accept } = await connect(t)
+  const tls = accept(await authority.issue({ names: ['10.0.0.9'] }))
+  await start('10.0.0.9')
+  t.notOk(tls.servername)
+})
+
+const invalid: [name: string, options: Partial<IssueOptions>, code: string, message: string | RegExp][] = [
+  [
+    'of another name',
+    { names: ['other.example.com'] },
+    'TLS_WRONG_NAME',
+    `the certificate of the server behind 10.0.0.1:3306 does not name ${NAME}, it names DNS:other.example.com`,
+  ],
+  [
+    'of many names',
+    { names: [1, 2, 3].map(number => `${'n'.repeat(60)}.x${number}.example.com`) },
+    'TLS_WRONG_NAME',
+    /, it names (?=DNS:n).{120}$/,
+  ],
+  [
+    'that has expired',
+    { notBefore: new Date(Date.now() - 9 * DAY_MS), notAfter: new Date(Date.now() - DAY_MS) },
+    'TLS_EXPIRED',
+    `the certificate of ${NAME} has expired or is not valid yet (CERT_HAS_EXPIRED)`,
+  ],
+  [
+    'that is not valid yet',
+    { notBefore: new Date(Date.now() + DAY_MS), notAfter: new Date(Date.now() + 9 * DAY_MS) },
+    'TLS_EXPIRED',
+    `the certificate of ${NAME} has expired or is not valid yet (CERT_NOT_YET_VALID)`,
+  ],
+]
+
+for (const [name, options, code, message] of invalid) {
+  test(`a certificate ${name}`, async t => {
+    const { clock, wire, start, accept } = await connect(t)
+    const tls = accept(await authority.issue({ names: [NAME], ...options }))
+    const isSecure = once(tls, 'secure')
+    await t.rejects(start(), { code, message })
+    await isSecure
+    t.ok(wire.socket instanceof TLSSocket && !wire.socket.destroyed, 'the handshake is not broken off')
+    t.equal(clock.pending(), 0)
+  })
+}
+
+test('a certificate of an unknown authority', async t => {
+  const { start, accept } = await connect(t)
+  accept(await (await createAuthority('somebody else')).issue({ names: [NAME] }))
+  const message = `the certificate of ${NAME} was not issued by a trusted CA (UNABLE_TO_VERIFY_LEAF_SIGNATURE)`
+  await t.rejects(start(), { code: 'TLS_UNKNOWN_CA', message })
+})
+
+test('a server that does not speak TLS, or not the same', async t => {
+  const plain = await connect(t)
+  plain.server.write('HTTP/1.1 400 Bad Request\r\n\r\n')
+  await once(plain.wire.socket.pause(), 'readable')
+  await t.rejects(plain.start(), { code: 'TLS_PLAINTEXT_INJECTED' })
+
+  const late = await connect(t)
+  late.server.once('data', () => late.server.write('HTTP/1.1 400 Bad Request\r\n\r\n'))
+  const message = /^TLS with 10\.0\.0\.1:3306 failed: (wrong version number|packet length too long)$/
+  await t.rejects(late.start(), { code: 'TLS_FAILED', message })
+
+  const { server, start } = await connect(t)
+  server.once('data', () => server.write(Buffer.from('15030300020228', 'hex')))
+  await t.rejects(start(), { code: 'TLS_FAILED', message: /: (ssl\/tls|sslv3) alert handshake failure$/ })
+})
+
+test('a single byte of plaintext before TLS', async t => {
+  const { wire, server, start } = await connect(t)
+  const isThere = once(wire.socket.pause(), 'readable')
+  server.write(Buffer.of(0))
+  await isThere
+  await t.rejects(start(), { code: 'TLS_PLAINTEXT_INJECTED' })
+})
+
+test('a connection that has ended before TLS, or is destroyed', async t => {
+  const ended = await connect(t)
+  ended.server.end()
+  await once(ended.wire.socket.resume(), 'end')
+  t.notOk(ended.wire.socket.destroyed)
+  const error = { code: 'UPSTREAM_CLOSED', message: /while waiting for TLS/ }
+  await t.rejects(ended.start(), error)
+  const destroyed = await connect(t)
+  destroyed.wire.socket.destroy()
+  await t.rejects(destroyed.start(), error)
+})
+
+test('a connection that closes during TLS, by whatever error', async t => {
+  for (const code of ['ECONNRESET', 'EPIPE']) {
+    const { clock, wire, server, start } = await connect(t)
+    const outcome = t.rejects(start(), { code: 'UPSTREAM_CLOSED', message: /while waiting for TLS/ }, code)
+    await once(server, 'data')
+    wire.socket.destroy(Object.assign(new Error('gone'), { code }))
+    await outcome
+    t.equal(clock.pending(), 0)
+  }
+  const { wire, server, start } = await connect(t)
+  const outcome = t.rejects(start(), { code: 'UPSTREAM_CLOSED', message: /while waiting for TLS/ }, 'no error')
+  await once(server, 'data')
+  wire.socket.destroy()
+  await outcome
+})
+
+test('an error of the system during TLS', async t => {
+  const { wire, server, start } = await connect(t)
+  const outcome = t.rejects(start(), { code: 'TLS_FAILED', message: 'TLS with 10.0.0.1:3306 failed: EHOSTUNREACH' })
+  await once(server, 'data')
+  wire.socket.destroy(Object.assign(new Error('gone'), { code: 'EHOSTUNREACH' }))
+  await outcome
+  const other = await connect(t)
+  const second = t.rejects(other.start(), { code: 'TLS_FAILED', message: 'TLS with 10.0.0.1:3306 failed: gone' })
+  await once(other.server, 'data')
+  other.wire.socket.destroy(new Error('gone'))
+  await second
+})
+
+test('TLS takes at most the time of the login', async t => {
+  const { clock, server, start } = await connect(t)
+  const outcome = t.rejects(start(), { code: 'UPSTREAM_TIMEOUT', message: /while waiting for TLS/ })
+  await once(server, 'data')
+  clock.advance(5_000)
+  await outcome
+})
