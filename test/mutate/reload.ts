@@ -57,14 +57,19 @@ process.once('message', async ({ file, test, texts }: Work) => {
   process.exit()
 })
 
-const SHIM = 'export const test = (...args) => globalThis.testOfMutant(...args)'
+const SHIM = `
+  export const test = (...args) => globalThis.testOfMutant(...args)
+  export default { test, teardown: work => globalThis.teardownOfMutant(work) }`
 
 /** As tap's own `test`. After the first failure, the rest of the file need not run. */
 Object.assign(globalThis, {
-  testOfMutant: (name: string, run: (t: Test) => unknown) => {
+  testOfMutant: (name: string, ...rest: [...options: { skip: string | false }[], run: (t: Test) => unknown]) => {
     const t = current
-    return t.test(name, async inner => (t.passing() ? await run(upToFirstFailure(inner)) : undefined))
+    const run = rest.pop() as (t: Test) => unknown
+    const [options = {}] = rest as { skip: string | false }[]
+    return t.test(name, options, async inner => (t.passing() ? await run(upToFirstFailure(inner)) : undefined))
   },
+  teardownOfMutant: (work: () => unknown) => current.teardown(work),
 })
 
 /** `t`, whose assertions throw once they have failed: describing hundreds of failures takes seconds. */

@@ -123,7 +123,7 @@ async function measure(project: string, { file, tests, javascript, candidates }:
     if (QUICK.has(test)) {
       const paths = { file: join(project, file), test: join(project, test) }
       const texts = left.map(({ text }) => text)
-      for (const [at, outcome] of (await tryTexts(project, paths, javascript, texts)).entries()) {
+      for (const [at, outcome] of (await tryTexts(project, paths, env, javascript, texts)).entries()) {
         left[at]!.outcome = outcome
       }
     } else await tryEach(project, file, test, left)

@@ -4,12 +4,14 @@ export interface Target {
   tests: readonly string[]
 }
 
-/** Test files that need no server of their own and leave nothing behind: reload.ts runs them. */
+/** Test files that start no program and leave nothing behind: reload.ts runs them. */
 export const QUICK: ReadonlySet<string> = new Set([
   'test/aws/credentials.test.ts',
+  'test/client/full-authentication.test.ts',
   'test/client/greet.test.ts',
   'test/client/local-users.test.ts',
   'test/client/login-throttle.test.ts',
+  'test/client/missing-fields.test.ts',
   'test/client/tls.test.ts',
   'test/protocol/auth.test.ts',
   'test/protocol/capabilities.test.ts',
@@ -27,7 +29,7 @@ export const QUICK: ReadonlySet<string> = new Set([
 ])
 
 const LOGINS = ['test/proxy/session-login.test.ts', 'test/proxy/faults-upstream.test.ts']
-const CLIENTS = ['test/client/greet.test.ts', 'test/proxy/faults-client.test.ts', 'test/client/handshake.test.ts']
+const CLIENTS = ['test/proxy/faults-client.test.ts', 'test/client/handshake.test.ts']
 const UPSTREAM = ['test/upstream/login-steps.test.ts', 'test/upstream/login.test.ts']
 const TLS = ['test/upstream/tls.test.ts', 'test/upstream/trust.test.ts', 'test/proxy/faults-tls.test.ts']
 const CHANGE_USER = ['test/proxy/change-user-faults.test.ts', 'test/proxy/change-user.test.ts']
@@ -48,9 +50,17 @@ export const TARGETS: readonly Target[] = [
   { file: 'src/protocol/last-packet.ts', tests: ['test/protocol/last-packet.test.ts'] },
   { file: 'src/protocol/sha256-crypt.ts', tests: ['test/protocol/sha256-crypt.test.ts'] },
   { file: 'src/client/access.ts', tests: CLIENTS },
-  { file: 'src/client/handshake.ts', tests: [...CLIENTS, 'test/proxy/session-login.test.ts'] },
-  { file: 'src/client/local-users.ts', tests: ['test/client/local-users.test.ts', ...CLIENTS] },
-  { file: 'src/client/login-throttle.ts', tests: ['test/client/login-throttle.test.ts', ...CLIENTS] },
+  {
+    file: 'src/client/handshake.ts',
+    tests: [
+      'test/client/greet.test.ts',
+      'test/client/missing-fields.test.ts',
+      'test/client/full-authentication.test.ts',
+      ...CLIENTS,
+    ],
+  },
+  { file: 'src/client/local-users.ts', tests: ['test/client/local-users.test.ts'] },
+  { file: 'src/client/login-throttle.ts', tests: ['test/client/login-throttle.test.ts'] },
   { file: 'src/client/tls.ts', tests: ['test/client/tls.test.ts', ...CLIENTS] },
   { file: 'src/upstream/abandon.ts', tests: [...UPSTREAM, ...LOGINS, ...SESSION_END] },
   { file: 'src/upstream/circuit-breaker.ts', tests: ['test/upstream/circuit-breaker.test.ts'] },

@@ -69,6 +69,7 @@ export async function measureLimit(project: string, test: string, env: NodeJS.Pr
 export async function tryTexts(
   project: string,
   work: Omit<Work, 'texts'>,
+  env: NodeJS.ProcessEnv,
   unchanged: string,
   texts: readonly string[],
 ): Promise<Outcome[]> {
@@ -76,7 +77,7 @@ export async function tryTexts(
   let hung: number | undefined
   while (outcomes.length <= texts.length) {
     const left = [unchanged, ...texts.slice(outcomes.length), unchanged]
-    const found = await tryInOneProcess(project, { ...work, texts: left })
+    const found = await tryInOneProcess(project, { ...work, texts: left }, env)
     const isWhole = found.length === left.length
     if (found[0] !== 'passed' || (isWhole && found.at(-1) !== 'passed')) {
       throw new Error(`${work.test} fails without any change`)
@@ -92,9 +93,9 @@ export async function tryTexts(
 }
 
 /** The outcomes up to the first text with which the process hangs or ends. */
-async function tryInOneProcess(project: string, work: Work): Promise<Outcome[]> {
+async function tryInOneProcess(project: string, work: Work, env: NodeJS.ProcessEnv): Promise<Outcome[]> {
   const reload = fileURLToPath(new URL('reload.ts', import.meta.url))
-  const { child, kill } = start(project, [reload], {}, 'ipc')
+  const { child, kill } = start(project, [reload], env, 'ipc')
   const outcomes: Outcome[] = []
   let limitMs = LONGEST_MS
   let started = performance.now()
