@@ -7,8 +7,8 @@ import { test } from 'tap'
 import { BEHAVIOURS } from './compat/behaviours.ts'
 import { fewClients } from './compat/clients.ts'
 import { setUpBench } from './compat/matrix.ts'
-import { sourceProxy } from './compat/proxies.ts'
 import { startOwnServer } from './compat/servers.ts'
+import { PROGRAM } from './support/program.ts'
 
 const modules = fileURLToPath(new URL('..', import.meta.url))
 
@@ -18,7 +18,7 @@ test('clients behave the same through the proxy and directly', async t => {
   t.teardown(() => rm(scratch, { recursive: true, force: true }))
   const server = await startOwnServer(scratch)
   t.teardown(() => server.stop())
-  const bench = await setUpBench(server, sourceProxy, scratch)
+  const bench = await setUpBench(server, [...PROGRAM], scratch)
   t.teardown(() => bench.stop())
   t.same(bench.missing, [], 'the proxy supports all routes')
 

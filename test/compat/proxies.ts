@@ -46,12 +46,6 @@ export const builtProxy = [
   process.execPath,
   fileURLToPath(new URL('../../dist/bin/mysql-iam-proxy.js', import.meta.url)),
 ]
-/** Starts the proxy from its sources. */
-export const sourceProxy = [
-  process.execPath,
-  '--import=tsx',
-  fileURLToPath(new URL('../../bin/mysql-iam-proxy.ts', import.meta.url)),
-]
 const running = new Set<ChildProcess>()
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL')
