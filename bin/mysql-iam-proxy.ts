@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import '../src/no-debugger.ts'
 import { flushLogs } from '../src/log-sink.ts'
 import { main } from '../src/main.ts'
 
