@@ -1,7 +1,8 @@
 /** What all calls to AWS APIs share: limits, and the meaning of their errors. */
 import type { ErrorCode } from '../error-codes.ts'
-import { ProxyError, systemCode } from '../errors.ts'
+import { ProxyError } from '../errors.ts'
 import type { Credentials } from './credentials.ts'
+import { harmless } from './redact.ts'
 
 /** Settings for a client that gives up soon: from a private subnet the API is often unreachable. */
 export function clientSettings(region: string, credentials: () => Promise<Credentials>) {
@@ -34,11 +35,9 @@ const NOT_FOUND = /NotFound/
  */
 export function explainAwsError(error: unknown, action: string, codes: AwsErrorCodes = INSPECTION): ProxyError {
   if (error instanceof ProxyError) return error
-  const { name, message } = error instanceof Error ? error : new Error(String(error))
+  const { name } = error instanceof Error ? error : new Error(String(error))
   const { httpStatusCode, attempts = 1 } = metadataOf(error)
-  // The message of the service may contain ARNs, but no secret.
-  const said = message.split('\n', 1)[0]!.slice(0, 300)
-  const reason = httpStatusCode === undefined ? systemCode(error) || name || said : `${name}: ${said}`
+  const reason = harmless(error)
   const tries = attempts > 1 ? ` (after ${attempts} attempts)` : ''
   const what = `${action} failed: ${reason}${tries}`
   const details = { cause: error, hintValues: { action } }

@@ -1,5 +1,7 @@
 /** AWS credentials: where they come from, how long they are cached, and what their errors mean. */
 import { ProxyError } from '../errors.ts'
+import { trackHelpers } from './helper-processes.ts'
+import { harmless, redact } from './redact.ts'
 
 /** AWS credentials, in the shape of the AWS SDK's AwsCredentialIdentity. All but `accessKeyId` and `expiration` are secret. */
 export interface Credentials {
@@ -57,12 +59,18 @@ interface Cached {
   credentials: Credentials
   /** performance.now() when they arrived */
   arrived: number
+  /** milliseconds that they had left then; undefined without an expiry */
+  lifetime: number | undefined
 }
 
-/** Milliseconds until `cached` must not be used any more. */
-function remaining({ credentials, arrived }: Cached): number {
-  if (credentials.expiration) return credentials.expiration.getTime() - Date.now()
-  return arrived + KEEP_WITHOUT_EXPIRY_MS + RENEW_BEFORE_MS - performance.now()
+/**
+ * Milliseconds until `cached` must not be used any more. The wall clock may have stepped since they arrived, in either
+ * direction: the shorter of both times counts, so that a step never keeps them too long.
+ */
+function remaining({ credentials, arrived, lifetime }: Cached): number {
+  const age = performance.now() - arrived
+  if (!credentials.expiration || lifetime === undefined) return KEEP_WITHOUT_EXPIRY_MS + RENEW_BEFORE_MS - age
+  return Math.min(credentials.expiration.getTime() - Date.now(), lifetime - age)
 }
 
 /** Calls `provider` once for all who wait, and caches the result until shortly before it expires. */
@@ -71,21 +79,26 @@ export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProv
   let pending: Promise<Credentials> | undefined
 
   function lookUp(): Promise<Credentials> {
+    const helpers = trackHelpers()
     // An async function, so that a provider that throws also rejects.
-    const result = (async () => await provider())()
+    const result = helpers.during(async () => await provider())
     pending = result
     const forget = () => {
       if (pending === result) pending = undefined
     }
-    // A helper that hangs must not block all later logins.
-    const giveUp = setTimeout(forget, LOOKUP_TIMEOUT_MS).unref()
+    // A helper that hangs must not block all later logins, and must not stay.
+    const giveUp = setTimeout(() => {
+      forget()
+      helpers.kill()
+    }, LOOKUP_TIMEOUT_MS).unref()
     const onDone = () => {
       clearTimeout(giveUp)
       forget()
     }
     result.then(credentials => {
       // A lookup that was given up may be older than the cached one.
-      if (pending === result) cached = { credentials, arrived: performance.now() }
+      const lifetime = credentials.expiration && credentials.expiration.getTime() - Date.now()
+      if (pending === result) cached = { credentials, arrived: performance.now(), lifetime }
       onDone()
     }, onDone)
     return result
@@ -113,7 +126,7 @@ const SSO_EXPIRED = /\bSSO session\b|aws sso login|UnauthorizedException: Sessio
 const NO_SUCH_PROGRAM =
   /^\S*sh: (?:(?:line )?\d+: )?(.+): (?:not found|command not found|No such file or directory)$|^'(.+)' is not recognized as an internal/m
 
-/** The ProxyError for what the AWS SDK threw. It keeps only the first line, because helpers may print secrets. */
+/** The ProxyError for what the AWS SDK threw. Its message may contain what a helper or an endpoint answered: see redact.ts. */
 export function explainCredentialsError(error: unknown, profile: string | undefined): ProxyError {
   if (error instanceof ProxyError) return error
   const message = messageOf(error).split('\n', 1)[0]!.slice(0, 200)
@@ -128,10 +141,9 @@ export function explainCredentialsError(error: unknown, profile: string | undefi
   }
   const missing = message.startsWith('Command failed:') ? NO_SUCH_PROGRAM.exec(messageOf(error)) : null
   if (missing) {
-    const what = `the program of credential_process${ofProfile} does not exist: ${(missing[1] ?? missing[2])!.slice(0, 200)}`
+    const what = `the program of credential_process${ofProfile} does not exist: ${redact((missing[1] ?? missing[2])!).slice(0, 200)}`
     return new ProxyError('CREDENTIALS_PROGRAM_MISSING', what, { cause: error })
   }
-  // The rest is the whole command line, which may contain a password.
-  const why = message.startsWith('Command failed:') ? 'credential_process failed' : message
+  const why = message.startsWith('Command failed:') ? 'credential_process failed' : harmless(error)
   return new ProxyError('CREDENTIALS_FAILED', `AWS credentials${ofProfile}: ${why}`, { cause: error })
 }

@@ -1,5 +1,8 @@
-/** Removes what may be a secret from the output of helper programs. */
-import type { ProxyError } from '../errors.ts'
+/**
+ * What may be shown of foreign texts: of errors of the AWS SDK, which repeat what an endpoint answered, and of the output of
+ * helper programs. Any of them may contain a secret.
+ */
+import { type ProxyError, systemCode } from '../errors.ts'
 
 /**
  * The first line that credential_process wrote to stderr, redacted; undefined if it wrote nothing. The first line of the
@@ -29,4 +32,50 @@ export function redact(text: string): string {
 function looksLikeKey(run: string): boolean {
   const parts = run.startsWith('/') ? run.split('/').filter(part => part.length >= 16) : [run]
   return parts.some(part => /[A-Z]/.test(part) && /[a-z]/.test(part) && /\d/.test(part))
+}
+
+/** A name of a profile, a session, a field or an action: short, and not like a key. */
+const NAME = "[\\w .@:'/=+-]{1,128}?"
+
+/** Messages of the AWS SDK and of AWS that contain only fixed words and names. */
+const HARMLESS = [
+  'Profile NAME (?:credential_process (?:returned (?:invalid credentials|invalid JSON|expired credentials)|did not return Version 1)|could not be found in shared credentials file|was not found|requires multi-factor authentication, but no MFA code callback was provided|is not configured with SSO credentials|does not contain login_session|did not contain credential_process)\\.',
+  'Could not resolve credentials using profile: \\[NAME\\] in configuration/credentials file\\(s\\)\\.',
+  '(?:SSO|Sso) session NAME (?:could not be found in shared credentials file|is missing required property NAME)\\.?',
+  'Unsupported credential source in profile NAME\\. Got NAME, .{0,100}',
+  'Profile is configured with invalid SSO credentials\\. Required parameters .{0,200}',
+  'Detected a cycle attempting to resolve credentials for profile.{0,200}',
+  'Conflicting SSO (?:start_url|region).{0,200}',
+  'Server responded with status: \\d{3}',
+  'Invalid response received from instance metadata service\\.',
+  '(?:Error response received|TimeoutError) from instance metadata service',
+  'Unable to connect to instance metadata service',
+  'HTTP credential provider response not of the required format, an object matching: .{0,200}',
+  'The container metadata credential provider cannot be used unless.{0,100}',
+  'EC2 Instance Metadata Service access disabled',
+  'Web identity configuration not specified',
+  'SSO returns an invalid temporary credential\\.',
+  'User: NAME is not authorized to perform: NAME(?: on resource: NAME)?(?: because NAME)?',
+  'Not authorized to perform sts:AssumeRoleWithWebIdentity',
+  'The security token included in the request is (?:invalid|expired)\\.?',
+  'Rate exceeded',
+].map(text => new RegExp(`^${text.replaceAll('NAME', NAME)}$`))
+
+const MAX_CHARACTERS = 200
+
+/**
+ * What may be shown of a foreign error: its message if that is known to be harmless, else its name, system code and HTTP
+ * status.
+ */
+export function harmless(error: unknown): string {
+  const { name, message } = error instanceof Error ? error : new Error(String(error))
+  const text = message.split('\n', 1)[0]!.trim().slice(0, MAX_CHARACTERS)
+  if (HARMLESS.some(known => known.test(text))) return redact(text)
+  const { httpStatusCode } = (error as { $metadata?: { httpStatusCode?: unknown } } | undefined)?.$metadata ?? {}
+  const facts = [
+    /^[A-Z][A-Za-z]{1,60}$/.test(name) && name !== 'Error' ? name : '',
+    /^[A-Z][A-Z0-9_]{1,40}$/.test(systemCode(error)) ? systemCode(error) : '',
+    typeof httpStatusCode === 'number' ? `HTTP ${httpStatusCode}` : '',
+  ].filter(fact => fact !== '')
+  return facts.join(', ') || 'no details, because the message could contain a secret'
 }

@@ -1,0 +1,65 @@
+/** Ends the programs that a lookup of credentials has started, such as a credential_process that hangs. */
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { ChildProcess } from 'node:child_process'
+import { subscribe } from 'node:diagnostics_channel'
+import { readFileSync } from 'node:fs'
+
+export interface Helpers {
+  /** Runs `work` and keeps track of the programs that it starts. */
+  during<Result>(work: () => Promise<Result>): Promise<Result>
+  /** Kills those that still run, and their own children. */
+  kill(): void
+}
+
+/** The lookup that the present code belongs to: the AWS SDK starts programs without showing them. */
+const lookup = new AsyncLocalStorage<Set<ChildProcess>>()
+
+/** of all lookups */
+const running = new Set<ChildProcess>()
+
+// https://nodejs.org/api/diagnostics_channel.html#child-process
+subscribe('child_process', message => {
+  const ofLookup = lookup.getStore()
+  if (!ofLookup) return
+  const { process: child } = message as { process: ChildProcess }
+  ofLookup.add(child)
+  running.add(child)
+  child.once('exit', () => {
+    ofLookup.delete(child)
+    running.delete(child)
+  })
+})
+
+process.once('exit', () => killAll(running))
+
+export function trackHelpers(): Helpers {
+  const helpers = new Set<ChildProcess>()
+  return {
+    during: work => lookup.run(helpers, work),
+    kill: () => killAll(helpers),
+  }
+}
+
+function killAll(children: Iterable<ChildProcess>): void {
+  for (const { pid } of children) {
+    if (pid === undefined) continue
+    // From the snapshot: the children of a killed process have another parent.
+    for (const one of [pid, ...descendantsOf(pid)]) {
+      try {
+        process.kill(one, 'SIGKILL')
+      } catch {
+        // It has ended by itself.
+      }
+    }
+  }
+}
+
+/** The SDK starts a shell, whose child is the program. Only Linux shows children; elsewhere only the shell ends. */
+function descendantsOf(pid: number): number[] {
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+    return children.flatMap(child => [child, ...descendantsOf(child)])
+  } catch {
+    return []
+  }
+}
