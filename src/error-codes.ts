@@ -489,6 +489,22 @@ const specs = {
       'The client sent something that is not valid in the MySQL protocol 4.1: in its login, or in a compressed session.',
     docs: 'README.md#use-it',
   },
+  PROXY_HEADER_UNEXPECTED: {
+    ...CLIENT,
+    level: 'warn',
+    hint: 'Set proxy-protocol to the networks of the load balancer, or turn the PROXY protocol off there.',
+    explanation:
+      'The connection began with a header of the PROXY protocol, with which load balancers name the real client. The proxy accepts it only from the networks of proxy-protocol.',
+    docs: 'docs/security.md#behind-a-load-balancer',
+  },
+  PROXY_HEADER_INVALID: {
+    ...CLIENT,
+    level: 'warn',
+    hint: 'Turn on the PROXY protocol in the load balancer, or remove this address from proxy-protocol.',
+    explanation:
+      'The connection came from a network of proxy-protocol, but did not begin with a valid header of the PROXY protocol, version 1 or 2, within 5 s.',
+    docs: 'docs/security.md#behind-a-load-balancer',
+  },
   CLIENT_TLS_NOT_OFFERED: {
     ...CLIENT,
     hint: 'Remove local-tls off from the proxy, or turn SSL off in the client. The connection to the database always uses TLS.',

@@ -13,6 +13,11 @@ export function networkProblem(network: string): string | undefined {
   return `"${network}" is not a network such as 10.0.0.0/8`
 }
 
+/** The same for a value of proxyProtocol: a network, or the proxy's own unix socket. */
+export function proxyProtocolProblem(text: string): string | undefined {
+  return text === 'unix' ? undefined : networkProblem(text)
+}
+
 export function regionNameProblem(region: string): string | undefined {
   return isRegion(region) ? undefined : `"${region}" is not an AWS region such as eu-west-1`
 }

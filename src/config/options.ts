@@ -6,6 +6,7 @@ import {
   addressProblem,
   hostAndPortProblem,
   networkProblem,
+  proxyProtocolProblem,
   regionNameProblem,
   resolverProblem,
   targetGroupProblem,
@@ -162,6 +163,14 @@ export const OPTIONS = {
     separator: ',',
     check: networkProblem,
     describe: 'A network that clients may come from, for example 10.0.0.0/8; may be repeated (default: any)',
+  },
+  'proxy-protocol': {
+    kind: 'strings',
+    placeholder: 'CIDR|unix',
+    separator: ',',
+    check: proxyProtocolProblem,
+    describe:
+      'A network of load balancers that send the PROXY protocol, version 1 or 2, for example an NLB or HAProxy; may be repeated. Connections from there must begin with its header, and --allow-from applies to the client that it names. unix: those to a unix socket (default: none)',
   },
   'trust-network': {
     kind: 'boolean',

@@ -67,6 +67,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     localTls: settings['local-tls'],
     requireTls: settings['require-tls'] || undefined,
     allowFrom: settings['allow-from'],
+    proxyProtocol: settings['proxy-protocol'],
     trustNetwork: settings['trust-network'],
     maxConnections: settings['max-connections'],
     maxUnauthenticated: settings['max-unauthenticated'],

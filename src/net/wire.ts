@@ -8,6 +8,7 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
+import { startsLikeProxyHeader } from '../protocol/proxy-header.ts'
 
 /** One connection in its handshake. `socket` changes when TLS starts. */
 export interface Wire {
@@ -64,6 +65,11 @@ export async function readPacket(wire: Wire, step: string): Promise<Buffer> {
   const header = await readBytes(wire, HEADER_BYTES, step)
   const length = header.readUIntLE(0, 3)
   const sequence = header[3]!
+  if (sequence !== wire.sequence && wire.peer === 'client' && startsLikeProxyHeader(header)) {
+    wire.sequence++ // the client sends its own packet with this id after the header
+    const message = `the connection from ${wire.socket.remoteAddress ?? 'a unix socket'} began with a PROXY protocol header`
+    throw new ProxyError('PROXY_HEADER_UNEXPECTED', message)
+  }
   if (sequence !== wire.sequence) {
     throw malformed(wire, `${step}: sequence id ${sequence}, expected ${wire.sequence}`)
   }

@@ -15,7 +15,7 @@ import { asProxyError, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
 import { createTrust } from '../upstream/trust.ts'
-import { networkProblem, rangeProblem, regionNameProblem } from '../value-checks.ts'
+import { networkProblem, proxyProtocolProblem, rangeProblem, regionNameProblem } from '../value-checks.ts'
 
 /** Options of `createProxy`; only `rdsEndpoint` is required. */
 export interface ProxyOptions extends EndpointOptions {
@@ -39,6 +39,8 @@ export interface ProxyOptions extends EndpointOptions {
   requireTls?: boolean | undefined
   /** Networks (CIDR) or addresses that clients may come from; default: any */
   allowFrom?: readonly string[] | undefined
+  /** Networks (CIDR) or addresses of load balancers that send the PROXY protocol, or 'unix' for those on a unix socket; default: none */
+  proxyProtocol?: readonly string[] | undefined
   /** Allow a `listen` address that other machines can reach without `localUsers` and `tls`; default false */
   trustNetwork?: boolean | undefined
   /** Open client connections; more get ERR 1040. Default 10,000; 0 for no limit */
@@ -102,6 +104,7 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
   check('listen', options.listen, listenProblem)
   check('region', options.region, regionNameProblem)
   for (const network of options.allowFrom ?? []) check('allowFrom', network, networkProblem)
+  for (const network of options.proxyProtocol ?? []) check('proxyProtocol', network, proxyProtocolProblem)
   for (const option of RANGES) check(option, options[option], value => rangeProblem(value, OPTION_VALUES[option]))
   for (const option of ['tokenInHandshake', 'localTls'] as const) {
     const choices: readonly string[] = OPTION_VALUES[option].choices

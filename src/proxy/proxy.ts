@@ -6,7 +6,7 @@ import {
   explainCredentialsError,
 } from '../aws/credentials.ts'
 import { createTokenSource } from '../aws/token.ts'
-import { type Access, createAllowList } from '../client/access.ts'
+import { type Access, createAllowList, createProxyHeaderList } from '../client/access.ts'
 import { createLocalUsers } from '../client/local-users.ts'
 import { createLoginThrottle } from '../client/login-throttle.ts'
 import { createSelfSignedTls } from '../client/self-signed.ts'
@@ -87,6 +87,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     requireTls: false,
     overUnixSocket: 'path' in listen,
     allows: createAllowList(options.allowFrom ?? []),
+    expectsProxyHeader: createProxyHeaderList(options.proxyProtocol ?? []),
   }
   const { maxLoginsPerSecond = OPTION_VALUES.maxLoginsPerSecond.default } = options
   const target: Served = {
@@ -114,7 +115,8 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
       const check = (address: Listen) => {
         const problem = exposureProblem(address, options, names) ?? requireTlsProblem(address, options, names)
         if (problem) throw new ProxyError('CONFIG_INVALID', problem)
-        access.overUnixSocket = 'path' in address
+        // Clients behind a load balancer may come from anywhere.
+        access.overUnixSocket = 'path' in address && !access.expectsProxyHeader('unix')
         access.requireTls = options.requireTls ?? (!isPrivate(address) && !options.trustNetwork)
       }
       check(listen)

@@ -1,6 +1,7 @@
 /** The listener of one endpoint: which clients it accepts, how many, and how it ends their sessions. */
 import { setMaxListeners } from 'node:events'
 import { createServer, type Socket } from 'node:net'
+import { addressRefusal } from '../client/access.ts'
 import { sendError } from '../client/handshake.ts'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { formatListen, type Listen } from '../endpoint.ts'
@@ -139,9 +140,9 @@ export async function startServer(
 
 /** Why a client gets an error instead of a greeting; undefined if it may log in. */
 function reasonToRefuse({ access, state }: Served, client: string, maxSessions: number): ProxyError | undefined {
-  if (!access.allows(access.overUnixSocket ? undefined : client)) {
-    return new ProxyError('CLIENT_NOT_ALLOWED', `clients from ${client} are not allowed`)
-  }
+  // Behind a load balancer, the client's address is known only after the PROXY protocol header.
+  const refusal = access.expectsProxyHeader(client) ? undefined : addressRefusal(access, client)
+  if (refusal) return refusal
   if (state.maxConnections > 0 && state.sessions.size >= state.maxConnections) {
     return new ProxyError('TOO_MANY_CONNECTIONS', `too many connections: ${state.maxConnections} are open`)
   }

@@ -1,5 +1,6 @@
 /** One connection, top to bottom, in wire order: the diagram in docs/architecture.md. */
 import type { Socket } from 'node:net'
+import { type Access, addressRefusal } from '../client/access.ts'
 import { authenticateClient, type Client, databaseUser, greet, sendError, sendOK } from '../client/handshake.ts'
 import { sourceOf } from '../client/source.ts'
 import { monotonicClock } from '../clock.ts'
@@ -7,6 +8,7 @@ import { hintValues } from '../endpoint.ts'
 import { ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
 import type { Logger } from '../log.ts'
+import { readProxyHeader } from '../net/proxy-protocol.ts'
 import { createWire, endGracefully, malformed, type Wire, whileConnected } from '../net/wire.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
 import { isCompressed } from '../protocol/capabilities.ts'
@@ -102,6 +104,7 @@ async function handshake(
   stop: AbortSignal,
 ): Promise<[Client, Wire]> {
   const { endpoint, access, breaker, state } = target
+  if (access.expectsProxyHeader(session.client)) await readClientAddress(legs.client, session, access)
   breaker.throwIfOpen(undefined, session)
   const place = await enter(legs.client, session, target)
   legs.place = place
@@ -136,6 +139,14 @@ async function handshake(
   sendOK(client, payload)
   legs.compressed = isCompressed(capabilities)
   return [client, upstream.wire]
+}
+
+/** Reads the PROXY protocol header, which names the real client. @throws ProxyError PROXY_HEADER_INVALID, CLIENT_NOT_ALLOWED */
+async function readClientAddress(client: Wire, session: Session, access: Access): Promise<void> {
+  const header = await readProxyHeader(client)
+  session.client = header.client ?? session.client
+  const refusal = addressRefusal(access, session.client)
+  if (refusal) throw refusal
 }
 
 /** Waits for a place among the clients that have not logged in. @throws ProxyError TOO_MANY_UNAUTHENTICATED, CLIENT_CLOSED */

@@ -31,6 +31,7 @@ function createAccess(): Access {
     requireTls: false,
     overUnixSocket: false,
     allows: () => true,
+    expectsProxyHeader: () => false,
   }
 }
 

@@ -1,6 +1,7 @@
 /** What the parsers are held to: for any bytes, a value or a MalformedPacket, and what was parsed can be sent on. */
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { isIP } from 'node:net'
 import {
   checkNative,
   checkSha2,
@@ -28,6 +29,7 @@ import {
   programName,
   SALT_LENGTH,
 } from '../../src/protocol/packets.ts'
+import { MAX_V2_BYTES, parseProxyHeader, startsLikeProxyHeader } from '../../src/protocol/proxy-header.ts'
 import { createRandom } from './random.ts'
 
 /** Throws where an input breaks what must hold. */
@@ -124,6 +126,18 @@ export const parsers: Record<string, Check> = {
     clearText(answer)
     unmaskPassword(answer, salt)
     isEmptyPassword(answer)
+  },
+
+  'proxy-header': input => {
+    const header = parse(() => parseProxyHeader(input))
+    if (!header) return
+    const { length, client } = header
+    ok(length > 0 && length <= input.length && length <= MAX_V2_BYTES)
+    ok(client === undefined || client === 'unix' || isIP(client) !== 0, client)
+    ok(startsLikeProxyHeader(input))
+    // However it is cut, it is complete at the same byte.
+    for (let end = 0; end < length; end++) strictEqual(parseProxyHeader(input.subarray(0, end)), undefined)
+    deepStrictEqual(parseProxyHeader(input.subarray(0, length)), header)
   },
 
   tail: input => {
