@@ -8,7 +8,9 @@ export interface ForwarderTask {
 }
 
 process.on('message', ({ address, port, server }: ForwarderTask) => {
-  createServer({ noDelay: true, allowHalfOpen: true }, client => {
+  // A reset can be lost on the way. Load balancers end such a connection later; keepalive does it here, sooner.
+  const options = { noDelay: true, allowHalfOpen: true, keepAlive: true, keepAliveInitialDelay: 6_000 }
+  createServer(options, client => {
     const upstream = connect({ ...server, noDelay: true, allowHalfOpen: true })
     client.on('error', () => upstream.destroy())
     upstream.on('error', () => client.destroy())
