@@ -13,6 +13,7 @@ import { type DistantAddress, startDistantAddress } from '../test/support/distan
 import { freePort } from '../test/support/free-port.ts'
 import { type RealServer, startMariadb } from '../test/support/mariadb.ts'
 import { startMysql } from '../test/support/mysql.ts'
+import { PROGRAM, programVariable } from '../test/support/program.ts'
 
 /** Below the length of a long black hole. */
 export const TCP_USER_TIMEOUT_MS = 5_000
@@ -237,9 +238,10 @@ async function startProxy(
   await mkdir(join(directory, name))
   const file = join(directory, name, 'config.json')
   await writeFile(file, JSON.stringify(config))
-  const program = fileURLToPath(new URL('../dist/bin/mysql-iam-proxy.js', import.meta.url))
+  const built = fileURLToPath(new URL('../dist/bin/mysql-iam-proxy.js', import.meta.url))
+  const [command, ...words] = process.env[programVariable] ? PROGRAM : [process.execPath, built]
   const logFile = disk && join(disk, 'log')
-  const child = spawn(process.execPath, [program, '--config', file, '--log-format', 'json'], {
+  const child = spawn(command, [...words, '--config', file, '--log-format', 'json'], {
     env: environment,
     stdio: ['ignore', logFile ? openSync(logFile, 'a') : 'pipe', 'inherit'],
   })

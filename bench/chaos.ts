@@ -13,6 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { createRandom, type Random } from '../test/fuzz/random.ts'
+import { programVariable } from '../test/support/program.ts'
 import {
   binlogClient,
   checkLedger,
@@ -44,7 +45,7 @@ const NAMESPACES = ['--net', '--pid', '--mount', '--fork', '--mount-proc', '--ki
 
 // In separate namespaces, which end with the process and everything that it started.
 if (process.env['IN_NAMESPACE'] === undefined) {
-  buildIfStale()
+  if (process.env[programVariable] === undefined) buildIfStale()
   const canUnshare = process.getuid?.() === 0 && spawnSync('unshare', [...NAMESPACES, 'ip', 'link']).status === 0
   const command = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)]
   const [program = '', ...words] = canUnshare ? ['unshare', ...NAMESPACES, ...command] : command
@@ -196,7 +197,7 @@ function checkLog({ name, child, takeLog }: ChaosProxy): void {
 
 function startFuzzing(): () => Promise<void> {
   const program = fileURLToPath(new URL('chaos-fuzz.ts', import.meta.url))
-  const child = spawn(process.execPath, ['--import=tsx', program, String(seed)], {
+  const child = spawn(process.execPath, [...process.execArgv, program, String(seed)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   setPriority(child.pid!, 10) // the other processes matter more

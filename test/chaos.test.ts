@@ -10,7 +10,7 @@ test('faults at random and together: honest clients notice only what a fault exp
   const { code, output } = await new Promise<{ code: unknown; output: string }>(resolve => {
     execFile(
       process.execPath,
-      ['--import=tsx', program, ...ARGUMENTS],
+      [...process.execArgv, program, ...ARGUMENTS],
       { maxBuffer: 64 << 20 },
       (error, stdout, stderr) => resolve({ code: error ? error.code : 0, output: stderr + stdout }),
     )

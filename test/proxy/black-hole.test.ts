@@ -12,7 +12,9 @@ test('a black hole between the proxy and a real server', { skip }, async t => {
   if (!('command' in namespace)) return
   const [program = '', ...words] = namespace.command
   const script = fileURLToPath(new URL('black-hole-run.ts', import.meta.url))
-  const { stdout } = await promisify(execFile)(program, [...words, process.execPath, '--import=tsx', script], { env })
+  const { stdout } = await promisify(execFile)(program, [...words, process.execPath, ...process.execArgv, script], {
+    env,
+  })
   const seen = JSON.parse(stdout)
   t.equal(seen.slowAnswer, 0, 'a query that takes longer than the limit is answered')
   t.match(seen.asking, {

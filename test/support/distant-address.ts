@@ -33,7 +33,7 @@ export async function startDistantAddress(number: number, server: number): Promi
   const port = 3306
   const child = fork(new URL('distant-address-server.ts', import.meta.url), {
     execPath: 'unshare',
-    execArgv: ['--net', process.execPath, '--import=tsx'],
+    execArgv: ['--net', process.execPath, ...process.execArgv],
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     env,
   })
