@@ -14,8 +14,7 @@ export const transferProgram = new URL('transfer.ts', import.meta.url)
 
 export async function bulk(settings: PeerSettings, runs: number): Promise<string> {
   await makeTables(settings.server)
-  const bytes = LINES * TIMES * (LINE_BYTES + 5)
-  const sql = `SELECT text FROM ${DATABASE}.times STRAIGHT_JOIN ${DATABASE}.line WHERE n <= ${TIMES}`
+  const { sql, bytes } = rows(TIMES)
   return await compare(
     {
       title: `bulk: ${bytes / 1e6} MB of rows of 100 bytes to one client`,
@@ -35,6 +34,12 @@ export async function bulk(settings: PeerSettings, runs: number): Promise<string
   )
 }
 
+/** A statement for many rows, and their size. */
+export function rows(times: number): Pick<TransferTask, 'sql' | 'bytes'> {
+  const sql = `SELECT text FROM ${DATABASE}.times STRAIGHT_JOIN ${DATABASE}.line WHERE n <= ${times}`
+  return { sql, bytes: LINES * times * (LINE_BYTES + 5) }
+}
+
 export function megabytesPerSecond({ bytes, seconds }: TransferResult): number {
   return bytes / 1e6 / seconds
 }
@@ -44,7 +49,7 @@ export function withCpuSeconds(value: string, { cpuSeconds }: Record<string, num
 }
 
 /** Tables whose join multiplies the rows, so that the server has little work per row. */
-async function makeTables(server: Server): Promise<void> {
+export async function makeTables(server: Server): Promise<void> {
   await server.query(`CREATE TABLE IF NOT EXISTS ${DATABASE}.line (text VARCHAR(200) CHARACTER SET latin1 NOT NULL)`)
   await server.query(`CREATE TABLE IF NOT EXISTS ${DATABASE}.times (n INT NOT NULL PRIMARY KEY)`)
   const lines = Array.from({ length: LINES }, (_, index) => [`${index} `.padEnd(LINE_BYTES, 'small row ')])

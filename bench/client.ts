@@ -26,8 +26,8 @@ export interface Route {
   user: string
   /** empty through the proxy */
   password: string
-  /** TLS with the server, for a direct client */
-  tls?: { ca: string; servername: string } | undefined
+  /** TLS with the server or the proxy; without `ca`, the certificate is not verified */
+  tls?: { ca?: string; servername: string } | undefined
 }
 
 export interface Client {
@@ -68,7 +68,7 @@ export async function logIn(route: Route): Promise<Client> {
   if (route.tls) {
     socket.write(packet(encodeSSLRequest(common), 1))
     socket.removeAllListeners('data')
-    socket = connectTls({ socket, ...route.tls })
+    socket = connectTls({ socket, rejectUnauthorized: route.tls.ca !== undefined, ...route.tls })
     reader.watch(socket)
     await once(socket, 'secureConnect')
   }

@@ -35,7 +35,7 @@ function logIn(route: Route, user = route.user, token: string | undefined): Prom
     host: tls?.servername ?? route.host,
     user,
     password: token ?? route.password,
-    ...(tls ? { ssl: { ca: tls.ca, verifyIdentity: true } } : {}),
+    ...(tls ? { ssl: tls.ca ? { ca: tls.ca, verifyIdentity: true } : { rejectUnauthorized: false } } : {}),
     ...(token ? { authPlugins: { mysql_clear_password: () => () => Buffer.from(`${token}\0`) } } : {}),
   })
 }

@@ -55,7 +55,7 @@ export async function loginWithDelay(settings: PeerSettings, delay: number): Pro
   }
 }
 
-function logIns(server: Server, route: Route, count: number): Promise<number[]> {
+export function logIns(server: Server, route: Route, count: number): Promise<number[]> {
   const { rds, credentials } = server
   const iam = { rds: { ...rds, region: regionOf(rds.host)! }, user: server.iamUser, credentials }
   const task: LoginTask = { route, count, iam: route.name === DIRECT_TLS ? iam : undefined }

@@ -509,7 +509,7 @@ const specs = {
     ...CLIENT,
     hint: 'Remove local-tls off from the proxy, or turn SSL off in the client. The connection to the database always uses TLS.',
     explanation: 'The client requires TLS, but the proxy does not offer it, because of local-tls off.',
-    docs: 'README.md#use-it',
+    docs: 'docs/security.md#tls-to-clients',
   },
   CHANGE_USER_UNSUPPORTED: {
     errno: 1235,
@@ -527,7 +527,7 @@ const specs = {
     hint: 'Turn off certificate verification in the client, or give the proxy a certificate that the client trusts (tls-cert). For a client without TLS 1.2, turn SSL off in the client or set local-tls off.',
     explanation:
       "The TLS handshake between the client and the proxy failed. The client does not trust the proxy's certificate, or its TLS is too old. Without tls-cert, the certificate is self-signed, and no client can verify it.",
-    docs: 'docs/reference.md#options',
+    docs: 'docs/security.md#tls-to-clients',
   },
   CLIENT_TLS_REQUIRED: {
     errno: 3159,
@@ -774,8 +774,8 @@ export const CLIENT_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
     name: 'CR_SSL_CONNECTION_ERROR',
     hint: "Set SSL to preferred or off in the client, or let it trust the proxy's certificate. For MariaDB's client: --skip-ssl, or --disable-ssl-verify-server-cert.",
     explanation:
-      "TLS between the client and the proxy failed. The client requires TLS that the proxy does not offer on this port, or it does not trust the proxy's certificate. TLS to the database is not involved.",
-    docs: 'README.md#use-it',
+      "TLS between the client and the proxy failed. The client does not trust the proxy's certificate, which is self-signed without tls-cert, or it requires TLS and the proxy has local-tls off. TLS to the database is not involved.",
+    docs: 'docs/security.md#tls-to-clients',
   },
   2027: {
     name: 'CR_MALFORMED_PACKET',
@@ -793,9 +793,9 @@ export const CLIENT_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
   },
   2061: {
     name: 'CR_AUTH_PLUGIN_ERR',
-    hint: 'Turn on SSL in the client and use tls-cert at the proxy, or allow the client to fetch the public key (--get-server-public-key, allowPublicKeyRetrieval=true).',
+    hint: 'Check the local password. Then turn on SSL in the client, or allow it to fetch the public key (--get-server-public-key, allowPublicKeyRetrieval=true).',
     explanation:
-      'The authentication plugin of the client gave up. Most often caching_sha2_password wanted to send the password, but the connection to the proxy has no TLS.',
+      'The authentication plugin of the client gave up. Most often the proxy asked for the full password, as MySQL does after a wrong one, but the connection to the proxy has no TLS.',
     docs: `${MYSQL}/caching-sha2-pluggable-authentication.html`,
   },
 }

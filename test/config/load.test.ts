@@ -264,8 +264,9 @@ test('options that conflict are reported with the names that were used', async t
   await t.rejects(loadConfig(flags, [], { MYSQL_IAM_PROXY_REQUIRE_TLS: '1' }), {
     message: '--tls-cert: needs --tls-key; --ca-only: needs at least one --ca',
   })
-  await t.rejects(loadConfig({ 'rds-endpoint': HOST }, [], { MYSQL_IAM_PROXY_REQUIRE_TLS: '1' }), {
-    message: /^MYSQL_IAM_PROXY_REQUIRE_TLS: needs a certificate and a key \(--tls-cert\)$/,
+  const conflicting = { MYSQL_IAM_PROXY_REQUIRE_TLS: '1', MYSQL_IAM_PROXY_LOCAL_TLS: 'off' }
+  await t.rejects(loadConfig({ 'rds-endpoint': HOST }, [], conflicting), {
+    message: /^MYSQL_IAM_PROXY_REQUIRE_TLS: contradicts MYSQL_IAM_PROXY_LOCAL_TLS off$/,
   })
   t.match(await mistakes(t, `rds-endpoint: ${HOST}\ntls-key: a.pem\n`), ['config.yaml:2:10: tls-key: needs tls-cert'])
 })
