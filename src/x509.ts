@@ -6,7 +6,7 @@ import { createHash, type KeyObject, randomBytes, sign } from 'node:crypto'
 import { isIP, isIPv4 } from 'node:net'
 
 export interface CertificateOptions {
-  /** the common name, of which X.509 allows 64 characters; clients verify `names` instead */
+  /** the common name, at most 64 characters; clients verify `names` instead */
   commonName: string
   /** DNS names and IP addresses of a server; without them, the certificate is not for servers */
   names?: readonly string[]

@@ -1,6 +1,6 @@
 /**
  * A process of run.ts for tests that use no sockets and start no programs: it runs one test file once for each text of a
- * source file. The modules are loaded anew each time; only packages stay. So a mutant takes milliseconds, not seconds.
+ * source file. The modules are loaded again each time; only packages stay. So a mutant takes milliseconds, not seconds.
  */
 import module from 'node:module'
 import { pathToFileURL } from 'node:url'

@@ -1,5 +1,5 @@
 /**
- * Runs test files, each in a process of its own. A test file prints TAP by itself. The tap command would load its hooks into
+ * Runs test files, each in a separate process. A test file prints TAP by itself. The tap command would load its hooks into
  * each process, also those that tests start, and would need more time for that than most of the tests do.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
