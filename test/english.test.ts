@@ -28,7 +28,7 @@ const BANNED: readonly (readonly [pattern: RegExp, better: string])[] = [
     /\b(certificates?|credentials|tokens?|proxy|process|server|side|sync-targets) (has|have) ended\b/i,
     'has expired, has stopped',
   ],
-  [/\bof (its|their) own\b/i, 'its own, separate'],
+  [/\bof (its|their) own\b(?! [a-z])/i, 'its own, separate'],
   [/\bone after the other\b/i, 'in sequence'],
   [/\beach with what\b/i, 'each with its'],
 ]

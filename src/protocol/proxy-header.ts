@@ -65,7 +65,7 @@ function parseV1(bytes: Buffer): ProxyHeader | undefined {
   const length = end + 2
   const line = bytes.toString('latin1', V1_START.length, end)
   const [protocol, source = '', destination = '', ...ports] = line.split(' ')
-  if (protocol === 'UNKNOWN') return { length, client: undefined } // the rest of the line is to be ignored
+  if (protocol === 'UNKNOWN') return { length, client: undefined } // the specification says to ignore the rest of the line
   const parseAddress = protocol === 'TCP4' ? parseIPv4 : protocol === 'TCP6' ? parseIPv6 : undefined
   const client = parseAddress?.(source)
   const isComplete = parseAddress?.(destination) !== undefined && ports.length === 2 && ports.every(isPort)

@@ -83,7 +83,7 @@ export async function tryTexts(
       throw new Error(`${work.test} fails without any change`)
     }
     outcomes.push(...found.slice(1))
-    // Once more in the next process, which measures its limit anew: perhaps only the machine was slow.
+    // Once more in the next process, which measures its limit again: perhaps only the machine was slow.
     if (found.at(-1) === 'hung' && hung !== outcomes.length) {
       hung = outcomes.length
       outcomes.pop()
