@@ -3,7 +3,7 @@
  * npm run chaos -- [--minutes N] [--seed S] [--faults N] [--server mariadb|mysql]
  *
  * It ends with a table, and with exit code 1 if anything failed that no fault explains, or anything was left behind. As root
- * on Linux it runs in namespaces of its own, which black holes, killed servers and full disks need.
+ * on Linux it runs in separate namespaces, which black holes, killed servers and full disks need.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -293,7 +293,7 @@ async function untilIdle(): Promise<number> {
 async function showProgress(): Promise<void> {
   process.stdout.write('| minute | logins | resident MB | open descriptors |\n| --- | --- | --- | --- |\n')
   for (let minute = 1; goesOn(); minute++) {
-    for (let seconds = 0; seconds < 60 && goesOn(); seconds++) await sleep(1_000)
+    while (goesOn() && performance.now() < started + minute * 60_000) await sleep(1_000)
     const now = world.proxies.map(({ child }) => usage(child.pid!))
     const megabytes = now.map(one => one.megabytes.toFixed(0)).join(', ')
     const descriptors = now.map(one => one.descriptors).join(', ')
