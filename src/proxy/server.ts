@@ -7,7 +7,7 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import { formatListen, type Listen } from '../endpoint.ts'
 import { ERRORS, type ErrorCode } from '../error-codes.ts'
 import { hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
-import { shareOpenFiles } from '../file-limit.ts'
+import { type FileShares, shareOpenFiles } from '../file-limit.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
 import { createWire, endGracefully } from '../net/wire.ts'
@@ -52,13 +52,13 @@ export async function startServer(
   log: Logger,
   check: (address: Listen) => void,
   clock: Clock = monotonicClock,
+  room: FileShares = shareOpenFiles(),
 ): Promise<ProxyServer> {
   const { access, state } = target
   const sessions = new Map<Session, Promise<void>>()
   const stop = new AbortController()
   setMaxListeners(0, stop.signal) // one listener per session
   const logSeldom = createRateLimitedLog(log, clock)
-  const room = shareOpenFiles()
   let refusals = 0
 
   const options = {
