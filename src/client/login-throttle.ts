@@ -154,7 +154,6 @@ function createAllowance(clock: Clock): Allowance {
       })
     },
     giveBack(count) {
-      refill()
       used = Math.max(0, used - count)
       serve()
     },

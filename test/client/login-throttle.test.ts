@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { type Test, test } from 'tap'
 import { createLoginThrottle } from '../../src/client/login-throttle.ts'
 import { createTestClock } from '../support/clock.ts'
@@ -56,7 +57,7 @@ function createThrottle() {
 const results = (logins: { result: boolean | string }[]) => logins.map(({ result }) => result)
 
 test('of 200 wrong passwords at once, 10 are checked, and then 5 a second', async t => {
-  const { wrong, pass, checks } = createThrottle()
+  const { wrong, tryPassword, pass, checks } = createThrottle()
   const logins = wrong(200)
   await pass(0)
   t.equal(checks(), 10)
@@ -66,7 +67,12 @@ test('of 200 wrong passwords at once, 10 are checked, and then 5 a second', asyn
   t.equal(checks(), 14)
   await pass(100)
   const notChecked = results(logins).filter(result => result === 'CLIENT_THROTTLED')
-  t.equal(notChecked.length, 200 - checks(), 'the others are refused after a second')
+  t.ok(checks() <= 15, 'the others are not checked')
+  t.equal(notChecked.length, 200 - checks(), 'they are refused after a second')
+  await pass(200)
+  const late = tryPassword(false)
+  await pass(0)
+  t.equal(late.result, false, 'those that were refused take no turn')
   await pass(60_000)
   const before = checks()
   wrong(200)
@@ -153,6 +159,89 @@ test('a source that has logged in within a day keeps its own allowance', async t
   const forgotten = tryPassword(true, '10.0.0.7')
   await pass(0)
   t.equal(forgotten.result, 'waits', 'a day later it is one of all')
+})
+
+test('a login is remembered for 24 hours', async t => {
+  const { tryPassword, wrong, pass } = createThrottle()
+  tryPassword(true, '10.0.0.7')
+  await pass(0)
+  const day = 24 * 60 * 60_000
+  for (const [elapsed, result] of [
+    [day - 1, true],
+    [day, 'waits'],
+  ] as const) {
+    await pass(elapsed)
+    wrong(200, '10.0.0.1')
+    const login = tryPassword(true, '10.0.0.7')
+    await pass(0)
+    t.equal(login.result, result)
+  }
+})
+
+test('a flood of names does not make a known source unknown', async t => {
+  const { throttle, tryPassword, wrong, pass } = createThrottle()
+  tryPassword(true, '10.0.0.7')
+  await pass(0)
+  for (let user = 0; user < 10_001; user++) throttle.attempt('10.0.0.1', `user ${user}`)
+  wrong(200, '10.0.0.1')
+  const known = tryPassword(true, '10.0.0.7')
+  await pass(0)
+  t.equal(known.result, true)
+})
+
+test('a right password gives back what its client took, once', async t => {
+  const { throttle, wrong, pass, checks } = createThrottle()
+  wrong(5)
+  await pass(0)
+  const attempt = throttle.attempt('10.0.0.1', 'a')
+  for (let time = 0; time < 3; time++) t.ok(await attempt.check(() => true))
+  wrong(20, '10.0.0.2')
+  await pass(0)
+  t.equal(checks(), 10)
+})
+
+test('clients that wait have one timer for all, and leave nothing behind', async t => {
+  const { clock, tryPassword, wrong, pass } = createThrottle()
+  wrong(10)
+  const { signal } = new AbortController()
+  const waiting = [1, 2].map(() => tryPassword(false, '10.0.0.1', 'a', signal))
+  await pass(0)
+  t.equal(clock.pending(), 3, 'and each a time limit')
+  await pass(200)
+  await pass(200)
+  t.same(results(waiting), [false, false])
+  t.equal(clock.pending(), 0)
+  t.same(getEventListeners(signal, 'abort'), [])
+})
+
+test('the turn of a client that disconnects is for the others', async t => {
+  for (const order of ['alone', 'before', 'after']) {
+    const { tryPassword, wrong, pass } = createThrottle()
+    wrong(10)
+    const gone = new AbortController()
+    const others = order === 'after' ? [tryPassword(false)] : []
+    tryPassword(false, '10.0.0.1', 'a', gone.signal)
+    if (order === 'before') others.push(tryPassword(false))
+    await pass(100)
+    gone.abort(new Error('gone'))
+    await pass(100)
+    if (order === 'alone') others.push(tryPassword(false))
+    await pass(0)
+    t.same(results(others), [false], order)
+    const next = tryPassword(false)
+    await pass(200)
+    t.equal(next.result, false, 'nor is a later one lost')
+  }
+})
+
+test('a client that has disconnected before does not wait', async t => {
+  const { tryPassword, wrong, pass } = createThrottle()
+  wrong(10)
+  const gone = new AbortController()
+  gone.abort(new Error('gone'))
+  const login = tryPassword(false, '10.0.0.1', 'a', gone.signal)
+  await pass(0)
+  t.equal(login.result, 'gone')
 })
 
 test('a client that disconnects gives up its turn', async t => {

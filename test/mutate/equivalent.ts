@@ -115,4 +115,34 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: 'if ( «sha2 → false» ) return timingSafeEqual(sha2Digest(password), sha2)',
     why: 'a user with sha2 and no stored hash has native too',
   },
+  {
+    file: 'src/upstream/tls.ts',
+    mutant: '...( «session → true» ? { session } : {}),',
+    why: 'an undefined session is none',
+  },
+  {
+    file: 'src/upstream/tls.ts',
+    mutant: "«error instanceof Error && 'cert' in error → true» ? (error.cert ) : undefined",
+    why: 'an error without a certificate has none to name',
+  },
+  {
+    file: 'src/upstream/tls.ts',
+    mutant: "error instanceof Error «&& → ||» 'cert' in error ? (error.cert ) : undefined",
+    why: 'all that is thrown here is an Error',
+  },
+  {
+    file: 'src/upstream/tls.ts',
+    mutant: 'if ( «!(error instanceof Error) → false» ) return String(error)',
+    why: 'all that is thrown here is an Error',
+  },
+  {
+    file: 'src/upstream/tls.ts',
+    mutant: "return 'reason' in error «&& → ||» typeof error.reason === 'string' ? error.reason : systemCode",
+    why: 'the reasons of OpenSSL are strings',
+  },
+  {
+    file: 'src/client/login-throttle.ts',
+    mutant: 'const hasRoom = () => used + 1 «<= → <» MAX_WRONG_PASSWORDS + 1e-6 // refill adds fractions',
+    why: 'the millionth is only a margin',
+  },
 ]

@@ -151,6 +151,22 @@ test('a connection that closes during TLS, by whatever error', async t => {
   await outcome
 })
 
+test('a chain that leads to no trusted CA, by whatever code of OpenSSL', async t => {
+  for (const code of [
+    'SELF_SIGNED_CERT_IN_CHAIN',
+    'DEPTH_ZERO_SELF_SIGNED_CERT',
+    'UNABLE_TO_GET_ISSUER_CERT',
+    'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+    'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  ]) {
+    const { wire, server, start } = await connect(t)
+    const outcome = t.rejects(start(), { code: 'TLS_UNKNOWN_CA' }, code)
+    await once(server, 'data')
+    wire.socket.destroy(Object.assign(new Error('not trusted'), { code }))
+    await outcome
+  }
+})
+
 test('an error of the system during TLS', async t => {
   const { wire, server, start } = await connect(t)
   const outcome = t.rejects(start(), { code: 'TLS_FAILED', message: 'TLS with 10.0.0.1:3306 failed: EHOSTUNREACH' })
