@@ -12,6 +12,7 @@ const WALL_CLOCK_FILES = [
   'aws/credentials.ts',
   'check/credentials.ts',
   'check/tls.ts',
+  'client/self-signed.ts', // the validity of a certificate
   'demo/certificates.ts',
   'proxy/server.ts', // the time of a session's start, for display
   'state.ts',
