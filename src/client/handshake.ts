@@ -32,6 +32,7 @@ import {
 } from '../protocol/packets.ts'
 import type { Access } from './access.ts'
 import { checkPassword, type LocalUser } from './local-users.ts'
+import type { LoginAttempt } from './login-throttle.ts'
 import { startClientTls } from './tls.ts'
 
 /** What a session keeps of a client that has sent its HandshakeResponse41. */
@@ -120,7 +121,11 @@ export async function authenticateClient(
     return await whileConnected(client.wire, 'the check of its password', work)
   }
   const answer = await usableAnswer(client, login, user, access)
-  if (await checkAnswer(client, user, answer, access, check)) return
+  const isRight = await checkAnswer(client, user, answer, access, check, attempt).catch(error => {
+    if (!(error instanceof ProxyError && error.code === 'CLIENT_THROTTLED')) attempt.broken()
+    throw error
+  })
+  if (isRight) return
   const using = isEmptyPassword(answer.bytes) ? 'NO' : 'YES'
   const message = `access denied for local user '${user.name}' (using password: ${using})`
   throw new ProxyError('CLIENT_ACCESS_DENIED', message, { delay: attempt.delayRefusal() })
@@ -178,6 +183,7 @@ async function checkAnswer(
   answer: Answer,
   access: Access,
   check: Check,
+  attempt: LoginAttempt,
 ): Promise<boolean> {
   const { plugin, salt, bytes } = answer
   if (plugin === MYSQL_CLEAR_PASSWORD) return await check(() => checkPassword(user, clearText(bytes)))
@@ -189,6 +195,7 @@ async function checkAnswer(
   const { sha2 } = user
   client.awaitsFastAuthSuccess = sha2 !== undefined && (await check(() => checkSha2(bytes, salt, sha2)))
   if (client.awaitsFastAuthSuccess) return true
+  if (sha2 && !attempt.mayAnswerAgain()) return false
   // As MySQL does: some clients answer the salt wrongly, but then send the right password.
   const password = await wholePassword(client, salt, access)
   return await check(() => checkPassword(user, password))

@@ -21,6 +21,9 @@ const FREE_REFUSALS = 3
 const REFUSAL_INTERVAL_MS = 4_000
 const MAX_DELAY_MS = 8_000
 
+/** Its multiples, modulo 1, are spread evenly. */
+const GOLDEN_RATIO = 0.618
+
 /** How long a source is known after its last login. */
 const KNOWN_MS = 24 * 60 * 60_000
 
@@ -44,8 +47,15 @@ export interface LoginAttempt {
    * @throws ProxyError CLIENT_THROTTLED after a second without a check; the reason of `disconnected`
    */
   check(isRight: () => boolean | Promise<boolean>, disconnected?: AbortSignal): Promise<boolean>
+  /**
+   * Whether a client with a wrong answer may give another one. Not while refusals of its name are delayed for its source:
+   * a client that leaves then would retry without any delay.
+   */
+  mayAnswerAgain(): boolean
   /** resolves when a refused client may get its answer */
   delayRefusal(): Promise<void>
+  /** The client disconnected or failed. After a wrong answer this counts as a refusal. */
+  broken(): void
 }
 
 export function createLoginThrottle(clock: Clock = monotonicClock): LoginThrottle {
@@ -54,6 +64,7 @@ export function createLoginThrottle(clock: Clock = monotonicClock): LoginThrottl
   const allowances = new RecentMap<Allowance>()
   /** when the next refusal of a user may go to a source */
   const refusals = new RecentMap<number>()
+  let spread = 0
 
   return {
     attempt(address, user) {
@@ -62,12 +73,23 @@ export function createLoginThrottle(clock: Clock = monotonicClock): LoginThrottl
       const isKnown = clock.now() - (logins.get(key) ?? Number.NEGATIVE_INFINITY) < KNOWN_MS
       const allowance = allowances.getOrSet(isKnown ? `known ${key}` : `any ${name}`, () => createAllowance(clock))
       let taken = 0
-      const delayRefusal = () => {
+      const nextRefusal = () => {
+        const earliest = clock.now() - (FREE_REFUSALS - 1) * REFUSAL_INTERVAL_MS
+        return Math.max(refusals.get(key) ?? earliest, earliest)
+      }
+      /** Counts a refusal. Returns the milliseconds until it may go out. */
+      const refuse = () => {
         const now = clock.now()
-        const earliest = now - (FREE_REFUSALS - 1) * REFUSAL_INTERVAL_MS
-        const at = Math.max(refusals.get(key) ?? earliest, earliest)
+        const at = nextRefusal()
         refusals.set(key, Math.min(at + REFUSAL_INTERVAL_MS, now + MAX_DELAY_MS))
-        return at > now ? wait(clock, at - now) : Promise.resolve()
+        if (at - now < MAX_DELAY_MS) return at - now
+        // Clients that were refused together do not come back together.
+        spread = (spread + GOLDEN_RATIO) % 1
+        return (MAX_DELAY_MS * (1 + spread)) / 2
+      }
+      const delayRefusal = async () => {
+        const milliseconds = refuse()
+        if (milliseconds > 0) await wait(clock, milliseconds)
       }
       return {
         async check(isRight, disconnected) {
@@ -83,7 +105,11 @@ export function createLoginThrottle(clock: Clock = monotonicClock): LoginThrottl
           logins.set(key, clock.now())
           return true
         },
+        mayAnswerAgain: () => nextRefusal() <= clock.now(),
         delayRefusal,
+        broken() {
+          if (taken > 0) refuse()
+        },
       }
     },
   }

@@ -136,7 +136,9 @@ test('a wrong first response and the full password are two checks of one login',
         checks.push(await isRight())
         return checks.at(-1)!
       },
+      mayAnswerAgain: () => true,
       delayRefusal: async () => {},
+      broken: () => {},
     }
     const access = { ...createAccess(), overUnixSocket: true, loginThrottle: { attempt: () => attempt } }
     const ends = await createEnds(t)

@@ -181,7 +181,7 @@ test('wrong passwords again and again are slowed down, and the right one gets in
   t.equal(await logIn('a', PASSWORD), 'logged in', 'the right password is not delayed by them')
   t.equal(await logIn('b', PASSWORD), 'logged in', 'nor is another name')
   for (const message of await Promise.all(guesses)) t.match(message, /access denied|too many wrong passwords/)
-  t.ok(performance.now() - started > 7_900, 'the refusals are delayed')
+  t.ok(performance.now() - started > 3_900, 'the refusals are delayed')
 })
 
 test('password guessing by COM_CHANGE_USER is throttled too', async t => {
@@ -197,7 +197,7 @@ test('password guessing by COM_CHANGE_USER is throttled too', async t => {
     await t.rejects(connection.changeUser({ user: 'b', password: 'wrong' }), { message: /local user 'b'/ })
   }
   await Promise.all(Array.from({ length: 6 }, guess))
-  t.ok(performance.now() - started > 7_900, 'though each began with a right password for another')
+  t.ok(performance.now() - started > 3_900, 'though each began with a right password for another')
 })
 
 test('TLS for clients', async t => {

@@ -284,22 +284,22 @@ test('three refusals are not delayed, later ones go out every four seconds', asy
   t.same(await delaysOf(t, 6), [0, 0, 0, 4_000, 4_000, 4_000])
 })
 
-test('parallel refusals are delayed by eight seconds at most', async t => {
+test('parallel refusals are delayed by four to eight seconds, each by another time', async t => {
   const { throttle, clock } = createThrottle()
   const answers: number[] = []
   const started = clock.now()
-  for (let time = 0; time < 7; time++) {
+  for (let time = 0; time < 8; time++) {
     void throttle
       .attempt('10.0.0.1', 'a')
       .delayRefusal()
       .then(() => answers.push(clock.now() - started))
   }
-  for (let second = 0; second < 10; second++) {
+  for (let tenth = 0; tenth < 90; tenth++) {
     await settled()
-    clock.advance(1_000)
+    clock.advance(100)
   }
   await settled()
-  t.same(answers, [0, 0, 0, 4_000, 8_000, 8_000, 8_000])
+  t.same(answers, [0, 0, 0, 4_000, 5_000, 5_900, 6_500, 7_500])
 })
 
 test('refusals are delayed by name and source', async t => {
@@ -339,4 +339,26 @@ test('10,000 names are kept, those used last', async t => {
   const second = tryPassword(false, '10.0.0.1', 'second')
   await pass(0)
   t.same(results([again, first, second]), ['waits', 'waits', false])
+})
+
+test('a client that leaves after a wrong answer counts as refused, and later ones may not answer again', async t => {
+  const { throttle, pass } = createThrottle()
+  const leave = async () => {
+    const attempt = throttle.attempt('10.0.0.1', 'a')
+    await attempt.check(() => false)
+    const may = attempt.mayAnswerAgain()
+    attempt.broken()
+    return may
+  }
+  t.same([await leave(), await leave(), await leave(), await leave()], [true, true, true, false])
+  t.ok(throttle.attempt('10.0.0.2', 'a').mayAnswerAgain(), 'not so another source')
+  throttle.attempt('10.0.0.2', 'a').broken()
+  await pass(60_000)
+  for (let time = 0; time < 20; time++) {
+    const attempt = throttle.attempt('10.0.0.1', 'a')
+    await attempt.check(() => false)
+    t.ok(attempt.mayAnswerAgain(), 'clients whose second answer is right are not limited')
+    await attempt.check(() => true)
+    attempt.broken()
+  }
 })
