@@ -120,13 +120,11 @@ async function measure(project: string, { file, tests, javascript, candidates }:
   for (const test of tests) {
     const left = candidates.filter(({ outcome }) => outcome === 'passed')
     if (left.length === 0) break
-    if (QUICK.has(test)) {
-      const paths = { file: join(project, file), test: join(project, test) }
-      const texts = left.map(({ text }) => text)
-      for (const [at, outcome] of (await tryTexts(project, paths, env, javascript, texts)).entries()) {
-        left[at]!.outcome = outcome
-      }
-    } else await tryEach(project, file, test, left)
+    const paths = { file: join(project, file), test: join(project, test) }
+    const texts = left.map(({ text }) => text)
+    const outcomes = QUICK.has(test) ? await tryTexts(project, paths, env, javascript, texts) : undefined
+    if (!outcomes) await tryEach(project, file, test, left)
+    for (const [at, outcome] of outcomes?.entries() ?? []) left[at]!.outcome = outcome
   }
   for (const candidate of candidates) {
     if (candidate.outcome !== 'failed') process.stdout.write(`${candidate.outcome}: ${label(file, candidate)}\n`)
