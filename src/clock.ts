@@ -7,6 +7,11 @@ export interface Clock {
   after(milliseconds: number, work: () => void): () => void
 }
 
+/** Milliseconds between the wall clock and the monotonic clock. They change by more than drift only when somebody sets the machine's clock. */
+export function wallClockOffset(): number {
+  return Date.now() - performance.now()
+}
+
 /** The most that a timer of Node.js can hold. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 

@@ -670,9 +670,9 @@ export const SERVER_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
   },
   1045: {
     name: 'ER_ACCESS_DENIED_ERROR',
-    hint: "Check rds-db:connect in the IAM policy for user '{user}' (case matters), that IAM authentication is on, and region {region}. mysql-iam-proxy check prints the policy.",
+    hint: "Check rds-db:connect in the IAM policy for user '{user}' (case matters), that IAM authentication is on, region {region}, and this machine's clock. mysql-iam-proxy check prints the policy.",
     explanation:
-      'The server refused the token and does not say why. The IAM policy lacks rds-db:connect for this user and database, IAM authentication is off, the token was signed for another host or region, or the user does not exist.',
+      'The server refused the token and does not say why. The IAM policy lacks rds-db:connect for this user and database, IAM authentication is off, the token was signed for another host or region or with a wrong clock, or the user does not exist.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.Troubleshooting.html`,
   },
   1049: {

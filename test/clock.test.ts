@@ -12,7 +12,8 @@ const WALL_CLOCK_FILES = [
   'aws/credentials.ts',
   'check/credentials.ts',
   'check/tls.ts',
-  'client/self-signed.ts', // the validity of a certificate
+  'client/self-signed.ts', // the validity of its certificate
+  'clock.ts', // notices that the wall clock was set
   'demo/certificates.ts',
   'proxy/server.ts', // the time of a session's start, for display
   'state.ts',

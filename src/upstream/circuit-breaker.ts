@@ -2,7 +2,7 @@
  * Stops logins for a moment while they all fail for the same lasting reason. There is a circuit for the endpoint and one for
  * each database user. Each is closed, open (logins fail with the last error), or half-open (one login probes).
  */
-import { type Clock, monotonicClock } from '../clock.ts'
+import { type Clock, monotonicClock, wallClockOffset } from '../clock.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError } from '../errors.ts'
 
@@ -63,6 +63,9 @@ const USER_ERRNOS: ReadonlySet<number> = new Set([
   4151, // MariaDB's ER_ACCOUNT_HAS_BEEN_LOCKED
 ])
 
+/** A step of the wall clock is more than this; clocks that are kept in time move in smaller ones. */
+const CLOCK_STEP_MS = 1_000
+
 /** `login` is any object that stands for one login: the breaker knows by it who probes. */
 export interface CircuitBreaker {
   /** @throws the error of the last logins while a circuit is open. @param user undefined before it is known */
@@ -81,13 +84,19 @@ interface Circuit {
   openUntil: number
   /** the login that probes */
   probe: object | undefined
+  /** wallClockOffset() at the last failure */
+  wallOffset: number
 }
 
 /** The key of the endpoint's own circuit: no database user has this name. */
 const ENDPOINT = ''
 
 /** @param enabled false: every login goes on */
-export function createCircuitBreaker(enabled: boolean, clock: Clock = monotonicClock): CircuitBreaker {
+export function createCircuitBreaker(
+  enabled: boolean,
+  clock: Clock = monotonicClock,
+  wallOffset: () => number = wallClockOffset,
+): CircuitBreaker {
   /** by database user, or ENDPOINT */
   const circuits = new Map<string, Circuit>()
 
@@ -96,6 +105,11 @@ export function createCircuitBreaker(enabled: boolean, clock: Clock = monotonicC
     if (!circuit?.openMs || circuit.probe === login) return
     const now = clock.now()
     if (isForgotten(circuit, now)) return
+    // The failures may be those of a wrong clock, because tokens contain the time: try at once.
+    if (Math.abs(wallOffset() - circuit.wallOffset) > CLOCK_STEP_MS) {
+      circuits.delete(key)
+      return
+    }
     const left = circuit.openUntil - now
     if (left > 0) throw openError(circuit.error, left)
     circuit.probe = login
@@ -128,13 +142,14 @@ export function createCircuitBreaker(enabled: boolean, clock: Clock = monotonicC
       const now = clock.now()
       let circuit = circuits.get(key)
       if (!circuit || isForgotten(circuit, now) || !isSame(circuit.error, error)) {
-        circuit = { error, failures: 0, lastFailure: now, openMs: 0, openUntil: 0, probe: undefined }
+        circuit = { error, failures: 0, lastFailure: now, openMs: 0, openUntil: 0, probe: undefined, wallOffset: 0 }
         circuits.delete(key)
         if (circuits.size >= MAX_CIRCUITS) circuits.delete(circuits.keys().next().value!)
         circuits.set(key, circuit)
       }
       circuit.failures++
       circuit.lastFailure = now
+      circuit.wallOffset = wallOffset()
       // Logins that started before the circuit opened do not keep it open for longer.
       const startedBefore = circuit.openMs > 0 && circuit.probe !== login
       if (circuit.failures < FAILURE_THRESHOLD || startedBefore) return

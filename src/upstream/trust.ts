@@ -2,6 +2,7 @@
 import { X509Certificate } from 'node:crypto'
 import {
   createSecureContext,
+  type DetailedPeerCertificate,
   type PeerCertificate,
   rootCertificates,
   type SecureContext,
@@ -52,9 +53,10 @@ export function createTrust(ca: readonly string[], caOnly: boolean, clock: Clock
     },
     remember(socket) {
       if (!socket.authorized) return
-      // A resumed handshake shows no certificate: the session expires with the certificate of its full handshake.
-      const until = socket.isSessionReused() ? resumable?.until : expiry(socket.getPeerCertificate())
-      certificateExpires = until ?? certificateExpires
+      // A resumed handshake shows no certificate: the session expires with the first certificate of its full handshake.
+      const chain = socket.isSessionReused() ? undefined : socket.getPeerCertificate(true)
+      const until = chain ? chainExpiry(chain) : resumable?.until
+      if (chain) certificateExpires = expiry(chain) ?? certificateExpires
       const isFresh = resumable && clock.now() - resumable.since < SESSION_LIFETIME_MS
       if (socket.isSessionReused() && isFresh) return
       const keep = (session: Buffer | undefined) => {
@@ -80,6 +82,20 @@ export function checkPem(pem: string, name = 'ca'): void {
 function expiry(certificate: PeerCertificate): number | undefined {
   const until = Date.parse(certificate.valid_to)
   return Number.isNaN(until) ? undefined : until
+}
+
+/** When the first certificate of the chain expires: the server's own, an intermediate, or the root. */
+function chainExpiry(leaf: DetailedPeerCertificate): number | undefined {
+  let until = expiry(leaf)
+  const seen = new Set<DetailedPeerCertificate>()
+  // A root is its own issuer.
+  for (let one = leaf; one && !seen.has(one); one = one.issuerCertificate) {
+    seen.add(one)
+    const expires = expiry(one)
+    if (until === undefined || expires === undefined) return undefined
+    until = Math.min(until, expires)
+  }
+  return until
 }
 
 /** Reads the PEM text in `file`. @param name starts the error. @throws ProxyError CONFIG_INVALID */

@@ -303,3 +303,27 @@ test('without a login rate there is no circuit', async t => {
   fail(ofCode('TLS_WRONG_NAME'), 'iam_user', 50)
   t.notOk(isOpen('iam_user'))
 })
+
+test('a step of the wall clock closes every circuit: the failures may be those of a wrong clock', t => {
+  const clock = createTestClock()
+  let offset = 0
+  const breaker = createCircuitBreaker(true, clock, () => offset)
+  const isOpen = () => {
+    try {
+      breaker.throwIfOpen('iam_user', {})
+      return false
+    } catch {
+      return true
+    }
+  }
+  for (const step of [3_600_000, -3_600_000, -60_000]) {
+    for (let time = 0; time < FAILURE_THRESHOLD; time++) breaker.failed(refused(1045), 'iam_user', {})
+    t.ok(isOpen())
+    offset += 900
+    t.ok(isOpen(), 'not for a small correction')
+    offset += step
+    t.notOk(isOpen())
+    t.notOk(isOpen())
+  }
+  t.end()
+})

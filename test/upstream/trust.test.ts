@@ -265,3 +265,25 @@ test('readCa', async t => {
   await t.rejects(readCa(wrong, 'ca'), error(`ca ${wrong}: not a certificate in PEM format`))
   await t.rejects(readCa(`${directory}/none`, '--ca'), { code: 'CONFIG_INVALID', message: /^--ca .*none: ENOENT/ })
 })
+
+test('a session expires with the first certificate of the chain, not only with that of the server', t => {
+  const now = Date.now()
+  const expiresIn = (milliseconds: number) => new Date(now + milliseconds).toUTCString()
+  const root = { valid_to: expiresIn(3 * day), issuerCertificate: {} }
+  root.issuerCertificate = root
+  const intermediate = { valid_to: expiresIn(day), issuerCertificate: root }
+  const trust = createTrust([authority.certificate], true)
+  trust.remember({
+    authorized: true,
+    isSessionReused: () => false,
+    getPeerCertificate: () => ({ valid_to: expiresIn(2 * day), issuerCertificate: intermediate }),
+    getProtocol: () => 'TLSv1.2',
+    getSession: () => Buffer.from('session'),
+    on: () => {},
+  } as unknown as TLSSocket)
+  t.ok(trust.session())
+  t.equal(trust.certificateExpires(), Date.parse(expiresIn(2 * day)), "the server's own is shown")
+  t.intercept(Date, 'now', { value: () => now + day + 1_000 })
+  t.equal(trust.session(), undefined)
+  t.end()
+})
