@@ -4,8 +4,26 @@
  */
 import { createHash } from 'node:crypto'
 
-/** The way of a client to the server, by the kind of listener of the proxy. */
-export type Route = 'plain' | 'local user' | 'local TLS' | 'unix socket' | 'short keepalive'
+/** The proxy's own errors in the part of the page that says what each client shows. */
+export type Situation =
+  | 'port closed'
+  | 'DNS unknown'
+  | 'no credentials'
+  | 'SSO expired'
+  | 'wrong certificate name'
+  | 'unknown CA'
+  | 'wrong local password'
+  | 'too many connections'
+  | 'shutdown'
+
+/** The way of a client to the server, by the kind of listener of the proxy. Most situations have a proxy that is in it. */
+export type Route =
+  | 'plain'
+  | 'local user'
+  | 'local TLS'
+  | 'unix socket'
+  | 'short keepalive'
+  | Exclude<Situation, 'wrong local password'>
 
 /**
  * One step of a client. It reports one value per step:
@@ -73,19 +91,23 @@ export interface Context {
 export interface Behaviour {
   id: string
   /** its table on the page */
-  group: 'Logging in' | 'Queries' | 'Sessions' | 'In a browser' | 'Programs'
+  group: 'Logging in' | 'Queries' | 'Sessions' | 'In a browser' | 'Programs' | 'What each client shows'
   title: string
   /** 'plain' by default */
   route?: Route
   /** true if it has no direct equivalent */
   proxiedOnly?: boolean
   steps(context: Context): Step[]
+  /** its last step reports an error of the proxy, and the cell says how much of it the client shows */
+  shows?: Situation
   /** checks more than the steps' `expect`; returns the problem, if any */
   verify?(values: unknown[]): string | undefined
 }
 
 export const DATABASE = 'mysql_iam_proxy_compat'
 export const FILE_ROWS = 2_000
+/** The runner holds this lock of the server until it has ended the session of a client. */
+export const STOPPED_LOCK = 'compat-stopped'
 /** The idle behaviour waits for three of these intervals. */
 export const SHORT_KEEPALIVE_MS = 1_000
 
@@ -498,7 +520,51 @@ export const BEHAVIOURS: Behaviour[] = [
   },
   ...programs({ dump: undefined, import: `Records: ${FILE_ROWS}`, check: undefined, show: undefined }),
   ...programs({ admin: 'mysqld is alive', slap: 'Average number of queries per client: 20', binlog: undefined }),
+  showsAtLogin('port closed'),
+  showsAtLogin('DNS unknown'),
+  showsAtLogin('no credentials'),
+  showsAtLogin('SSO expired'),
+  showsAtLogin('wrong certificate name'),
+  showsAtLogin('unknown CA'),
+  {
+    id: 'shows-wrong-local-password',
+    group: 'What each client shows',
+    title: 'wrong local password',
+    shows: 'wrong local password',
+    route: 'local user',
+    steps: ({ isDirect, user, localUser }) => [
+      { do: 'connectFails', to: 'local user', user: isDirect ? user : localUser, password: 'wrong' },
+    ],
+  },
+  showsAtLogin('too many connections'),
+  {
+    id: 'shows-shutdown',
+    group: 'What each client shows',
+    title: 'shutdown, at the next query',
+    shows: 'shutdown',
+    route: 'shutdown',
+    steps: ({ isDirect }) => [
+      connect({ to: 'shutdown' }),
+      // When connection b waits for the lock, the runner ends the session and then releases the lock.
+      query(`INSERT INTO stops (thread_id, is_direct) VALUES (CONNECTION_ID(), ${isDirect ? 1 : 0})`),
+      connect({ on: 'b' }),
+      query(`SELECT GET_LOCK('${STOPPED_LOCK}', 50)`, undefined, { on: 'b' }),
+      { do: 'fails', sql: 'SELECT 1' },
+    ],
+  },
 ]
+
+/** The client gets an ERR_Packet as its first packet, or at the end of the login. */
+function showsAtLogin(situation: Exclude<Situation, 'wrong local password'>): Behaviour {
+  return {
+    id: `shows-${situation.replaceAll(' ', '-').toLowerCase()}`,
+    group: 'What each client shows',
+    title: situation,
+    shows: situation,
+    route: situation,
+    steps: () => [{ do: 'connectFails', to: situation }],
+  }
+}
 
 /** By name, with the expected output. Without that, it is only compared with the direct run. */
 function programs(said: Record<string, string | undefined>): Behaviour[] {
@@ -591,6 +657,7 @@ INSERT INTO numbers VALUES ${range(ROWS)
 CREATE TABLE loaded (id INT PRIMARY KEY, word VARCHAR(64));
 CREATE TABLE notes (id INT AUTO_INCREMENT PRIMARY KEY, word VARCHAR(100));
 CREATE TABLE kills (thread_id BIGINT);
+CREATE TABLE stops (thread_id BIGINT, is_direct INT);
 CREATE TABLE streamed (id INT AUTO_INCREMENT PRIMARY KEY, word VARCHAR(100));
 CREATE TABLE \`表_テスト\` (\`größe\` VARCHAR(100) PRIMARY KEY);
 INSERT INTO \`表_テスト\` VALUES ('😀 𠜎');

@@ -46,6 +46,28 @@ export function fewClients(settings: ClientSettings = {}): Client[] {
   ]
 }
 
+/** Further drivers from Debian. CI checks what they show of the proxy's errors. */
+export function debianClients(): Client[] {
+  const python = (argument: string, name: string, ...packages: string[]): Client => ({
+    name: `${name} of Debian`,
+    usedBy: '',
+    async prepare() {
+      await debianPackages('python3', ...packages)
+      return { command: ['/usr/bin/python3', program('python_drivers.py'), argument] }
+    },
+  })
+  return [
+    python('PyMySQL', 'PyMySQL', 'python3-pymysql'),
+    python('mysqlclient', 'mysqlclient', 'python3-mysqldb'),
+    python('pyodbc', 'MariaDB Connector/ODBC', 'python3-pyodbc', 'odbc-mariadb', 'unixodbc'),
+    phpClient('mysqli', 'mysqli of PHP', ''),
+    phpClient('pdo', 'PDO of PHP', ''),
+    rubyClient,
+    perlClient('mysql', 'libdbd-mysql-perl', ''),
+    perlClient('MariaDB', 'libdbd-mariadb-perl', ''),
+  ]
+}
+
 export function allClients(settings: ClientSettings = {}): Client[] {
   return [
     ...fewClients(settings),
@@ -95,14 +117,7 @@ export function allClients(settings: ClientSettings = {}): Client[] {
     phpClient('mysqli-persistent', 'mysqli of PHP, persistent', 'COM_CHANGE_USER on each reuse'),
     phpClient('pdo', 'PDO of PHP', 'Laravel, Symfony, Drupal; on mysqlnd'),
     phpClient('pdo-persistent', 'PDO of PHP, persistent', ''),
-    {
-      name: 'mysql2 of Ruby',
-      usedBy: 'Rails; on libmariadb',
-      async prepare() {
-        await debianPackages('ruby', 'ruby-mysql2')
-        return { command: ['ruby', program('steps.rb')] }
-      },
-    },
+    rubyClient,
     {
       name: 'trilogy of Ruby',
       usedBy: 'Rails',
@@ -161,6 +176,15 @@ export function allClients(settings: ClientSettings = {}): Client[] {
       },
     },
   ]
+}
+
+const rubyClient: Client = {
+  name: 'mysql2 of Ruby',
+  usedBy: 'Rails; on libmariadb',
+  async prepare() {
+    await debianPackages('ruby', 'ruby-mysql2')
+    return { command: ['ruby', program('steps.rb')] }
+  },
 }
 
 const prismaClient: Client = {

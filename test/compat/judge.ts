@@ -11,6 +11,10 @@ export type Outcome =
   /** not as expected, but the same directly: a property of the client */
   | 'as direct'
   | 'failed'
+  /** the client shows only a part of an error of the proxy, as of other errors */
+  | 'in part'
+  /** the client shows an error of its own instead, as of other errors */
+  | 'hidden'
   /** the client does not support it */
   | 'unsupported'
   /** the proxy does not support it */

@@ -28,6 +28,8 @@ const SIGNS: Record<Outcome, string> = {
   'passed, not directly': '✓+',
   'as direct': '=',
   failed: '✗',
+  'in part': 'part',
+  hidden: 'hidden',
   unsupported: '–',
   'not run': '·',
 }
@@ -38,6 +40,7 @@ const LEGEND = `| sign | meaning |
 | ✓+ | correct, although the client cannot do it directly |
 | = | not as expected, but identical to a direct connection: a property of the client |
 | ✗ | wrong |
+| part, hidden | of an error of the proxy, the client shows only a part, or an error of its own. It does the same with an error of this kind directly |
 | – | the client does not support it, or the test program does not use it |
 | · | not run |`
 
@@ -118,6 +121,8 @@ function findings(clients: ClientResult[], behaviours: Behaviour[]): string | un
     ['failed', 'Wrong'],
     ['passed, not directly', 'Only through the proxy'],
     ['as direct', "The clients' own ways"],
+    ['in part', 'Errors shown in part'],
+    ['hidden', 'Errors hidden by the client'],
   ]
   for (const [outcome, heading] of kinds) {
     const lines = new Map<string, { titles: Set<string>; servers: Set<string> }>()

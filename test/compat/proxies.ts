@@ -1,4 +1,4 @@
-/** The proxy as users run it, with one process per route. */
+/** The proxy as users run it, with an endpoint per route. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
@@ -53,76 +53,91 @@ process.on('exit', () => {
 
 /**
  * @param program how to start the proxy
- * @param scratch a directory for passwords, certificates and sockets
+ * @param scratch a directory for the configuration, passwords, certificates and sockets
  */
 export async function startProxies(server: Server, program: string[], scratch: string): Promise<Proxies> {
   const addresses: Proxies['addresses'] = {}
   const missing: Route[] = []
-  const stops: (() => Promise<void>)[] = []
+  const endpoints: object[] = []
   const has = (...names: string[]) => names.every(name => (optionNames as string[]).includes(name))
 
-  async function add(route: Route, flags: string[], more: Partial<Address> = {}): Promise<void> {
+  async function add(route: Route, options: object, more: Partial<Address> = {}): Promise<void> {
     const address = { host: '127.0.0.1', port: await freePort(), ...more }
     const listen = address.socket ? `unix:${address.socket}` : formatHostPort(address)
-    stops.push(await startProxy(server, [...program, '--listen', listen, ...flags], address))
+    endpoints.push({ name: route.replaceAll(' ', '-'), ...endpointOf(server), listen, ...options })
     addresses[route] = address
   }
 
   const passwordFile = join(scratch, 'local-password')
   await writeFile(passwordFile, LOCAL_PASSWORD, { mode: 0o600 })
-  const users = ['--local-user', LOCAL_USER, '--local-password-file', passwordFile, '--user', server.iamUsers[0]]
-  try {
-    await add('plain', [])
-    await add('short keepalive', ['--keepalive', `${SHORT_KEEPALIVE_MS}ms`])
-    if (has('local-user', 'local-password-file')) await add('local user', users)
-    else missing.push('local user')
-    if (has('tls-cert', 'tls-key', 'require-tls')) {
-      const { flags, ca, cafile } = await makeCertificate(scratch)
-      await add('local TLS', [...users, ...flags, '--require-tls'], { ca, cafile })
-    } else missing.push('local TLS')
-    if (has('local-user')) await add('unix socket', [], { socket: join(scratch, 'proxy.sock') })
-    else missing.push('unix socket')
-  } catch (error) {
-    await stopAll()
-    throw error
-  }
+  const users = { 'local-user': LOCAL_USER, 'local-password-file': passwordFile, user: server.iamUsers[0] }
+  await add('plain', {})
+  await add('short keepalive', { keepalive: `${SHORT_KEEPALIVE_MS}ms` })
+  await add('too many connections', { 'max-connections': 1 })
+  if (has('local-user', 'local-password-file')) await add('local user', users)
+  else missing.push('local user')
+  if (has('tls-cert', 'tls-key', 'require-tls')) {
+    const { options, ca, cafile } = await makeCertificate(scratch)
+    await add('local TLS', { ...users, ...options, 'require-tls': true }, { ca, cafile })
+  } else missing.push('local TLS')
+  if (has('local-user')) await add('unix socket', {}, { socket: join(scratch, 'proxy.sock') })
+  else missing.push('unix socket')
 
-  async function stopAll(): Promise<void> {
-    await Promise.all(stops.map(stop => stop()))
-  }
-  return { addresses, missing, stop: stopAll }
+  const file = join(scratch, 'proxies.yaml')
+  await writeFile(file, JSON.stringify({ endpoints }))
+  const stop = await startProxy([...program, '--config', file], addresses.plain!, environmentOf(server))
+  return { addresses, missing, stop }
 }
 
-async function makeCertificate(scratch: string): Promise<{ flags: string[]; ca: string; cafile: string }> {
+/** What the endpoints of all routes have in common. */
+export function endpointOf(server: Server): object {
+  return {
+    'rds-endpoint': formatHostPort(server.rds),
+    connect: formatHostPort(server),
+    ca: server.caFile,
+    ...(server.profile ? { profile: server.profile } : {}),
+  }
+}
+
+/** The credentials of the proxy, for its environment. */
+export function environmentOf({ credentials }: Server): NodeJS.ProcessEnv {
+  if (!credentials) return {}
+  return {
+    AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    AWS_SESSION_TOKEN: credentials.sessionToken,
+    AWS_PROFILE: undefined,
+  }
+}
+
+async function makeCertificate(scratch: string): Promise<{ options: object; ca: string; cafile: string }> {
   const authority = await createAuthority('compatibility test authority')
   const { certificate, key } = await authority.issue({ names: ['127.0.0.1', 'localhost'] })
   const cafile = join(scratch, 'local-ca.pem')
   await writeFile(cafile, authority.certificate)
   await writeFile(join(scratch, 'local.pem'), certificate)
   await writeFile(join(scratch, 'local-key.pem'), key, { mode: 0o600 })
-  const flags = ['--tls-cert', join(scratch, 'local.pem'), '--tls-key', join(scratch, 'local-key.pem')]
-  return { flags, ca: authority.certificate, cafile }
+  const options = { 'tls-cert': join(scratch, 'local.pem'), 'tls-key': join(scratch, 'local-key.pem') }
+  return { options, ca: authority.certificate, cafile }
 }
 
-async function startProxy(server: Server, command: string[], address: Address): Promise<() => Promise<void>> {
-  const [program = '', ...flags] = command
-  const args = [...flags, '--rds-endpoint', formatHostPort(server.rds), '--connect', formatHostPort(server)]
-  args.push('--ca', server.caFile, '--log-level', 'error')
-  if (server.profile) args.push('--profile', server.profile)
-  const { credentials } = server
+/**
+ * @param address that it listens on
+ * @param environment changes of this process's
+ * @param isQuiet true to drop its log, for a proxy that is there for its errors
+ */
+export async function startProxy(
+  command: string[],
+  address: Address,
+  environment: NodeJS.ProcessEnv,
+  isQuiet = false,
+): Promise<() => Promise<void>> {
+  const [program = '', ...args] = command
   // The proxy would read each inherited MYSQL_IAM_PROXY_… variable as an option.
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MYSQL_IAM_PROXY_'))
-  const child = spawn(program, args, {
-    stdio: ['ignore', 'inherit', 'inherit'],
-    env: {
-      ...Object.fromEntries(inherited),
-      ...(credentials && {
-        AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-        AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-        AWS_SESSION_TOKEN: credentials.sessionToken,
-        AWS_PROFILE: undefined,
-      }),
-    },
+  const child = spawn(program, [...args, '--log-level', 'error'], {
+    stdio: isQuiet ? 'ignore' : ['ignore', 'inherit', 'inherit'],
+    env: { ...Object.fromEntries(inherited), ...environment },
   })
   running.add(child)
   const exit = once(child, 'exit')

@@ -46,7 +46,9 @@ async function connect(target, { compress, localInfile }) {
     child.stdin.write(`${sql}\n;\nSELECT '${mark.trim()}';\n`)
     // Nothing more is asked before the mark has come, so it comes last; all is put together only then.
     while (Buffer.concat(chunks.slice(-mark.length)).subarray(-mark.length).toString('latin1') !== mark) {
-      if (ended) throw new Error(Buffer.concat(chunks).toString().trim())
+      const text = Buffer.concat(chunks.slice(0, 20)).toString()
+      // Without a connection, --force goes on to the mark, which fails too.
+      if (ended || /^ERROR .*\n(.*\n)*ERROR /m.test(text)) throw new Error(text.trim())
       await new Promise(resolve => {
         wake = resolve
       })

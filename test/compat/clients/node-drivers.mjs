@@ -31,8 +31,10 @@ function mysql2() {
         infileStreamFactory: createReadStream,
       })
       const raw = connection.connection
+      const event = eventOf(raw)
       const timeLimited = (sql, timeout) => connection.query({ sql, timeout })
       return {
+        event,
         query: async sql => resultSets(await connection.query(sql)),
         execute: async (sql, params) => resultSets(await connection.execute(sql, params)),
         info: async sql => infoOf((await connection.query(sql))[0]),
@@ -65,7 +67,7 @@ function mysql() {
         bigNumberStrings: true,
         dateStrings: true,
       })
-      connection.on('error', () => {})
+      const event = eventOf(connection)
       const promised = (method, ...args) =>
         new Promise((resolve, reject) => {
           connection[method](...args, (error, result, fields) => (error ? reject(error) : resolve([result, fields])))
@@ -73,6 +75,7 @@ function mysql() {
       await promised('connect')
       const query = async options => resultSets(await promised('query', options))
       return {
+        event,
         query,
         info: async sql => infoOf((await promised('query', sql))[0]),
         identity: () => [
@@ -126,9 +129,10 @@ function mariadb() {
         rowsAsArray: true,
         maxAllowedPacket: 64 << 20,
       })
-      connection.on('error', () => {})
+      const event = eventOf(connection)
       const query = async sql => resultSets([await connection.query(sql)])
       return {
+        event,
         query,
         execute: async (sql, params) => resultSets([await connection.execute(sql, params)]),
         info: async sql => infoOf(await connection.query(sql)),
@@ -141,6 +145,15 @@ function mariadb() {
       }
     },
   }
+}
+
+/** The last error that the driver emitted instead of throwing it. */
+function eventOf(connection) {
+  let last
+  connection.on('error', error => {
+    last = error
+  })
+  return () => last
 }
 
 function addressOf({ host, port, socket }) {

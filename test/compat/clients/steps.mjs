@@ -78,7 +78,8 @@ async function runStep(driver, targets, big, connections, step) {
       try {
         await connection.query(sql)
       } catch (error) {
-        return driver.error(error)
+        // An error between two commands comes as an event.
+        return driver.error(connection.event?.() ?? error)
       }
       throw new Error('there was no error')
     case 'identity':
