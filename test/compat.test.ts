@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
 import { BEHAVIOURS } from './compat/behaviours.ts'
 import { debianClients, fewClients } from './compat/clients.ts'
+import type { Outcome } from './compat/judge.ts'
 import { type Run, setUpBench } from './compat/matrix.ts'
 import { startOwnServer } from './compat/servers.ts'
 import { PROGRAM } from './support/program.ts'
@@ -18,7 +19,7 @@ test('clients behave the same through the proxy and directly', async t => {
   t.teardown(() => rm(scratch, { recursive: true, force: true }))
   const server = await startOwnServer(scratch)
   t.teardown(() => server.stop())
-  const bench = await setUpBench(server, [...PROGRAM], scratch)
+  const bench = await setUpBench(server, PROGRAM, scratch)
   t.teardown(() => bench.stop())
   t.same(bench.missing, [], 'the proxy supports all routes')
 
@@ -33,15 +34,23 @@ test('clients behave the same through the proxy and directly', async t => {
   }
 })
 
-/** Clients that show an error of their own at the query after a shutdown. */
-const HIDE_SHUTDOWN = ['mysql of npm', 'PDO of PHP']
+/** What clients do with such an error of a server, too: they show a different error at the query after a shutdown. */
+const EXCEPTIONS: Record<string, Record<string, Outcome>> = {
+  'mysql of npm': { 'shows-shutdown': 'hidden' },
+  'PDO of PHP': { 'shows-shutdown': 'hidden' },
+  // PyMySQL 1.0 drops the first six characters of an error that comes instead of a greeting.
+  'PyMySQL of Debian': {
+    'shows-port-closed': 'in part',
+    'shows-dns-unknown': 'in part',
+    'shows-too-many-connections': 'in part',
+  },
+}
 
 async function check(t: Test, { cells }: Run, name: string): Promise<void> {
   let passed = 0
   for (const [id, { outcome, detail }] of cells) {
     if (outcome === 'unsupported') continue
-    const expected = id === 'shows-shutdown' && HIDE_SHUTDOWN.includes(name) ? 'hidden' : 'passed'
-    t.equal(outcome, expected, `${id}: ${detail ?? outcome}`)
+    t.equal(outcome, EXCEPTIONS[name]?.[id] ?? 'passed', `${id}: ${detail ?? outcome}`)
     passed++
   }
   t.ok(passed >= 7, `${passed} behaviours`)

@@ -2,6 +2,7 @@
 import { copyFile, cp, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Command } from './client-run.ts'
+import { debianRoot } from './debian-root.ts'
 import { cached, clientsDirectory, debianPackages, jars, nodeModules, pythonWith, run } from './install.ts'
 
 export interface Client {
@@ -75,14 +76,22 @@ export function allClients(settings: ClientSettings = {}): Client[] {
       name: 'mysql, the program',
       usedBy: 'on libmysqlclient, as MySQL Workbench is',
       async prepare() {
-        return { command: [process.execPath, program('cli.mjs'), ...(await mysqlCommand(settings))] }
+        return await mysqlPrograms('cli.mjs', settings)
       },
     },
     {
       name: "mysql's programs",
       usedBy: 'mysqldump, mysqlimport, mysqlcheck, mysqlshow, mysqladmin, mysqlslap, mysqlbinlog',
       async prepare() {
-        return { command: [process.execPath, program('programs.mjs'), ...(await mysqlCommand(settings))] }
+        return await mysqlPrograms('programs.mjs', settings)
+      },
+    },
+    {
+      name: 'mariadb 11.8, the program',
+      usedBy: 'of Debian 13, on Connector/C 3.4; it requires TLS if a password is given',
+      async prepare() {
+        const env = await debianRoot('trixie', /^mariadb/, 'mariadb-client')
+        return { command: [process.execPath, program('cli.mjs'), 'mariadb'], env }
       },
     },
     nodeClient(settings, 'node-tools.mjs', 'knex', 'on mysql2'),
@@ -231,12 +240,11 @@ async function debianVersion(name: string): Promise<string> {
   return text.replace(/^\d+:/, '').replace(/[+-].*/, '')
 }
 
-async function mysqlCommand({ mysqlClient }: ClientSettings): Promise<string[]> {
-  const command = mysqlClient?.split(' ') ?? ['mysql']
-  const version = await run(command[0]!, [...command.slice(1), '--version'])
-  // Debian also names MariaDB's program mysql.
-  if (/mariadb/i.test(version)) throw new Error("this machine's mysql is MariaDB's; --mysql-client names another")
-  return command
+/** By default MySQL's own programs, from Debian's sid: Debian's stable release also names MariaDB's program mysql. */
+async function mysqlPrograms(file: string, { mysqlClient }: ClientSettings): Promise<Command> {
+  if (mysqlClient) return { command: [process.execPath, program(file), ...mysqlClient.split(' ')] }
+  const env = await debianRoot('sid', /^mysql/, 'mysql-client-core')
+  return { command: [process.execPath, program(file), 'mysql'], env }
 }
 
 function nodeClient(settings: ClientSettings, file: string, name: string, usedBy: string): Client {

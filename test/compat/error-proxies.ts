@@ -43,7 +43,7 @@ export interface ErrorProxies {
  */
 export async function startErrorProxies(
   server: Server,
-  program: string[],
+  program: readonly string[],
   tooMany: Address,
   scratch: string,
 ): Promise<ErrorProxies> {
@@ -95,7 +95,7 @@ function withoutCredentials(home: string): NodeJS.ProcessEnv {
 async function holdOnlyPlace({ host, port }: Address, user: string): Promise<mysql.Connection> {
   for (;;) {
     try {
-      const holder = await mysql.createConnection({ host, port, user })
+      const holder = await mysql.createConnection({ host, port, user, connectTimeout: 120_000 })
       holder.on('error', () => {})
       return holder
     } catch (error) {
@@ -168,7 +168,7 @@ export async function expectedErrors(proxies: Proxies['addresses']): Promise<Map
 
 async function errorOf({ host, port }: Address, user: string, password: string): Promise<Expected> {
   try {
-    const connection = await mysql.createConnection({ host, port, user, password })
+    const connection = await mysql.createConnection({ host, port, user, password, connectTimeout: 120_000 })
     connection.destroy()
   } catch (error) {
     const { errno = 0, sqlMessage = '' } = error as { errno?: number; sqlMessage?: string }

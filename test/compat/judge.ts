@@ -13,7 +13,7 @@ export type Outcome =
   | 'failed'
   /** the client shows only a part of an error of the proxy, as of other errors */
   | 'in part'
-  /** the client shows an error of its own instead, as of other errors */
+  /** the client shows a different error instead, as of other errors */
   | 'hidden'
   /** the client does not support it */
   | 'unsupported'

@@ -29,7 +29,7 @@ export interface Bench {
  * @param program how to start the proxy
  * @param scratch a directory for sockets and files
  */
-export async function setUpBench(server: Server, program: string[], scratch: string): Promise<Bench> {
+export async function setUpBench(server: Server, program: readonly string[], scratch: string): Promise<Bench> {
   await prepareServer(server)
   const file = join(scratch, 'loaded.tsv')
   await writeFile(file, Array.from({ length: FILE_ROWS }, (_, i) => `${i + 1}\t${wordOf(i + 1)}\n`).join(''))
@@ -178,9 +178,11 @@ async function startStopping(server: Server, proxies: Proxies, errorProxies: Err
         `SELECT stops.thread_id, is_direct FROM stops JOIN information_schema.processlist
          ON info LIKE 'SELECT GET_LOCK(_${STOPPED_LOCK}%'`,
       )
-      for (const { thread_id, is_direct } of rows as { thread_id: number; is_direct: number }[]) {
+      const [row] = rows as { thread_id: number; is_direct: number }[]
+      if (row) {
         await connection.query('DELETE FROM stops')
-        if (is_direct) await connection.query('KILL ?', [thread_id])
+        // The client may have disconnected by now.
+        if (row.is_direct) await connection.query('KILL ?', [row.thread_id]).catch(() => undefined)
         else await errorProxies.stopForShutdown()
         await connection.query(`SELECT RELEASE_LOCK('${STOPPED_LOCK}')`)
       }
@@ -189,10 +191,12 @@ async function startStopping(server: Server, proxies: Proxies, errorProxies: Err
     await connection.end()
   }
   const done = loop()
-  done.catch(() => undefined)
+  done.catch((error: Error) => process.stderr.write(`sessions are no longer ended: ${error.message}\n`))
   return {
     async prepare() {
       await errorProxies.startAfterShutdown()
+      // A client that did not get that far leaves the lock to the runner, and a second one would count.
+      await connection.query(`SELECT RELEASE_LOCK('${STOPPED_LOCK}')`)
       while (!(await lock())) await sleep(200)
       await connection.query('DELETE FROM stops')
     },

@@ -1,5 +1,6 @@
 /** docs/compatibility.md: the results as tables. */
 import type { Behaviour } from './behaviours.ts'
+import type { EarlierPage } from './earlier-page.ts'
 import type { Cell, Outcome } from './judge.ts'
 
 export interface ClientResult {
@@ -21,6 +22,8 @@ export interface Results {
   /** what the proxy of this run did not have */
   missing: string[]
   nodeVersion: string
+  /** for results that this run does not have */
+  earlier?: EarlierPage | undefined
 }
 
 const SIGNS: Record<Outcome, string> = {
@@ -40,12 +43,13 @@ const LEGEND = `| sign | meaning |
 | ✓+ | correct, although the client cannot do it directly |
 | = | not as expected, but identical to a direct connection: a property of the client |
 | ✗ | wrong |
-| part, hidden | of an error of the proxy, the client shows only a part, or an error of its own. It does the same with an error of this kind directly |
+| part, hidden | of an error of the proxy, the client shows only a part, or a different error. It does the same with an error of this kind directly |
 | – | the client does not support it, or the test program does not use it |
 | · | not run |`
 
 export function page(results: Results): string {
-  const { servers, behaviours, clients, nodeVersion } = results
+  const { servers, behaviours, nodeVersion, earlier } = results
+  const clients = results.clients.map(client => withEarlier(client, earlier))
   const run = clients.filter(({ missing }) => missing === undefined)
   const notRun = clients.filter(({ missing }) => missing !== undefined)
   const parts = [
@@ -57,6 +61,11 @@ Servers: ${servers.join(', ')}. Node.js ${nodeVersion}. If the results differ be
 
 ${LEGEND}`,
   ]
+  const kept = run.filter(client => !isNew(client, behaviours))
+  if (earlier && kept.length > 0) {
+    const names = kept.length === run.length ? 'All clients' : kept.map(({ name }) => name).join(', ')
+    parts.push(`Not run again for this version of the page, except for what each client shows: ${names}.`)
+  }
   parts.push(clientTable(run))
   for (const group of new Set(behaviours.map(({ group }) => group))) {
     parts.push(
@@ -65,10 +74,11 @@ ${LEGEND}`,
         behaviours.filter(behaviour => behaviour.group === group),
         run,
         servers,
+        earlier,
       ),
     )
   }
-  const notes = findings(run, behaviours)
+  const notes = findings(run, behaviours, earlier)
   if (notes) parts.push(notes)
   const broken = clients.flatMap(({ name, broken }) => [...(broken ?? [])].map(entry => [name, ...entry] as const))
   if (broken.length > 0) {
@@ -84,6 +94,19 @@ ${notRun.map(({ name, missing }) => `- ${name}: ${missing}`).join('\n')}`)
   return `${parts.join('\n\n')}\n`
 }
 
+/** A client that this run left out keeps its row. */
+function withEarlier(client: ClientResult, earlier: EarlierPage | undefined): ClientResult {
+  const row = earlier?.clients.get(client.name)
+  if (client.missing === undefined || !row) return client
+  const { missing: _, ...kept } = client
+  return { ...kept, version: row[0] }
+}
+
+/** Whether this run has the client's results of all its parts, not only of the errors. */
+function isNew({ cells }: ClientResult, behaviours: Behaviour[]): boolean {
+  return behaviours.some(({ id, shows }) => !shows && cells.has(id))
+}
+
 function clientTable(clients: ClientResult[]): string {
   const rows = clients.map(({ name, version, usedBy }) => `| ${name} | ${version ?? '?'} | ${usedBy ?? ''} |`)
   return [
@@ -95,17 +118,28 @@ function clientTable(clients: ClientResult[]): string {
   ].join('\n')
 }
 
-function matrix(title: string, behaviours: Behaviour[], clients: ClientResult[], servers: string[]): string {
+function matrix(
+  title: string,
+  behaviours: Behaviour[],
+  clients: ClientResult[],
+  servers: string[],
+  earlier: EarlierPage | undefined,
+): string {
   const head = ['client', ...behaviours.map(({ title }) => title)]
-  const outcomes = (client: ClientResult, id: string) =>
-    [...(client.cells.get(id)?.values() ?? [])].map(({ outcome }) => outcome)
+  const signsOf = ({ name, cells }: ClientResult, { id, title }: Behaviour) =>
+    servers.map(server => {
+      const outcome = cells.get(id)?.get(server)?.outcome
+      if (outcome) return SIGNS[outcome]
+      return earlier?.signs.get(name)?.get(title)?.[earlier.servers.indexOf(server)] ?? SIGNS['not run']
+    })
+  const unconcerned = [SIGNS.unsupported, SIGNS['not run']]
   const concerned = clients.filter(client =>
-    behaviours.some(({ id }) => outcomes(client, id).some(it => it !== 'unsupported')),
+    behaviours.some(behaviour => signsOf(client, behaviour).some(sign => !unconcerned.includes(sign))),
   )
-  const rows = concerned.map(({ name, cells }) => [
-    name,
-    ...behaviours.map(({ id }) => {
-      const signs = servers.map(server => SIGNS[cells.get(id)?.get(server)?.outcome ?? 'not run'])
+  const rows = concerned.map(client => [
+    client.name,
+    ...behaviours.map(behaviour => {
+      const signs = signsOf(client, behaviour)
       return new Set(signs).size === 1 ? signs[0]! : signs.join(' ')
     }),
   ])
@@ -114,7 +148,11 @@ function matrix(title: string, behaviours: Behaviour[], clients: ClientResult[],
 }
 
 /** Everything but a plain pass, with its reason; the same reason of the same client once. */
-function findings(clients: ClientResult[], behaviours: Behaviour[]): string | undefined {
+function findings(
+  clients: ClientResult[],
+  behaviours: Behaviour[],
+  earlier: EarlierPage | undefined,
+): string | undefined {
   const titles = new Map(behaviours.map(({ id, title }) => [id, title]))
   const sections: string[] = []
   const kinds: [Outcome, string][] = [
@@ -139,12 +177,21 @@ function findings(clients: ClientResult[], behaviours: Behaviour[]): string | un
         }
       }
     }
-    if (lines.size === 0) continue
+    const isOfErrors = outcome === 'in part' || outcome === 'hidden'
+    const kept = (earlier?.lists.get(heading) ?? []).filter(line =>
+      clients.some(client => {
+        if (!line.startsWith(`- ${client.name}: `)) return false
+        return isOfErrors
+          ? !behaviours.some(({ id, shows }) => shows && client.cells.has(id))
+          : !isNew(client, behaviours)
+      }),
+    )
+    if (lines.size + kept.length === 0) continue
     const items = [...lines].map(([line, { titles, servers }]) => {
       const what = titles.size > 6 ? `${titles.size} columns` : [...titles].join('; ')
       return `- ${line} (${what}; ${[...servers].join(', ')})`
     })
-    sections.push(`## ${heading}\n\n${items.join('\n')}`)
+    sections.push(`## ${heading}\n\n${[...kept, ...items].join('\n')}`)
   }
   return sections.join('\n\n') || undefined
 }

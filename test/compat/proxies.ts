@@ -55,7 +55,7 @@ process.on('exit', () => {
  * @param program how to start the proxy
  * @param scratch a directory for the configuration, passwords, certificates and sockets
  */
-export async function startProxies(server: Server, program: string[], scratch: string): Promise<Proxies> {
+export async function startProxies(server: Server, program: readonly string[], scratch: string): Promise<Proxies> {
   const addresses: Proxies['addresses'] = {}
   const missing: Route[] = []
   const endpoints: object[] = []

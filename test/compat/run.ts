@@ -1,12 +1,14 @@
 /** npm run compat: runs real clients through the proxy and directly, and writes docs/compatibility.md. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { startMysql } from '../support/mysql.ts'
 import { BEHAVIOURS, type Behaviour } from './behaviours.ts'
 import type { Command } from './client-run.ts'
 import { allClients, type Client } from './clients.ts'
+import { parsePage } from './earlier-page.ts'
 import { cacheDirectory } from './install.ts'
 import { type Bench, setUpBench } from './matrix.ts'
 import { type ClientResult, page } from './page.ts'
@@ -20,9 +22,12 @@ Maven, the Go proxy, crates.io and Debian into node_modules/.cache/compat, and l
 
   --server ${SERVER_HELP}
                            you can repeat this option
-  --no-own                 do not start a temporary MariaDB
-  --clients TEXT,…         only clients whose name contains one of these; writes the page only with --page
-  --behaviours ID,…        only these behaviours; writes the page only with --page
+  --no-own                 do not start a temporary MariaDB and a temporary MySQL
+  --clients TEXT,…         only clients whose name contains one of these
+  --behaviours ID,…        only these behaviours
+  --errors                 only what each client shows of the proxy's errors
+  --merge                  write the page, and keep on it what this run does not have. Without this option, a run of
+                           some clients or behaviours writes the page only with --page
   --mysql-client COMMAND   how to start MySQL's mysql program, if not as mysql
   --scratch DIR            for sockets and files (default: a temporary directory)
   --page FILE              instead of docs/compatibility.md
@@ -35,6 +40,8 @@ const { values: options } = parseArgs({
     'no-own': { type: 'boolean' },
     clients: { type: 'string' },
     behaviours: { type: 'string' },
+    errors: { type: 'boolean' },
+    merge: { type: 'boolean' },
     'mysql-client': { type: 'string' },
     scratch: { type: 'string' },
     page: { type: 'string' },
@@ -49,13 +56,19 @@ async function main(): Promise<number> {
   process.on('SIGTERM', () => process.exit(143))
   const clients = allClients({ mysqlClient: options['mysql-client'] })
   const wanted = chosen(clients, options.clients, ({ name }) => name)
-  const behaviours = chosen(BEHAVIOURS, options.behaviours, ({ id }) => id)
+  const asked = chosen(BEHAVIOURS, options.behaviours, ({ id }) => id)
+  const behaviours = options.errors ? asked.filter(({ shows }) => shows) : asked
   await mkdir(cacheDirectory, { recursive: true })
   const parent = options.scratch ?? (await mkdtemp(join(tmpdir(), 'compat-')))
   const benches: Bench[] = []
   try {
     const starts: (() => Promise<Server>)[] = options.server.map(text => () => useNamedServer(text))
-    if (!options['no-own']) starts.unshift(() => startOwnServer(parent))
+    if (!options['no-own']) {
+      starts.unshift(
+        () => startOwnServer(parent),
+        () => startOwnServer(parent, startMysql),
+      )
+    }
     for (const [i, start] of starts.entries()) {
       const directory = join(parent, String(i))
       await mkdir(directory, { recursive: true, mode: 0o755 })
@@ -77,15 +90,17 @@ async function main(): Promise<number> {
       results.push(result)
       say(result, performance.now() - started)
     }
+    const file = options.page ?? fileURLToPath(new URL('../../docs/compatibility.md', import.meta.url))
     const text = page({
       servers: benches.map(({ server }) => server.label),
-      behaviours,
+      behaviours: options.merge ? BEHAVIOURS : behaviours,
+      earlier: options.merge ? parsePage(await readFile(file, 'utf8')) : undefined,
       clients: results,
       missing: benches.flatMap(({ missing }) => missing),
       nodeVersion: process.versions.node,
     })
-    const file = options.page ?? fileURLToPath(new URL('../../docs/compatibility.md', import.meta.url))
-    if (options.page || !(options.clients || options.behaviours)) await writeFile(file, text)
+    const isWhole = !(options.clients || options.behaviours || options.errors)
+    if (options.page || options.merge || isWhole) await writeFile(file, text)
     return results.some(({ broken, cells }) => broken?.size || [...cells.values()].some(isFailed)) ? 1 : 0
   } finally {
     for (const bench of benches) {

@@ -7,6 +7,7 @@ import mysql from 'mysql2/promise'
 import type { Credentials } from '../../src/aws/credentials.ts'
 import { DEFAULT_PORT, formatHostPort, type HostPort, parseHostPort } from '../../src/endpoint.ts'
 import { startMariadb } from '../support/mariadb.ts'
+import type { startMysql } from '../support/mysql.ts'
 import { setup } from './behaviours.ts'
 
 export interface Server extends HostPort {
@@ -64,8 +65,12 @@ export async function useNamedServer(text: string): Promise<Server> {
   })
 }
 
-export async function startOwnServer(scratch: string): Promise<Server> {
-  const own = await startMariadb({ extraConfig: 'max_allowed_packet=64M' })
+/** @param start MariaDB or MySQL */
+export async function startOwnServer(
+  scratch: string,
+  start: typeof startMariadb | typeof startMysql = startMariadb,
+): Promise<Server> {
+  const own = await start({ extraConfig: 'max_allowed_packet=64M' })
   const caFile = join(scratch, `ca-${randomInt(1 << 30)}.pem`)
   await writeFile(caFile, own.ca)
   const server = await useServer({

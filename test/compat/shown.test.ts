@@ -38,7 +38,7 @@ test('only the number', t => {
   t.end()
 })
 
-test('an error of its own', t => {
+test('a different error', t => {
   const error: [number, string, string] = [2027, 'HY000', 'Received malformed packet']
   t.same(judgeShown({ expected, proxied: { error } }), { outcome: 'hidden', detail: 'Received malformed packet' })
   t.end()
@@ -56,5 +56,13 @@ test('a client that shows such an error directly has to show it through the prox
 test('a client that does not report', t => {
   t.equal(judgeShown({ expected, proxied: undefined }).outcome, 'not run')
   t.equal(judgeShown({ expected, proxied: { unsupported: 'no such call' } }).outcome, 'unsupported')
+  t.end()
+})
+
+test('the end of the words', t => {
+  t.same(judgeShown({ expected, proxied: shows(1105, expected.message.slice(6)) }), {
+    outcome: 'in part',
+    detail: 'without the first 6 characters',
+  })
   t.end()
 })

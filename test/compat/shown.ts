@@ -43,6 +43,9 @@ function partOf({ errno, message }: Expected, report: Report | undefined): Part 
   const words = oneLine(message)
   const hasNumber = Number(itsErrno) === errno || new RegExp(`\\b${errno}\\b`).test(shown)
   if (shown.includes(words)) return hasNumber ? { level: 'whole' } : { level: 'in part', detail: 'without the number' }
+  if (shown.length >= MIN_CHARACTERS && words.endsWith(shown)) {
+    return { level: 'in part', detail: `without the first ${words.length - shown.length} characters` }
+  }
   const length = beginning(words, shown)
   if (length >= MIN_CHARACTERS) {
     return { level: 'in part', detail: `only the first ${length} of ${words.length} characters: ${shown}` }

@@ -136,12 +136,12 @@ rm -r debs
 test -x usr/sbin/mysqld`
 
 /** Settings with which apt knows nothing but sid, from this machine's mirror, and changes nothing outside `directory`. */
-async function writeAptSettings(directory: string): Promise<string[]> {
+export async function writeAptSettings(directory: string, suite = 'sid'): Promise<string[]> {
   await mkdir(join(directory, 'lists/partial'), { recursive: true })
   await mkdir(join(directory, 'archives/partial'), { recursive: true })
   await writeFile(join(directory, 'status'), '')
   const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg'
-  await writeFile(join(directory, 'sources.list'), `deb [signed-by=${keyring}] ${await debianMirror()} sid main\n`)
+  await writeFile(join(directory, 'sources.list'), `deb [signed-by=${keyring}] ${await debianMirror()} ${suite} main\n`)
   const settings = {
     'Dir::Etc::sourcelist': join(directory, 'sources.list'),
     'Dir::Etc::sourceparts': '/dev/null',

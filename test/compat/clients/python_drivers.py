@@ -109,9 +109,10 @@ class MySQLClient:
             given['compress'] = 1
         if options.get('localInfile'):
             given['local_infile'] = 1
-        return MySQLClientConnection(
-            self.module.connect(**given, autocommit=True, multi_statements=bool(options.get('multi')))
-        )
+        # Since 2.0, where the default is True.
+        if self.module.version_info >= (2, 0):
+            given['multi_statements'] = bool(options.get('multi'))
+        return MySQLClientConnection(self.module.connect(**given, autocommit=True))
 
 
 class MySQLClientConnection(Connection):
