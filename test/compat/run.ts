@@ -74,6 +74,21 @@ async function main(): Promise<number> {
       await mkdir(directory, { recursive: true, mode: 0o755 })
       benches.push(await setUpBench(await start(), builtProxy, directory))
     }
+    const file = options.page ?? fileURLToPath(new URL('../../docs/compatibility.md', import.meta.url))
+    const earlier = options.merge ? parsePage(await readFile(file, 'utf8')) : undefined
+    const isWhole = !(options.clients || options.behaviours || options.errors)
+    const write = async (results: ClientResult[]) => {
+      if (!(options.page || options.merge || isWhole)) return
+      const text = page({
+        servers: benches.map(({ server }) => server.label),
+        behaviours: options.merge ? BEHAVIOURS : behaviours,
+        clients: results,
+        missing: benches.flatMap(({ missing }) => missing),
+        nodeVersion: process.versions.node,
+        earlier,
+      })
+      await writeFile(file, text)
+    }
     const results: ClientResult[] = []
     let next = wanted[0] && got(wanted[0])
     for (const client of clients) {
@@ -89,18 +104,16 @@ async function main(): Promise<number> {
       const result = await runOnAll(client, command, benches, behaviours)
       results.push(result)
       say(result, performance.now() - started)
+      if (options.merge) {
+        // After each client, so that a run that is stopped has not been in vain.
+        const rest = clients.slice(results.length)
+        await write([
+          ...results,
+          ...rest.map(it => ({ ...it, cells: new Map(), missing: 'not selected for this run' })),
+        ])
+      }
     }
-    const file = options.page ?? fileURLToPath(new URL('../../docs/compatibility.md', import.meta.url))
-    const text = page({
-      servers: benches.map(({ server }) => server.label),
-      behaviours: options.merge ? BEHAVIOURS : behaviours,
-      earlier: options.merge ? parsePage(await readFile(file, 'utf8')) : undefined,
-      clients: results,
-      missing: benches.flatMap(({ missing }) => missing),
-      nodeVersion: process.versions.node,
-    })
-    const isWhole = !(options.clients || options.behaviours || options.errors)
-    if (options.page || options.merge || isWhole) await writeFile(file, text)
+    if (!options.merge) await write(results)
     return results.some(({ broken, cells }) => broken?.size || [...cells.values()].some(isFailed)) ? 1 : 0
   } finally {
     for (const bench of benches) {

@@ -128,6 +128,8 @@ function mariadb() {
         dateStrings: true,
         rowsAsArray: true,
         maxAllowedPacket: 64 << 20,
+        // Its second by default is too short for a busy machine.
+        connectTimeout: 60_000,
       })
       const event = eventOf(connection)
       const query = async sql => resultSets([await connection.query(sql)])
