@@ -54,26 +54,36 @@ export async function startService(config: Config, log: Logger): Promise<Service
       const added = next.filter(one => !sameIn(served, one))
       const removed = served.filter(one => !sameIn(next, one))
       refuseSystemdSockets([...added, ...removed])
-      for (const { proxy } of removed) proxy.stopListening()
+      const predecessors = findPredecessors(added, removed)
+      const stopped = removed.filter(one => ![...predecessors.values()].includes(one))
+      for (const { proxy } of stopped) proxy.stopListening()
       try {
-        await listenAll(added, log)
+        await listenAll(
+          added.filter(one => !predecessors.has(one)),
+          log,
+        )
       } catch (error) {
-        const restored = removed.map(onSameAddress)
-        served = served.filter(one => !removed.includes(one))
+        const restored = stopped.map(onSameAddress)
+        served = served.filter(one => !stopped.includes(one))
         await listenAll(restored, log).then(
           () => served.push(...restored),
           failure => logReloadFailure(failure, log),
         )
-        for (const { proxy, stop } of removed) {
+        for (const { proxy, stop } of stopped) {
           stop.abort()
           retired.add(proxy)
         }
         throw error
       }
+      // Last, because these take the place of the others at once.
+      await listenAll([...predecessors.keys()], log, predecessors)
       for (const { proxy, stop } of removed) {
         stop.abort()
         retired.add(proxy)
-        log.info({ endpoint: proxy.state.name, sessions: proxy.state.sessions.size }, 'no longer listening')
+        const message = stopped.some(one => one.proxy === proxy)
+          ? 'no longer listening'
+          : 'replaced; its sessions go on'
+        log.info({ endpoint: proxy.state.name, sessions: proxy.state.sessions.size }, message)
       }
       served = next.map(one => sameIn(served, one) ?? one)
     },
@@ -83,6 +93,28 @@ export async function startService(config: Config, log: Logger): Promise<Service
       await Promise.all(proxies.map(proxy => proxy.close(delay)))
     },
   }
+}
+
+/** The endpoints of `added` that listen where one of `removed` does: they take its socket over, so that no client is refused. */
+function findPredecessors(
+  added: readonly ServedEndpoint[],
+  removed: readonly ServedEndpoint[],
+): Map<ServedEndpoint, ServedEndpoint> {
+  const found = new Map<ServedEndpoint, ServedEndpoint>()
+  const left = new Set(removed)
+  for (const one of added) {
+    const { listen } = one.options
+    const isSame = ({ prepared, proxy }: ServedEndpoint) => {
+      // Endpoints that asked for any free port have nothing in common but their name.
+      const isNamed = !listen?.endsWith(':0') || proxy.state.name === one.proxy.state.name
+      return listen === proxy.state.address || (listen === prepared.options.listen && isNamed)
+    }
+    const predecessor = [...left].find(isSame)
+    if (!predecessor) continue
+    left.delete(predecessor)
+    found.set(one, predecessor)
+  }
+  return found
 }
 
 /** systemd hands over sockets only at the start of the process. */
@@ -128,11 +160,16 @@ async function follow(job: SyncJob, { proxy, stop }: ServedEndpoint, log: Logger
 }
 
 /** @throws ProxyError of the first endpoint that cannot listen, after those that could have stopped again */
-async function listenAll(served: readonly ServedEndpoint[], log: Logger): Promise<void> {
+async function listenAll(
+  served: readonly ServedEndpoint[],
+  log: Logger,
+  predecessors: ReadonlyMap<ServedEndpoint, ServedEndpoint> = new Map(),
+): Promise<void> {
   const listening: ServedProxy[] = []
   try {
-    for (const { proxy, options } of served) {
-      await proxy.listen()
+    for (const one of served) {
+      const { proxy, options } = one
+      await proxy.listen(predecessors.get(one)?.proxy)
       listening.push(proxy)
       const { endpoint, state } = proxy
       const names = {

@@ -188,9 +188,20 @@ test('SIGHUP: endpoints are added and removed, sessions continue, mistakes chang
     /the previous configuration stays active/,
   )
   t.match(await logIn(three), /^iam_user@/)
+  let reloads = 0
+  const reconnects = (async () => {
+    let count = 0
+    for (; reloads < 10; count++) t.match(await logIn(three), /^iam_user@/)
+    return count
+  })()
+  for (; reloads < 10; reloads++) {
+    const more = `, connect-timeout: ${reloads + 2}s`
+    await reload(`endpoints:\n${endpoint('two')}${endpoint('three', more)}`, /configuration read again/)
+  }
+  t.ok((await reconnects) > 0, 'a changed endpoint refuses nobody while it changes')
   await reload(`endpoints:\n${endpoint('two')}${endpoint('three', ', max-connections: 1')}`, /configuration read again/)
   const changed = await proxy.port(-1)
-  t.not(changed, three)
+  t.equal(changed, three, 'and keeps its port')
   const only = await connect(changed)
   await t.rejects(connect(changed), { message: /too many connections: 1/ }, 'as changed')
 

@@ -7,10 +7,15 @@ import { formatListen, type HostPort, type Listen } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { descriptorOf } from '../systemd.ts'
 
-/** Starts to listen. Resolves with the address; a port 0 is replaced by the real one. @throws ProxyError LISTEN_FAILED, CONFIG_INVALID */
-export async function listenOn(server: Server, listen: Listen): Promise<Listen> {
+/**
+ * Starts to listen. Resolves with the address; a port 0 is replaced by the real one.
+ * @param predecessor a server whose socket to take over; it must not be closed after that
+ * @throws ProxyError LISTEN_FAILED, CONFIG_INVALID
+ */
+export async function listenOn(server: Server, listen: Listen, predecessor?: Server): Promise<Listen> {
   try {
-    if ('systemd' in listen) server.listen({ fd: descriptorOf(listen.systemd) })
+    if (predecessor) server.listen(predecessor)
+    else if ('systemd' in listen) server.listen({ fd: descriptorOf(listen.systemd) })
     else if ('path' in listen) {
       await prepareSocketPath(listen.path)
       bindPrivately(server, listen.path)
@@ -23,7 +28,8 @@ export async function listenOn(server: Server, listen: Listen): Promise<Listen> 
     const why = code === 'EADDRINUSE' ? taken : code
     throw new ProxyError('LISTEN_FAILED', `cannot listen on ${formatListen(listen)}: ${why}`, { cause: error })
   }
-  const address = server.address() as AddressInfo | string
+  const address = server.address() as AddressInfo | string | null
+  if (address === null) return listen // a unix socket that was taken over
   return typeof address === 'string' ? { path: address } : { host: address.address, port: address.port }
 }
 

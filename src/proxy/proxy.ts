@@ -1,4 +1,5 @@
 /** One proxy, assembled from its parts. */
+import type { Server } from 'node:net'
 import {
   type CredentialsProvider,
   cacheUntilExpiry,
@@ -65,6 +66,10 @@ export interface Proxy {
 export interface ServedProxy extends Proxy {
   readonly endpoint: Readonly<Endpoint>
   readonly state: EndpointState
+  /** @param predecessor a proxy whose socket to take over; it stops listening at that moment, and its sessions go on */
+  listen(predecessor?: ServedProxy): Promise<Address>
+  /** Stops listening without closing the socket, for a successor. */
+  handOver(): Server
 }
 
 /**
@@ -108,7 +113,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     endpoint,
     state,
     status: () => statusOf(state),
-    async listen() {
+    async listen(predecessor) {
       setBusyPoll(hasProcessorsToSpare() ? (options.busyPoll ?? OPTION_VALUES.busyPoll.default) : 0)
       if (options.tls) access.tls = await createLocalTls(options.tls.certFile, options.tls.keyFile, log)
       // The address of a socket that systemd hands over is known only here.
@@ -120,7 +125,8 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
         access.requireTls = options.requireTls ?? (!isPrivate(address) && !options.trustNetwork)
       }
       check(listen)
-      server = await startServer(listen, target, log, check)
+      const takeOver = predecessor && (() => predecessor.handOver())
+      server = await startServer(listen, target, log, check, undefined, undefined, takeOver)
       // The first login would wait for both. Missing credentials are reported now, not at the first login.
       setImmediate(() => trust.secureContext())
       credentials().catch(thrown => {
@@ -134,6 +140,10 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     },
     stopListening() {
       server?.stopListening()
+    },
+    handOver() {
+      if (!server) throw new Error('handOver before listen')
+      return server.handOver()
     },
     async close(delay = 0) {
       await server?.close(delay)

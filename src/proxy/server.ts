@@ -1,6 +1,6 @@
 /** The listener of one endpoint: which clients it accepts, how many, and how it ends their sessions. */
 import { setMaxListeners } from 'node:events'
-import { createServer, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { addressRefusal } from '../client/access.ts'
 import { sendError } from '../client/handshake.ts'
 import { type Clock, monotonicClock } from '../clock.ts'
@@ -20,6 +20,8 @@ export interface ProxyServer {
   address: Listen
   /** stops listening; sessions go on */
   stopListening(): void
+  /** the same, but the socket goes on for the server that takes it over: no client is refused meanwhile */
+  handOver(): Server
   /**
    * Stops listening and ends every session: idle sessions at once, others when their transaction ends, the rest after `delay`
    * milliseconds. Resolves when all sessions have ended.
@@ -43,6 +45,7 @@ let openSessions = 0
 
 /**
  * Starts to listen.
+ * @param takeOver the server whose socket to take over, which stops listening
  * @param check throws for an unsafe address; the address of a socket from systemd is known only now
  * @throws ProxyError LISTEN_FAILED, CONFIG_INVALID
  */
@@ -53,6 +56,7 @@ export async function startServer(
   check: (address: Listen) => void,
   clock: Clock = monotonicClock,
   room: FileShares = shareOpenFiles(),
+  takeOver?: () => Server,
 ): Promise<ProxyServer> {
   const { access, state } = target
   const sessions = new Map<Session, Promise<void>>()
@@ -60,6 +64,7 @@ export async function startServer(
   setMaxListeners(0, stop.signal) // one listener per session
   const logSeldom = createRateLimitedLog(log, clock)
   let refusals = 0
+  let isHandedOver = false
 
   const options = {
     allowHalfOpen: true,
@@ -98,7 +103,7 @@ export async function startServer(
     state.ended.bytesFromUpstream += session.traffic.bytesFromUpstream
   }
 
-  const address = await listenOn(server, listen)
+  const address = await listenOn(server, listen, takeOver?.())
   try {
     check(address)
   } catch (error) {
@@ -116,10 +121,15 @@ export async function startServer(
     address,
     stopListening() {
       state.retired = true
-      server.close()
+      if (!isHandedOver) server.close()
+    },
+    handOver() {
+      state.retired = true
+      isHandedOver = true
+      return server
     },
     async close(delay) {
-      server.close()
+      if (!isHandedOver) server.close()
       const deadline = clock.now() + delay
       while (sessions.size > 0 && clock.now() < deadline) {
         // Wait before the first look: a command may have arrived that was not read yet.
