@@ -191,10 +191,10 @@ export interface Rotation {
 
 export function worldFaults(world: World, record: RunRecord, rotation: Rotation): { [kind: string]: WorldFault } {
   const { zones, setClock, fillLogDisk, killServer } = world
-  const cutFor = async (which: typeof zones, milliseconds: number) => {
-    for (const zone of which) zone.cut()
+  const cutFor = async (dark: typeof zones, milliseconds: number) => {
+    for (const zone of dark) zone.cut()
     await sleep(milliseconds)
-    for (const zone of which) zone.heal()
+    for (const zone of dark) zone.heal()
   }
   const hasZones = zones.length > 0
   const always = (run: WorldFault['run']): WorldFault => ({ disrupts: false, run })

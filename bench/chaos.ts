@@ -190,7 +190,7 @@ function checkLog({ name, child, takeLog }: ChaosProxy): void {
   const bug = /.*"INTERNAL".*/.exec(takeLog())
   if (bug) record.fail(`the ${name} proxy has a bug: ${bug[0]}`)
   if (child.exitCode !== null || child.signalCode !== null) {
-    record.fail(`the ${name} proxy has ended`)
+    record.fail(`the ${name} proxy stopped`)
     isOver = true
   }
 }
@@ -209,7 +209,7 @@ function startFuzzing(): () => Promise<void> {
   })
   return async () => {
     if (child.exitCode !== null) {
-      record.fail(`the fuzzer has ended with ${child.exitCode}`)
+      record.fail(`the fuzzer exited with ${child.exitCode}`)
       return
     }
     child.kill('SIGTERM')

@@ -34,7 +34,7 @@ test('the examples of docs/library.md run', async t => {
   })
   const directory = t.testdir({})
   for (const [index, code] of (await examples(library)).entries()) {
-    const path = join(directory, `example-${index + 1}.ts`)
+    const path = join(directory, `example-${index + 1}.mjs`)
     await writeFile(path, code)
     await import(path)
   }

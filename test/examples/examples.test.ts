@@ -57,6 +57,7 @@ const OF_OTHERS = [
   'cluster-name',
   'detach',
   'from',
+  'method', // of hash-password
   'from-file',
   'from-literal',
   'ignore-scripts',

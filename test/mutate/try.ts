@@ -64,7 +64,7 @@ export async function measureLimit(project: string, test: string, env: NodeJS.Pr
  * Runs one test file against each of `texts` in few processes (reload.ts).
  * @param unchanged the text of `file` without a change. Each process tries it first, which measures its limit. The last
  * process also tries it last: what mutants have left behind must not fail others.
- * @returns undefined if it does: then each text needs a process of its own
+ * @returns undefined if it does: then each text needs a separate process
  * @throws Error if the test file fails without a change
  */
 export async function tryTexts(
