@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
+import { tsImport } from 'tsx/esm/api'
 import { createProxy, ProxyError } from '../src/index.ts'
 import { compilerErrors } from './support/type-check.ts'
 
@@ -34,9 +35,9 @@ test('the examples of docs/library.md run', async t => {
   })
   const directory = t.testdir({})
   for (const [index, code] of (await examples(library)).entries()) {
-    const path = join(directory, `example-${index + 1}.mjs`)
+    const path = join(directory, `example-${index + 1}.ts`)
     await writeFile(path, code)
-    await import(path)
+    await tsImport(path, import.meta.url)
   }
   console.log = log
   t.match(printed, [

@@ -1,6 +1,7 @@
 /**
  * Runs test files with one MariaDB, one MySQL and one build for all of them:
  * node --import=tsx test/support/run.ts [--coverage] [-t SECONDS] [test files or directories]
+ * With --ci, it does so on several releases of Node.js (versions.ts).
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -13,6 +14,8 @@ import { serverVariable, startMariadb } from './mariadb.ts'
 import { mysqlVariable, type SharedMysql, startMysql } from './mysql.ts'
 import { programVariable } from './program.ts'
 import { findTestFiles, runTestFiles } from './test-files.ts'
+
+if (process.argv.includes('--ci')) await import('./versions.ts') // exits
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const { values, positionals } = parseArgs({

@@ -78,14 +78,17 @@ async function runSuite(node: string, { version, what, args, limitSeconds }: Run
       }, limitSeconds * 1_000)
     : undefined
   let last = ''
+  let failedFiles = 0
   createInterface(child.stdout).on('line', line => {
     process.stdout.write(`${line}\n`)
+    if (line.startsWith('not ok ')) failedFiles++
     if (line.trim() !== '') last = line
   })
   const [code] = (await once(child, 'close')) as [number | null]
   clearTimeout(timer)
   const seconds = (performance.now() - started) / 1_000
-  if (isOver) return { version, what, passed: 0, failed: 0, seconds, missing: 'stopped: no time left' }
+  // What failed before the time was over counts.
+  if (isOver) return { version, what, passed: 0, failed: failedFiles, seconds, missing: 'stopped: no time left' }
   const [, passed, failed] = /^(\d+) passed, (\d+) failed$/.exec(last) ?? []
   const failures = Number(failed ?? 0)
   // A run that says nothing of a failure, and yet does not end well, is one.
