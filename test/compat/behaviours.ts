@@ -529,7 +529,7 @@ export const BEHAVIOURS: Behaviour[] = [
   {
     id: 'shows-wrong-local-password',
     group: 'What each client shows',
-    title: 'wrong local password',
+    title: 'wrong password of a local user',
     shows: 'wrong local password',
     route: 'local user',
     steps: ({ isDirect, user, localUser }) => [

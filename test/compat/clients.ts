@@ -9,6 +9,8 @@ export interface Client {
   name: string
   /** the programs that use this driver */
   usedBy: string
+  /** why there is no program for it */
+  untried?: string
   /** @throws Error with the reason if it cannot run here */
   prepare(): Promise<Command>
 }
@@ -184,8 +186,35 @@ export function allClients(settings: ClientSettings = {}): Client[] {
         return browserCommand('adminer', '/usr/share/adminer')
       },
     },
+    ...untriedClients,
   ]
 }
+
+/** Named on the page, so that nobody takes them for tested. */
+const untriedClients: Client[] = [
+  'sqlx 0.8 of Rust',
+  'Bun.SQL',
+  'r2dbc-mysql',
+  'r2dbc-mariadb',
+  'MySQL client of Vert.x',
+  'jasync-mysql',
+  'MySQL Connector/J 5.1',
+  "DuckDB's mysql extension",
+  'connectorx (Polars)',
+  'mydumper',
+  'pt-table-checksum, pt-archiver and pt-online-schema-change of Percona Toolkit',
+  'Flyway',
+  'Liquibase',
+  'golang-migrate, goose',
+  'mysqld_exporter',
+  "HAProxy's mysql-check",
+  'MySQL Router in front of the proxy',
+].map(name => ({
+  name,
+  usedBy: '',
+  untried: 'no test program yet',
+  prepare: () => Promise.reject(new Error('no test program yet')),
+}))
 
 const rubyClient: Client = {
   name: 'mysql2 of Ruby',

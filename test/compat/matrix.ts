@@ -97,8 +97,9 @@ export async function setUpBench(server: Server, program: readonly string[], scr
               direct: { expected: directErrors.expected.get(shows)!, report },
             })
           : judge({ behaviour, steps, proxied: shown, direct: directSteps && { steps: directSteps, report }, names })
-        // The path on this machine does not matter.
-        cells.set(id, { ...cell, detail: cell.detail?.replaceAll(`${scratch}/`, '') })
+        // Paths and ports of this run do not matter.
+        const detail = cell.detail?.replaceAll(`${scratch}/`, '').replace(/127\.0\.0\.1:\d+/g, '127.0.0.1:PORT')
+        cells.set(id, { ...cell, detail })
       }
       return { version: through.version ?? directly.version, cells }
     },

@@ -61,10 +61,27 @@ Servers: ${servers.join(', ')}. Node.js ${nodeVersion}. If the results differ be
 
 ${LEGEND}`,
   ]
-  const kept = run.filter(client => !isNew(client, behaviours))
-  if (earlier && kept.length > 0) {
-    const names = kept.length === run.length ? 'All clients' : kept.map(({ name }) => name).join(', ')
-    parts.push(`Not run again for this version of the page, except for what each client shows: ${names}.`)
+  if (earlier) {
+    const old = run.filter(client => !isNew(client, behaviours))
+    const titles = behaviours.filter(({ shows }) => !shows).map(({ title }) => title)
+    const isKept = ({ name }: ClientResult) => titles.some(title => earlier.signs.get(name)?.has(title))
+    const say = (what: string, list: ClientResult[]) => {
+      if (list.length > 0) parts.push(`${what}: ${list.map(({ name }) => name).join('; ')}.`)
+    }
+    say('These results are from an earlier run, except for what each client shows', old.filter(isKept))
+    const errors = behaviours.filter(({ shows }) => shows)
+    const isShown = ({ name, cells }: ClientResult) =>
+      errors.some(({ id, title }) => cells.has(id) || earlier.signs.get(name)?.has(title))
+    // Programs of one task have no row for logins.
+    const isShowable = ({ name }: ClientResult) => earlier.signs.get(name)?.has('wrong local password')
+    say(
+      'What these show of errors was not run',
+      run.filter(client => isShowable(client) && !isShown(client)),
+    )
+    say(
+      'Only what these show of errors was run',
+      old.filter(client => !isKept(client)),
+    )
   }
   parts.push(clientTable(run))
   for (const group of new Set(behaviours.map(({ group }) => group))) {

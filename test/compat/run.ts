@@ -55,7 +55,8 @@ async function main(): Promise<number> {
   process.on('SIGINT', () => process.exit(130))
   process.on('SIGTERM', () => process.exit(143))
   const clients = allClients({ mysqlClient: options['mysql-client'] })
-  const wanted = chosen(clients, options.clients, ({ name }) => name)
+  const tried = clients.filter(({ untried }) => !untried)
+  const wanted = chosen(tried, options.clients, ({ name }) => name)
   const asked = chosen(BEHAVIOURS, options.behaviours, ({ id }) => id)
   const behaviours = options.errors ? asked.filter(({ shows }) => shows) : asked
   await mkdir(cacheDirectory, { recursive: true })
@@ -93,7 +94,7 @@ async function main(): Promise<number> {
     let next = wanted[0] && got(wanted[0])
     for (const client of clients) {
       if (!next || !wanted.includes(client)) {
-        results.push({ ...client, cells: new Map(), missing: 'not selected for this run' })
+        results.push({ ...client, cells: new Map(), missing: client.untried ?? 'not selected for this run' })
         continue
       }
       const command = await next
@@ -109,11 +110,11 @@ async function main(): Promise<number> {
         const rest = clients.slice(results.length)
         await write([
           ...results,
-          ...rest.map(it => ({ ...it, cells: new Map(), missing: 'not selected for this run' })),
+          ...rest.map(it => ({ ...it, cells: new Map(), missing: it.untried ?? 'not selected for this run' })),
         ])
       }
     }
-    if (!options.merge) await write(results)
+    await write(results)
     return results.some(({ broken, cells }) => broken?.size || [...cells.values()].some(isFailed)) ? 1 : 0
   } finally {
     for (const bench of benches) {
