@@ -5,14 +5,14 @@ import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import mysql from 'mysql2/promise'
 import { type Test, test } from 'tap'
 import { realServer } from './support/mariadb.ts'
 import { ensurePackages } from './support/packages.ts'
+import { PROGRAM } from './support/program.ts'
 import { until, value } from './support/raw-client.ts'
 
-const program = fileURLToPath(new URL('../bin/mysql-iam-proxy.ts', import.meta.url))
+const [command, ...PROGRAM_ARGUMENTS] = PROGRAM
 const MINUTE_S = 60
 const HOUR_S = 60 * MINUTE_S
 const DAY_S = 24 * HOUR_S
@@ -37,7 +37,7 @@ async function startProxy(t: Test, offset: number) {
   writeFileSync(ca, server.ca)
   const { accessKeyId, secretAccessKey } = server.keys.longTerm
   const args = ['--rds-endpoint', `${server.rdsHost}:${server.rdsPort}`, '--connect', `${server.host}:${server.port}`]
-  const child = spawn(process.execPath, ['--import=tsx', program, ...args, '--ca', ca, '--listen', '127.0.0.1:0'], {
+  const child = spawn(command, [...PROGRAM_ARGUMENTS, ...args, '--ca', ca, '--listen', '127.0.0.1:0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {
       PATH: process.env['PATH'],

@@ -6,14 +6,14 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { connect as connectTcp, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
 import { createFormatter } from '../src/log.ts'
 import { freePort } from './support/free-port.ts'
 import { realServer } from './support/mariadb.ts'
+import { PROGRAM } from './support/program.ts'
 import { connect, until } from './support/raw-client.ts'
 
-const program = fileURLToPath(new URL('../bin/mysql-iam-proxy.ts', import.meta.url))
+const [command, ...PROGRAM_ARGUMENTS] = PROGRAM
 
 async function scratch(t: Test): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-'))
@@ -33,7 +33,7 @@ async function startProxy(t: Test, stdout: number, more: string[] = []) {
     ...['--rds-endpoint', `${server.rdsHost}:${server.rdsPort}`, '--connect', `${server.host}:${server.port}`],
     ...['--ca', ca, '--listen', `127.0.0.1:${port}`, '--admin-listen', `127.0.0.1:${adminPort}`, ...more],
   ]
-  const child = spawn(process.execPath, ['--import=tsx', program, ...args], {
+  const child = spawn(command, [...PROGRAM_ARGUMENTS, ...args], {
     stdio: ['ignore', stdout, 'inherit'],
     env: {
       PATH: process.env['PATH'],

@@ -8,6 +8,7 @@ import { type Test, test } from 'tap'
 import { configure, exec } from '../../src/commands/exec.ts'
 import { environmentName, OPTIONS } from '../../src/config/options.ts'
 import { ensureProgram } from '../support/packages.ts'
+import { PROGRAM } from '../support/program.ts'
 import { until } from '../support/raw-client.ts'
 
 const HOST = 'orders.abcdefghijkl.eu-west-1.rds.amazonaws.com'
@@ -39,8 +40,7 @@ test('exec needs exactly one endpoint', async t => {
 
 const program = fileURLToPath(new URL('../../bin/mysql-iam-proxy.ts', import.meta.url))
 
-const NODE = [process.execPath, '--import=tsx', program]
-const EXEC = [...NODE, 'exec', '--rds-endpoint', HOST, '--connect', '127.0.0.1:1', '--']
+const EXEC = [...PROGRAM, 'exec', '--rds-endpoint', HOST, '--connect', '127.0.0.1:1', '--']
 
 interface Running {
   child: ChildProcess
@@ -50,7 +50,10 @@ interface Running {
 }
 
 function start(t: Test, [file, ...args]: readonly string[], options: SpawnOptions = {}): Running {
-  const child = spawn(file!, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options })
+  // The proxy refuses an unknown MYSQL_IAM_PROXY_ variable, such as that of the test runner.
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|MYSQL_IAM_PROXY_|TAP)/.test(name))
+  const env = { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true' }
+  const child = spawn(file!, args, { stdio: ['ignore', 'pipe', 'pipe'], env, ...options })
   t.teardown(() => child.kill('SIGKILL'))
   let text = ''
   for (const stream of [child.stdout!, child.stderr!]) {
@@ -109,7 +112,7 @@ test('Ctrl-C on a terminal reaches the command once', async t => {
 })
 
 test('SIGUSR1 starts no debugger', async t => {
-  const running = start(t, [...NODE, '--rds-endpoint', HOST, '--listen', '127.0.0.1:0'])
+  const running = start(t, [...PROGRAM, '--rds-endpoint', HOST, '--listen', '127.0.0.1:0'])
   await until('it listens', () => running.text().includes('listening on'))
   running.child.kill('SIGUSR1')
   running.child.kill('SIGTERM')
