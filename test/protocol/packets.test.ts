@@ -509,9 +509,8 @@ function optionalFrom(name: string, payload: Buffer): number[] {
   if (name === 'ERR_Packet') return range(3, payload.length)
   if (name === 'COM_CHANGE_USER') {
     const afterAnswer = payload.indexOf('abc') + 3
-    const charset = payload.indexOf(0xff)
     const attributes = payload.indexOf(9)
-    return range(afterAnswer, attributes + 1).filter(length => length !== charset + 1)
+    return range(afterAnswer, attributes + 1)
   }
   if (name === 'AuthSwitchRequest') return range(1, payload.length)
   if (name === 'HandshakeV10') {

@@ -18,7 +18,11 @@ async function start(t: Test, allowed: boolean, room: Partial<FileShares>, check
   const log: [fields: object, message: string][] = []
   const add = (fields: object, message: string) => void log.push([fields, message])
   const state = createTestState()
-  const target = { endpoint: testEndpoint, state, access: { allows: () => allowed } } as unknown as Served
+  const target = {
+    endpoint: testEndpoint,
+    state,
+    access: { allows: () => allowed, expectsProxyHeader: () => false },
+  } as unknown as Served
   const server = await startServer(
     { host: '127.0.0.1', port: 0 },
     target,
