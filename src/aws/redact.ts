@@ -39,6 +39,8 @@ const NAME = "[\\w .@:'/=+-]{1,128}?"
 
 /** Messages of the AWS SDK and of AWS that contain only fixed words and names. */
 const HARMLESS = [
+  'The IP address NAME is not .{0,150}',
+  'Target groups? NAME not found',
   // of Node.js, with an address
   '(?:connect|read|write|getaddrinfo) E[A-Z_]{2,20}(?: [\\w.:-]{1,128})?',
   'Profile NAME (?:credential_process (?:returned (?:invalid credentials|invalid JSON|expired credentials)|did not return Version 1)|could not be found in shared credentials file|was not found|requires multi-factor authentication, but no MFA code callback was provided|is not configured with SSO credentials|does not contain login_session|did not contain credential_process)\\.',
