@@ -21,6 +21,11 @@ interface Count {
   pct: number
 }
 
+/** Of Node.js: the lengths of the lines that ran. */
+interface SourceMapEntry {
+  lineLengths: number[]
+}
+
 type Summary = Record<string, { lines: Count; branches: Count }>
 
 /** Of istanbul's coverage-final.json, what is used here. */
@@ -38,9 +43,13 @@ export async function prepareCoverage(scratch: string): Promise<string> {
   return directory
 }
 
-/** Prints the totals and the least covered files. @returns whether the totals reach the floor */
-export async function reportCoverage(directory: string): Promise<boolean> {
-  await keepOurs(directory)
+/**
+ * Prints the totals and the least covered files.
+ * @param build where the sources were compiled
+ * @returns whether the totals reach the floor
+ */
+export async function reportCoverage(directory: string, build: string): Promise<boolean> {
+  await keepOurs(directory, build)
   const reports = join(directory, 'report')
   const sources = [
     '--all',
@@ -76,21 +85,36 @@ export async function reportCoverage(directory: string): Promise<boolean> {
   return reached
 }
 
-/** Without what packages and Node.js itself ran, which is most of it and would take c8 minutes. */
-async function keepOurs(directory: string): Promise<void> {
+/**
+ * Keeps what ran of this build. The rest is of packages and Node.js, which would take c8 minutes, or of programs that ran a
+ * source through tsx: its positions are others, and one position can only count for one text.
+ */
+async function keepOurs(directory: string, build: string): Promise<void> {
+  const lengths = new Map<string, string>()
+  const isOfBuild = async (url: string, map: SourceMapEntry | undefined) => {
+    if (!OURS.test(url) || !map) return false
+    if (!lengths.has(url)) {
+      const path = join(build, fileURLToPath(url).slice(root.length).replace(/\.ts$/, '.js'))
+      const lines = (await readFile(path, 'utf8')).split('\n').map(line => line.length)
+      lengths.set(url, lines.join())
+    }
+    return map.lineLengths.join() === lengths.get(url)
+  }
   for (const name of await readdir(directory)) {
     const path = join(directory, name)
     const recorded = await readFile(path, 'utf8')
       .then(JSON.parse)
       .catch(() => undefined)
     // A process that is killed while it writes leaves half a file.
-    const result = recorded?.result?.filter(({ url }: { url: string }) => OURS.test(url)) ?? []
+    const maps: Record<string, SourceMapEntry> = recorded?.['source-map-cache'] ?? {}
+    const result: { url: string }[] = []
+    for (const script of recorded?.result ?? []) if (await isOfBuild(script.url, maps[script.url])) result.push(script)
     if (result.length === 0) {
       await rm(path)
       continue
     }
-    const maps = Object.entries(recorded['source-map-cache'] ?? {}).filter(([url]) => OURS.test(url))
-    await writeFile(path, JSON.stringify({ result, 'source-map-cache': Object.fromEntries(maps) }))
+    const kept = Object.fromEntries(result.map(({ url }) => [url, maps[url]]))
+    await writeFile(path, JSON.stringify({ result, 'source-map-cache': kept }))
   }
 }
 

@@ -53,7 +53,7 @@ process.on('SIGTERM', () => run.stop('SIGTERM'))
 
 const { passed, failed } = await run.ended
 await Promise.all([stop(), mysql.stop()])
-const isCovered = !coverage || (await reportCoverage(coverage))
+const isCovered = !coverage || (await reportCoverage(coverage, build.directory))
 await rm(scratch, { recursive: true })
 if ('unavailable' in mysql.shared) process.stdout.write(`not run: the tests on MySQL. ${mysql.shared.unavailable}\n`)
 // Coverage below the floor is one failure. This line is the last: CI reads it.
