@@ -91,7 +91,7 @@ export interface Context {
 export interface Behaviour {
   id: string
   /** its table on the page */
-  group: 'Logging in' | 'Queries' | 'Sessions' | 'In a browser' | 'Programs' | 'What each client shows'
+  group: 'Logging in' | 'Queries' | 'Sessions' | 'In a browser' | 'Programs' | 'Tools' | 'What each client shows'
   title: string
   /** 'plain' by default */
   route?: Route
@@ -520,6 +520,7 @@ export const BEHAVIOURS: Behaviour[] = [
   },
   ...programs({ dump: undefined, import: `Records: ${FILE_ROWS}`, check: undefined, show: undefined }),
   ...programs({ admin: 'mysqld is alive', slap: 'Average number of queries per client: 20', binlog: undefined }),
+  ...programs({ task: undefined }, 'Tools'),
   showsAtLogin('port closed'),
   showsAtLogin('DNS unknown'),
   showsAtLogin('no credentials'),
@@ -567,11 +568,11 @@ function showsAtLogin(situation: Exclude<Situation, 'wrong local password'>): Be
 }
 
 /** By name, with the expected output. Without that, it is only compared with the direct run. */
-function programs(said: Record<string, string | undefined>): Behaviour[] {
+function programs(said: Record<string, string | undefined>, group: Behaviour['group'] = 'Programs'): Behaviour[] {
   return Object.entries(said).map(([name, expect]) => ({
     id: `program-${name}`,
-    group: 'Programs',
-    title: name,
+    group,
+    title: name === 'task' ? 'its task' : name,
     steps: () => [{ do: 'program', name, ...(expect === undefined ? {} : { expect }) }],
     verify: ([output]) => (String(output).length > 10 ? undefined : 'it says nothing'),
   }))

@@ -76,7 +76,8 @@ export function allClients(settings: ClientSettings = {}): Client[] {
     ...fewClients(settings),
     {
       name: 'mysql, the program',
-      usedBy: 'on libmysqlclient, as MySQL Workbench is',
+      usedBy:
+        'on libmysqlclient, as MySQL Workbench is; MariaDB 10.11 does not know its collation of utf8mb4 and takes latin1, unless you SET NAMES utf8mb4',
       async prepare() {
         return await mysqlPrograms('cli.mjs', settings)
       },
@@ -186,6 +187,7 @@ export function allClients(settings: ClientSettings = {}): Client[] {
         return browserCommand('adminer', '/usr/share/adminer')
       },
     },
+    ...toolClients,
     ...untriedClients,
   ]
 }
@@ -201,13 +203,8 @@ const untriedClients: Client[] = [
   'MySQL Connector/J 5.1',
   "DuckDB's mysql extension",
   'connectorx (Polars)',
-  'mydumper',
-  'pt-table-checksum, pt-archiver and pt-online-schema-change of Percona Toolkit',
   'Flyway',
   'Liquibase',
-  'golang-migrate, goose',
-  'mysqld_exporter',
-  "HAProxy's mysql-check",
   'MySQL Router in front of the proxy',
 ].map(name => ({
   name,
@@ -215,6 +212,65 @@ const untriedClients: Client[] = [
   untried: 'no test program yet',
   prepare: () => Promise.reject(new Error('no test program yet')),
 }))
+
+/** Tools of one task. */
+const toolClients: Client[] = [
+  debianTool('mydumper', 'mydumper', 'mydumper', 'dumps, and loads with myloader; on libmariadb'),
+  debianTool('pt-table-checksum', 'pt-table-checksum', 'percona-toolkit', 'of Percona Toolkit; on DBD::mysql of Perl'),
+  debianTool('pt-archiver', 'pt-archiver', 'percona-toolkit', 'of Percona Toolkit; on DBD::mysql of Perl'),
+  debianTool(
+    'pt-online-schema-change',
+    'pt-online-schema-change',
+    'percona-toolkit',
+    'of Percona Toolkit; on DBD::mysql of Perl',
+  ),
+  debianTool(
+    'mysqld_exporter',
+    'prometheus-mysqld-exporter',
+    'prometheus-mysqld-exporter',
+    'of Prometheus; on go-sql-driver/mysql',
+  ),
+  debianTool("HAProxy's mysql-check", 'haproxy', 'haproxy', 'a health check, without and with a user'),
+  goTool('golang-migrate', 'migrate', 'github.com/golang-migrate/migrate/v4/cmd/migrate', 'v4.18.3', 'mysql'),
+  goTool(
+    'goose',
+    'goose',
+    'github.com/pressly/goose/v3/cmd/goose',
+    'v3.24.3',
+    'no_postgres,no_mssql,no_sqlite3,no_clickhouse,no_vertica,no_ydb,no_libsql',
+  ),
+]
+
+function debianTool(name: string, tool: string, debianPackage: string, usedBy: string): Client {
+  return {
+    name,
+    usedBy,
+    async prepare() {
+      await debianPackages(debianPackage)
+      return {
+        command: [process.execPath, program('tools.mjs'), tool],
+        env: { COMPAT_VERSION: await debianVersion(debianPackage) },
+      }
+    },
+  }
+}
+
+/** @param tags leave the drivers of other databases out */
+function goTool(name: string, tool: string, path: string, version: string, tags: string): Client {
+  return {
+    name,
+    usedBy: 'migrations; on go-sql-driver/mysql',
+    async prepare() {
+      const directory = await cached(`go-${tool}-${version}`, async directory => {
+        await run('go', ['install', `-tags=${tags}`, `${path}@${version}`], { GOBIN: directory })
+      })
+      return {
+        command: [process.execPath, program('tools.mjs'), tool],
+        env: { COMPAT_VERSION: version.slice(1), COMPAT_TOOL: join(directory, tool) },
+      }
+    },
+  }
+}
 
 const rubyClient: Client = {
   name: 'mysql2 of Ruby',

@@ -41,9 +41,9 @@ export async function debianRoot(suite: string, pattern: RegExp, ...packages: st
     for (const name of await readdir(join(root, folder)).catch(() => [])) {
       if (!pattern.test(name)) continue
       const command = `'${join(root, 'usr/lib', triplet, loader)}' --library-path '${libraries}' '${join(root, folder, name)}'`
-      // libmariadb looks there for its authentication plugins.
-      const plugins = join(root, 'usr/lib', triplet, 'libmariadb3/plugin')
-      const script = `#!/bin/sh\nMARIADB_PLUGIN_DIR='${plugins}' exec ${command} "$@"\n`
+      // The client libraries look there for their authentication plugins. MySQL 9 has mysql_native_password only as one.
+      const plugins = `MARIADB_PLUGIN_DIR='${join(root, 'usr/lib', triplet, 'libmariadb3/plugin')}' LIBMYSQL_PLUGIN_DIR='${join(root, 'usr/lib/mysql/plugin')}'`
+      const script = `#!/bin/sh\n${plugins} exec ${command} "$@"\n`
       await writeFile(join(bin, name), script)
       await chmod(join(bin, name), 0o755)
     }
