@@ -100,6 +100,8 @@ export function allClients(settings: ClientSettings = {}): Client[] {
     nodeClient(settings, 'node-tools.mjs', 'knex', 'on mysql2'),
     nodeClient(settings, 'node-tools.mjs', 'sequelize', 'on mysql2'),
     nodeClient(settings, 'node-tools.mjs', 'typeorm', 'on mysql2'),
+    bunClient('latest', 'Bun.SQL'),
+    bunClient('1.3.5', 'Bun.SQL 1.3.5'),
     nodeClient(settings, 'zongji.mjs', '@vlasky/zongji', 'change data capture, on mysql2'),
     ...pythonClients,
     {
@@ -141,7 +143,8 @@ export function allClients(settings: ClientSettings = {}): Client[] {
     perlClient('mysql', 'libdbd-mysql-perl', 'Percona Toolkit; on libmariadb'),
     perlClient('MariaDB', 'libdbd-mariadb-perl', 'on libmariadb'),
     rustClient('mysql_async', ''),
-    rustClient('sqlx', 'SeaORM'),
+    rustClient('sqlx', 'SeaORM 2'),
+    sqlx08,
     prismaClient,
     {
       name: 'mycli',
@@ -194,13 +197,10 @@ export function allClients(settings: ClientSettings = {}): Client[] {
 
 /** Named on the page, so that nobody takes them for tested. */
 const untriedClients: Client[] = [
-  'sqlx 0.8 of Rust',
-  'Bun.SQL',
   'r2dbc-mysql',
   'r2dbc-mariadb',
   'MySQL client of Vert.x',
   'jasync-mysql',
-  'MySQL Connector/J 5.1',
   "DuckDB's mysql extension",
   'connectorx (Polars)',
   'Flyway',
@@ -268,6 +268,21 @@ function goTool(name: string, tool: string, path: string, version: string, tags:
         command: [process.execPath, program('tools.mjs'), tool],
         env: { COMPAT_VERSION: version.slice(1), COMPAT_TOOL: join(directory, tool) },
       }
+    },
+  }
+}
+
+/** It needs no driver. The npm package brings the program. */
+function bunClient(version: string, name: string): Client {
+  return {
+    name,
+    usedBy: 'built into Bun; Drizzle',
+    async prepare() {
+      const directory = await cached(`bun-${version}`, async directory => {
+        await writeFile(join(directory, 'package.json'), '{ "private": true }')
+        await run('npm', ['install', '--no-audit', '--no-fund', `bun@${version}`], {}, directory)
+      })
+      return { command: [join(directory, 'node_modules/.bin/bun'), program('bun.mjs')] }
     },
   }
 }
@@ -397,6 +412,7 @@ const debeziumClient: Client = {
 const gson = 'com.google.code.gson:gson:2.13.2'
 
 const jdbcClients: Client[] = [
+  jdbcClient('MySQL Connector/J 5.1', 'mysql', 'mysql:mysql-connector-java:5.1.49', 'older applications in Java'),
   jdbcClient(
     'MySQL Connector/J 8',
     'mysql',
@@ -441,16 +457,39 @@ function perlClient(driver: string, debianPackage: string, usedBy: string): Clie
   }
 }
 
+/** The same program for an earlier version, which takes SQL as plain text. */
+const sqlx08: Client = {
+  name: 'sqlx 0.8 of Rust',
+  usedBy: 'SeaORM 1',
+  async prepare() {
+    return await rustProgram('sqlx', 'rust-sqlx-0.8', async directory => {
+      await replaceIn(join(directory, 'Cargo.toml'), ['sqlx = { version = "0.9"', 'sqlx = { version = "0.8"'])
+      await replaceIn(join(directory, 'src/bin/sqlx.rs'), ['AssertSqlSafe(sql)', '&sql'], ['{AssertSqlSafe, ', '{'])
+    })
+  },
+}
+
 function rustClient(crate: string, usedBy: string): Client {
-  return {
-    name: `${crate} of Rust`,
-    usedBy,
-    async prepare() {
-      const directory = await cached(`rust-${crate}`, async directory => {
-        await cp(program('rust'), directory, { recursive: true })
-        await run('cargo', ['build', '--release', '--quiet', '--features', crate], {}, directory)
-      })
-      return { command: [join(directory, 'target/release', crate)] }
-    },
-  }
+  return { name: `${crate} of Rust`, usedBy, prepare: () => rustProgram(crate, `rust-${crate}`) }
+}
+
+async function rustProgram(
+  crate: string,
+  name: string,
+  change?: (directory: string) => Promise<void>,
+): Promise<Command> {
+  const directory = await cached(name, async directory => {
+    await cp(program('rust'), directory, { recursive: true })
+    await change?.(directory)
+    await run('cargo', ['build', '--release', '--quiet', '--features', crate], {}, directory)
+  })
+  return { command: [join(directory, 'target/release', crate)] }
+}
+
+async function replaceIn(file: string, ...replacements: [string, string][]): Promise<void> {
+  const text = await readFile(file, 'utf8')
+  await writeFile(
+    file,
+    replacements.reduce((result, [from, to]) => result.replaceAll(from, to), text),
+  )
 }

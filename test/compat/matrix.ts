@@ -98,7 +98,11 @@ export async function setUpBench(server: Server, program: readonly string[], scr
             })
           : judge({ behaviour, steps, proxied: shown, direct: directSteps && { steps: directSteps, report }, names })
         // Paths and ports of this run do not matter.
-        const detail = cell.detail?.replaceAll(`${scratch}/`, '').replace(/127\.0\.0\.1:\d+/g, '127.0.0.1:PORT')
+        const detail = cell.detail
+          ?.replaceAll(`${scratch}/`, '')
+          .replace(/127\.0\.0\.1:\d+/g, '127.0.0.1:PORT')
+          // A driver may show the bytes of a packet.
+          .replace(/\p{Cc}+/gu, ' ')
         cells.set(id, { ...cell, detail })
       }
       return { version: through.version ?? directly.version, cells }

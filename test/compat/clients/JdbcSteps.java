@@ -39,6 +39,8 @@ class JdbcSteps {
 
   static final Gson GSON = new GsonBuilder().serializeNulls().disableHtmlEscaping().create();
   static final PrintStream OUT = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+  /** Of Connector/J 5.1. */
+  static final String OLD_MYSQL = "com.mysql.jdbc.MySQLConnection";
   static String prefix;
   static boolean isMariadb;
   static JsonObject given;
@@ -177,7 +179,7 @@ class JdbcSteps {
         return System.nanoTime() - started < 8_000_000_000L ? "timed out" : "ran to its end";
       }
       case "reset":
-        callIfThere(connection, isMariadb ? "org.mariadb.jdbc.Connection" : "com.mysql.cj.jdbc.JdbcConnection",
+        callIfThere(connection, isMariadb ? "org.mariadb.jdbc.Connection" : mysqlType(),
             isMariadb ? "reset" : "resetServerState");
         return null;
       case "changeUser":
@@ -214,6 +216,8 @@ class JdbcSteps {
     } else {
       properties.setProperty("useCursorFetch", "true");
       properties.setProperty("connectionTimeZone", "UTC");
+      properties.setProperty("characterEncoding", "UTF-8");
+      properties.setProperty("serverTimezone", "UTC"); // 5.1
     }
     if (target.has("ca")) {
       properties.setProperty("sslMode", isMariadb ? "verify-full" : "VERIFY_IDENTITY");
@@ -221,6 +225,10 @@ class JdbcSteps {
         properties.setProperty("useSsl", "true"); // 2.7
         properties.setProperty("serverSslCert", text(target, "cafile", ""));
       } else {
+        properties.setProperty("useSSL", "true"); // 5.1, which offers MariaDB nothing later than TLS 1.1 by default
+        if (mysqlType().equals(OLD_MYSQL)) properties.setProperty("enabledTLSProtocols", "TLSv1.2");
+        properties.setProperty("requireSSL", "true");
+        properties.setProperty("verifyServerCertificate", "true");
         properties.setProperty("trustCertificateKeyStoreUrl", keyStoreOf(text(target, "cafile", "")));
         properties.setProperty("trustCertificateKeyStoreType", "PKCS12");
         properties.setProperty("trustCertificateKeyStorePassword", "changeit");
@@ -250,9 +258,10 @@ class JdbcSteps {
   }
 
   static String threadId(Connection connection) throws Exception {
-    String type = isMariadb ? "org.mariadb.jdbc.Connection" : "com.mysql.cj.jdbc.JdbcConnection";
+    String type = isMariadb ? "org.mariadb.jdbc.Connection" : mysqlType();
     try {
       Object driver = connection.unwrap(Class.forName(type));
+      if (type.equals(OLD_MYSQL)) return String.valueOf(Class.forName(type).getMethod("getId").invoke(driver));
       if (!isMariadb) {
         Object session = driver.getClass().getMethod("getSession").invoke(driver);
         return String.valueOf(session.getClass().getMethod("getThreadId").invoke(session));
@@ -265,6 +274,14 @@ class JdbcSteps {
       } catch (ReflectiveOperationException no) {
         return null;
       }
+    }
+  }
+
+  static String mysqlType() {
+    try {
+      return Class.forName("com.mysql.cj.jdbc.JdbcConnection").getName();
+    } catch (ClassNotFoundException old) {
+      return OLD_MYSQL;
     }
   }
 
@@ -295,7 +312,7 @@ class JdbcSteps {
   /** Of MySQL's driver; it names no database with it, and asks the server for the one of before. */
   static void changeUser(Connection connection, JsonObject step) throws Exception {
     if (isMariadb) throw new Unsupported("no changeUser");
-    Class<?> type = Class.forName("com.mysql.cj.jdbc.JdbcConnection");
+    Class<?> type = Class.forName(mysqlType());
     try {
       type.getMethod("changeUser", String.class, String.class)
           .invoke(connection.unwrap(type), text(step, "user", ""), text(step, "password", ""));
