@@ -101,7 +101,11 @@ export function allClients(settings: ClientSettings = {}): Client[] {
     nodeClient(settings, 'node-tools.mjs', 'sequelize', 'on mysql2'),
     nodeClient(settings, 'node-tools.mjs', 'typeorm', 'on mysql2'),
     bunClient('latest', 'Bun.SQL'),
-    bunClient('1.3.5', 'Bun.SQL 1.3.5'),
+    bunClient(
+      '1.3.5',
+      'Bun.SQL 1.3.5',
+      'it also fails directly with passwords from 20 bytes and with statements from 16 MiB',
+    ),
     nodeClient(settings, 'zongji.mjs', '@vlasky/zongji', 'change data capture, on mysql2'),
     ...pythonClients,
     {
@@ -273,10 +277,10 @@ function goTool(name: string, tool: string, path: string, version: string, tags:
 }
 
 /** It needs no driver. The npm package brings the program. */
-function bunClient(version: string, name: string): Client {
+function bunClient(version: string, name: string, usedBy = 'built into Bun; Drizzle'): Client {
   return {
     name,
-    usedBy: 'built into Bun; Drizzle',
+    usedBy,
     async prepare() {
       const directory = await cached(`bun-${version}`, async directory => {
         await writeFile(join(directory, 'package.json'), '{ "private": true }')
