@@ -104,7 +104,7 @@ export function allClients(settings: ClientSettings = {}): Client[] {
     bunClient(
       '1.3.5',
       'Bun.SQL 1.3.5',
-      'it also fails directly with passwords from 20 bytes and with statements from 16 MiB',
+      'on MySQL it also fails directly with passwords from 20 bytes and with 20 MB up',
     ),
     nodeClient(settings, 'zongji.mjs', '@vlasky/zongji', 'change data capture, on mysql2'),
     ...pythonClients,
