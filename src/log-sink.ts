@@ -23,6 +23,8 @@ export interface LogTarget {
   write(bytes: Buffer, done: (error: unknown, written: number) => void): void
   /** Returns how many bytes were written; for the end of the process. @throws system errors */
   writeSync(bytes: Buffer): number
+  /** bytes of the write in progress that the system has not taken and, at exit, will not take */
+  unwritten?(): number
 }
 
 /** Bytes of lines that may wait. */
@@ -129,7 +131,7 @@ export function createLogSink(
       cancelRetry?.()
       const deadline = clock.now() + FLUSH_TIMEOUT_MS
       // A write in progress keeps its chunk: the thread that writes it ends before the process does.
-      if (isWriting) advance(chunk.length)
+      if (isWriting) advance(chunk.length - (target.unwritten?.() ?? 0))
       while (size > 0) {
         takeChunk()
         try {
@@ -219,5 +221,6 @@ function streamTarget(fd: 1 | 2): LogTarget {
       if (stream.writableLength === 0) finish()
     },
     writeSync: bytes => writeSync(fd, bytes),
+    unwritten: () => (stream as { _handle?: { writeQueueSize?: number } })._handle?.writeQueueSize ?? 0,
   }
 }
