@@ -49,11 +49,14 @@ interface Running {
   exited: Promise<[code: number | null, signal: NodeJS.Signals | null]>
 }
 
-function start(t: Test, [file, ...args]: readonly string[], options: SpawnOptions = {}): Running {
+function environment(added: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   // The proxy refuses an unknown MYSQL_IAM_PROXY_ variable, such as that of the test runner.
   const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|MYSQL_IAM_PROXY_|TAP)/.test(name))
-  const env = { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true' }
-  const child = spawn(file!, args, { stdio: ['ignore', 'pipe', 'pipe'], env, ...options })
+  return { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true', ...added }
+}
+
+function start(t: Test, [file, ...args]: readonly string[], options: SpawnOptions = {}): Running {
+  const child = spawn(file!, args, { stdio: ['ignore', 'pipe', 'pipe'], env: environment(), ...options })
   t.teardown(() => child.kill('SIGKILL'))
   let text = ''
   for (const stream of [child.stdout!, child.stderr!]) {
@@ -98,9 +101,11 @@ test('the command gets each signal, and decides when to end', async t => {
 
 test('Ctrl-C on a terminal reaches the command once', async t => {
   const script = await ensureProgram('script', 'bsdutils')
-  const words = [...EXEC, process.execPath, '-e', `'${COUNTS_SIGNALS.replace(/'/g, '"')}'`].join(' ')
+  // `exec`: a shell that waits for the program would get SIGINT too, and end.
+  const words = ['exec', ...EXEC, process.execPath, '-e', `'${COUNTS_SIGNALS.replace(/'/g, '"')}'`].join(' ')
   const exec = start(t, [script, '--quiet', '--flush', '--return', '--command', words, '/dev/null'], {
     stdio: ['pipe', 'pipe', 'pipe'],
+    env: environment({ SHELL: '/bin/sh' }),
   })
   await until('the command has started', () => exec.text().includes('started'))
   exec.child.stdin!.write('\x03')
