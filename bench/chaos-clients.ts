@@ -1,15 +1,26 @@
 /** The honest clients of `npm run chaos`: they check every byte and every answer. */
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { crc32 } from 'node:zlib'
 import mysql from 'mysql2/promise'
 import type { HostPort } from '../src/endpoint.ts'
 import type { Random } from '../test/fuzz/random.ts'
-import { logInRaw, queryRaw, readPacket, runCommand, sendPacket } from '../test/support/raw-client.ts'
+import {
+  COM_PING,
+  COM_QUERY,
+  COM_RESET_CONNECTION,
+  logInRaw,
+  queryRaw,
+  readPacket,
+  runCommand,
+  sendCommand,
+  sendPacket,
+} from '../test/support/raw-client.ts'
 import { type RunRecord, WrongAnswer } from './chaos-record.ts'
 import type { ChaosProxy, World } from './chaos-world.ts'
 
-const COM_QUERY = 0x03
+const COM_QUIT = 0x01
 const COM_BINLOG_DUMP = 0x12
 const COM_REGISTER_SLAVE = 0x15
 
@@ -98,6 +109,29 @@ export async function loginClient(context: HonestContext, proxy: ChaosProxy, ran
         }
       })
     await (isGuarded ? usingPassword(visit) : visit())
+  }
+}
+
+/** Logs in with raw packets, asks something and leaves: many logins in little time. */
+export async function stormClient(context: HonestContext, proxy: ChaosProxy, random: Random): Promise<void> {
+  const { record, goesOn } = context
+  while (goesOn()) {
+    await record.honest('login, query and COM_QUIT', async () => {
+      const client = await logInRaw(proxy.open)
+      record.logins++
+      try {
+        const size = random.below(200) === 0 ? 5_000_000 : 1 + random.below(100)
+        for await (const row of queryRaw(client, `SELECT REPEAT('x', ${size})`)) {
+          expect(row.length, size, 'the length of a value')
+          expect(row.equals(Buffer.alloc(size, 'x')), true, 'a value is as it was sent')
+        }
+        await runCommand(client, random.below(2) ? COM_PING : COM_RESET_CONNECTION)
+        sendCommand(client, COM_QUIT)
+        await once(client.socket.end().resume(), 'close')
+      } finally {
+        client.socket.destroy()
+      }
+    })
   }
 }
 

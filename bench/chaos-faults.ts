@@ -100,6 +100,9 @@ const LARGE = "SELECT REPEAT('x', 1000000) FROM information_schema.columns LIMIT
 /** More than the proxy and the systems of both sides buffer. */
 const HUGE = "SELECT REPEAT('x', 1000000) FROM information_schema.columns LIMIT 40"
 
+/** Clients of one flood. */
+export const FLOOD_CLIENTS = 40
+
 /** Those that take a moment. */
 export const QUICK_CLIENTS: { [kind: string]: BadClient } = {
   async 'half-open probe'(proxy, random) {
@@ -115,7 +118,7 @@ export const QUICK_CLIENTS: { [kind: string]: BadClient } = {
   },
   async flood(proxy, random) {
     const address = anyListener(proxy, random)
-    const sockets = await Promise.all(Array.from({ length: 40 }, () => stranger(address, random)))
+    const sockets = await Promise.all(Array.from({ length: FLOOD_CLIENTS }, () => stranger(address, random)))
     for (const socket of sockets) socket.resetAndDestroy()
   },
   async rubbish(proxy, random) {

@@ -8,6 +8,8 @@ export interface RunRecord {
   faults: Map<string, number>
   operations: Map<string, number>
   logins: number
+  /** connections that bad clients opened or tried to open; a flood has many */
+  badConnections: number
   fuzzedInputs: number
   /** failures of honest clients while a disruptive fault was in effect */
   explained: number
@@ -33,6 +35,7 @@ export function createRecord(): RunRecord {
     faults: new Map(),
     operations: new Map(),
     logins: 0,
+    badConnections: 0,
     fuzzedInputs: 0,
     explained: 0,
     unexplained: [],

@@ -1,6 +1,6 @@
 /**
  * Plays all kinds of faults at random and together, while honest clients check every byte and every answer:
- * npm run chaos -- [--minutes N] [--seed S] [--faults N] [--server mariadb|mysql]
+ * npm run chaos -- [--minutes N] [--seed S] [--faults N] [--storm N] [--server mariadb|mysql]
  *
  * It ends with a table, and with exit code 1 if anything failed that no fault explains, or anything was left behind. As root
  * on Linux it runs in separate namespaces, which black holes, killed servers and full disks need.
@@ -24,8 +24,16 @@ import {
   loginClient,
   openGuarded,
   poolClient,
+  stormClient,
 } from './chaos-clients.ts'
-import { type BadClient, PATIENT_CLIENTS, QUICK_CLIENTS, stalledReader, worldFaults } from './chaos-faults.ts'
+import {
+  type BadClient,
+  FLOOD_CLIENTS,
+  PATIENT_CLIENTS,
+  QUICK_CLIENTS,
+  stalledReader,
+  worldFaults,
+} from './chaos-faults.ts'
 import type { FuzzStep } from './chaos-fuzz.ts'
 import { createRecord } from './chaos-record.ts'
 import { type ChaosProxy, createWorld, usage } from './chaos-world.ts'
@@ -37,6 +45,8 @@ const { values: options } = parseArgs({
     seed: { type: 'string', default: '1' },
     /** ends after so many faults around the proxies, whatever the time: a run of the same length on any machine */
     faults: { type: 'string' },
+    /** clients that log in as often as they can, for each proxy */
+    storm: { type: 'string', default: '0' },
     server: { type: 'string', default: 'mariadb' },
   },
 })
@@ -121,6 +131,7 @@ async function badLane(clients: { [kind: string]: BadClient }, random: Random): 
   while (goesOn()) {
     const kind = random.pick(kinds)
     record.play(kind)
+    record.badConnections += kind === 'flood' ? FLOOD_CLIENTS : 1
     if (kind === 'fuzzed client') record.fuzzedInputs++
     await clients[kind]!(random.pick(world.proxies), random).catch(() => undefined)
   }
@@ -253,6 +264,9 @@ await Promise.all([
   guiClient(context, second, next()),
   dumpClient(context, first, next()),
   binlogClient(context, second),
+  ...Array.from({ length: Number(options.storm) }, () =>
+    world.proxies.map(one => stormClient(context, one, next())),
+  ).flat(),
 ])
 const minutes = (performance.now() - started) / 60_000
 await stopFuzzing()
@@ -324,6 +338,7 @@ function report(): void {
   const descriptors = world.proxies.map((_, n) => `${before![n]!.descriptors} → ${after[n]!.descriptors}`)
   const lines: [string, string | number][] = [
     ['faults', total(record.faults)],
+    ['connections of bad clients', record.badConnections],
     ['honest operations', total(record.operations)],
     ['logins of honest clients', record.logins],
     ['fuzzed inputs', record.fuzzedInputs],
