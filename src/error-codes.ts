@@ -365,8 +365,24 @@ const specs = {
     source: 'network',
     hint: 'Logins do not need the AWS API. To inspect the AWS side, run check on a machine that can reach it.',
     explanation:
-      'The AWS API did not answer. A private subnet reaches it only through a NAT gateway or a VPC endpoint.',
+      'The AWS API did not answer, or something else answered. A private subnet reaches it only through a NAT gateway or a VPC endpoint.',
     docs: 'docs/check.md',
+  },
+  AWS_THROTTLED: {
+    ...FINDING,
+    source: 'aws',
+    exitCode: 4,
+    hint: 'Try again later, and call less often: all callers in the account and region share the limit.',
+    explanation: 'AWS answered, but throttled every attempt, because this account makes too many calls.',
+    docs: 'https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html',
+  },
+  AWS_CALL_REFUSED: {
+    ...FINDING,
+    source: 'aws',
+    exitCode: 4,
+    hint: 'Correct what the message names. If it is a quota, such as TooManyTargets, remove what is unused or request a higher quota.',
+    explanation: 'AWS answered and refused the call. The message has its reason.',
+    docs: `${NLB}/load-balancer-limits.html`,
   },
   AWS_NOT_FOUND: {
     ...FINDING,
@@ -436,9 +452,9 @@ const specs = {
     ...SYNC,
     source: 'aws',
     exitCode: 4,
-    hint: 'Check the network path to the Elastic Load Balancing API (a NAT gateway, or a VPC endpoint) and its limits; the next run tries again.',
+    hint: 'Check the network path to the Elastic Load Balancing API (a NAT gateway, or a VPC endpoint). The next run tries again.',
     explanation:
-      'Elastic Load Balancing was unreachable, throttled every attempt, or refused a call. The message has the reason.',
+      'Elastic Load Balancing was unreachable, did not answer in time, or had an internal error, or something else answered.',
     docs: 'docs/sync-targets.md#where-to-run-it',
   },
 

@@ -6,15 +6,18 @@ import { harmless } from './redact.ts'
 
 /** Settings for a client that gives up soon: from a private subnet the API is often unreachable. */
 export function clientSettings(region: string, credentials: () => Promise<Credentials>) {
-  return { region, credentials, maxAttempts: 2, requestHandler: { connectionTimeout: 3_000, requestTimeout: 8_000 } }
+  const requestHandler = { connectionTimeout: 3_000, requestTimeout: 8_000, throwOnRequestTimeout: true }
+  return { region, credentials, maxAttempts: 2, requestHandler }
 }
 
-/** The codes of one caller for what can go wrong; credentials that AWS rejects are CREDENTIALS_REJECTED for all. */
+/**
+ * The codes of one caller for what can go wrong. All callers share CREDENTIALS_REJECTED, AWS_THROTTLED and AWS_CALL_REFUSED.
+ */
 export interface AwsErrorCodes {
   /** the IAM policy does not allow the action */
   denied: ErrorCode
   notFound: ErrorCode
-  /** everything else: unreachable, throttled, refused */
+  /** everything else: AWS is unreachable, did not answer in time, had an error, or something else answered */
   failed: ErrorCode
 }
 
@@ -28,6 +31,8 @@ const DENIED = /^(AccessDenied|UnauthorizedOperation|AuthorizationError)/
 const REJECTED =
   /^(InvalidClientTokenId|UnrecognizedClient|ExpiredToken|SignatureDoesNotMatch|InvalidAccessKeyId|IncompleteSignature|AuthFailure)/
 const NOT_FOUND = /NotFound/
+/** https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/CommonErrors.html and those of other services */
+const THROTTLED = /Throttl|^(RequestLimitExceeded|TooManyRequests|SlowDown|BandwidthLimitExceeded)/
 
 /**
  * The ProxyError for what a client of the AWS SDK threw.
@@ -37,14 +42,30 @@ export function explainAwsError(error: unknown, action: string, codes: AwsErrorC
   if (error instanceof ProxyError) return error
   const { name } = error instanceof Error ? error : new Error(String(error))
   const { httpStatusCode, attempts = 1 } = metadataOf(error)
-  const reason = harmless(error)
+  const reason = httpStatusCode === 200 ? NOT_OF_AWS : harmless(error)
   const tries = attempts > 1 ? ` (after ${attempts} attempts)` : ''
   const what = `${action} failed: ${reason}${tries}`
   const details = { cause: error, hintValues: { action } }
   if (REJECTED.test(name)) return new ProxyError('CREDENTIALS_REJECTED', what, details)
   if (NOT_FOUND.test(name)) return new ProxyError(codes.notFound, what, details)
   if (DENIED.test(name) || httpStatusCode === 403) return new ProxyError(codes.denied, what, details)
+  if (THROTTLED.test(name) || httpStatusCode === 429) return new ProxyError('AWS_THROTTLED', what, details)
+  const isRefused = httpStatusCode !== undefined && httpStatusCode >= 400 && httpStatusCode < 500
+  if (isRefused) return new ProxyError('AWS_CALL_REFUSED', what, details)
   return new ProxyError(codes.failed, what, details)
+}
+
+/** For an answer that the SDK could not read, or that lacks what AWS always sends. */
+const NOT_OF_AWS = 'the answer is not from AWS; a proxy or a login page may have sent it'
+
+/**
+ * The list in an answer of AWS. It is there even if it is empty; the SDK returns undefined if something else answered, such
+ * as the login page of a network.
+ * @throws ProxyError codes.failed
+ */
+export function listIn<Item>(list: Item[] | undefined, action: string, codes: AwsErrorCodes = INSPECTION): Item[] {
+  if (list) return list
+  throw new ProxyError(codes.failed, `${action} failed: ${NOT_OF_AWS}`, { hintValues: { action } })
 }
 
 function metadataOf(error: unknown): { httpStatusCode?: number; attempts?: number } {

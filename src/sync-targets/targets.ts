@@ -1,6 +1,6 @@
 /** The target group, through the API of Elastic Load Balancing (version 2015-12-01). */
 
-import { type AwsErrorCodes, explainAwsError } from '../aws/api.ts'
+import { type AwsErrorCodes, explainAwsError, listIn } from '../aws/api.ts'
 import type { CredentialsProvider } from '../aws/credentials.ts'
 import { ProxyError } from '../errors.ts'
 import { LIBRARY_NAMES, type OptionNames } from '../option-values.ts'
@@ -8,7 +8,7 @@ import { TARGET_GROUP_ARN, targetGroupProblem } from '../value-checks.ts'
 import { canonicalAddress, type Family } from './address.ts'
 import type { Target } from './plan.ts'
 
-/** The targets of one target group. Every method throws ProxyError SYNC_…, CREDENTIALS_… */
+/** The targets of one target group. Every method throws ProxyError SYNC_…, AWS_…, CREDENTIALS_… */
 export interface TargetGroup {
   /** the kind of addresses that it takes. @throws ProxyError SYNC_TARGET_GROUP_INVALID if its targets are not IP addresses */
   family(): Promise<Family>
@@ -70,10 +70,10 @@ export async function openTargetGroup(
 
   return {
     async family() {
-      const { TargetGroups = [] } = await call('DescribeTargetGroups', () =>
+      const { TargetGroups } = await call('DescribeTargetGroups', () =>
         client.send(new elb.DescribeTargetGroupsCommand({ TargetGroupArns: [arn] }), options),
       )
-      const [group] = TargetGroups
+      const [group] = listIn(TargetGroups, 'elasticloadbalancing:DescribeTargetGroups', CODES)
       if (group?.TargetType !== 'ip') {
         const message = `the targets of ${arn} are of type ${group?.TargetType ?? '(none)'}, not ip`
         throw new ProxyError('SYNC_TARGET_GROUP_INVALID', message)
@@ -81,10 +81,11 @@ export async function openTargetGroup(
       return group.IpAddressType === 'ipv6' ? 'ipv6' : 'ipv4'
     },
     async targets() {
-      const { TargetHealthDescriptions = [] } = await call('DescribeTargetHealth', () =>
+      const { TargetHealthDescriptions } = await call('DescribeTargetHealth', () =>
         client.send(new elb.DescribeTargetHealthCommand({ TargetGroupArn }), options),
       )
-      return TargetHealthDescriptions.map(({ Target, TargetHealth }) => ({
+      const found = listIn(TargetHealthDescriptions, 'elasticloadbalancing:DescribeTargetHealth', CODES)
+      return found.map(({ Target, TargetHealth }) => ({
         address: canonicalAddress(Target?.Id ?? '') ?? Target?.Id ?? '',
         port: Target?.Port ?? 0,
         zone: Target?.AvailabilityZone,

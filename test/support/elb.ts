@@ -49,6 +49,8 @@ export interface ElbStandIn {
   outsideVpc: Set<string>
   /** answers to the next calls instead of the group's; only for the named action, if any */
   faults: { fault: ElbFault; action?: string }[]
+  /** answers all calls with status 200, as a captive portal does */
+  loginPage: string | undefined
   /** calls so far: the action and its targets as `address:port`, with `@zone` if it has one */
   calls: string[]
   /** the lowest number of targets so far that were registered and not draining */
@@ -65,6 +67,10 @@ export async function startElb(port = 0, host = '127.0.0.1'): Promise<ElbStandIn
   const server = createServer(async (request, response) => {
     const form = await readForm(request)
     const action = form.get('Action') ?? ''
+    if (standIn.loginPage !== undefined) {
+      response.writeHead(200, { 'content-type': 'text/html' }).end(standIn.loginPage)
+      return
+    }
     const result = answer(action, form)
     const [status, body] =
       'code' in result
@@ -172,6 +178,7 @@ export async function startElb(port = 0, host = '127.0.0.1'): Promise<ElbStandIn
     healthOfNew: ['initial', 'healthy'],
     outsideVpc: new Set(),
     faults: [],
+    loginPage: undefined,
     calls: [],
     leastLive: 0,
     onChange: () => {},

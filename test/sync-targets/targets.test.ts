@@ -101,13 +101,28 @@ test('errors of AWS', async t => {
   fail(elb, 'expired')
   t.match(await failure(group.targets()), { code: 'CREDENTIALS_REJECTED' })
   t.match(await failure(group.register(['8.8.8.8'], 3306)), {
-    code: 'SYNC_FAILED',
+    code: 'AWS_CALL_REFUSED',
     message: /8\.8\.8\.8/,
+  })
+  elb.faults.push({ fault: { status: 400, code: 'TooManyTargets', message: 'Too many' } })
+  t.match(await failure(group.register(['10.0.0.1'], 3306)), {
+    code: 'AWS_CALL_REFUSED',
+    message: /^elasticloadbalancing:RegisterTargets failed: TooManyTargets/,
   })
   elb.group.targetType = 'instance'
   t.match(await failure(group.family()), { code: 'SYNC_TARGET_GROUP_INVALID', message: /type instance, not ip/ })
   const other = await openTargetGroup(TARGET_GROUP.replace('my-', 'your-'), credentials, new AbortController().signal)
   t.match(await failure(other.targets()), { code: 'SYNC_TARGET_GROUP_INVALID', message: /not found/ })
+})
+
+test('an answer that is not from AWS is not an empty group', async t => {
+  const { elb, group } = await open(t)
+  for (const page of ['<html><body>Sign in to the network</body></html>', '<p>not XML<br>', 'hello', '']) {
+    elb.loginPage = page
+    for (const read of [group.targets(), group.family()]) {
+      t.match(await failure(read), { code: 'SYNC_FAILED', message: /the answer is not from AWS/ }, page)
+    }
+  }
 })
 
 test('missing credentials keep their own error', async t => {
