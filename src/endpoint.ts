@@ -69,13 +69,13 @@ export interface EndpointOptions {
 
 /** @throws ProxyError CONFIG_INVALID, with the option called as in `names` */
 export function createEndpoint(options: EndpointOptions, names: OptionNames = LIBRARY_NAMES): Endpoint {
-  const rds = parseHostPort(options.rdsEndpoint, DEFAULT_PORT, names.place('rdsEndpoint'))
-  const problem = regionProblem(options, names)
+  const rds = parseRemote(options.rdsEndpoint, DEFAULT_PORT, names.place('rdsEndpoint'))
+  const problem = rdsEndpointProblem(options, names)
   if (problem) throw new ProxyError('CONFIG_INVALID', problem)
   return {
     name: options.name ?? formatHostPort(rds),
     rds: { ...rds, region: options.region ?? regionOf(rds.host)! },
-    dial: options.connect ? parseHostPort(options.connect, rds.port, names.place('connect')) : rds,
+    dial: options.connect ? parseRemote(options.connect, rds.port, names.place('connect')) : rds,
     user: options.user,
     tokenInHandshake: options.tokenInHandshake ?? OPTION_VALUES.tokenInHandshake.default,
     connectTimeout: options.connectTimeout ?? OPTION_VALUES.connectTimeout.default,
@@ -87,14 +87,22 @@ export function createEndpoint(options: EndpointOptions, names: OptionNames = LI
   }
 }
 
-/** What to say of an endpoint whose region is unknown; undefined for others, and where the endpoint itself is invalid. */
-export function regionProblem(
+/** What is wrong with the name of an RDS endpoint; undefined where nothing is, and where it is no name at all. */
+export function rdsEndpointProblem(
   { rdsEndpoint, region }: Pick<EndpointOptions, 'rdsEndpoint' | 'region'>,
   names: OptionNames,
 ): string | undefined {
-  const rds = readHostPort(rdsEndpoint, DEFAULT_PORT)
-  if (!rds || region || regionOf(rds.host)) return undefined
-  return `${names.place('rdsEndpoint')}: no AWS region in the name ${formatHostPort(rds)}; give the endpoint's own name, not a CNAME or a load balancer, or set ${names.name('region')}`
+  const rds = readRemote(rdsEndpoint, DEFAULT_PORT)
+  if (!rds) return undefined
+  const place = names.place('rdsEndpoint')
+  const other = OTHER_NAMES.find(([pattern]) => pattern.test(rds.host))
+  if (other) {
+    const [, what, isDialled] = other
+    const own = "give the database's own endpoint here"
+    return `${place}: ${rds.host} is ${what}; ${own}${isDialled ? `, and that name as ${names.name('connect')}` : ''}`
+  }
+  if (region || regionOf(rds.host)) return undefined
+  return `${place}: no AWS region in the name ${formatHostPort(rds)}; give the endpoint's own name, not a CNAME or a load balancer, or set ${names.name('region')}`
 }
 
 /**
@@ -162,24 +170,77 @@ export function hostPortProblem(text: string): string | undefined {
   return `"${text}" is not host or host:port`
 }
 
+/** The start of the URLs that drivers take: mysql://, jdbc:mysql://, jdbc:aws-wrapper:mysql://, mysql+pymysql://. */
+const DRIVER_URL = /^(?:jdbc:)?(?:aws-wrapper:)?(?:mysql|mariadb)[a-z0-9+]*(?::aws)?:\/\//i
+
+/**
+ * A `host[:port]` to connect to, as people paste it: also with blanks around it, a slash at its end, or as a driver's URL
+ * that has nothing else in it.
+ * @param label starts the error
+ * @throws ProxyError CONFIG_INVALID
+ */
+export function parseRemote(text: string, defaultPort: number, label: string): HostPort {
+  const found = readRemote(text, defaultPort)
+  if (found) return found
+  throw new ProxyError('CONFIG_INVALID', `${label}: ${remoteProblem(text)}`)
+}
+
+function readRemote(text: string, defaultPort: number): HostPort | undefined {
+  const found = readHostPort(withoutUrl(text), defaultPort)
+  return found?.port === 0 ? undefined : found
+}
+
+function withoutUrl(text: string): string {
+  return text.trim().replace(DRIVER_URL, '').replace(/\/$/, '')
+}
+
+/** What is wrong with a `host[:port]` to connect to; undefined where nothing is. A URL is not repeated: it may hold a password. */
+export function remoteProblem(text: string): string | undefined {
+  if (readRemote(text, DEFAULT_PORT)) return undefined
+  const bare = withoutUrl(text)
+  if (readHostPort(bare, DEFAULT_PORT)) return `"${bare}" has port 0; write the port of the database, usually 3306`
+  if (/^arn:/i.test(bare)) return `"${bare}" is an ARN; write the name of the endpoint, which ends with amazonaws.com`
+  const [, scheme] = /^([a-z0-9+:.-]+):\/\//i.exec(bare) ?? []
+  if (scheme) return `this is a URL of ${scheme}; write host or host:port of a MySQL or MariaDB database`
+  const host = /^(?:[^/?]*@)?([^/?@]+)/.exec(bare)?.[1] ?? ''
+  if (/[/?@]/.test(bare) && readHostPort(host, DEFAULT_PORT)) {
+    return `this URL has more than a host and a port; write ${host}, and give user and database to the client`
+  }
+  return hostPortProblem(bare)
+}
+
 /** `host:port` as it is written and signed; an IPv6 address in brackets. */
 export function formatHostPort({ host, port }: HostPort): string {
   return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`
 }
 
-// database-1.abc.eu-west-1.rds.amazonaws.com, also cluster-, cluster-ro-, cluster-custom- and proxy- names;
-// database-1.abc.rds.cn-north-1.amazonaws.com.cn in China; c2s.ic.gov, sc2s.sgov.gov and others in isolated regions.
 const REGION = '[a-z]{2,}(?:-[a-z]+)+-\\d+'
 /** Whether this has the form of an AWS region, such as eu-west-1. */
 export function isRegion(text: string): boolean {
   return new RegExp(`^${REGION}$`).test(text)
 }
 
-const RDS_NAMES = [
-  new RegExp(`\\.(${REGION})\\.rds\\.amazonaws\\.com(?:\\.cn)?$`),
-  new RegExp(
-    `\\.rds\\.(${REGION})\\.(?:amazonaws\\.com(?:\\.cn)?|c2s\\.ic\\.gov|sc2s\\.sgov\\.gov|csp\\.hci\\.ic\\.gov|cloud\\.adc-e\\.uk)$`,
-  ),
+/** The DNS suffixes of AWS's partitions; a test compares them with the AWS SDK's. */
+export const DNS_SUFFIXES = [
+  'amazonaws.com.cn',
+  'amazonaws.com',
+  'amazonaws.eu',
+  'c2s.ic.gov',
+  'sc2s.sgov.gov',
+  'csp.hci.ic.gov',
+  'cloud.adc-e.uk',
+]
+const SUFFIX = `(?:${DNS_SUFFIXES.join('|').replaceAll('.', '\\.')})`
+
+// database-1.abc.eu-west-1.rds.amazonaws.com, also cluster-, cluster-ro-, cluster-custom- and proxy- names;
+// database-1.abc.rds.cn-north-1.amazonaws.com.cn in China and in isolated regions. A dual-stack database has the same name.
+const RDS_NAMES = [new RegExp(`\\.(${REGION})\\.rds\\.${SUFFIX}$`), new RegExp(`\\.rds\\.(${REGION})\\.${SUFFIX}$`)]
+
+/** Names that people give instead of a database's own, what they are, and whether the proxy may dial them. */
+const OTHER_NAMES: [pattern: RegExp, what: string, isDialled: boolean][] = [
+  [new RegExp(`\\.elb\\.(?:${REGION}\\.)?${SUFFIX}$`), 'a load balancer', true],
+  [new RegExp(`\\.vpce\\.${SUFFIX}$`), 'a VPC endpoint', true],
+  [new RegExp(`^rds(?:-fips|-data)?\\.${REGION}\\.[a-z0-9.-]+$`), 'an endpoint of the RDS API', false],
 ]
 
 /**
@@ -193,6 +254,11 @@ export function regionOf(host: string): string | undefined {
     if (match) return match[1]
   }
   return undefined
+}
+
+/** Whether this is an endpoint of RDS Proxy: `NAME.proxy-….REGION.rds.…` or `NAME.endpoint.proxy-….REGION.rds.…`. */
+export function isRdsProxy(host: string): boolean {
+  return regionOf(host) !== undefined && /^[^.]+\.(?:endpoint\.)?proxy-/.test(host)
 }
 
 /** The values of the placeholders in hints. */

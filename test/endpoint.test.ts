@@ -1,5 +1,19 @@
+import { partition } from '@aws-sdk/core/client'
 import { test } from 'tap'
-import { DEFAULT_PORT, type Endpoint, formatHostPort, hintValues, parseHostPort, regionOf } from '../src/endpoint.ts'
+import {
+  createEndpoint,
+  DEFAULT_PORT,
+  DNS_SUFFIXES,
+  type Endpoint,
+  formatHostPort,
+  hintValues,
+  isRdsProxy,
+  isRegion,
+  parseHostPort,
+  parseRemote,
+  regionOf,
+  remoteProblem,
+} from '../src/endpoint.ts'
 
 function parse(text: string) {
   return parseHostPort(text, DEFAULT_PORT, '--connect')
@@ -67,6 +81,101 @@ test('an invalid host:port is refused, with the option’s name', async t => {
   }
 })
 
+test('a name to connect to, as people paste it', async t => {
+  const database = { host: 'database-1.abc.eu-west-1.rds.amazonaws.com', port: 3306 }
+  const { host } = database
+  const same = [
+    ` ${host}\n`,
+    `\t${host}:3306 `,
+    `${host}/`,
+    `${host}:3306/`,
+    host.toUpperCase(),
+    `${host}.`,
+    `mysql://${host}`,
+    `MySQL://${host}:3306/`,
+    `mariadb://${host}`,
+    `mysql2://${host}`,
+    `mysql+pymysql://${host}`,
+    `jdbc:mysql://${host}:3306/`,
+    `jdbc:mariadb://${host}`,
+    `jdbc:mysql:aws://${host}`,
+    `jdbc:aws-wrapper:mysql://${host}`,
+  ]
+  for (const text of same) t.same(parseRemote(text, DEFAULT_PORT, '--rds-endpoint'), database, JSON.stringify(text))
+  t.same(parseRemote('mysql://[::1]:3307/', DEFAULT_PORT, '--connect'), { host: '::1', port: 3307 })
+})
+
+test('what is no name to connect to: the error says what it is, and never repeats a password', async t => {
+  const host = 'database-1.abc.eu-west-1.rds.amazonaws.com'
+  const wrong: [text: string, says: RegExp][] = [
+    [`${host}:0`, /has port 0; write the port of the database, usually 3306/],
+    [`mysql://app:hunter2@${host}:3307/`, new RegExp(`more than a host and a port; write ${host}:3307,`)],
+    [`app:hunter2@${host}`, new RegExp(`write ${host}, and give user and database to the client`)],
+    [`jdbc:mysql://${host}/shop?user=app&password=hunter2`, new RegExp(`write ${host},`)],
+    [`${host}/shop`, new RegExp(`write ${host},`)],
+    [`postgresql://app:hunter2@${host}/`, /this is a URL of postgresql; write host or host:port of a MySQL or MariaDB/],
+    [`jdbc:postgresql://${host}/`, /this is a URL of jdbc:postgresql;/],
+    ['https://eu-west-1.console.aws.amazon.com/rds/home', /this is a URL of https;/],
+    ['arn:aws:rds:eu-west-1:123456789012:db:database-1', /is an ARN; write the name of the endpoint/],
+    ['::1', /write \[::1\] for an IPv6 address/],
+    ['', /is not host or host:port/],
+    ['db 1', /"db 1" is not host or host:port/],
+    ['host1,host2:3306', /is not host or host:port/],
+  ]
+  for (const [text, says] of wrong) {
+    t.match(remoteProblem(text), says, text)
+    t.notMatch(remoteProblem(text), /hunter2/, 'no password')
+    t.throws(() => parseRemote(text, DEFAULT_PORT, '--connect'), { code: 'CONFIG_INVALID', message: says })
+  }
+})
+
+test('names that are not those of a database', async t => {
+  const nlb = 'my-nlb-0123456789abcdef.elb.eu-west-1.amazonaws.com'
+  const wrong: [name: string, says: RegExp][] = [
+    [nlb, /is a load balancer; give the database's own endpoint here, and that name as connect/],
+    ['my-nlb-0123456789abcdef.elb.cn-north-1.amazonaws.com.cn', /is a load balancer/],
+    ['my-clb-1234567890.us-east-1.elb.amazonaws.com', /is a load balancer/],
+    [
+      'vpce-0123456789abcdef0-abcdefgh.vpce-svc-0123456789abcdef0.eu-west-1.vpce.amazonaws.com',
+      /is a VPC endpoint; .* as connect/,
+    ],
+    ['rds.eu-west-1.amazonaws.com', /is an endpoint of the RDS API; give the database's own endpoint here$/],
+    ['rds.eu-west-1.api.aws', /is an endpoint of the RDS API/],
+    [
+      'db.example.com',
+      /no AWS region in the name db\.example\.com:3306; .*not a CNAME or a load balancer, or set region/,
+    ],
+  ]
+  for (const [rdsEndpoint, says] of wrong) {
+    t.throws(() => createEndpoint({ rdsEndpoint }), { code: 'CONFIG_INVALID', message: says }, rdsEndpoint)
+  }
+  t.throws(() => createEndpoint({ rdsEndpoint: nlb, region: 'eu-west-1' }), /is a load balancer/, 'also with a region')
+  t.equal(createEndpoint({ rdsEndpoint: 'db.example.com', region: 'eu-west-1' }).rds.region, 'eu-west-1')
+})
+
+test('every partition of the AWS SDK: its suffix, and the form of its regions', async t => {
+  const regions = ['eu-west-1', 'cn-north-1', 'us-gov-west-1', 'eusc-de-east-1', 'us-iso-east-1', 'us-isob-east-1']
+  for (const region of [...regions, 'eu-isoe-west-1', 'us-isof-south-1', 'mx-central-1', 'ap-southeast-7']) {
+    const { dnsSuffix } = partition(region)
+    t.ok(isRegion(region), region)
+    t.ok(DNS_SUFFIXES.includes(dnsSuffix), dnsSuffix)
+    t.equal(regionOf(`database-1.abc.${region}.rds.${dnsSuffix}`), region)
+    t.equal(regionOf(`database-1.cluster-abc.rds.${region}.${dnsSuffix}`), region)
+  }
+})
+
+test('isRdsProxy', async t => {
+  const names: [name: string, isProxy: boolean][] = [
+    ['pool.proxy-abc.eu-west-1.rds.amazonaws.com', true],
+    ['reader.endpoint.proxy-abc.eu-west-1.rds.amazonaws.com', true],
+    ['pool.proxy-abc.rds.cn-north-1.amazonaws.com.cn', true],
+    ['proxy-1.abc.eu-west-1.rds.amazonaws.com', false],
+    ['shop.cluster-abc.eu-west-1.rds.amazonaws.com', false],
+    ['pool.proxy-abc.example.com', false],
+  ]
+  for (const [name, isProxy] of names) t.equal(isRdsProxy(name), isProxy, name)
+})
+
 test('formatHostPort', async t => {
   t.equal(formatHostPort({ host: 'db.example.com', port: 3306 }), 'db.example.com:3306')
   t.equal(formatHostPort({ host: '10.0.0.1', port: 3307 }), '10.0.0.1:3307')
@@ -90,6 +199,7 @@ test('regionOf: the names of RDS', async t => {
     'database-1.abcdefghijkl.cn-north-1.rds.amazonaws.com.cn': 'cn-north-1',
     'database-1.abcdefghijkl.rds.us-iso-east-1.c2s.ic.gov': 'us-iso-east-1',
     'database-1.abcdefghijkl.rds.us-isob-east-1.sc2s.sgov.gov': 'us-isob-east-1',
+    'database-1.cluster-abcdefghijkl.eusc-de-east-1.rds.amazonaws.eu': 'eusc-de-east-1',
   }
   for (const [name, region] of Object.entries(names)) t.equal(regionOf(name), region, name)
 })

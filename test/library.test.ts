@@ -51,7 +51,7 @@ test('the examples of docs/library.md run', async t => {
 
 test("errors name the library's options, all mistakes at once", async t => {
   const bad = {
-    rdsEndpoint: `mysql://${RDS}`,
+    rdsEndpoint: `https://${RDS}`,
     connect: 'nlb:port',
     listen: '3306',
     region: 'ireland',
@@ -62,7 +62,7 @@ test("errors name the library's options, all mistakes at once", async t => {
     tokenInHandshake: 'sometimes' as 'auto',
   }
   const expected = [
-    `rdsEndpoint: "mysql://${RDS}" is not host or host:port`,
+    'rdsEndpoint: this is a URL of https; write host or host:port of a MySQL or MariaDB database',
     'connect: "nlb:port" is not host or host:port',
     'listen: "3306" has no host; write 127.0.0.1:3306 for that port',
     'region: "ireland" is not an AWS region such as eu-west-1',

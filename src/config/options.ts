@@ -1,6 +1,6 @@
 /** Every option, once. From this table come flags, environment variables, file keys, --help, the JSON schema and docs/reference.md. */
 import { formatDuration } from '../duration.ts'
-import { hostPortProblem, listenProblem } from '../endpoint.ts'
+import { listenProblem, remoteProblem } from '../endpoint.ts'
 import { OPTION_VALUES } from '../option-values.ts'
 import {
   addressProblem,
@@ -65,14 +65,14 @@ export const OPTIONS = {
     kind: 'string',
     commands: AND_SYNC,
     placeholder: 'HOST[:PORT]',
-    check: hostPortProblem,
+    check: remoteProblem,
     describe:
-      'The RDS, Aurora or RDS Proxy endpoint: the name on the certificate and the name that tokens are signed for. Use the original name, not a CNAME',
+      'The endpoint of RDS for MySQL, RDS for MariaDB, Aurora MySQL or RDS Proxy: the name on the certificate and the name that tokens are signed for. Use the original name, not a CNAME or a load balancer',
   },
   connect: {
     kind: 'string',
     placeholder: 'HOST[:PORT]',
-    check: hostPortProblem,
+    check: remoteProblem,
     describe:
       'The address to dial, for example a Network Load Balancer in front of the database (default: --rds-endpoint)',
   },

@@ -4,12 +4,12 @@ import { createLocalUsers, type LocalUserOptions } from '../client/local-users.t
 import {
   type EndpointOptions,
   formatListen,
-  hostPortProblem,
   isPrivate,
   type Listen,
   listenProblem,
   parseListen,
-  regionProblem,
+  rdsEndpointProblem,
+  remoteProblem,
 } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
@@ -99,8 +99,8 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
     const problem = value === undefined ? undefined : problemOf(value)
     if (problem) problems.push(`${names.place(option)}: ${problem}`)
   }
-  check('rdsEndpoint', options.rdsEndpoint, hostPortProblem)
-  check('connect', options.connect, hostPortProblem)
+  check('rdsEndpoint', options.rdsEndpoint, remoteProblem)
+  check('connect', options.connect, remoteProblem)
   check('listen', options.listen, listenProblem)
   check('region', options.region, regionNameProblem)
   for (const network of options.allowFrom ?? []) check('allowFrom', network, networkProblem)
@@ -129,7 +129,7 @@ export interface CombinedOptions
 export function combinationProblems(options: CombinedOptions, names: OptionNames): string[] {
   const listen = parseListen(options.listen ?? OPTION_VALUES.listen.default)
   return [
-    regionProblem(options, names),
+    rdsEndpointProblem(options, names),
     options.caOnly && !options.ca?.length
       ? `${names.place('caOnly')}: needs at least one ${names.name('ca')}`
       : undefined,

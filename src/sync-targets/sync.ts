@@ -2,7 +2,7 @@
 import { isIP } from 'node:net'
 import { setTimeout as sleepFor } from 'node:timers/promises'
 import { type CredentialsProvider, createCredentials } from '../aws/credentials.ts'
-import { DEFAULT_PORT, formatHostPort, type HostPort, parseHostPort } from '../endpoint.ts'
+import { DEFAULT_PORT, formatHostPort, type HostPort, parseHostPort, parseRemote } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
@@ -102,7 +102,7 @@ const ONE_OF_SEVERAL = /\.(cluster-ro|cluster-custom|proxy)-/
 export function createSyncJob(options: SyncOptions, names: OptionNames = LIBRARY_NAMES): SyncJob {
   const invalid = (option: string, problem: string) =>
     new ProxyError('CONFIG_INVALID', `${names.place(option)}: ${problem}`)
-  const rds = parseHostPort(options.rdsEndpoint, DEFAULT_PORT, names.place('rdsEndpoint'))
+  const rds = parseRemote(options.rdsEndpoint, DEFAULT_PORT, names.place('rdsEndpoint'))
   if (isIP(rds.host)) throw invalid('rdsEndpoint', `${rds.host} is an address, not a name`)
   const region = regionOfTargetGroup(options.targetGroupArn, names)
   const { collectAnswers = OPTION_VALUES.collectAnswers.default, confirmations = OPTION_VALUES.confirmations.default } =

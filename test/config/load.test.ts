@@ -235,7 +235,7 @@ test('wrong values in several endpoints, each with its place', async t => {
       t,
       `endpoints:
   - name: orders
-    rds-endpoint: mysql://${HOST}
+    rds-endpoint: https://${HOST}
     listen: 3306
     allow-from: [10.0.0.0/8, 10.0.0.0/99]
   - name: reports
@@ -245,7 +245,7 @@ test('wrong values in several endpoints, each with its place', async t => {
 `,
     ),
     [
-      `config.yaml:3:19: endpoint orders: rds-endpoint: "mysql://${HOST}" is not host or host:port`,
+      'config.yaml:3:19: endpoint orders: rds-endpoint: this is a URL of https; write host or host:port of a MySQL or MariaDB database',
       'config.yaml:4:13: endpoint orders: listen: "3306" has no host; write 127.0.0.1:3306 for that port',
       'config.yaml:5:30: endpoint orders: allow-from: "10.0.0.0/99" is not a network such as 10.0.0.0/8',
       `config.yaml:7:19: endpoint reports: rds-endpoint: "${HOST}:99999" is not host or host:port`,

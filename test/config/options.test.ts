@@ -81,8 +81,8 @@ test('the name of an option’s environment variable', async t => {
 
 /** For each option two valid values, unlike its default, and invalid ones. */
 const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid: string[]]> = {
-  'rds-endpoint': ['db.a', 'db.b:3307', 'mysql://db', 'db:99999', '::1', '$DB'],
-  connect: ['nlb.a', '[::1]:3307', 'nlb:port', 'a b'],
+  'rds-endpoint': ['db.a', 'mysql://db.b:3307/', 'db:0', 'db:99999', '::1', '$DB'],
+  connect: ['nlb.a', '[::1]:3307', 'nlb:0', 'nlb:port', 'a b'],
   listen: ['127.0.0.1:1', 'unix:/run/x.sock', '3306', ':3306', 'unix:x.sock', 'a b', `unix:/${'x'.repeat(120)}`],
   user: ['a', 'b'],
   region: ['eu-west-1', 'us-gov-west-1', 'EU-WEST-1', 'eu-west-1a', 'ireland'],
