@@ -24,7 +24,7 @@ ${optionNames.map(option).join('\n\n')}
 
 | exit code | errors that end the process |
 | --- | --- |
-| 0 | the command did its work; \`sync-targets\`: there was nothing to change |
+| 0 | the command did its work; \`sync-targets\`: the targets were correct and healthy |
 ${exitCodes()}
 | 10 | no error: \`sync-targets\` has changed the targets |
 | 130, 143 | stopped by SIGINT or SIGTERM |

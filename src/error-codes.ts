@@ -426,10 +426,19 @@ const specs = {
     ...SYNC,
     source: 'network',
     exitCode: 11,
-    hint: 'Registered targets stay registered. Check what DNS says (dig {rds}) and the health of the targets; the next run tries again.',
+    hint: '{nextStep} The next run tries again.',
     explanation:
-      'sync-targets needs to make a change that is not safe. DNS failed, kept changing or was contradictory, or a new target is unhealthy or is not the database.',
-    docs: 'docs/sync-targets.md#how-it-decides',
+      'sync-targets needs to make a change that is not safe, so it stopped. DNS failed, kept changing or was contradictory, a new address is not the database, or another program undoes the changes. The message says why, and what it changed before.',
+    docs: 'docs/sync-targets.md#when-it-stops',
+  },
+  SYNC_UNHEALTHY: {
+    ...SYNC,
+    source: 'network',
+    exitCode: 12,
+    hint: '{nextStep}',
+    explanation:
+      'The target group has the addresses of the database, but the load balancer does not find them all healthy. Old targets stay until they are.',
+    docs: 'docs/sync-targets.md#when-it-stops',
   },
   SYNC_DENIED: {
     ...SYNC,

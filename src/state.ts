@@ -45,7 +45,7 @@ export interface ErrorRecord {
   client: string
 }
 
-export const SYNC_OUTCOMES = ['unchanged', 'changed', 'refused', 'failed'] as const
+export const SYNC_OUTCOMES = ['unchanged', 'changed', 'unhealthy', 'refused', 'failed'] as const
 
 /** The results of the passes of sync-targets. */
 export interface SyncState {
@@ -127,7 +127,7 @@ export async function timed<Value>(state: EndpointState, phase: Phase, work: Pro
 
 /** Keeps the result of a pass of sync-targets. */
 export function noteSync(state: EndpointState, { outcome, reason }: Pick<SyncState, 'outcome' | 'reason'>): void {
-  const counts = state.sync?.counts ?? { unchanged: 0, changed: 0, refused: 0, failed: 0 }
+  const counts = state.sync?.counts ?? { unchanged: 0, changed: 0, unhealthy: 0, refused: 0, failed: 0 }
   counts[outcome]++
   state.sync = { at: Date.now(), outcome, reason, counts }
 }

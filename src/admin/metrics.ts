@@ -96,7 +96,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
 
   const syncPasses = new Counter({
     name: 'mysql_iam_proxy_sync_passes_total',
-    help: 'Runs of sync-targets by outcome: unchanged, changed, refused or failed.',
+    help: 'Runs of sync-targets by outcome: unchanged, changed, unhealthy, refused or failed.',
     labelNames: ['endpoint', 'outcome'],
     registers,
   })

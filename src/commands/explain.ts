@@ -46,6 +46,7 @@ const IN_GENERAL = {
   user: 'USER',
   ssoLogin: 'aws sso login --profile NAME',
   action: 'the action in the message',
+  nextStep: 'Do what the error says; docs/sync-targets.md has the next step for each reason.',
 }
 
 const WIDTH = 80

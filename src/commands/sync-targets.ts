@@ -6,6 +6,7 @@ import { ProxyError } from '../errors.ts'
 import { createLogger } from '../log.ts'
 import type { OptionNames } from '../option-values.ts'
 import { createState, noteSync } from '../state.ts'
+import { errorOf } from '../sync-targets/refusals.ts'
 import { toDiff, toJson } from '../sync-targets/report.ts'
 import { logResult, startSync, syncOnce } from '../sync-targets/sync.ts'
 import { regionOfTargetGroup } from '../sync-targets/targets.ts'
@@ -17,7 +18,7 @@ const CHANGED = 10
 /**
  * Resolves with the exit code; undefined after a signal, which has its own.
  * @param names how the settings were written, for errors
- * @throws ProxyError CONFIG_INVALID, SYNC_…, CREDENTIALS_…
+ * @throws ProxyError CONFIG_INVALID, SYNC_…, AWS_…, CREDENTIALS_…
  */
 export async function syncTargets(
   settings: Settings,
@@ -55,9 +56,8 @@ export async function syncTargets(
   const result = await syncOnce(job, log, stop)
   if (settings.json) print(toJson(job, result))
   else if (job.dryRun) print(toDiff(job, result))
-  else if (result.outcome !== 'refused') logResult(job, result, log)
-  if (result.outcome === 'refused') {
-    throw new ProxyError('SYNC_REFUSED', `refused to act: ${result.reason}`, { hintValues: { rds: job.rds.host } })
-  }
+  const isStopped = result.outcome === 'refused' || result.outcome === 'unhealthy'
+  if (isStopped) throw errorOf(job.rds, result)
+  if (!settings.json && !job.dryRun) logResult(job, result, log)
   return result.outcome === 'changed' ? CHANGED : 0
 }

@@ -7,7 +7,16 @@ import { environmentSource, namesIn, resolveSettings } from '../config/settings.
 import { toJob } from '../config/sync-job.ts'
 import { hintFor, ProxyError } from '../errors.ts'
 import { createLogger, type Logger } from '../log.ts'
-import { createDependencies, type Dependencies, logResult, type SyncJob, type SyncResult, syncOnce } from './sync.ts'
+import { errorOf, NEXT_STEPS } from './refusals.ts'
+import {
+  createDependencies,
+  createMemory,
+  type Dependencies,
+  logResult,
+  type SyncJob,
+  type SyncResult,
+  syncOnce,
+} from './sync.ts'
 
 /** The part of Lambda's context that is used. */
 export interface LambdaContext {
@@ -26,9 +35,9 @@ const FOLLOW_UP_INTERVAL_MS = 5_000
 
 /**
  * Runs one pass. After an RDS event, it runs passes until the name has changed or three minutes have passed. It fails if it
- * refused to act or could not act, so that Lambda's retries and its metric Errors are meaningful.
+ * refused to act or could not act, or if the targets are not healthy, so that Lambda's retries and its metric Errors are meaningful.
  * @param event from EventBridge (a schedule, or source aws.rds), or from an SNS topic that RDS notifies
- * @throws ProxyError CONFIG_INVALID, SYNC_…, CREDENTIALS_…
+ * @throws ProxyError CONFIG_INVALID, SYNC_…, AWS_…, CREDENTIALS_…
  */
 export async function handler(event: unknown, context: LambdaContext): Promise<SyncResult> {
   const settings = resolveSettings({}, process.env)
@@ -49,24 +58,23 @@ export async function runInLambda(
   const cause = rdsEventOf(event)
   const until = dependencies.now() + (cause === undefined ? 0 : FOLLOW_UP_MS)
   if (cause !== undefined) log.info({ event: cause }, 'an RDS event: following up')
+  const memory = createMemory()
   try {
     for (;;) {
-      const result = await syncOnce(job, log, stop.signal, dependencies)
+      const result = await syncOnce(job, log, stop.signal, dependencies, memory)
       logResult(job, result, log)
       const isLast = dependencies.now() + FOLLOW_UP_INTERVAL_MS >= until
       if (result.outcome === 'changed' || (isLast && result.outcome === 'unchanged')) return result
-      if (isLast) {
-        const error = new ProxyError('SYNC_REFUSED', `refused to act: ${result.reason}`)
-        log.error({ code: error.code, hint: hintFor(error, { rds: job.rds.host }) }, error.message)
-        throw error
-      }
+      if (isLast) throw errorOf(job.rds, result)
       await dependencies.sleep(FOLLOW_UP_INTERVAL_MS, stop.signal)
     }
   } catch (error) {
     if (!stop.signal.aborted) throw error
-    throw new ProxyError('SYNC_REFUSED', 'the timeout of the Lambda function came before the pass was complete', {
-      cause: error,
-    })
+    const hintValues = { rds: job.rds.host, nextStep: NEXT_STEPS.outOfTime }
+    const message = 'the timeout of the Lambda function came before the pass was complete'
+    const late = new ProxyError('SYNC_REFUSED', message, { cause: error, hintValues })
+    log.error({ code: late.code, hint: hintFor(late, {}) }, message)
+    throw late
   } finally {
     clearTimeout(timer)
   }

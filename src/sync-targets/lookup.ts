@@ -28,12 +28,13 @@ export async function lookUp(options: LookupOptions, signal: AbortSignal): Promi
   for (const answer of answers) if ('problem' in answer) return answer
   const good = answers.filter(answer => 'addresses' in answer)
   const [first] = good
-  if (!first) return { problem: 'there is no name server to ask', ttl: 0 }
+  if (!first) return { problem: 'there is no name server to ask', why: 'noAnswer', ttl: 0 }
   const ttl = Math.max(...good.map(answer => answer.ttl))
   const addresses = [...new Set(good.flatMap(answer => answer.addresses))].sort()
   if (!collectAnswers && good.some(answer => answer.addresses.length !== addresses.length)) {
     const said = good.map((answer, index) => `${resolvers[index]} says ${answer.addresses.join(', ')}`)
-    return { problem: `the name servers disagree about ${options.host}: ${said.join('; ')}`, ttl }
+    const problem = `the name servers disagree about ${options.host}: ${said.join('; ')}`
+    return { problem, why: 'contradictoryAnswers', ttl }
   }
   return { addresses, ttl }
 }
@@ -51,7 +52,8 @@ async function queryServer(servers: string[], options: LookupOptions, signal: Ab
       family === 'ipv4' ? await resolver.resolve4(host, { ttl: true }) : await resolver.resolve6(host, { ttl: true })
     return toLookup(records, host, where)
   } catch (error) {
-    return { problem: `${host} was not resolved: ${explain(error, family)}${where}`, ttl: 0 }
+    const problem = `${host} was not resolved: ${explain(error, family)}${where}`
+    return { problem, why: 'noAnswer', ttl: 0 }
   } finally {
     signal.removeEventListener('abort', cancel)
   }
@@ -59,11 +61,12 @@ async function queryServer(servers: string[], options: LookupOptions, signal: Ab
 
 function toLookup(records: readonly RecordWithTtl[], host: string, where: string): TimedLookup {
   const ttl = Math.min(...records.map(record => record.ttl))
-  if (records.length === 0) return { problem: `${host} has no address${where}`, ttl: 0 }
+  if (records.length === 0) return { problem: `${host} has no address${where}`, why: 'noAnswer', ttl: 0 }
   const addresses = records.map(record => canonicalAddress(record.address) ?? record.address)
   const outside = addresses.filter(address => !isInsideVpc(address))
   if (outside.length > 0) {
-    return { problem: `${host} is at ${outside.join(', ')}, which is not an address inside a VPC${where}`, ttl }
+    const problem = `${host} is at ${outside.join(', ')}, which is not an address inside a VPC${where}`
+    return { problem, why: 'outsideVpc', ttl }
   }
   return { addresses: [...new Set(addresses)].sort(), ttl }
 }

@@ -15,8 +15,28 @@ export interface Target {
   reason: string | undefined
 }
 
+/** Why a pass stops before the targets are correct. refusals.ts says what to do about each. */
+export type Refusal =
+  /** no name server gave an address */
+  | 'noAnswer'
+  /** the given name servers contradict each other */
+  | 'contradictoryAnswers'
+  | 'outsideVpc'
+  | 'changingAnswers'
+  /** a new address did not present the endpoint's certificate */
+  | 'notTheDatabase'
+  | 'notVerified'
+  /** another program or a person undoes what sync-targets does */
+  | 'contested'
+  /** the time limit of the Lambda function */
+  | 'outOfTime'
+  /** no load balancer checks the health of the target */
+  | 'neverHealthy'
+  | 'stillInitial'
+  | 'unhealthy'
+
 /** One answer of the name servers: the addresses, or why the answer is unusable. */
-export type Lookup = { addresses: readonly string[] } | { problem: string }
+export type Lookup = { addresses: readonly string[] } | { problem: string; why: Refusal }
 
 export interface Situation {
   /** the port of the database; targets on other ports belong to others */
@@ -30,12 +50,14 @@ export interface Situation {
   /** oldest first, each made after the time to live of the previous one */
   lookups: readonly Lookup[]
   targets: readonly Target[]
+  /** addresses that this pass registered: it waits until they are healthy */
+  registered: readonly string[]
   /** whether new targets still have time to become healthy */
   withinHealthTimeout: boolean
 }
 
 export type Plan =
-  /** the targets are correct */
+  /** the targets are correct and healthy */
   | { action: 'none' }
   | { action: 'register'; addresses: string[] }
   /** ask the name servers once more */
@@ -43,45 +65,64 @@ export type Plan =
   /** wait for the health checks of the load balancer */
   | { action: 'wait'; reason: string }
   | { action: 'deregister'; targets: Target[] }
-  | { action: 'refuse'; reason: string }
+  | { action: 'refuse'; why: Refusal; reason: string }
+  /** the addresses of the endpoint are registered, but the load balancer does not use them */
+  | { action: 'unhealthy'; why: Refusal; reason: string }
 
 /** The one next thing to do. */
 export function plan(situation: Situation): Plan {
-  const { collectAnswers, confirmations, lookups, withinHealthTimeout } = situation
+  const { collectAnswers, confirmations, lookups } = situation
   const newest = lookups.at(-1)
   if (!newest) return { action: 'lookup', reason: 'no lookup so far' }
   if ('problem' in newest) {
     const badInARow = lookups.length - 1 - lookups.findLastIndex(isGood)
-    if (badInARow >= confirmations) return { action: 'refuse', reason: newest.problem }
+    if (badInARow >= confirmations) return { action: 'refuse', why: newest.why, reason: newest.problem }
     return { action: 'lookup', reason: newest.problem }
   }
 
-  const wanted = wantedAddresses(situation)
   const missing = missingAddresses(situation)
   if (missing.length > 0) return { action: 'register', addresses: missing }
 
   const stale = staleTargets(situation)
   const { seen, needed, limit } = confirmation(situation)
   // Each answer names one of several readers, so a single answer is not enough.
-  if (stale.length === 0 && (!collectAnswers || seen >= confirmations)) return { action: 'none' }
-  if (seen < needed) {
+  const isComplete = stale.length === 0 && (!collectAnswers || seen >= confirmations)
+  if (!isComplete && seen < needed) {
     if (lookups.length >= limit) {
-      return { action: 'refuse', reason: `the answers kept changing over ${lookups.length} lookups` }
+      const reason = `the answers kept changing over ${lookups.length} lookups`
+      return { action: 'refuse', why: 'changingAnswers', reason }
     }
     return { action: 'lookup', reason: `${seen} of ${needed} lookups agree so far` }
   }
 
-  const unhealthy = situation.targets.filter(
-    target => isWanted(target, situation, wanted) && target.health !== 'healthy',
-  )
-  if (unhealthy.length > 0) {
-    const reason = unhealthy.map(describeTarget).join(', ')
-    // A group without a listener gets no health checks.
-    const willNeverBeHealthy = unhealthy.some(target => target.reason === 'Target.NotInUse')
-    return withinHealthTimeout && !willNeverBeHealthy ? { action: 'wait', reason } : { action: 'refuse', reason }
-  }
-  return { action: 'deregister', targets: stale }
+  const unhealthy = unhealthyTargets(situation)
+  if (unhealthy.length > 0) return waitOrReport(unhealthy, stale, situation)
+  return isComplete ? { action: 'none' } : { action: 'deregister', targets: stale }
 }
+
+/** Waits only for what can change soon: new targets, or those that a removal depends on. */
+function waitOrReport(unhealthy: Target[], stale: Target[], situation: Situation): Plan {
+  const { registered, withinHealthTimeout } = situation
+  const why = whyNotHealthy(unhealthy)
+  const isPending =
+    stale.length > 0 || unhealthy.some(({ address, health }) => health === 'initial' || registered.includes(address))
+  const reason = unhealthy.map(describeTarget).join(', ')
+  if (isPending && withinHealthTimeout && why !== 'neverHealthy') return { action: 'wait', reason }
+  const kept = stale.map(({ address }) => address).join(', ')
+  return { action: 'unhealthy', why, reason: kept ? `${reason}; ${kept} stays registered` : reason }
+}
+
+/** What keeps these targets from being healthy. */
+export function whyNotHealthy(unhealthy: readonly Target[]): Refusal {
+  if (unhealthy.some(({ reason }) => NEVER_HEALTHY.test(reason ?? ''))) return 'neverHealthy'
+  return unhealthy.every(({ health }) => health === 'initial') ? 'stillInitial' : 'unhealthy'
+}
+
+/**
+ * No load balancer uses the group or the zone of the target, or the load balancer itself has the address.
+ * https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+ */
+const NEVER_HEALTHY = /^Target\.(NotInUse|IpUnusable)$/
 
 /** The addresses of the endpoint, as far as the lookups show; [] if they show nothing. */
 export function wantedAddresses({ collectAnswers, lookups }: Situation): string[] {
@@ -111,8 +152,12 @@ export function isLive(target: Target, port: number): boolean {
   return target.port === port && target.health !== 'draining' && target.reason !== 'Target.NotRegistered'
 }
 
-function isWanted(target: Target, { port }: Situation, wanted: readonly string[]): boolean {
-  return isLive(target, port) && wanted.includes(target.address)
+/** Targets with an address of the endpoint that the load balancer does not find healthy. */
+export function unhealthyTargets(situation: Situation): Target[] {
+  const wanted = wantedAddresses(situation)
+  return situation.targets.filter(
+    target => isLive(target, situation.port) && wanted.includes(target.address) && target.health !== 'healthy',
+  )
 }
 
 /** `10.0.1.10:3306 is unhealthy (Target.FailedHealthChecks)` */

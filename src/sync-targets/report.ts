@@ -1,14 +1,17 @@
 /** The result of one pass: text for people, or a line of JSON for programs. */
 import { formatHostPort } from '../endpoint.ts'
+import { hintFor } from '../errors.ts'
 import type { Target } from './plan.ts'
+import { errorOf } from './refusals.ts'
 import type { SyncJob, SyncResult } from './sync.ts'
 
 /** A line of JSON. */
 export function toJson(job: SyncJob, result: SyncResult): string {
   const { outcome, reason, wanted, registered, deregistered, targets, lookups } = result
+  const error = reason === undefined ? undefined : errorOf(job.rds, result)
   return JSON.stringify({
     outcome,
-    ...(reason === undefined ? {} : { reason }),
+    ...(error ? { code: error.code, reason, hint: hintFor(error, {}) } : {}),
     dryRun: job.dryRun,
     rdsEndpoint: formatHostPort(job.rds),
     targetGroupArn: job.targetGroupArn,
@@ -33,7 +36,8 @@ export function toDiff(job: SyncJob, result: SyncResult): string {
     const note = isGone ? removal(job, result) : whyItStays(job, result, target)
     lines.push(row(isGone ? '-' : ' ', `${target.address}:${target.port}`, target.health, note))
   }
-  if (result.reason !== undefined) lines.push(`nothing would be done: ${result.reason}`)
+  if (result.outcome === 'unhealthy') lines.push(`nothing to do, but not healthy: ${result.reason}`)
+  else if (result.reason !== undefined) lines.push(`nothing would be done: ${result.reason}`)
   else if (result.outcome === 'unchanged') lines.push('nothing to do')
   return lines.join('\n')
 }

@@ -11,7 +11,20 @@ import { createTrust, type Trust } from '../upstream/trust.ts'
 import { resolverProblem } from '../value-checks.ts'
 import { canonicalAddress, type Family } from './address.ts'
 import { lookUp, type TimedLookup } from './lookup.ts'
-import { isLive, missingAddresses, plan, type Situation, staleTargets, type Target, wantedAddresses } from './plan.ts'
+import {
+  describeTarget,
+  isLive,
+  missingAddresses,
+  plan,
+  type Refusal,
+  type Situation,
+  staleTargets,
+  type Target,
+  unhealthyTargets,
+  wantedAddresses,
+  whyNotHealthy,
+} from './plan.ts'
+import { errorOf } from './refusals.ts'
 import { openTargetGroup, regionOfTargetGroup, type TargetGroup } from './targets.ts'
 import { verifyAddress } from './verify.ts'
 
@@ -61,8 +74,11 @@ export interface SyncJob {
 
 /** The result of one pass. */
 export interface SyncResult {
-  /** 'refused' if a needed change was not safe or not completed; see `reason` */
-  outcome: 'unchanged' | 'changed' | 'refused'
+  /**
+   * 'refused' if a needed change was not safe, 'unhealthy' if the load balancer does not find the addresses of the endpoint
+   * healthy; see `reason`
+   */
+  outcome: 'unchanged' | 'changed' | 'unhealthy' | 'refused'
   /** the addresses of the endpoint */
   wanted: string[]
   /** addresses that were registered, or would be in a dry run */
@@ -72,6 +88,8 @@ export interface SyncResult {
   /** all targets of the group at the end */
   targets: Target[]
   lookups: number
+  /** set for 'unhealthy' and 'refused' */
+  why: Refusal | undefined
   reason: string | undefined
 }
 
@@ -165,6 +183,25 @@ export function createDependencies(job: SyncJob): Dependencies {
 /** Pause between two reads of the targets' health. */
 const POLL_MS = 2_000
 
+/** How often a pass registers an address that disappears again, and a process removes one that comes back. */
+const MAX_REGISTRATIONS = 3
+const MAX_REMOVALS = 2
+
+/** After this long without a removal of an address, earlier ones no longer count. */
+const FORGET_REMOVALS_MS = 3_600_000
+
+/** What a process saw and did in all its passes. It shows whether another program undoes the changes. */
+export interface Memory {
+  /** addresses of the endpoint that were registered when the targets were read last */
+  live: Set<string>
+  /** how often this process removed an address, and when it did so last */
+  removals: Map<string, { times: number; at: number }>
+}
+
+export function createMemory(): Memory {
+  return { live: new Set(), removals: new Map() }
+}
+
 /** Limits for the pause between two lookups, which is otherwise the time to live. */
 const MIN_PAUSE_MS = 5_000
 const MIN_PAUSE_GATHERING_MS = 1_000
@@ -173,22 +210,25 @@ const MAX_PAUSE_MS = 60_000
 /**
  * Runs one pass: looks up the endpoint, registers new addresses, waits until they are healthy, removes stale ones. If nothing
  * has changed, it needs one lookup (for readers a few). A removal takes as long as lookups and health checks take.
- * @throws ProxyError SYNC_…, CREDENTIALS_…; the signal's reason
+ * @param memory of the process, if it runs several passes
+ * @throws ProxyError SYNC_…, AWS_…, CREDENTIALS_…; the signal's reason
  */
 export async function syncOnce(
   job: SyncJob,
   log: Logger,
   signal: AbortSignal,
   dependencies = createDependencies(job),
+  memory = createMemory(),
 ): Promise<SyncResult> {
   const group = await dependencies.openTargetGroup(signal)
   const lookups: TimedLookup[] = []
-  const registered = new Set<string>()
+  const registrations = new Map<string, number>()
   const deregistered = new Set<string>()
-  const wasLive = new Set<string>()
   let nextLookup = Number.NEGATIVE_INFINITY
   let healthDeadline: number | undefined
   let verifyProblem: string | undefined
+  // An answer names only one of several readers, so what earlier passes saw says nothing about the others.
+  if (job.collectAnswers) memory.live.clear()
 
   for (;;) {
     signal.throwIfAborted()
@@ -201,41 +241,57 @@ export async function syncOnce(
     // Read before each step: another copy, or a person, may change the targets too.
     const targets = await group.targets()
     const withinHealthTimeout = healthDeadline === undefined || dependencies.now() < healthDeadline
-    const situation: Situation = { ...job, port: job.rds.port, lookups, targets, withinHealthTimeout }
+    const registered = [...registrations.keys()]
+    const situation: Situation = { ...job, port: job.rds.port, lookups, targets, registered, withinHealthTimeout }
     const next = plan(situation)
-    const finish = (outcome: SyncResult['outcome'], reason?: string): SyncResult => ({
+    const finish = (outcome: SyncResult['outcome'], stopped?: { why: Refusal; reason: string }): SyncResult => ({
       outcome,
       wanted: wantedAddresses(situation),
-      registered: [...registered],
+      registered: [...registrations.keys()],
       deregistered: [...deregistered],
       targets,
       lookups: lookups.length,
-      reason,
+      why: stopped?.why,
+      reason: stopped?.reason,
     })
     if (job.dryRun) return preview(situation, finish)
+    rememberLive(memory, situation)
 
     switch (next.action) {
       case 'none':
-        return finish(registered.size + deregistered.size > 0 ? 'changed' : 'unchanged')
+        return finish(registrations.size + deregistered.size > 0 ? 'changed' : 'unchanged')
       case 'refuse':
-        return finish('refused', next.reason)
+        return finish('refused', next)
+      case 'unhealthy':
+        return finish('unhealthy', next)
       case 'register': {
         healthDeadline ??= dependencies.now() + job.healthTimeout
-        const removedByOthers = next.addresses.filter(address => wasLive.has(address))
         const { verified, problem, isFinal } = await verifyAll(next.addresses, dependencies, signal)
         if (verified.length > 0) {
           await group.register(verified, job.rds.port)
-          for (const address of verified) registered.add(address)
+          for (const address of verified) {
+            registrations.set(address, (registrations.get(address) ?? 0) + 1)
+            memory.removals.delete(address)
+          }
           log.info({ addresses: verified }, `registered ${verified.join(', ')}`)
         }
-        // It is registered again now. A person must find out who removed it.
-        if (removedByOthers.length > 0) {
-          return finish('refused', `somebody else removed ${removedByOthers.join(', ')}, an address of ${job.rds.host}`)
+        // It is registered again now. A person must find out who removes it.
+        const contested = verified.filter(
+          address => memory.live.has(address) || registrations.get(address)! >= MAX_REGISTRATIONS,
+        )
+        if (contested.length > 0) {
+          const reason = `another program removed ${contested.join(', ')}, an address of ${job.rds.host}`
+          return finish('refused', { why: 'contested', reason })
         }
         if (problem && problem !== verifyProblem) log.warn({}, `not registered: ${problem}`)
         verifyProblem = problem
-        if (problem && (isFinal || !withinHealthTimeout)) return finish('refused', `not registered: ${problem}`)
-        await dependencies.sleep(POLL_MS, signal)
+        if (problem && (isFinal || !withinHealthTimeout)) {
+          return finish('refused', {
+            why: isFinal ? 'notTheDatabase' : 'notVerified',
+            reason: `not registered: ${problem}`,
+          })
+        }
+        await dependencies.sleep(POLL_MS * Math.max(1, ...registrations.values()), signal)
         break
       }
       case 'wait':
@@ -247,32 +303,58 @@ export async function syncOnce(
         log.debug({}, `looking up again: ${next.reason}`)
         await dependencies.sleep(Math.max(nextLookup - dependencies.now(), 0), signal)
         break
-      case 'deregister':
-        await group.deregister(next.targets)
-        for (const { address } of next.targets) deregistered.add(address)
-        log.info(
-          { addresses: next.targets.map(({ address }) => address), lookups: lookups.length },
-          `deregistered ${next.targets.map(({ address }) => address).join(', ')}`,
-        )
+      case 'deregister': {
+        const now = dependencies.now()
+        const isContested = ({ address }: Target) => timesRemoved(memory, address, now) >= MAX_REMOVALS
+        const stale = next.targets.filter(target => !isContested(target))
+        const addresses = stale.map(({ address }) => address)
+        if (stale.length === 0) {
+          const all = next.targets.map(({ address }) => address).join(', ')
+          const reason = `another program keeps registering ${all}, which ${job.rds.host} does not have`
+          return finish('refused', { why: 'contested', reason })
+        }
+        await group.deregister(stale)
+        for (const address of addresses) {
+          deregistered.add(address)
+          memory.live.delete(address)
+          memory.removals.set(address, { times: timesRemoved(memory, address, now) + 1, at: now })
+        }
+        log.info({ addresses, lookups: lookups.length }, `deregistered ${addresses.join(', ')}`)
         await dependencies.sleep(POLL_MS, signal)
         break
+      }
     }
-    for (const target of targets) if (isLive(target, job.rds.port)) wasLive.add(target.address)
   }
+}
+
+/** An address that the endpoint left meanwhile may disappear: another copy removes it then. */
+function rememberLive(memory: Memory, situation: Situation): void {
+  const wanted = wantedAddresses(situation)
+  if (!situation.collectAnswers && wanted.length > 0) {
+    for (const address of memory.live) if (!wanted.includes(address)) memory.live.delete(address)
+  }
+  for (const target of situation.targets) if (isLive(target, situation.port)) memory.live.add(target.address)
+}
+
+function timesRemoved({ removals }: Memory, address: string, now: number): number {
+  const last = removals.get(address)
+  return last && now - last.at < FORGET_REMOVALS_MS ? last.times : 0
 }
 
 /** What a pass would do, as far as one lookup shows. */
 function preview(
   situation: Situation,
-  finish: (outcome: SyncResult['outcome'], reason?: string) => SyncResult,
+  finish: (outcome: SyncResult['outcome'], stopped?: { why: Refusal; reason: string }) => SyncResult,
 ): SyncResult {
   const newest = situation.lookups.at(-1)
-  if (newest && 'problem' in newest) return finish('refused', newest.problem)
+  if (newest && 'problem' in newest) return finish('refused', { why: newest.why, reason: newest.problem })
   const registered = missingAddresses(situation)
   // One answer of a reader endpoint says nothing about the other readers.
   const deregistered = situation.collectAnswers ? [] : staleTargets(situation).map(({ address }) => address)
-  const outcome = registered.length + deregistered.length > 0 ? 'changed' : 'unchanged'
-  return { ...finish(outcome), registered, deregistered }
+  if (registered.length + deregistered.length > 0) return { ...finish('changed'), registered, deregistered }
+  const unhealthy = unhealthyTargets(situation)
+  if (unhealthy.length === 0) return finish('unchanged')
+  return finish('unhealthy', { why: whyNotHealthy(unhealthy), reason: unhealthy.map(describeTarget).join(', ') })
 }
 
 function pauseAfter({ ttl }: TimedLookup, collectAnswers: boolean): number {
@@ -322,9 +404,10 @@ export async function startSync(
   onResult: (result: SyncResult | SyncFailure) => void = () => {},
   dependencies = createDependencies(job),
 ): Promise<void> {
+  const memory = createMemory()
   while (!signal.aborted) {
     try {
-      const result = await syncOnce(job, log, signal, dependencies)
+      const result = await syncOnce(job, log, signal, dependencies, memory)
       logResult(job, result, log)
       onResult(result)
     } catch (thrown) {
@@ -339,13 +422,13 @@ export async function startSync(
   }
 }
 
-/** Logs a pass in one line: an error if it was refused, debug if there was nothing to do. */
+/** Logs a pass in one line: an error if it was refused or left unhealthy targets, debug if there was nothing to do. */
 export function logResult(job: SyncJob, result: SyncResult, log: Logger): void {
-  const { outcome, reason, wanted, registered, deregistered, lookups } = result
+  const { outcome, wanted, registered, deregistered, lookups } = result
   const fields = { outcome, rds: formatHostPort(job.rds), wanted, registered, deregistered, lookups }
-  if (outcome === 'refused') {
-    const error = new ProxyError('SYNC_REFUSED', reason ?? '')
-    log.error({ code: error.code, hint: hintFor(error, { rds: job.rds.host }), ...fields }, `refused to act: ${reason}`)
+  if (outcome === 'refused' || outcome === 'unhealthy') {
+    const error = errorOf(job.rds, result)
+    log.error({ code: error.code, hint: hintFor(error, {}), ...fields }, error.message)
   } else if (outcome === 'changed') {
     log.info(fields, `the targets now follow ${job.rds.host} to ${wanted.join(', ')}`)
   } else log.debug(fields, 'nothing to do')

@@ -65,12 +65,33 @@ test('exit codes of unchanged, changed and refused', async t => {
   const refused = await run(['--json'])
   t.match(refused, {
     code: 11,
-    stderr: /refused to act: .* was not resolved: ESERVFAIL.*\nRegistered targets stay registered/,
+    stderr:
+      /changed nothing: .* was not resolved: ESERVFAIL.*\nCheck the name servers .*: dig database-1\..*\. The next run/,
   })
-  t.match(JSON.parse(refused.stdout), { outcome: 'refused', reason: /ESERVFAIL/ })
+  t.match(JSON.parse(refused.stdout), {
+    outcome: 'refused',
+    code: 'SYNC_REFUSED',
+    reason: /ESERVFAIL/,
+    hint: /dig database-1/,
+  })
   const live = elb.targets.filter(({ state }) => state !== 'draining')
   t.match(live, [{ address: '10.0.0.2', state: 'healthy' }])
   t.equal(live.length, 1)
+})
+
+test('the exit code of targets that are not healthy', async t => {
+  const { elb, dns, run } = await start(t)
+  dns.answer({ addresses: ['10.0.0.1'] })
+  elb.healthOfNew = ['unused']
+  const registered = await run([])
+  t.equal(registered.code, 12)
+  t.match(registered.stderr, /registered 10\.0\.0\.1, but the load balancer .*10\.0\.0\.1:3306 is unused/)
+  t.match(registered.stderr, /Let a TCP listener of the NLB forward to this target group/)
+  const unchanged = await run(['--json'])
+  t.equal(unchanged.code, 12, 'the next pass says so too')
+  t.match(JSON.parse(unchanged.stdout), { outcome: 'unhealthy', code: 'SYNC_UNHEALTHY', registered: [] })
+  const preview = await run(['--dry-run'])
+  t.match(preview, { code: 12, stdout: /unused\nnothing to do, but not healthy: 10\.0\.0\.1:3306 is unused/ })
 })
 
 test('--dry-run prints the planned changes', async t => {

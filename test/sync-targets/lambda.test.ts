@@ -127,7 +127,7 @@ test('an RDS event after which the name stays', async t => {
 
 test('a refused pass is a failed invocation', async t => {
   const world = createWorld(10)
-  world.lookUp = async () => ({ problem: 'ESERVFAIL', ttl: 0 })
+  world.lookUp = async () => ({ problem: 'ESERVFAIL', why: 'noAnswer', ttl: 0 })
   await t.rejects(runInLambda(job, silent, schedule, context, world), { code: 'SYNC_REFUSED', message: /ESERVFAIL/ })
 })
 

@@ -12,8 +12,11 @@ function situation(lookups: string[], targets: Target[], more: Partial<Situation
     collectAnswers: false,
     confirmations: 3,
     keepTargets: [],
+    registered: [],
     withinHealthTimeout: true,
-    lookups: lookups.map(text => (text.startsWith('!') ? { problem: text.slice(1) } : { addresses: text.split(' ') })),
+    lookups: lookups.map(text =>
+      text.startsWith('!') ? { problem: text.slice(1), why: 'noAnswer' } : { addresses: text.split(' ') },
+    ),
     targets,
     ...more,
   }
@@ -29,8 +32,28 @@ function decide(lookups: string[], targets: Target[], more: Partial<Situation> =
 
 test('nothing to do', async t => {
   t.equal(decide(['A'], [target('A')]), 'none')
-  t.equal(decide(['A'], [target('A', 'unhealthy')]), 'none', 'a database that is down is still where it is')
   t.equal(decide(['A B'], [target('B'), target('A')]), 'none')
+})
+
+test('a correct target that is not healthy', async t => {
+  const states: [health: string, reason: string | undefined, isNew: boolean, says: string, why: string][] = [
+    ['initial', 'Elb.InitialHealthChecking', false, 'wait', 'stillInitial'],
+    ['unhealthy', 'Target.FailedHealthChecks', true, 'wait', 'unhealthy'],
+    ['unhealthy', 'Target.FailedHealthChecks', false, 'unhealthy', 'unhealthy'],
+    ['unhealthy.draining', undefined, false, 'unhealthy', 'unhealthy'],
+    ['unavailable', 'Elb.InternalError', false, 'unhealthy', 'unhealthy'],
+    ['unused', 'Target.NotInUse', true, 'unhealthy', 'neverHealthy'],
+    ['unused', 'Target.IpUnusable', true, 'unhealthy', 'neverHealthy'],
+  ]
+  for (const [health, reason, isNew, says, why] of states) {
+    const targets = [target('A', health, { reason })]
+    const registered = isNew ? ['A'] : []
+    t.equal(decide(['A'], targets, { registered }), says, health)
+    const late = plan(situation(['A'], targets, { registered, withinHealthTimeout: false }))
+    t.match(late, { action: 'unhealthy', why, reason: new RegExp(`^A:3306 is ${health}`) }, `${health}, too late`)
+  }
+  t.equal(decide(['A B'], [target('A'), target('B', 'unhealthy')]), 'unhealthy', 'one of two')
+  t.equal(decide(['A'], [target('A'), target('B', 'draining')]), 'none', 'another target that is draining')
 })
 
 test('a new address is registered at once', async t => {
@@ -57,12 +80,13 @@ test('a stale target stays until all wanted targets are healthy', async t => {
   const agreed = ['B', 'B', 'B']
   for (const health of ['initial', 'unhealthy', 'unhealthy.draining', 'unavailable', 'unused']) {
     t.equal(decide(agreed, [target('A'), target('B', health)]), 'wait', health)
-    t.equal(decide(agreed, [target('A'), target('B', health)], { withinHealthTimeout: false }), 'refuse', health)
+    const late = plan(situation(agreed, [target('A'), target('B', health)], { withinHealthTimeout: false }))
+    t.match(late, { action: 'unhealthy', reason: `B:3306 is ${health}; A stays registered` })
   }
   t.equal(decide(['B C', 'B C', 'B C'], [target('A'), target('B'), target('C', 'initial')]), 'wait')
   t.equal(
     decide(agreed, [target('A'), target('B', 'unused', { reason: 'Target.NotInUse' })]),
-    'refuse',
+    'unhealthy',
     'no load balancer checks this group: it never becomes healthy',
   )
 })
@@ -129,7 +153,7 @@ test('the plan is safe in every situation', async t => {
     for (let count = Math.floor(next() * 30); count > 0; count--) {
       const last = lookups.at(-1)
       if (last && next() < 0.8) lookups.push(last)
-      else if (next() < 0.15) lookups.push({ problem: 'bad' })
+      else if (next() < 0.15) lookups.push({ problem: 'bad', why: 'noAnswer' })
       else
         lookups.push({
           addresses: some(0.3)
@@ -143,6 +167,7 @@ test('the plan is safe in every situation', async t => {
       collectAnswers: next() < 0.3,
       confirmations: 1 + Math.floor(next() * 4),
       keepTargets: some(0.1),
+      registered: some(0.2),
       withinHealthTimeout: next() < 0.7,
       lookups,
       targets,
@@ -153,7 +178,7 @@ test('the plan is safe in every situation', async t => {
     if (wrong) wrong = `seed ${seed}: ${wrong}: ${JSON.stringify({ given, result })}`
   }
   t.equal(wrong, '')
-  for (const action of ['none', 'register', 'lookup', 'wait', 'deregister', 'refuse']) {
+  for (const action of ['none', 'register', 'lookup', 'wait', 'deregister', 'refuse', 'unhealthy']) {
     t.ok((seen[action] ?? 0) > 100, `${action}: ${seen[action]} times`)
   }
 })
@@ -170,6 +195,11 @@ function unsafe(given: Situation, result: ReturnType<typeof plan>): string {
     if (result.addresses.length === 0) return 'registers nothing'
     if (!result.addresses.every(address => (collectAnswers ? everNamed : answer).includes(address)))
       return 'registers a stranger'
+  }
+  if (result.action === 'none') {
+    const isServed = (address: string) =>
+      targets.some(each => each.address === address && each.port === 3306 && each.health === 'healthy')
+    if (!answer.every(isServed)) return 'is content with an address that is not healthy'
   }
   if (result.action !== 'deregister') return ''
   if (result.targets.length === 0) return 'removes nothing'

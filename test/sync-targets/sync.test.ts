@@ -69,7 +69,7 @@ function createTestWorld(scene: Scene, shared?: TestWorld): TestWorld {
     async lookUp() {
       lookups++
       const answer = scene.names(seconds(), lookups)
-      const said: Lookup = typeof answer === 'string' ? { problem: answer } : { addresses: answer }
+      const said: Lookup = typeof answer === 'string' ? { problem: answer, why: 'noAnswer' } : { addresses: answer }
       return { ...said, ttl: scene.ttl ?? 5 }
     },
     verify: scene.verify && (async address => scene.verify?.(address, seconds())),
@@ -154,9 +154,47 @@ test('a name that changes back: its new target is removed again', async t => {
 test('a new address that never becomes healthy: the old target stays', async t => {
   const scene = { targets: [A], names: () => [B], healthyAfter: () => Number.POSITIVE_INFINITY }
   const { result, journal, seconds } = await pass(scene, { healthTimeout: 60_000 })
-  t.match(result, { outcome: 'refused', reason: /10\.0\.2\.2:3306 is initial/, registered: [B], deregistered: [] })
+  t.match(result, {
+    outcome: 'unhealthy',
+    why: 'stillInitial',
+    reason: '10.0.2.2:3306 is initial; 10.0.1.1 stays registered',
+    registered: [B],
+    deregistered: [],
+  })
   t.same(journal, [`0s register ${B}`])
   t.ok(seconds >= 60 && seconds < 70, `${seconds} s`)
+})
+
+test('the first target of a group: a pass waits until it is healthy', async t => {
+  const { result, seconds } = await pass({ names: () => [A], healthyAfter: () => 100 })
+  t.match(result, { outcome: 'changed', registered: [A], targets: [{ address: A, health: 'healthy' }] })
+  t.ok(seconds >= 100, `${seconds} s`)
+  const never = await pass({ names: () => [A], healthyAfter: () => Number.POSITIVE_INFINITY })
+  t.match(never.result, { outcome: 'unhealthy', why: 'stillInitial', registered: [A] })
+  t.ok(never.seconds >= 300, 'as long as --health-timeout')
+})
+
+test('a name that changes while a pass waits for health', async t => {
+  const { journal, result } = await pass({
+    names: seconds => (seconds < 60 ? [A] : [B]),
+    healthyAfter: address => (address === A ? Number.POSITIVE_INFINITY : 20),
+  })
+  t.match(journal, [`0s register ${A}`, new RegExp(`^6\\ds register ${B}`), new RegExp(`deregister ${A}`)])
+  t.match(result, { outcome: 'changed', wanted: [B] })
+})
+
+test('a database that is down: the pass says so at once and changes nothing', async t => {
+  const { result, journal, seconds } = await pass({
+    targets: [A],
+    names: () => [A],
+    meanwhile: world => {
+      const target = world.targets.get(A)!
+      world.targets.set(A, { ...target, health: 'unhealthy', reason: 'Target.FailedHealthChecks' })
+    },
+  })
+  t.match(result, { outcome: 'unhealthy', why: 'unhealthy', reason: /10\.0\.1\.1:3306 is unhealthy/ })
+  t.same(journal, [])
+  t.equal(seconds, 0)
 })
 
 test('bad answers', async t => {
@@ -232,7 +270,7 @@ test('somebody else removes a target: it is registered again and reported', asyn
       }
     },
   })
-  t.match(result, { outcome: 'refused', reason: /somebody else removed 10\.0\.2\.2/ })
+  t.match(result, { outcome: 'refused', why: 'contested', reason: /another program removed 10\.0\.2\.2/ })
   t.match(journal, [`0s register ${B}`, new RegExp(`register ${B}`)])
 })
 
@@ -268,6 +306,94 @@ test('two copies with contradictory name servers do not empty the group', async 
     const live = [...first.targets.values()].filter(({ health }) => health !== 'draining')
     t.ok(live.length > 0, `${live.length} targets`)
   }
+})
+
+/** Other programs change the group in no time: a target is healthy at once and disappears when it is removed. */
+function createQuickWorld(scene: Scene, shared?: TestWorld): TestWorld {
+  const world = createTestWorld({ healthyAfter: () => 0, ...scene }, shared)
+  const openTargetGroup = world.openTargetGroup.bind(world)
+  world.openTargetGroup = async signal => {
+    const group = await openTargetGroup(signal)
+    return {
+      ...group,
+      async deregister(targets) {
+        await group.deregister(targets)
+        for (const { address } of targets) world.targets.delete(address)
+      },
+    }
+  }
+  return world
+}
+
+test('two copies with contradictory name servers stop, and both targets stay', async t => {
+  const first = createQuickWorld({ names: () => [A] })
+  const second = createQuickWorld({ names: () => [B] }, first)
+  const once = await Promise.all(
+    [first, second].map(world => syncOnce(job({ confirmations: 1 }), silent, signal, world)),
+  )
+  t.ok(
+    once.some(({ outcome, why }) => outcome === 'refused' && why === 'contested'),
+    JSON.stringify(once),
+  )
+
+  const stop = new AbortController()
+  const ends: (SyncResult | SyncFailure)[][] = [[], []]
+  let changesBefore = 0
+  await Promise.all(
+    [first, second].map((world, index) =>
+      startSync(
+        job({ confirmations: 1, interval: 5_000 }),
+        silent,
+        stop.signal,
+        result => {
+          ends[index]!.push(result)
+          const passes = Math.min(ends[0]!.length, ends[1]!.length)
+          if (passes === 20) changesBefore = first.journal.length
+          if (passes >= 60) stop.abort()
+        },
+        world,
+      ),
+    ),
+  )
+  t.equal(first.journal.length, changesBefore, `changes have an end: ${first.journal.join(', ')}`)
+  t.same([...first.targets.keys()].sort(), [A, B])
+  for (const results of ends) {
+    t.match(results.at(-1), { outcome: 'refused', why: 'contested', reason: /another program keeps registering/ })
+  }
+})
+
+test('a group that never keeps what is registered', async t => {
+  const world = createQuickWorld({ names: () => [A], meanwhile: ({ targets }) => targets.clear() })
+  const result = await syncOnce(job(), silent, signal, world)
+  t.match(result, { outcome: 'refused', why: 'contested', reason: /another program removed 10\.0\.1\.1/ })
+  t.equal(world.journal.length, 3)
+})
+
+test('another program removes a target between two passes: it is registered again and reported', async t => {
+  const stop = new AbortController()
+  const world = createQuickWorld({ targets: [A], names: () => [A] })
+  const outcomes: string[] = []
+  const note = (result: SyncResult | SyncFailure) => {
+    outcomes.push(result.outcome)
+    if (outcomes.length === 1) world.targets.delete(A)
+    if (outcomes.length === 3) stop.abort()
+  }
+  await startSync(job(), silent, stop.signal, note, world)
+  t.same(outcomes, ['unchanged', 'refused', 'unchanged'])
+  t.equal(world.journal.length, 1)
+  t.ok(world.targets.has(A))
+})
+
+test('a name that moves back and forth between passes is no contest', async t => {
+  const stop = new AbortController()
+  const world = createQuickWorld({ targets: [A], names: seconds => (Math.floor(seconds / 300) % 2 ? [B] : [A]) })
+  const outcomes = new Set<string>()
+  const note = (result: SyncResult | SyncFailure) => {
+    outcomes.add(result.outcome)
+    if (world.now() > 3_600_000) stop.abort()
+  }
+  await startSync(job({ confirmations: 2 }), silent, stop.signal, note, world)
+  t.same([...outcomes].sort(), ['changed', 'unchanged'])
 })
 
 test('startSync runs passes until it is stopped, also after failures', async t => {
