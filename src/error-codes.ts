@@ -129,6 +129,36 @@ const specs = {
     docs: `${RDS}/CHAP_Troubleshooting.html`,
   },
 
+  FORWARD_PROXY_FAILED: {
+    ...DIAL,
+    hint: 'Check the protocol, host and port of the proxy in {setting}, and that this machine can reach it.',
+    explanation:
+      'The forward proxy, which HTTPS_PROXY or the option proxy names, does not answer, or not in the protocol of its URL.',
+    docs: 'docs/configuration.md#forward-proxies',
+  },
+  FORWARD_PROXY_AUTHENTICATION: {
+    ...DIAL,
+    source: 'configuration',
+    hint: 'Correct USER:PASSWORD@ in the URL of the proxy in {setting}. Percent-encode special characters.',
+    explanation:
+      'The forward proxy requires a user and password. They are missing or wrong in the URL of HTTPS_PROXY or of the option proxy.',
+    docs: 'docs/configuration.md#forward-proxies',
+  },
+  FORWARD_PROXY_REFUSED: {
+    ...DIAL,
+    hint: 'Let the proxy of {setting} allow connections to {target}, or connect without the proxy.',
+    explanation:
+      'The rules of the forward proxy do not allow this host or port. Many HTTP proxies allow only port 443 until they are configured.',
+    docs: 'docs/configuration.md#forward-proxies',
+  },
+  FORWARD_PROXY_TARGET: {
+    ...DIAL,
+    hint: 'Check that {target} is right, and that the proxy of {setting} can resolve and reach it.',
+    explanation:
+      'The forward proxy works, but it cannot connect to the host behind it. The proxy resolves the name, not this machine.',
+    docs: 'docs/configuration.md#forward-proxies',
+  },
+
   UPSTREAM_TIMEOUT: {
     ...DIAL,
     errno: 1159,
@@ -383,6 +413,22 @@ const specs = {
     hint: 'Correct what the message names. If it is a quota, such as TooManyTargets, remove what is unused or request a higher quota.',
     explanation: 'AWS answered and refused the call. The message has its reason.',
     docs: `${NLB}/load-balancer-limits.html`,
+  },
+  AWS_TLS_UNTRUSTED: {
+    ...CREDENTIALS,
+    source: 'network',
+    hint: "Set AWS_CA_BUNDLE to a PEM file with the CA of your company's proxy, if that is the issuer.",
+    explanation:
+      'The certificate that an AWS endpoint presented is not from a trusted CA, or not for that name. Proxies that inspect TLS replace certificates by their own.',
+    docs: 'docs/configuration.md#forward-proxies',
+  },
+  AWS_ENVIRONMENT_INVALID: {
+    ...CREDENTIALS,
+    source: 'configuration',
+    hint: 'Correct {setting} where mysql-iam-proxy starts.',
+    explanation:
+      'A variable for calls to AWS is invalid: HTTPS_PROXY is not the URL of a proxy, or AWS_CA_BUNDLE or ca_bundle names a file without certificates.',
+    docs: 'docs/configuration.md#forward-proxies',
   },
   AWS_NOT_FOUND: {
     ...FINDING,

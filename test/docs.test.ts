@@ -89,7 +89,7 @@ test('the lint refuses a planted import against the rules, in each folder that h
     'clock.ts': './net/wire.ts',
     'protocol/x.ts': 'node:net',
     'net/x.ts': '../aws/token.ts',
-    'aws/x.ts': '../net/wire.ts',
+    'aws/x.ts': '../upstream/tls.ts',
     'relay/x.ts': '../client/tls.ts',
     'client/x.ts': '../upstream/tls.ts',
     'upstream/x.ts': '../client/tls.ts',

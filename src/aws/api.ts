@@ -2,11 +2,19 @@
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError } from '../errors.ts'
 import type { Credentials } from './credentials.ts'
+import { type AwsAgent, createAwsAgent } from './https-agent.ts'
 import { harmless } from './redact.ts'
 
-/** Settings for a client that gives up soon: from a private subnet the API is often unreachable. */
-export function clientSettings(region: string, credentials: () => Promise<Credentials>) {
-  const requestHandler = { connectionTimeout: 3_000, requestTimeout: 8_000, throwOnRequestTimeout: true }
+/**
+ * Settings for a client that gives up soon: from a private subnet the API is often unreachable.
+ * @param agent makes its connections, and knows why they fail
+ */
+export function clientSettings(
+  region: string,
+  credentials: () => Promise<Credentials>,
+  agent: AwsAgent = createAwsAgent(),
+) {
+  const requestHandler = { httpsAgent: agent, requestTimeout: 8_000, throwOnRequestTimeout: true }
   return { region, credentials, maxAttempts: 2, requestHandler }
 }
 

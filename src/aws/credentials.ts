@@ -1,6 +1,7 @@
 /** AWS credentials: where they come from, how long they are cached, and what their errors mean. */
 import { ProxyError } from '../errors.ts'
 import { trackHelpers } from './helper-processes.ts'
+import { createAwsAgent } from './https-agent.ts'
 import { harmless, redact } from './redact.ts'
 
 /** AWS credentials, in the shape of the AWS SDK's AwsCredentialIdentity. All but `accessKeyId` and `expiration` are secret. */
@@ -31,9 +32,12 @@ const LOOKUP_TIMEOUT_MS = 60_000
 export function createCredentials(region: string, profile: string | undefined): CredentialsProvider {
   return cacheUntilExpiry(async () => {
     const { fromIni, fromNodeProviderChain } = await import('@aws-sdk/credential-providers')
+    const agent = createAwsAgent({ profile })
+    const requestHandler = { httpsAgent: agent }
     const options = {
-      // For the STS calls of roles. SSO takes the region of its profile.
-      parentClientConfig: { region },
+      // For the STS calls of roles. SSO takes the region of its profile. Some providers pass on only one of both.
+      parentClientConfig: { region, requestHandler },
+      clientConfig: { requestHandler },
       // Files in ~/.aws may change while the proxy runs.
       ignoreCache: true,
     }
@@ -42,7 +46,11 @@ export function createCredentials(region: string, profile: string | undefined): 
       const provider = profile ? fromIni({ profile, ...options }) : fromNodeProviderChain(options)
       return await provider()
     } catch (error) {
-      throw explainCredentialsError(profile ? error : await profileReason(error, fromIni(options)), named)
+      const reason = profile ? error : await profileReason(error, fromIni(options))
+      // The providers keep only the text of an error, or none.
+      throw agent.problem ?? explainCredentialsError(reason, named)
+    } finally {
+      agent.destroy()
     }
   })
 }

@@ -2,6 +2,7 @@
 
 import { clientSettings, explainAwsError } from '../aws/api.ts'
 import type { Credentials } from '../aws/credentials.ts'
+import { type AwsAgent, createAwsAgent } from '../aws/https-agent.ts'
 import { ProxyError } from '../errors.ts'
 import type { Context, Identity } from './context.ts'
 import type { StepLog } from './steps.ts'
@@ -36,10 +37,13 @@ export async function checkCredentials(context: Context, log: StepLog): Promise<
     log.fact('until', `${seconds(expiration)} (${spokenDuration(left)})`)
     if (left <= 0) throw new ProxyError('CREDENTIALS_REJECTED', `the AWS credentials expired at ${seconds(expiration)}`)
   }
-  const { identity, clockAhead, problem } = await getIdentity(context)
+  const agent = createAwsAgent({ profile: context.profile })
+  const { identity, clockAhead, problem } = await getIdentity(context, agent)
   context.identity = identity
   context.clockAhead = clockAhead
   if (identity) log.fact('as', identity.arn)
+  if (agent.route?.proxy) log.fact('through', `proxy ${agent.route.proxy}`)
+  if (agent.route?.caBundle) log.fact('CAs', agent.route.caBundle)
   // The next step reports a wrong clock.
   if (problem?.code === 'CREDENTIALS_REJECTED' && !isClockWrong(clockAhead)) throw problem
   if (problem && !isClockWrong(clockAhead)) log.warn(problem)
@@ -68,9 +72,9 @@ interface StsAnswer {
 }
 
 /** GetCallerIdentity needs no permission. https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html */
-async function getIdentity({ target, credentials }: Context): Promise<StsAnswer> {
+async function getIdentity({ target, credentials }: Context, agent: AwsAgent): Promise<StsAnswer> {
   const { GetCallerIdentityCommand, STSClient } = await import('@aws-sdk/client-sts')
-  const client = new STSClient(clientSettings(target.endpoint.rds.region, credentials))
+  const client = new STSClient(clientSettings(target.endpoint.rds.region, credentials, agent))
   let clockAhead: number | undefined
   // Next to the HTTP request, so that it also sees the date of an error.
   client.middlewareStack.add(

@@ -1,6 +1,7 @@
 /** The database in RDS, if the credentials may see it. */
 import type { RDSClient } from '@aws-sdk/client-rds'
 import { callAws, clientSettings } from '../aws/api.ts'
+import { createAwsAgent } from '../aws/https-agent.ts'
 import { ProxyError } from '../errors.ts'
 import type { Context, Database } from './context.ts'
 import { orWarn, type StepLog } from './steps.ts'
@@ -12,10 +13,10 @@ type Found<Value> = Promise<Value | undefined>
  * Finds the database in RDS by the name of its endpoint.
  * @throws ProxyError AWS_…, CREDENTIALS_REJECTED
  */
-export async function describeDatabase({ target, credentials }: Context): Promise<Database> {
+export async function describeDatabase({ target, credentials, profile }: Context): Promise<Database> {
   const { rds } = target.endpoint
   const { RDSClient } = await import('@aws-sdk/client-rds')
-  const client = new RDSClient(clientSettings(rds.region, credentials))
+  const client = new RDSClient(clientSettings(rds.region, credentials, createAwsAgent({ profile })))
   try {
     const found = await findDatabase(client, rds.host)
     if (found) return found

@@ -1,6 +1,7 @@
 /** The load balancer in front of the database: its listener, its targets, their health. */
 import { resolveCname } from 'node:dns/promises'
 import { callAws, clientSettings } from '../aws/api.ts'
+import { createAwsAgent } from '../aws/https-agent.ts'
 import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { registerTargetsCommand } from './aws-cli.ts'
@@ -21,7 +22,9 @@ async function describeLoadBalancer(context: Context, log: StepLog): Promise<voi
   const { endpoint } = context.target
   const elb = await import('@aws-sdk/client-elastic-load-balancing-v2')
   const region = /\.elb\.([a-z0-9-]+)\.amazonaws\./.exec(endpoint.dial.host)?.[1] ?? endpoint.rds.region
-  const client = new elb.ElasticLoadBalancingV2Client(clientSettings(region, context.credentials))
+  const client = new elb.ElasticLoadBalancingV2Client(
+    clientSettings(region, context.credentials, createAwsAgent({ profile: context.profile })),
+  )
   const dial = formatHostPort(endpoint.dial)
   try {
     const names = await canonicalNames(endpoint.dial.host)

@@ -129,7 +129,7 @@ export async function orWarn<Value>(log: StepLog, look: () => Promise<Value>): P
   try {
     return await look()
   } catch (thrown) {
-    if (!(thrown instanceof ProxyError) || !/^(AWS_|CREDENTIALS_)/.test(thrown.code)) throw thrown
+    if (!(thrown instanceof ProxyError) || !/^(AWS_|CREDENTIALS_|FORWARD_PROXY_)/.test(thrown.code)) throw thrown
     log.warn(thrown)
     return undefined
   }

@@ -70,6 +70,8 @@ export interface SyncJob {
   interval: number
   dryRun: boolean
   credentials: CredentialsProvider
+  /** the profile in ~/.aws/config; its ca_bundle counts for all calls to AWS */
+  profile: string | undefined
 }
 
 /** The result of one pass. */
@@ -146,6 +148,7 @@ export function createSyncJob(options: SyncOptions, names: OptionNames = LIBRARY
     interval: options.interval ?? OPTION_VALUES.interval.default,
     dryRun: options.dryRun ?? false,
     credentials: options.credentials ?? createCredentials(region, options.profile),
+    profile: options.profile,
   }
 }
 
@@ -165,7 +168,7 @@ export function createDependencies(job: SyncJob): Dependencies {
   let group: Promise<TargetGroup> | undefined
   let family: Family | undefined
   const open = (signal: AbortSignal) => {
-    group ??= openTargetGroup(job.targetGroupArn, job.credentials, signal)
+    group ??= openTargetGroup(job.targetGroupArn, job.credentials, signal, job.profile)
     return group
   }
   return {

@@ -2,6 +2,7 @@
 
 import { type AwsErrorCodes, explainAwsError, listIn } from '../aws/api.ts'
 import type { CredentialsProvider } from '../aws/credentials.ts'
+import { createAwsAgent } from '../aws/https-agent.ts'
 import { ProxyError } from '../errors.ts'
 import { LIBRARY_NAMES, type OptionNames } from '../option-values.ts'
 import { TARGET_GROUP_ARN, targetGroupProblem } from '../value-checks.ts'
@@ -35,7 +36,6 @@ const CODES: AwsErrorCodes = {
   failed: 'SYNC_FAILED',
 }
 
-const CONNECTION_TIMEOUT_MS = 5_000
 const REQUEST_TIMEOUT_MS = 15_000
 
 /** Loads the SDK's client for Elastic Load Balancing on first use, because loading it would delay the start of the proxy. */
@@ -43,6 +43,7 @@ export async function openTargetGroup(
   arn: string,
   credentials: CredentialsProvider,
   signal: AbortSignal,
+  profile?: string,
 ): Promise<TargetGroup> {
   const region = regionOfTargetGroup(arn)
   const elb = await import('@aws-sdk/client-elastic-load-balancing-v2')
@@ -52,7 +53,7 @@ export async function openTargetGroup(
     retryMode: 'standard',
     maxAttempts: MAX_ATTEMPTS,
     requestHandler: {
-      connectionTimeout: CONNECTION_TIMEOUT_MS,
+      httpsAgent: createAwsAgent({ profile }),
       requestTimeout: REQUEST_TIMEOUT_MS,
       throwOnRequestTimeout: true,
     },

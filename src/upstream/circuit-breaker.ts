@@ -40,6 +40,10 @@ const ENDPOINT_ERRORS: ReadonlySet<ErrorCode> = new Set([
   'CREDENTIALS_SSO_EXPIRED',
   'CREDENTIALS_FAILED',
   'CREDENTIALS_TIMEOUT',
+  'AWS_TLS_UNTRUSTED',
+  'AWS_ENVIRONMENT_INVALID',
+  // A company's proxy may lock an account after some wrong passwords.
+  'FORWARD_PROXY_AUTHENTICATION',
 ])
 
 /**

@@ -72,6 +72,7 @@ function createWorld(movesAfter: number): Dependencies & { lookups: number } {
       return { addresses: [now < movesAfter * 1_000 ? '10.0.0.1' : '10.0.0.2'], ttl: 5 }
     },
     verify: undefined,
+    profile: undefined,
     openTargetGroup: async () => ({
       family: async () => 'ipv4' as const,
       targets: async () =>

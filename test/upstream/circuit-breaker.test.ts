@@ -214,6 +214,9 @@ const ENDPOINT_CODES: readonly ErrorCode[] = [
   'CREDENTIALS_SSO_EXPIRED',
   'CREDENTIALS_FAILED',
   'CREDENTIALS_TIMEOUT',
+  'AWS_TLS_UNTRUSTED',
+  'AWS_ENVIRONMENT_INVALID',
+  'FORWARD_PROXY_AUTHENTICATION',
 ]
 
 test('each error code opens the circuit of the endpoint, of the user, or none', async t => {
