@@ -60,17 +60,25 @@ function cut(text: string, bytes: number): string {
         .toString()}…`
 }
 
-/** The ERR_Packet for `error`: what happened, then what to do. */
-export function toERR_Packet(error: ProxyError, values: Readonly<Record<string, string | undefined>>): ERR_Packet {
+/**
+ * The ERR_Packet for `error`: what happened, then what to do.
+ * @param session the id that the log and the status page have too; undefined for a client that got no session
+ */
+export function toERR_Packet(
+  error: ProxyError,
+  values: Readonly<Record<string, string | undefined>>,
+  session?: string,
+): ERR_Packet {
   const hint = hintFor(error, values)
   if (error.serverError) {
     const { errno, sqlState, message } = error.serverError
-    const tail = hint && ` (mysql-iam-proxy: ${hint})`
+    const tail = hint && ` (mysql-iam-proxy: ${hint}${session ? `; session ${session}` : ''})`
     return { errno, sqlState, message: cut(message, MAX_MESSAGE_BYTES - Buffer.byteLength(tail)) + tail }
   }
   const { errno, sqlState } = ERRORS[error.code]
-  const what = cut(`mysql-iam-proxy: ${error.message}`, MAX_MESSAGE_BYTES - Buffer.byteLength(hint) - 2)
-  return { errno, sqlState, message: `${what}. ${hint}` }
+  const tail = `. ${hint}${session ? ` (session ${session})` : ''}`
+  const what = cut(`mysql-iam-proxy: ${error.message}`, MAX_MESSAGE_BYTES - Buffer.byteLength(tail))
+  return { errno, sqlState, message: what + tail }
 }
 
 /** `hint` with its `{name}` placeholders filled from `values`. A name without a value becomes `(name)`. */

@@ -19,7 +19,12 @@ export async function createLogger(
   format: 'auto' | 'pretty' | 'json',
   fd: 1 | 2 = 1,
 ): Promise<Logger> {
-  const options: LoggerOptions = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime }
+  const options: LoggerOptions = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: label => ({ level: label }) },
+  }
   const isTerminal = isatty(fd)
   const forPeople = format === 'pretty' || (format === 'auto' && isTerminal)
   const toLine = forPeople ? await createFormatter(isTerminal) : (json: string) => json
@@ -37,10 +42,27 @@ export async function createFormatter(colorize: boolean): Promise<(json: string)
   const format = prettyFactory({
     colorize,
     translateTime: 'SYS:HH:MM:ss',
-    // Fields are formatted as JSON, which escapes these itself.
-    messageFormat: ({ msg }) => String(msg).replace(CONTROL, escaped),
+    // The other fields are formatted as JSON, which escapes these itself.
+    messageFormat: ({ msg, about }) => (about === undefined ? plain(msg) : `${plain(msg)}\n    ${about}`),
+    ignore: 'about',
   })
-  return json => format(json).replace(INVISIBLE, escaped)
+  return json => format(withoutSession(JSON.parse(json))).replace(INVISIBLE, escaped)
+}
+
+/** With the fields that all lines of a session have as one text, `about`. Others stay as they are. */
+function withoutSession(line: Record<string, unknown>): Record<string, unknown> {
+  if (!('session' in line)) return line
+  const { endpoint, session, localUser, user, client, threadId, ...others } = line
+  const users = [localUser, user].filter(name => name !== undefined).map(plain)
+  const who = [...new Set(users)].join(' → ') || 'unknown user'
+  const thread = threadId === undefined ? '' : `, thread ${plain(threadId)}`
+  const where = endpoint === undefined ? '' : `${plain(endpoint)}, `
+  return { ...others, about: `${where}session ${plain(session)}: ${who} from ${plain(client)}${thread}` }
+}
+
+/** Text from a client or a server, with its line ends and escape sequences made visible. */
+function plain(value: unknown): string {
+  return String(value).replace(CONTROL, escaped)
 }
 
 /** Line ends and escape sequences. */
@@ -54,6 +76,12 @@ function escaped(character: string): string {
   return character < ' '
     ? JSON.stringify(character).slice(1, -1)
     : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
+
+/** A logger that adds `fields()` to each line, before the line's own fields. */
+export function withFields(log: Logger, fields: () => object): Logger {
+  const at = (level: LogLevel) => (own: object, message: string) => log[level]({ ...fields(), ...own }, message)
+  return { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') }
 }
 
 /** A logger that does nothing. */

@@ -3,7 +3,7 @@ import type { Config } from './config/load.ts'
 import { type PreparedEndpoint, prepareEndpoints } from './config/proxy-options.ts'
 import { formatHostPort } from './endpoint.ts'
 import { asProxyError, hintFor, ProxyError } from './errors.ts'
-import type { Logger } from './log.ts'
+import { type Logger, withFields } from './log.ts'
 import type { ProxyOptions } from './proxy/options.ts'
 import { createProxy, type ServedProxy } from './proxy/proxy.ts'
 import { type EndpointState, noteSync } from './state.ts'
@@ -184,7 +184,13 @@ async function listenAll(
     await Promise.all(listening.map(proxy => proxy.close()))
     throw error
   }
-  for (const one of served) if (one.prepared.sync) void follow(one.prepared.sync, one, log)
+  for (const one of served)
+    if (one.prepared.sync)
+      void follow(
+        one.prepared.sync,
+        one,
+        withFields(log, () => ({ endpoint: one.proxy.state.name })),
+      )
 }
 
 /** Who can use the database through this listener. */

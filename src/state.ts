@@ -9,8 +9,8 @@ export type Phase = (typeof PHASES)[number]
 
 /** One client, from accept to close. */
 export interface Session {
-  /** counts from 1 in each process */
-  id: number
+  /** short; unique in this process, and most likely beyond it. In the log, in our errors and in the status API */
+  id: string
   /** Date.now() at accept, for display */
   since: number
   /** the same on the monotonic clock, for durations */
@@ -18,6 +18,8 @@ export interface Session {
   phase: 'logging in' | 'open'
   /** the client's address, or 'unix' */
   client: string
+  /** the local user that the client names; undefined without local users, and before the client's HandshakeResponse41 */
+  localUser: string | undefined
   /** the database user; undefined before the client's HandshakeResponse41 */
   user: string | undefined
   /** the database that the client named at login */
@@ -41,6 +43,9 @@ export interface ErrorRecord {
   code: ErrorCode
   message: string
   hint: string
+  /** the id of the session */
+  session: string
+  localUser: string | undefined
   user: string | undefined
   client: string
 }
@@ -142,11 +147,17 @@ export function keepError(
   { recentErrors }: EndpointState,
   error: ProxyError,
   values: Readonly<Record<string, string | undefined>>,
-  client: string,
+  { id, localUser, client }: Session,
 ): void {
   const { code, message } = error
-  recentErrors.push({ at: Date.now(), code, message, hint: hintFor(error, values), user: values['user'], client })
+  const hint = hintFor(error, values)
+  recentErrors.push({ at: Date.now(), code, message, hint, session: id, localUser, user: values['user'], client })
   if (recentErrors.length > MOST_RECENT_ERRORS) recentErrors.shift()
+}
+
+/** The fields that every log line about a session has: docs/logs.md. */
+export function sessionFields({ id, localUser, user, client, threadId }: Session): object {
+  return { session: id, localUser, user, client, threadId }
 }
 
 /** How many sessions are logged in. */

@@ -13,6 +13,9 @@ const VALUES = {
   nextStep: 'Check the name servers of this machine: dig database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com.',
 }
 
+/** As long as that of a busy process. */
+const SESSION = 'k3f9-1234567'
+
 test('with long names, the client still gets what happened and what to do', t => {
   const what = 'w'.repeat(130)
   const errors = [
@@ -24,10 +27,12 @@ test('with long names, the client still gets what happened and what to do', t =>
   ]
   for (const error of errors) {
     const name = `${error.code} ${error.serverError?.errno ?? ''}`
-    const { message } = toERR_Packet(error, VALUES)
+    const { message } = toERR_Packet(error, VALUES, SESSION)
     t.ok(Buffer.byteLength(message) <= 511, `${name}: ${Buffer.byteLength(message)} bytes`)
     t.match(message, what, `${name}: what happened`)
     t.ok(message.includes(hintFor(error, VALUES)), `${name}: what to do`)
+    const isVerbatim = error.serverError && hintFor(error, VALUES) === ''
+    t.equal(message.includes(SESSION), !isVerbatim, `${name}: the session`)
     t.notMatch(message, /[{}]|\((rds|dial|region|user|ssoLogin|nextStep)\)/, `${name}: all filled in`)
   }
   t.end()

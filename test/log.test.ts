@@ -106,7 +106,7 @@ test('a full disk', async t => {
     await until('the loss is logged', async () => (await readFile(file, 'utf8')).includes('dropped while'))
     const lines = (await readFile(file, 'utf8')).trimEnd().split('\n')
     const dropped = lines.map(line => JSON.parse(line) as Record<string, unknown>).filter(({ lost }) => lost)
-    t.match(dropped, [{ lost: await proxy.droppedLines(), cause: 'ENOSPC', level: 40 }])
+    t.match(dropped, [{ lost: await proxy.droppedLines(), cause: 'ENOSPC', level: 'warn' }])
   }
   await stop(t, proxy)
 })
@@ -220,13 +220,38 @@ test('an uncaught error loses no line', async t => {
   }
 })
 
+test('the format for people: one line says who a session is about', async t => {
+  const format = await createFormatter(false)
+  const line = (fields: object) =>
+    format(
+      `${JSON.stringify({ level: 'info', time: '2026-01-01T00:00:00.000Z', ...fields, msg: 'session started' })}\n`,
+    )
+      .split('\n')
+      .slice(1, -1)
+  const session = { endpoint: 'orders', session: 'k3f9-12', user: 'iam_user', client: '10.0.0.7', threadId: 42 }
+  t.same(line({ ...session, localUser: 'reporting', durationMs: 12 }), [
+    '    orders, session k3f9-12: reporting → iam_user from 10.0.0.7, thread 42',
+    '    durationMs: 12',
+  ])
+  t.same(line({ ...session, localUser: 'iam_user' }), [
+    '    orders, session k3f9-12: iam_user from 10.0.0.7, thread 42',
+  ])
+  t.same(line({ session: 'k3f9-13', client: 'unix' }), ['    session k3f9-13: unknown user from unix'])
+  t.same(line({ endpoint: 'orders', client: 'unix' }), ['    endpoint: "orders"', '    client: "unix"'], 'no session')
+})
+
 test('the format for people: a name cannot forge a line or send codes to the terminal', async t => {
   const format = await createFormatter(false)
   const line = (fields: object, msg: string) =>
-    format(`${JSON.stringify({ level: 30, time: '2026-01-01T00:00:00.000Z', ...fields, msg })}\n`)
+    format(`${JSON.stringify({ level: 'info', time: '2026-01-01T00:00:00.000Z', ...fields, msg })}\n`)
   t.equal(line({}, 'hello'), '[00:00:00] INFO: hello\n'.replace('00:00:00', /\d\d:\d\d:\d\d/.exec(line({}, ''))![0]))
   const forged = 'x\r\n[00:00:00] INFO: forged\u001b[2J\u009b2J\u2028\u202e'
-  for (const text of [line({}, forged), line({ user: forged }, 'y'), line({ deep: { user: forged } }, 'y')]) {
+  for (const text of [
+    line({}, forged),
+    line({ user: forged }, 'y'),
+    line({ session: 'x', user: forged, client: forged }, 'y'),
+    line({ deep: { user: forged } }, 'y'),
+  ]) {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it looks for
     t.notMatch(text, /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]/)
     t.notMatch(text, /^\[00:00:00\] INFO: forged/m)

@@ -13,7 +13,7 @@ import { ProxyError, systemCode } from '../errors.ts'
 import { shareOpenFiles } from '../file-limit.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
-import type { EndpointState, Session } from '../state.ts'
+import { type EndpointState, type Session, sessionFields } from '../state.ts'
 import { limitConnections } from './connection-limit.ts'
 import { hasToken, isForLoopback, isFromOtherPage } from './guard.ts'
 import { createCredentialsRetry, type Life, whyNotReady } from './health.ts'
@@ -147,20 +147,19 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     return { status: 200, body: 'stopping', after: onQuit }
   }
 
-  function closeSession(endpoint: string, id: number): Reply {
+  function closeSession(endpoint: string, id: string): Reply {
     const session = findSession(endpoints(), endpoint, id)
     if (!session) return json(404, { error: 'this session has already ended' })
-    const { user, client, threadId } = session
-    log.info({ endpoint, user, client, threadId }, 'session closed through the admin listener')
+    log.info({ endpoint, ...sessionFields(session) }, 'session closed through the admin listener')
     session.close('SESSION_CLOSED')
     return json(200, { closed: true })
   }
 
   function routeOf(path: string): Route | undefined {
     if (Object.hasOwn(routes, path)) return routes[path]
-    const [, endpoint, id] = /^\/api\/sessions\/([^/]+)\/(\d+)\/close$/.exec(path) ?? []
-    if (endpoint === undefined) return undefined
-    return { method: 'POST', access: 'token', answer: () => closeSession(decode(endpoint), Number(id)) }
+    const [, endpoint, id] = /^\/api\/sessions\/([^/]+)\/([\w-]+)\/close$/.exec(path) ?? []
+    if (endpoint === undefined || id === undefined) return undefined
+    return { method: 'POST', access: 'token', answer: () => closeSession(decode(endpoint), id) }
   }
 
   function refusal(request: IncomingMessage, route: Route): Reply | undefined {
@@ -230,7 +229,7 @@ function json(status: number, value: unknown): Reply {
   return { status, type: 'application/json', body: JSON.stringify(value) }
 }
 
-function findSession(states: readonly EndpointState[], endpoint: string, id: number): Session | undefined {
+function findSession(states: readonly EndpointState[], endpoint: string, id: string): Session | undefined {
   for (const { name, sessions } of states) {
     if (name !== endpoint) continue
     for (const session of sessions) if (session.id === id) return session

@@ -61,11 +61,12 @@ export interface EndpointStatus {
 }
 
 export interface SessionRow {
-  id: number
+  id: string
   endpoint: string
   since: number
   phase: 'logging in' | 'open'
   client: string
+  localUser: string | undefined
   user: string | undefined
   database: string | undefined
   program: string | undefined
@@ -80,6 +81,8 @@ export interface ErrorStatus {
   code: string
   message: string
   hint: string
+  session: string
+  localUser: string | undefined
   user: string | undefined
   client: string
 }
@@ -146,6 +149,7 @@ function sessionsOf({ name, sessions }: EndpointState): SessionRow[] {
     since: session.since,
     phase: session.phase,
     client: session.client,
+    localUser: session.localUser,
     user: session.user,
     database: session.database,
     program: session.program,
@@ -156,7 +160,5 @@ function sessionsOf({ name, sessions }: EndpointState): SessionRow[] {
 }
 
 function errorsOf({ name, recentErrors }: EndpointState): ErrorStatus[] {
-  return recentErrors.map(({ at, code, message, hint, user, client }) => ({
-    ...{ endpoint: name, at, code, message, hint, user, client },
-  }))
+  return recentErrors.map(error => ({ endpoint: name, ...error }))
 }

@@ -254,12 +254,20 @@ function pluginToSwitchTo({ capabilities, offeredPlugin }: Client, named: string
   return has(capabilities, CLIENT_LONG_PASSWORD) ? CACHING_SHA2_PASSWORD : MYSQL_NATIVE_PASSWORD
 }
 
-/** The database user to log in as. @throws ProxyError CLIENT_NO_USER */
-export function databaseUser(named: Buffer, configured: string | undefined, access: Access): string {
+/** Who a client is, and as whom it uses the database. */
+export interface Users {
+  /** undefined without local users */
+  localUser: string | undefined
+  /** the database user */
+  user: string
+}
+
+/** The users of a login in which the client names `named`. @throws ProxyError CLIENT_NO_USER */
+export function usersOf(named: Buffer, configured: string | undefined, { users }: Access): Users {
   const name = named.toString()
-  const user = access.users?.find(name).databaseUser ?? configured ?? name
-  if (user === '' && !access.users) throw new ProxyError('CLIENT_NO_USER', 'the client named no user')
-  return user
+  const user = users?.find(name).databaseUser ?? configured ?? name
+  if (user === '' && !users) throw new ProxyError('CLIENT_NO_USER', 'the client named no user')
+  return { localUser: users && name, user }
 }
 
 /** Forwards the server's OK_Packet as the next packet to the client. */

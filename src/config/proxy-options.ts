@@ -2,7 +2,7 @@
 import { isPasswordHash, type LocalUserOptions } from '../client/local-users.ts'
 import { createLocalTls } from '../client/tls.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
-import type { Logger } from '../log.ts'
+import { type Logger, withFields } from '../log.ts'
 import { firstLine, passwordProblem, readPassword } from '../password-file.ts'
 import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
 import type { SyncJob } from '../sync-targets/sync.ts'
@@ -28,7 +28,11 @@ export async function prepareEndpoints(configs: readonly EndpointConfig[], log: 
   const problems: string[] = []
   for (const config of configs) {
     try {
-      const options = await toProxyOptions(config, log)
+      const name = config.name ?? config.settings['rds-endpoint']
+      const options = await toProxyOptions(
+        config,
+        withFields(log, () => ({ endpoint: name })),
+      )
       prepared.push({ config, options, sync: config.sync && (await toSyncJob(config.sync)) })
     } catch (thrown) {
       const error = asProxyError(thrown)

@@ -15,7 +15,7 @@
  * them. Only then does the client go through its own login.
  */
 import { randomBytes } from 'node:crypto'
-import { authenticateClient, type Client, databaseUser, sendOK } from '../client/handshake.ts'
+import { authenticateClient, type Client, sendOK, type Users, usersOf } from '../client/handshake.ts'
 import { type ProxyError, toERR_Packet } from '../errors.ts'
 import { parsed, readBytes, readPacket, timedOut, timeLeft, type Wire, writePacket } from '../net/wire.ts'
 import { clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../protocol/auth.ts'
@@ -41,8 +41,8 @@ const SETTLE_MS = 1_000
 type ServerAnswer = 'asked' | 'over' | 'OK' | 'nothing'
 
 /**
- * Carries out the COM_CHANGE_USER that is next on the client's wire. Resolves when the relay may go on: with the new database
- * user after the server's OK_Packet, or with undefined if the server refused without a request for a token.
+ * Carries out the COM_CHANGE_USER that is next on the client's wire. Resolves when the relay may go on: with the new users
+ * after the server's OK_Packet, or with undefined if the server refused without a request for a token.
  * @param address where the client comes from
  * @param pipelined whether answers to earlier commands may come first, which has no time limit
  * @throws ProxyError any error of a login; the session is over, as it would be without the proxy
@@ -53,13 +53,14 @@ export async function changeUser(
   target: Served,
   address: string,
   { pipelined = false }: RelayEnd,
-): Promise<string | undefined> {
+): Promise<Users | undefined> {
   const deadline = upstream.clock.now() + target.endpoint.loginTimeout
   Object.assign(client.wire, { sequence: 0, deadline })
   Object.assign(upstream, { sequence: 0, deadline })
   const payload = await readPacket(client.wire, 'COM_CHANGE_USER')
   const command = parsed(client.wire, 'COM_CHANGE_USER', () => parseComChangeUser(payload, client.capabilities))
-  const user = databaseUser(command.user, target.endpoint.user, target.access)
+  const users = usersOf(command.user, target.endpoint.user, target.access)
+  const { user } = users
 
   const madeUp = { user: Buffer.from(user), authResponse: randomBytes(20), authPlugin: MYSQL_NATIVE_PASSWORD }
   const charset = command.charset ?? client.charset
@@ -86,7 +87,7 @@ export async function changeUser(
   const result = await readPacket(upstream, 'the result of COM_CHANGE_USER')
   assertOK(upstream, result, user)
   sendOK(client, result)
-  return user
+  return users
 }
 
 /**
@@ -153,6 +154,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
 /**
  * Refuses the COM_CHANGE_USER of a compressed session, where its answer cannot be exchanged for a token. The session goes on
  * if the command is alone in its compressed packet, as clients send it: the server gets nothing of it.
+ * @param session its id
  * @throws ProxyError `error` if the command cannot be taken out of the stream, CLIENT_…
  */
 export async function refuseCompressed(
@@ -160,6 +162,7 @@ export async function refuseCompressed(
   { endpoint }: Served,
   error: ProxyError,
   { isPartlySent }: RelayEnd,
+  session: string,
 ): Promise<void> {
   if (isPartlySent) throw error
   wire.deadline = wire.clock.now() + endpoint.loginTimeout
@@ -168,5 +171,5 @@ export async function refuseCompressed(
   if (Math.max(length, uncompressedLength) > MAX_CHANGE_USER_BYTES) throw error
   const frame = Buffer.concat([header, await readBytes(wire, length, 'COM_CHANGE_USER')])
   if (!parsed(wire, 'COM_CHANGE_USER', () => isOnePacket(frame))) throw error
-  writeError(wire.socket, toERR_Packet(error, {}), true)
+  writeError(wire.socket, toERR_Packet(error, {}, session), true)
 }

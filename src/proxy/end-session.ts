@@ -45,7 +45,7 @@ export function endWith(
   clock: Clock = monotonicClock,
 ): void {
   session.endedBy = error.code
-  if (canReceiveError(flow)) writeError(client.socket, toERR_Packet(error, {}), compressed)
+  if (canReceiveError(flow)) writeError(client.socket, toERR_Packet(error, {}, session.id), compressed)
   client.socket.destroySoon()
   upstream.socket.destroySoon()
   // A client that does not read would keep both sockets.

@@ -23,7 +23,7 @@ import {
   parseListen,
 } from '../endpoint.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
-import { silent } from '../log.ts'
+import { silent, withFields } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
 import { hasProcessorsToSpare, setBusyPoll } from '../relay/write-batching.ts'
 import { createState, type EndpointState } from '../state.ts'
@@ -81,7 +81,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
   validateOptions(options, names)
   const endpoint = createEndpoint(options, names)
   const listen = parseListen(options.listen ?? OPTION_VALUES.listen.default)
-  const log = options.logger ?? silent
+  const log = withFields(options.logger ?? silent, () => ({ endpoint: endpoint.name }))
   const state = createState(endpoint, options.maxConnections ?? OPTION_VALUES.maxConnections.default)
   const credentials = trackCredentials(credentialsProvider(options, endpoint), state)
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)

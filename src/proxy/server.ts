@@ -1,4 +1,5 @@
 /** The listener of one endpoint: which clients it accepts, how many, and how it ends their sessions. */
+import { randomInt } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { addressRefusal } from '../client/access.ts'
@@ -38,6 +39,10 @@ const LINGER_MS = 1_000
 /** How often the same refusal may be logged. */
 const LOG_INTERVAL_MS = 1_000
 
+/** Tells the sessions of processes apart: those of replicas, and of this program before a restart. */
+const idPrefix = randomInt(36 ** 4)
+  .toString(36)
+  .padStart(4, '0')
 let sessionCount = 0
 
 /** over all endpoints of this process */
@@ -191,11 +196,12 @@ function createRateLimitedLog(log: Logger, clock: Clock): (error: ProxyError, fi
 
 function createSessionInfo(socket: Socket, client: string, clock: Clock): Session {
   return {
-    id: ++sessionCount,
+    id: `${idPrefix}-${++sessionCount}`,
     since: Date.now(),
     started: clock.now(),
     phase: 'logging in',
     client,
+    localUser: undefined,
     user: undefined,
     database: undefined,
     program: undefined,

@@ -1,20 +1,20 @@
 /** One connection, top to bottom, in wire order: the diagram in docs/architecture.md. */
 import type { Socket } from 'node:net'
 import { type Access, addressRefusal } from '../client/access.ts'
-import { authenticateClient, type Client, databaseUser, greet, sendError, sendOK } from '../client/handshake.ts'
+import { authenticateClient, type Client, greet, sendError, sendOK, type Users, usersOf } from '../client/handshake.ts'
 import { sourceOf } from '../client/source.ts'
 import { monotonicClock } from '../clock.ts'
 import { hintValues } from '../endpoint.ts'
 import { ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
-import type { Logger } from '../log.ts'
+import { type Logger, withFields } from '../log.ts'
 import { readProxyHeader } from '../net/proxy-protocol.ts'
 import { createWire, endGracefully, malformed, type Wire, whileConnected } from '../net/wire.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
 import { isCompressed } from '../protocol/capabilities.ts'
 import { type HandshakeResponse41, programName } from '../protocol/packets.ts'
 import { createFlow, type Flow, type RelayEnd, relay } from '../relay/relay.ts'
-import { countOutcome, keepError, type Session, timed } from '../state.ts'
+import { countOutcome, keepError, type Session, sessionFields, timed } from '../state.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
 import { dial, type Upstream } from '../upstream/dial.ts'
 import { assertOK, login, waitForSlot } from '../upstream/login.ts'
@@ -44,15 +44,17 @@ interface Legs {
 /**
  * Serves one client from accept to close. Never rejects: an error goes to the client, and once to the log.
  * @param session what others see of the session, and how they end it
+ * @param endpointLog names the endpoint in each line
  * @param stop ends the upstream connection, and with it the session
  */
 export async function runSession(
   socket: Socket,
   session: Session,
   target: Served,
-  log: Logger,
+  endpointLog: Logger,
   stop: AbortSignal,
 ): Promise<void> {
+  const log = withFields(endpointLog, () => sessionFields(session))
   const { connectTimeout, loginTimeout } = target.endpoint
   const wire = createWire(socket, 'client', connectTimeout + loginTimeout)
   const legs: Legs = {
@@ -78,8 +80,8 @@ export async function runSession(
       end: error => endUnreachable(error, ending, socket, target, log),
     })
     const end = await relayCommands(client, upstream, flow, legs.compressed, session, target, log)
-    const broken = end.error ? systemCode(end.error) || end.error.message : undefined
-    logEnd(session, session.endedBy ?? end.by, broken, log)
+    const cause = end.error ? systemCode(end.error) || end.error.message : undefined
+    logEnd(session, session.endedBy ?? howItEnded(end, flow), cause, log)
   } catch (thrown) {
     const error = asProxyError(thrown)
     if (session.phase === 'logging in') target.breaker.failed(error, session.user, session)
@@ -117,10 +119,10 @@ async function handshake(
   place.watch(legs.client.socket)
   const logInHere = async () => {
     const [client, response] = await timed(state, 'client', greet(legs.client, greeted.greeting, access)) // HandshakeResponse41
-    const user = databaseUser(response.user, endpoint.user, access)
-    describe(session, response, user)
+    const users = usersOf(response.user, endpoint.user, access)
+    describe(session, response, users)
     await authenticateClient(client, { ...response, switchFirst: false }, access, session.client)
-    return { client, response, user }
+    return { client, response, user: users.user }
   }
   const { client, response, user } = await Promise.race([logInHere(), place.lost])
   place.unwatch()
@@ -135,7 +137,7 @@ async function handshake(
   const capabilities = response.capabilities & upstream.greeting.capabilities
   if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, capabilities)
   loggedIn(session, target, user)
-  log.info(sessionFields(session), 'session started')
+  log.info(loginFields(session), 'session started')
   sendOK(client, payload)
   legs.compressed = isCompressed(capabilities)
   return [client, upstream.wire]
@@ -207,10 +209,14 @@ async function relayCommands(
     if (end.by !== 'COM_CHANGE_USER') return end
     if (compressed) {
       const error = new ProxyError('CHANGE_USER_UNSUPPORTED', 'a compressed session cannot change its user')
-      await refuseCompressed(client.wire, target, error, end)
+      await refuseCompressed(client.wire, target, error, end, session.id)
       logError(session, target, error, log)
     } else {
-      session.user = (await changeUser(client, upstream, target, session.client, end)) ?? session.user
+      const users = await changeUser(client, upstream, target, session.client, end)
+      if (!users) continue
+      const { localUser: localUserBefore, user: userBefore } = session
+      Object.assign(session, users)
+      log.info({ localUserBefore, userBefore }, 'session changed its user')
     }
   }
 }
@@ -228,8 +234,8 @@ function endUnreachable(error: ProxyError, ending: Ending, socket: Socket, targe
 }
 
 /** Keeps what the client said about itself. */
-function describe(session: Session, response: HandshakeResponse41, user: string): void {
-  session.user = user
+function describe(session: Session, response: HandshakeResponse41, users: Users): void {
+  Object.assign(session, users)
   session.database = response.database?.toString()
   session.program = programName(response.attributes)
 }
@@ -246,37 +252,43 @@ function age({ started }: Session): number {
   return monotonicClock.now() - started
 }
 
-function sessionFields(session: Session): object {
-  const { client, user, database, program, threadId } = session
-  return { client, user, database, program, threadId, ms: Math.round(age(session)) }
+function loginFields(session: Session): object {
+  const { database, program } = session
+  return { database, program, durationMs: Math.round(age(session)) }
 }
 
-function logEnd(session: Session, endedBy: string, broken: string | undefined, log: Logger): void {
-  const { bytesFromClient, bytesFromUpstream } = session.traffic
-  log.info({ ...sessionFields(session), endedBy, broken, bytesFromClient, bytesFromUpstream }, 'session ended')
+/** In words, where no error of ours ended the session. A server closes first after a COM_QUIT. */
+function howItEnded({ by, error }: RelayEnd, { hasQuit }: Flow): string {
+  if (hasQuit) return 'client quit'
+  const how = error ? (systemCode(error) === 'ETIMEDOUT' ? 'timed out' : 'reset') : 'closed'
+  return `${by === 'client' ? 'client' : 'server'} ${how}`
+}
+
+function logEnd(session: Session, endedBy: string, cause: string | undefined, log: Logger): void {
+  const { bytesFromClient, bytesFromUpstream: bytesFromServer } = session.traffic
+  log.info({ ...loginFields(session), endedBy, cause, bytesFromClient, bytesFromServer }, 'session ended')
 }
 
 /** Logs the error, and sends it to the client. */
 function refuse({ client, compressed }: Legs, session: Session, target: Served, error: ProxyError, log: Logger): void {
   logError(session, target, error, log)
   if (client.socket.destroyed) return
-  const packet = toERR_Packet(error, hintValues(target.endpoint, session.user))
+  const packet = toERR_Packet(error, hintValues(target.endpoint, session.user), session.id)
   if (compressed) writeError(client.socket, packet, compressed)
   else sendError(client, packet)
 }
 
 function logError(session: Session, { endpoint, state }: Served, error: ProxyError, log: Logger): void {
-  const { user } = session
-  const values = hintValues(endpoint, user)
-  if (session.phase === 'logging in') countOutcome(state, error.code)
-  keepError(state, error, values, session.client)
+  const values = hintValues(endpoint, session.user)
+  const isLogin = session.phase === 'logging in'
+  if (isLogin) countOutcome(state, error.code)
+  keepError(state, error, values, session)
   const { level } = ERRORS[error.code]
   log[level](
     {
       code: error.code,
       errno: error.serverError?.errno,
-      user,
-      client: session.client,
+      ...(isLogin ? loginFields(session) : {}),
       hint: hintFor(error, values) || undefined,
       stack: error.code === 'INTERNAL' && error.cause instanceof Error ? error.cause.stack : undefined,
     },

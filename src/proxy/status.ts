@@ -36,13 +36,15 @@ export interface ProxyStatus {
 
 /** One connected client. */
 export interface SessionStatus {
-  /** Unique in this process, counted from 1; also in the log */
-  readonly id: number
+  /** Short; unique in this process. It is in the log and in the errors that the client gets, too */
+  readonly id: string
   /** When the client connected */
   readonly since: Date
   readonly phase: 'logging in' | 'open'
   /** The client's IP address, or 'unix' */
   readonly client: string
+  /** The local user that the client names; undefined without local users, and until it is known */
+  readonly localUser: string | undefined
   /** The database user; undefined until it is known */
   readonly user: string | undefined
   /** The default database that the client named at login */
@@ -62,6 +64,9 @@ export interface RecentError {
   readonly message: string
   /** What to do about it */
   readonly hint: string
+  /** The id of the session */
+  readonly session: string
+  readonly localUser: string | undefined
   readonly user: string | undefined
   readonly client: string
 }
@@ -75,15 +80,16 @@ export function statusOf(state: EndpointState): ProxyStatus {
     connect: formatHostPort(endpoint.dial),
     region: endpoint.rds.region,
     address: state.address || undefined,
-    sessions: [...state.sessions].map(({ id, since, phase, client, user, database, program, threadId, traffic }) => ({
-      id,
+    sessions: [...state.sessions].map(({ traffic, since, ...session }) => ({
+      id: session.id,
       since: new Date(since),
-      phase,
-      client,
-      user,
-      database,
-      program,
-      threadId,
+      phase: session.phase,
+      client: session.client,
+      localUser: session.localUser,
+      user: session.user,
+      database: session.database,
+      program: session.program,
+      threadId: session.threadId,
       bytesFromClient: traffic.bytesFromClient,
       bytesFromServer: traffic.bytesFromUpstream,
     })),
@@ -94,14 +100,7 @@ export function statusOf(state: EndpointState): ProxyStatus {
     credentialsFailed: state.credentialsFailed,
     credentialsExpire: toDate(state.credentialsExpire),
     certificateExpires: toDate(state.certificateExpires),
-    recentErrors: state.recentErrors.map(({ at, code, message, hint, user, client }) => ({
-      at: new Date(at),
-      code,
-      message,
-      hint,
-      user,
-      client,
-    })),
+    recentErrors: state.recentErrors.map(({ at, ...error }) => ({ ...error, at: new Date(at) })),
   }
 }
 

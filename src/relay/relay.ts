@@ -25,6 +25,8 @@ const LINGER_MS = 5_000
 export interface Flow extends Traffic {
   /** whether the client spoke last: an answer is due */
   clientSpokeLast: boolean
+  /** whether the client's last bytes are a COM_QUIT */
+  hasQuit: boolean
   /** the last bytes from the server, at most MAX_LAST_BYTES; empty before the first */
   lastBytes: Buffer
 }
@@ -33,7 +35,13 @@ export interface Flow extends Traffic {
 const MAX_LAST_BYTES = 256
 
 export function createFlow(): Flow {
-  return { bytesFromClient: 0, bytesFromUpstream: 0, clientSpokeLast: false, lastBytes: Buffer.alloc(0) }
+  return {
+    bytesFromClient: 0,
+    bytesFromUpstream: 0,
+    clientSpokeLast: false,
+    hasQuit: false,
+    lastBytes: Buffer.alloc(0),
+  }
 }
 
 /** Why a relay stopped. */
@@ -91,6 +99,7 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
       if (length > 0) {
         flow.bytesFromClient += length
         flow.clientSpokeLast = true
+        flow.hasQuit = endsWithQuit(chunk)
         forward(held ? chunk.subarray(0, length) : chunk, client, upstream)
       }
       if (held && scanner.found) stopBefore(held, pipelined)
@@ -194,6 +203,12 @@ function copyOfEnd(chunk: Buffer, last: Buffer): Buffer {
       : Buffer.allocUnsafeSlow(MAX_LAST_BYTES)
   chunk.copy(end, 0, chunk.length - MAX_LAST_BYTES)
   return end
+}
+
+/** Whether `chunk` ends with a COM_QUIT. In a compressed session it is not compressed, as it is too short. */
+function endsWithQuit(chunk: Buffer): boolean {
+  const { length } = chunk
+  return length >= 5 && chunk[length - 1] === 1 && chunk.readUInt32LE(length - 5) === 1
 }
 
 /** Writes `chunk`. A destination above its high-water mark pauses its source until it has written all. */

@@ -144,8 +144,8 @@ test('users, addresses and messages are never labels', async t => {
   const before = ownSamples(await scrape()).length
   for (let i = 0; i < 100; i++) {
     addSession(state, { user: `user-${i}`, client: `10.0.0.${i}`, program: `program-${i}` })
-    const error = { message: `message-${i}`, hint: `hint-${i}`, user: `user-${i}`, client: `10.0.0.${i}` }
-    state.recentErrors.push({ at: 1, code: 'INTERNAL', ...error })
+    const who = { session: `user-${i}`, localUser: `user-${i}`, user: `user-${i}`, client: `10.0.0.${i}` }
+    state.recentErrors.push({ at: 1, code: 'INTERNAL', message: `message-${i}`, hint: `hint-${i}`, ...who })
   }
   t.equal(ownSamples(await scrape()).length, before)
   t.notMatch(await metrics.text(), /user-|10\.0\.0|program-|message-|hint-/)

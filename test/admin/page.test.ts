@@ -74,7 +74,13 @@ function busyEndpoints(): [EndpointState, EndpointState] {
       traffic: { bytesFromClient: i * 1_000, bytesFromUpstream: i * 1_000_000 },
     })
   }
-  const error = { hint: 'Check security groups.', user: 'app', client: '10.0.0.9' }
+  const error = {
+    hint: 'Check security groups.',
+    session: 'test-1',
+    localUser: undefined,
+    user: 'app',
+    client: '10.0.0.9',
+  }
   for (let i = 0; i < 3; i++) {
     shop.recentErrors.push({ at: now - i, code: 'DIAL_TIMEOUT', message: 'no answer from my-nlb:3306', ...error })
   }
@@ -168,6 +174,8 @@ test('the page follows changes', async t => {
     code: 'INTERNAL',
     message: 'late',
     hint: '',
+    session: 'test-1',
+    localUser: undefined,
     user: undefined,
     client: 'unix',
   })
@@ -178,7 +186,8 @@ test('the page follows changes', async t => {
 test('markup in names from clients is shown as text', async t => {
   const state = makeState({ name: EVIL, address: EVIL })
   addSession(state, { user: EVIL, database: EVIL, program: EVIL, client: EVIL })
-  state.recentErrors.push({ at: 1, code: 'INTERNAL', message: EVIL, hint: EVIL, user: EVIL, client: EVIL })
+  const who = { session: EVIL, localUser: undefined, user: EVIL, client: EVIL }
+  state.recentErrors.push({ at: 1, code: 'INTERNAL', message: EVIL, hint: EVIL, ...who })
   const other = makeState({ name: 'x', endpoint: { ...state.endpoint, user: EVIL } })
   const { page, browserErrors } = await open(t, await serve(t, [state, other]))
   await page.locator('#session-rows tr').waitFor()

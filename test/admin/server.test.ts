@@ -251,7 +251,8 @@ test('the status', async t => {
   })
   const open = addSession(state, { since: 2_000, traffic: { bytesFromClient: 10, bytesFromUpstream: 20 } })
   const young = addSession(state, { since: 3_000, phase: 'logging in', user: undefined, client: 'unix' })
-  const error = { code: 'DIAL_REFUSED', message: 'refused', hint: 'Look.', user: 'iam_user', client: '::1' } as const
+  const who = { session: 'test-1', localUser: 'connector', user: 'iam_user', client: '::1' }
+  const error = { code: 'DIAL_REFUSED', message: 'refused', hint: 'Look.', ...who } as const
   state.recentErrors.push({ at: 1, ...error }, { at: 2, ...error })
   const { status } = await start(t, { endpoints: () => [state] })
   state.onPhase?.('tls', 900)
@@ -339,7 +340,7 @@ test('closing a session', async t => {
   const kept = addSession(state)
   const session = addSession(state, { user: 'app' })
   const { ask } = await start(t, { endpoints: () => [makeState(), state] }, log)
-  const path = (id: number, endpoint = 'a/b é') => `/api/sessions/${encodeURIComponent(endpoint)}/${id}/close`
+  const path = (id: string, endpoint = 'a/b é') => `/api/sessions/${encodeURIComponent(endpoint)}/${id}/close`
   t.equal((await ask('POST', path(session.id, 'database-1'))).status, 404, 'the session belongs to another endpoint')
   t.equal((await ask('POST', '/api/sessions/%zz/1/close')).status, 404)
   t.equal((await ask('GET', path(session.id))).status, 405)

@@ -172,7 +172,9 @@ async function errorOf({ host, port }: Address, user: string, password: string):
     connection.destroy()
   } catch (error) {
     const { errno = 0, sqlMessage = '' } = error as { errno?: number; sqlMessage?: string }
-    if (sqlMessage.startsWith('mysql-iam-proxy: ')) return { errno, message: sqlMessage }
+    // Each connection has its own session.
+    const message = sqlMessage.replace(/ \(session [\w-]+\)$/, '')
+    if (message.startsWith('mysql-iam-proxy: ')) return { errno, message }
     throw error
   }
   throw new Error(`the proxy at port ${port} accepts the login`)

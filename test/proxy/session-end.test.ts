@@ -50,7 +50,7 @@ test('how sessions end', async t => {
     await server.query(`KILL CONNECTION ${client.greeting.threadId}`)
     await end
     await until('the session has ended', () => sessionsEnded(proxy).length === 1)
-    t.match(sessionsEnded(proxy), [{ endedBy: 'upstream' }])
+    t.match(sessionsEnded(proxy), [{ endedBy: 'server closed' }])
     client.socket.destroy()
   })
 
@@ -80,7 +80,7 @@ test('how sessions end', async t => {
       else client.socket.destroy()
       await until('the thread is gone', async () => (await threadInfo(server, threadId)) === undefined)
       await expectNothingLeft(proxy)
-      t.match(sessionsEnded(proxy), [{ threadId, endedBy: 'client' }])
+      t.match(sessionsEnded(proxy), [{ threadId, endedBy: how === 'an RST' ? 'client reset' : 'client closed' }])
     })
   }
 
@@ -90,7 +90,7 @@ test('how sessions end', async t => {
     connection.destroy()
     await until('the thread is gone', async () => (await threadInfo(server, connection.threadId)) === undefined)
     await expectNothingLeft(proxy)
-    t.match(sessionsEnded(proxy), [{ threadId: connection.threadId, endedBy: 'client', broken: undefined }])
+    t.match(sessionsEnded(proxy), [{ threadId: connection.threadId, endedBy: 'client closed', cause: undefined }])
   })
 
   await t.test("KILL CONNECTION: the client's connection ends", async t => {
@@ -102,7 +102,7 @@ test('how sessions end', async t => {
     await end
     client.socket.end()
     await expectNothingLeft(proxy)
-    t.match(sessionsEnded(proxy), [{ endedBy: 'upstream' }])
+    t.match(sessionsEnded(proxy), [{ endedBy: 'server closed' }])
   })
 
   await t.test('KILL CONNECTION during a query', async t => {
@@ -129,7 +129,7 @@ test('how sessions end', async t => {
     await t.rejects(readPacket(client.socket), /ended 4 bytes short/, 'then an end, and no reset')
     t.ok(client.socket.readableEnded)
     await expectNothingLeft(proxy)
-    t.match(sessionsEnded(proxy), [{ endedBy: 'client', broken: undefined }])
+    t.match(sessionsEnded(proxy), [{ endedBy: 'client closed', cause: undefined }])
   })
 
   await t.test("COM_QUIT: the client's connection ends without a reset", async t => {

@@ -29,11 +29,12 @@ let lastId = 0
 /** Adds an open session to `state`. Its close removes it and adds its bytes to `ended`. */
 export function addSession(state: EndpointState, overrides: Partial<Session> = {}): Session {
   const session: Session = {
-    id: ++lastId,
+    id: `test-${++lastId}`,
     since: Date.now(),
     started: performance.now(),
     phase: 'open',
     client: '127.0.0.1',
+    localUser: undefined,
     user: 'iam_user',
     database: 'shop',
     program: 'mysql',

@@ -24,7 +24,9 @@ function grouped(errors) {
     const key = JSON.stringify([error.endpoint, error.code, error.message])
     const group = groups.get(key) ?? { error, count: 0, users: new Set() }
     group.count++
-    group.users.add(`${error.user ?? 'unknown user'} from ${error.client}`)
+    group.users.add(
+      `${error.localUser ?? error.user ?? 'unknown user'} from ${error.client} (session ${error.session})`,
+    )
     groups.set(key, group)
   }
   return [...groups.values()]

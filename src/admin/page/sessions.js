@@ -10,7 +10,7 @@ const confirmDialog = /** @type {HTMLDialogElement} */ (byId('confirm'))
 let measured = new Map()
 
 /** @param {SessionRow} session */
-const keyOf = session => `${session.id} ${session.endpoint}`
+const keyOf = session => session.id
 
 /** @param {SessionRow} session */
 const bytesOf = session => session.bytesFromClient + session.bytesFromServer
@@ -31,6 +31,11 @@ function measureRates(next) {
 /** @param {SessionRow} session */
 const rateOf = session => measured.get(keyOf(session))?.rate
 
+/** @param {SessionRow} session */
+function usersOf({ localUser, user }) {
+  return localUser === undefined || localUser === user ? user : `${localUser} → ${user}`
+}
+
 /**
  * @typedef {object} Column
  * @property {string} name
@@ -41,10 +46,11 @@ const rateOf = session => measured.get(keyOf(session))?.rate
 
 /** @type {Column[]} */
 const COLUMNS = [
+  { name: 'Session', value: ({ id }) => id },
   {
     name: 'User',
-    value: ({ user }) => user,
-    text: ({ user, phase }) => user ?? (phase === 'open' ? '' : 'logging in…'),
+    value: usersOf,
+    text: session => usersOf(session) ?? (session.phase === 'open' ? '' : 'logging in…'),
   },
   { name: 'Database', value: ({ database }) => database },
   { name: 'Client', value: ({ client }) => client },
@@ -116,16 +122,22 @@ function compare(left, right) {
   const a = sort.column.value(left)
   const b = sort.column.value(right)
   // Rows without a value come last in both directions.
-  if (a === undefined || b === undefined) return Number(a === undefined) - Number(b === undefined) || left.id - right.id
+  if (a === undefined || b === undefined)
+    return Number(a === undefined) - Number(b === undefined) || compareIds(left, right)
   const order = typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b))
-  return (sort.descending ? -order : order) || left.id - right.id
+  return (sort.descending ? -order : order) || compareIds(left, right)
+}
+
+/** Ids end with a count. @param {SessionRow} left @param {SessionRow} right */
+function compareIds(left, right) {
+  return left.id.localeCompare(right.id, 'en', { numeric: true })
 }
 
 /** @param {SessionRow} session @param {string} wanted */
 function matches(session, wanted) {
   if (wanted === '') return true
-  const { user, database, client, program, endpoint, threadId } = session
-  return [user, database, client, program, endpoint, threadId].some(value =>
+  const { id, localUser, user, database, client, program, endpoint, threadId } = session
+  return [id, localUser, user, database, client, program, endpoint, threadId].some(value =>
     String(value ?? '')
       .toLowerCase()
       .includes(wanted),
