@@ -38,7 +38,7 @@ export async function run(
     admin?.watchAll()
     await serveUntil(end, service, readConfig, () => admin?.watchAll(), log)
     const sessions = service.states().reduce((sum, state) => sum + state.sessions.size, 0)
-    log.info({ sessions, delay: settings['max-sigterm-delay'] }, 'stopping')
+    log.info({ sessions, delayMs: settings['max-sigterm-delay'] }, 'stopping')
     await service.stop(settings['max-sigterm-delay'])
     return config
   } finally {

@@ -36,7 +36,7 @@ export async function syncTargets(
         `${names.name('watch')} and ${names.name('dryRun')} cannot be used together`,
       )
     log.info(
-      { interval: job.interval, collectAnswers: job.collectAnswers },
+      { intervalMs: job.interval, collectAnswers: job.collectAnswers },
       `watching ${job.rds.host} for ${job.targetGroupArn}`,
     )
     const region = regionOfTargetGroup(job.targetGroupArn)

@@ -46,7 +46,6 @@ function usersOf({ localUser, user }) {
 
 /** @type {Column[]} */
 const COLUMNS = [
-  { name: 'Session', value: ({ id }) => id },
   {
     name: 'User',
     value: usersOf,
@@ -56,6 +55,7 @@ const COLUMNS = [
   { name: 'Client', value: ({ client }) => client },
   { name: 'Program', value: ({ program }) => program },
   { name: 'Endpoint', value: ({ endpoint }) => shortName(endpoint) },
+  { name: 'Session', value: ({ id }) => id },
   { name: 'Thread', value: ({ threadId }) => threadId, isNumber: true },
   { name: 'Age', value: ({ since }) => -since, text: ({ since }, now) => formatSpan(now - since), isNumber: true },
   { name: 'Received', value: s => s.bytesFromServer, text: s => formatBytes(s.bytesFromServer), isNumber: true },
