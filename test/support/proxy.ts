@@ -228,7 +228,9 @@ export function checkOutcome(t: Test, { ok, error, ended }: Outcome, expected: F
 
 /** The log lines about problems: without debug lines and those of sessions that go well. */
 export function problems(log: LogLine[]): LogLine[] {
-  return log.filter(({ level, message }) => level !== 'debug' && !/^session (started|ended|changed its user)$/.test(message))
+  return log.filter(
+    ({ level, message }) => level !== 'debug' && !/^session (started|ended|changed its user)$/.test(message),
+  )
 }
 
 /** The log has one line about the problem. */
