@@ -114,7 +114,7 @@ const misbehaviours: Record<string, Misbehaviour> = {
     errno: 1043,
     sqlState: '08S01',
     send: () => {},
-    options: { loginTimeout: 300 },
+    options: { loginTimeout: 3_000 },
     says: [/timed out while waiting for HandshakeResponse41/],
   },
   'stops in the middle of a header': {
@@ -122,7 +122,7 @@ const misbehaviours: Record<string, Misbehaviour> = {
     errno: 1043,
     sqlState: '08S01',
     send: ({ socket }) => socket.write(Buffer.of(40, 0)),
-    options: { loginTimeout: 300 },
+    options: { loginTimeout: 3_000 },
     says: [/timed out while waiting for HandshakeResponse41/],
   },
   'stops in the middle of its answer': {
@@ -130,7 +130,7 @@ const misbehaviours: Record<string, Misbehaviour> = {
     errno: 1043,
     sqlState: '08S01',
     send: ({ socket }) => socket.write(packet(handshakeResponse(), 1).subarray(0, 30)),
-    options: { loginTimeout: 300 },
+    options: { loginTimeout: 3_000 },
     says: [/timed out while waiting for HandshakeResponse41/],
   },
   'names no user': {

@@ -214,7 +214,7 @@ const handshakes: Fault[] = [
     ...CLOSED,
     name: 'says nothing instead of TLS',
     script: insteadOfTls(async () => {}),
-    options: { loginTimeout: 1_600 },
+    options: { loginTimeout: 5_000 },
     code: 'UPSTREAM_TIMEOUT',
     errno: 1159,
     says: [/timed out while waiting for TLS/, DIAL, /not overloaded/],
@@ -223,7 +223,7 @@ const handshakes: Fault[] = [
     ...CLOSED,
     name: 'stops in the middle of a TLS record',
     script: insteadOfTls(async peer => peer.sendRaw(Buffer.from('160303007a0200', 'hex'))),
-    options: { loginTimeout: 1_600 },
+    options: { loginTimeout: 5_000 },
     code: 'UPSTREAM_TIMEOUT',
     errno: 1159,
     says: [/timed out while waiting for TLS/, DIAL],
@@ -233,9 +233,9 @@ const handshakes: Fault[] = [
     name: 'never reads the SSLRequest',
     script: async peer => {
       peer.send(greeting())
-      await peer.wait(2_000)
+      await peer.wait(6_000)
     },
-    options: { loginTimeout: 1_600 },
+    options: { loginTimeout: 5_000 },
     code: 'UPSTREAM_TIMEOUT',
     errno: 1159,
     says: [/timed out while waiting for TLS/, DIAL],

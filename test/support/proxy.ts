@@ -63,6 +63,9 @@ export async function startProxy(t: Test, overrides: Partial<ProxyOptions> = {})
     credentials,
     ca: [(await testCertificates()).authority.certificate],
     caOnly: true,
+    // A busy machine must not fail a login.
+    connectTimeout: 60_000,
+    loginTimeout: 120_000,
     logger: { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') },
     ...overrides,
   })

@@ -44,6 +44,9 @@ export async function startProxy(
     listen: '127.0.0.1:0',
     credentials: server.keys.longTerm,
     ca: [server.ca],
+    // A busy machine must not fail a login.
+    connectTimeout: 60_000,
+    loginTimeout: 120_000,
     logger: { error: say('error'), warn: say('warn'), info: say('info'), debug: say('debug') },
     ...options,
   })
