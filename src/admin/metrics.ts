@@ -9,7 +9,7 @@ export interface Metrics {
   contentType: string
   /** The current metrics in the text format of Prometheus. */
   text(): Promise<string>
-  /** Records how long a phase of a login took; for EndpointState.onPhase. */
+  /** Records how long a login took, or a phase of it; for EndpointState.onPhase. */
   observe(endpoint: string, phase: Phase | 'total', milliseconds: number): void
 }
 
@@ -88,8 +88,15 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
   })
   const phaseDurations = new Histogram({
     name: 'mysql_iam_proxy_login_phase_duration_seconds',
-    help: 'Duration of each phase of a login. The phase total is from accept to OK_Packet.',
+    help: 'Duration of each phase of a login.',
     labelNames: ['endpoint', 'phase'],
+    buckets: BUCKETS_SECONDS,
+    registers,
+  })
+  const loginDurations = new Histogram({
+    name: 'mysql_iam_proxy_login_duration_seconds',
+    help: 'Duration of successful logins, from accept to OK_Packet.',
+    labelNames: ['endpoint'],
     buckets: BUCKETS_SECONDS,
     registers,
   })
@@ -180,7 +187,8 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
       if (names.has(endpoint)) continue
       for (const code of codes) logins.remove({ endpoint, code, source: errorSource(code) })
       for (const direction of ['from_client', 'from_server']) bytes.remove({ endpoint, direction })
-      for (const phase of [...PHASES, 'total']) phaseDurations.remove({ endpoint, phase })
+      for (const phase of PHASES) phaseDurations.remove({ endpoint, phase })
+      loginDurations.remove({ endpoint })
       for (const outcome of SYNC_OUTCOMES) syncPasses.remove({ endpoint, outcome })
       knownCodes.delete(endpoint)
     }
@@ -193,7 +201,8 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
       return await register.metrics()
     },
     observe(endpoint, phase, milliseconds) {
-      phaseDurations.observe({ endpoint, phase }, milliseconds / 1_000)
+      if (phase === 'total') loginDurations.observe({ endpoint }, milliseconds / 1_000)
+      else phaseDurations.observe({ endpoint, phase }, milliseconds / 1_000)
     },
   }
 }

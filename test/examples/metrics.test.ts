@@ -20,6 +20,7 @@ async function allMetrics() {
   const expires = { credentialsExpire: 1, certificateExpires: 1, localCertificateExpires: 1 }
   const metrics = createMetrics(() => [makeState(expires)], '1.2.3')
   metrics.observe('database-1', 'total', 1)
+  metrics.observe('database-1', 'tls', 1)
   const found = parseMetrics(await metrics.text())
   const samples = [...found.values()].flatMap(({ samples }) => samples)
   const names = new Set(samples.map(({ name }) => name))
@@ -49,6 +50,8 @@ test('each metric of the proxy is on the dashboard or in an alert', async t => {
   const left = [...names].filter(name => name.startsWith('mysql_iam_proxy_') && !shown.has(name))
   t.same(left.sort(), [
     'mysql_iam_proxy_credentials_expiry_timestamp_seconds', // logins renew credentials, so expiry alone is no problem
+    'mysql_iam_proxy_login_duration_seconds_count',
+    'mysql_iam_proxy_login_duration_seconds_sum',
     'mysql_iam_proxy_login_phase_duration_seconds_count',
     'mysql_iam_proxy_login_phase_duration_seconds_sum',
   ])
@@ -93,9 +96,9 @@ const IDLE = {
   'mysql_iam_proxy_logins_queued{endpoint="db",instance="a"}': '0x120',
   'mysql_iam_proxy_logins_total{code="OK",source="none",endpoint="db",instance="a"}': '0+60x120',
   'mysql_iam_proxy_logins_total{code="CLIENT_CLOSED",source="client",endpoint="db",instance="a"}': '0+60x120',
-  'mysql_iam_proxy_login_phase_duration_seconds_bucket{phase="total",le="1",endpoint="db",instance="a"}': '0+60x120',
-  'mysql_iam_proxy_login_phase_duration_seconds_bucket{phase="total",le="5",endpoint="db",instance="a"}': '0+60x120',
-  'mysql_iam_proxy_login_phase_duration_seconds_bucket{phase="total",le="+Inf",endpoint="db",instance="a"}': '0+60x120',
+  'mysql_iam_proxy_login_duration_seconds_bucket{le="1",endpoint="db",instance="a"}': '0+60x120',
+  'mysql_iam_proxy_login_duration_seconds_bucket{le="5",endpoint="db",instance="a"}': '0+60x120',
+  'mysql_iam_proxy_login_duration_seconds_bucket{le="+Inf",endpoint="db",instance="a"}': '0+60x120',
   'mysql_iam_proxy_certificate_expiry_timestamp_seconds{certificate="server",endpoint="db",instance="a"}':
     '8640000x120',
   'mysql_iam_proxy_log_lines_dropped_total{instance="a"}': '0x120',
@@ -118,7 +121,7 @@ const PROBLEMS: Record<string, Record<string, string>> = {
   },
   LoginsQueue: { 'mysql_iam_proxy_logins_queued{endpoint="db",instance="a"}': '1x120' },
   LoginsSlow: {
-    'mysql_iam_proxy_login_phase_duration_seconds_bucket{phase="total",le="1",endpoint="db",instance="a"}': '0+50x120',
+    'mysql_iam_proxy_login_duration_seconds_bucket{le="1",endpoint="db",instance="a"}': '0+50x120',
   },
   CertificateExpiresSoon: {
     'mysql_iam_proxy_certificate_expiry_timestamp_seconds{certificate="server",endpoint="db",instance="a"}':
