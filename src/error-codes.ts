@@ -269,9 +269,9 @@ const specs = {
   AUTH_PLUGIN_UNEXPECTED: {
     ...DENIED,
     source: 'database',
-    hint: "The user does not exist or was not created for IAM: CREATE USER '{user}' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS'.",
+    hint: "The user does not exist or was not created for IAM: CREATE USER '{user}' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS'. For an RDS Proxy, let mysql-iam-proxy check say what it needs.",
     explanation:
-      'The server asked for an authentication method that is not the one of IAM. MySQL also does this for users that do not exist, so as not to reveal which users exist.',
+      'The server asked for an authentication method that is not the one of IAM. MySQL also does this for users that do not exist, so as not to reveal which users exist. An RDS Proxy asks for a password if the secret of the user has IAMAuth DISABLED. Do not alter the user then: a standard RDS Proxy logs in to the database with its password.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.DBAccounts.html`,
   },
 
@@ -328,9 +328,8 @@ const specs = {
   IAM_AUTHENTICATION_OFF: {
     ...DENIED,
     source: 'aws',
-    hint: 'Turn on IAM authentication of {rds}: aws rds modify-db-instance or modify-db-cluster --enable-iam-database-authentication.',
-    explanation:
-      'IAM authentication is off, so the database accepts no tokens. It is a setting of the instance or cluster and is off by default.',
+    hint: 'Turn on IAM authentication of {rds}. It is a setting of an instance or a cluster. An RDS Proxy has it for each secret (IAMAuth REQUIRED).',
+    explanation: 'IAM authentication is off, so the database accepts no tokens. It is off by default.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.Enabling.html`,
   },
   DATABASE_NOT_AVAILABLE: {
@@ -743,7 +742,7 @@ export const SERVER_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
     name: 'ER_ACCESS_DENIED_ERROR',
     hint: "Check rds-db:connect in the IAM policy for user '{user}' (case matters), that IAM authentication is on, region {region}, and this machine's clock. mysql-iam-proxy check prints the policy.",
     explanation:
-      'The server refused the token and does not say why. The IAM policy lacks rds-db:connect for this user and database, IAM authentication is off, the token was signed for another host or region or with a wrong clock, or the user does not exist.',
+      'The server refused the token and does not say why. The IAM policy lacks rds-db:connect for this user and database, IAM authentication is off, the token was signed for another host or region or with a wrong clock, or the user does not exist. An RDS Proxy also sends it if none of its secrets has that user and its password.',
     docs: `${RDS}/UsingWithRDS.IAMDBAuth.Troubleshooting.html`,
   },
   1049: {
@@ -755,7 +754,7 @@ export const SERVER_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
   },
   1129: {
     name: 'ER_HOST_IS_BLOCKED',
-    hint: 'Run FLUSH HOSTS on the database (from 8.4 on TRUNCATE TABLE performance_schema.host_cache), raise max_connect_errors, and find the health check or probe that connects to {dial}.',
+    hint: 'Run FLUSH HOSTS on the database (on MySQL 8.4 and newer TRUNCATE TABLE performance_schema.host_cache), raise max_connect_errors, and find the health check or probe that connects to {dial}.',
     explanation:
       'max_connect_errors connections in a row from this address closed before their login, so the server blocks the address. Behind an NLB this blocks every client. Health checks of the database port alone can cause it.',
     docs: `${MYSQL}/blocked-host.html`,

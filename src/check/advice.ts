@@ -1,13 +1,16 @@
 /** Advice about an error, with the values of this login: commands, SQL and policies to copy. */
 
 import { stderrOf } from '../aws/redact.ts'
-import { formatHostPort, isIndirect, regionOf } from '../endpoint.ts'
+import { formatHostPort, isIndirect, isRdsProxy, regionOf } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import type { ProxyError } from '../errors.ts'
+import type { ERR_Packet } from '../protocol/packets.ts'
 import { enableIamCommand, quote, shell } from './aws-cli.ts'
-import type { Context } from './context.ts'
+import type { Context, Database } from './context.ts'
 import { describeDatabase } from './database.ts'
 import { connectPolicy, type DatabaseUser, partitionOf } from './policy.ts'
+import { adviseOnProxyLogin } from './proxy-advice.ts'
+import { alterToIamUser, createIamUser, sqlName, sqlText, sqlUser } from './sql.ts'
 import type { Advice } from './steps.ts'
 
 /** Never rejects: it omits what it cannot find out. */
@@ -18,7 +21,7 @@ export async function adviseOn(error: ProxyError, context: Context | undefined):
   if (error.code === 'CREDENTIALS_SSO_EXPIRED')
     return [{ text: 'Sign in again:', snippet: error.hintValues['ssoLogin'] }]
   if (!context) return []
-  if (error.serverError) return await adviseOnRefusal(error.serverError.errno, context)
+  if (error.serverError) return await adviseOnRefusal(error.serverError, context)
   return (await ADVICE[error.code]?.(context)) ?? []
 }
 
@@ -31,11 +34,11 @@ const ADVICE: Partial<Record<ErrorCode, (context: Context) => Advice[] | Promise
   UPSTREAM_NOT_MYSQL: adviseOnNetwork,
   TLS_WRONG_NAME: adviseOnWrongName,
   TLS_UNKNOWN_CA: adviseOnUnknownCa,
-  AUTH_PLUGIN_UNEXPECTED: ({ user }) => [createUserAdvice(user), alterUserAdvice(user)],
-  IAM_AUTHENTICATION_OFF: context => [enableIamAdvice(context)],
+  AUTH_PLUGIN_UNEXPECTED: adviseOnUnexpectedPlugin,
+  IAM_AUTHENTICATION_OFF: adviseToEnableIam,
 }
 
-async function adviseOnRefusal(errno: number, context: Context): Promise<Advice[]> {
+async function adviseOnRefusal({ errno, message }: ERR_Packet, context: Context): Promise<Advice[]> {
   const { user, database } = context
   switch (errno) {
     case 1045:
@@ -56,11 +59,7 @@ async function adviseOnRefusal(errno: number, context: Context): Promise<Advice[
       ]
     case 1129:
       return [
-        {
-          text: 'Now, from another address or in an open session (MySQL 8.4 and newer):',
-          snippet: 'TRUNCATE TABLE performance_schema.host_cache;',
-        },
-        { text: 'Before 8.4:', snippet: 'FLUSH HOSTS;' },
+        ...unblockAdvice(message),
         {
           text: 'Then set max_connect_errors to 1000000 in the parameter group, and find out what connects without a login. Often it is the health check of the load balancer.',
         },
@@ -73,7 +72,7 @@ async function adviseOnRefusal(errno: number, context: Context): Promise<Advice[
         },
       ]
     case 1524:
-      return [enableIamAdvice(context)]
+      return await adviseToEnableIam(context)
     case 3118:
       return [{ text: 'As an administrator of the database:', snippet: `ALTER USER ${sqlUser(user)} ACCOUNT UNLOCK;` }]
     default:
@@ -91,8 +90,8 @@ async function adviseOnAccessDenied(context: Context): Promise<Advice[]> {
       text: `The token was signed for region ${rds.region}, but the name of the endpoint says ${named}: do not set the region.`,
     })
   }
-  if (context.rdsDatabase === undefined) context.rdsDatabase = await describeDatabase(context).catch(() => null)
-  const { rdsDatabase, identity, user } = context
+  const rdsDatabase = await knownDatabase(context)
+  const { identity, user } = context
   const wanted: DatabaseUser = {
     partition: identity?.arn.split(':')[1] ?? partitionOf(rds.region),
     region: named ?? rds.region,
@@ -107,14 +106,19 @@ async function adviseOnAccessDenied(context: Context): Promise<Advice[]> {
   })
   const attach = identity && attachCommand(identity.arn)
   if (attach) advice.push({ text: 'Save it as policy.json, then run:', snippet: attach })
+  const isProxy = isRdsProxy(rds.host)
   if (!rdsDatabase) {
+    const [what, actions] = isProxy
+      ? ['RDS Proxy (prx-…)', 'rds:DescribeDBProxies']
+      : ['database', 'rds:DescribeDBInstances, rds:DescribeDBClusters']
     advice.push({
-      text: 'The * in the ARN stands for the resource id of the database, which these credentials may not read (rds:DescribeDBInstances, rds:DescribeDBClusters).',
+      text: `The * in the ARN stands for the resource id of the ${what}, which these credentials may not read (${actions}).`,
     })
   }
-  advice.push(createUserAdvice(user))
+  if (isProxy) advice.push(...adviseOnProxyLogin(context))
+  else advice.push(createUserAdvice(user))
   advice.push({ text: `Case matters: the user must be ${user} in the database, in the policy and in the proxy.` })
-  if (rdsDatabase?.iamAuthentication !== true) advice.push(enableIamAdvice(context))
+  if (!isProxy && rdsDatabase?.iamAuthentication !== true) advice.push(enableIamAdvice(context))
   advice.push({
     text: `The token was signed for ${formatHostPort(rds)}, region ${rds.region}: that must be the database's own endpoint and port, not a CNAME.`,
   })
@@ -149,18 +153,46 @@ function attachCommand(arn: string): string | undefined {
   return user && shell('aws iam put-user-policy', `--user-name ${quote(user)}`, ...rest)
 }
 
-function createUserAdvice(user: string): Advice {
-  return {
-    text: 'Database: the user must exist and be created for IAM:',
-    snippet: `CREATE USER ${sqlUser(user)}\n  IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL;`,
-  }
+/** The database as RDS describes it, asked for once; null if RDS does not answer. */
+async function knownDatabase(context: Context): Promise<Database | null> {
+  if (context.rdsDatabase === undefined) context.rdsDatabase = await describeDatabase(context).catch(() => null)
+  return context.rdsDatabase
 }
 
-function alterUserAdvice(user: string): Advice {
-  return {
-    text: 'If the user exists with a password:',
-    snippet: `ALTER USER ${sqlUser(user)}\n  IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL;`,
+/** https://mariadb.com/docs/server/reference/sql-statements/administrative-sql-statements/flush-commands/flush */
+function unblockAdvice(message: string): Advice[] {
+  const flush = { text: 'Now, from another address or in an open session (MariaDB):', snippet: 'FLUSH HOSTS;' }
+  // MariaDB's message names mariadb-admin.
+  if (/mariadb/i.test(message)) return [flush]
+  return [
+    {
+      text: 'Now, from another address or in an open session (MySQL 8.4 and newer):',
+      snippet: 'TRUNCATE TABLE performance_schema.host_cache;',
+    },
+    {
+      text: 'MySQL before 8.4, and MariaDB. There, TRUNCATE has no effect while performance_schema is off, which is its default:',
+      snippet: 'FLUSH HOSTS;',
+    },
+  ]
+}
+
+async function adviseOnUnexpectedPlugin(context: Context): Promise<Advice[]> {
+  const { user } = context
+  if (isRdsProxy(context.target.endpoint.rds.host)) {
+    await knownDatabase(context)
+    return adviseOnProxyLogin(context)
   }
+  return [createUserAdvice(user), { text: 'If the user exists with a password:', snippet: alterToIamUser(user) }]
+}
+
+async function adviseToEnableIam(context: Context): Promise<Advice[]> {
+  if (!isRdsProxy(context.target.endpoint.rds.host)) return [enableIamAdvice(context)]
+  await knownDatabase(context)
+  return adviseOnProxyLogin(context)
+}
+
+function createUserAdvice(user: string): Advice {
+  return { text: 'Database: the user must exist and be created for IAM:', snippet: createIamUser(user) }
 }
 
 function enableIamAdvice(context: Context): Advice {
@@ -185,8 +217,10 @@ function adviseOnNetwork({ target, addresses, loadBalancer }: Context): Advice[]
     })
     if (!loadBalancer) advice.push({ text: 'check --aws inspects its listener, its targets and their health.' })
   } else {
+    // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.html#rds-proxy.limitations
+    const what = isRdsProxy(rds.host) ? 'An RDS Proxy is never' : 'An endpoint that is not'
     advice.push({
-      text: `The security group of ${rds.host} must let this machine in on port ${dial.port}. An endpoint that is not publicly accessible can be reached only from its VPC, through a VPN, or through a load balancer (option connect).`,
+      text: `The security group of ${rds.host} must let this machine in on port ${dial.port}. ${what} publicly accessible${isRdsProxy(rds.host) ? ': it' : ''} can be reached only from its VPC, through a VPN, or through a load balancer (option connect).`,
     })
   }
   return advice
@@ -222,16 +256,4 @@ function adviseOnUnknownCa({ options, certificateRoot }: Context): Advice[] {
     snippet: '--ca FILE',
   })
   return advice
-}
-
-function sqlUser(user: string): string {
-  return `${sqlText(user)}@'%'`
-}
-
-function sqlText(text: string): string {
-  return `'${text.replace(/[\\']/g, '\\$&')}'`
-}
-
-function sqlName(name: string): string {
-  return `\`${name.replaceAll('`', '``')}\``
 }

@@ -1,18 +1,12 @@
 /** Commands of the AWS CLI to copy. */
+import type { UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import type { Context } from './context.ts'
 
+/** For an instance or a cluster; an RDS Proxy has no such switch. */
 export function enableIamCommand({ target, rdsDatabase }: Context): string {
   const { host, region } = target.endpoint.rds
   const isCluster = rdsDatabase ? rdsDatabase.kind === 'cluster' : host.includes('.cluster-')
   const identifier = quote(rdsDatabase?.identifier ?? host.split('.')[0]!)
-  if (rdsDatabase?.kind === 'proxy' || /\.proxy-/.test(host)) {
-    return shell(
-      'aws rds modify-db-proxy',
-      `--region ${region}`,
-      `--db-proxy-name ${identifier}`,
-      '--auth \'[{"IAMAuth":"REQUIRED","AuthScheme":"SECRETS","SecretArn":"…"}]\'',
-    )
-  }
   const [command, option] = isCluster
     ? ['modify-db-cluster', '--db-cluster-identifier']
     : ['modify-db-instance', '--db-instance-identifier']
@@ -22,6 +16,32 @@ export function enableIamCommand({ target, rdsDatabase }: Context): string {
     `${option} ${identifier}`,
     '--enable-iam-database-authentication',
     '--apply-immediately',
+  )
+}
+
+/** Shows the mode of an RDS Proxy and its secrets. */
+export function describeProxyCommand(region: string, name: string): string {
+  const query = "'DBProxies[0].[DefaultAuthScheme,Auth]'"
+  return shell(
+    'aws rds describe-db-proxies',
+    `--region ${region}`,
+    `--db-proxy-name ${quote(name)}`,
+    `--query ${query}`,
+  )
+}
+
+/**
+ * @param auth replaces the proxy's whole list: an entry that is not in it is removed
+ * https://docs.aws.amazon.com/cli/latest/reference/rds/modify-db-proxy.html
+ */
+export function modifyProxyCommand(region: string, name: string, auth: readonly UserAuthConfigInfo[]): string {
+  // ARNs have separate lines: they are longer than most terminals are wide.
+  const json = JSON.stringify(auth, null, 2).replaceAll('"SecretArn": ', '"SecretArn":\n')
+  return shell(
+    'aws rds modify-db-proxy',
+    `--region ${region}`,
+    `--db-proxy-name ${quote(name)}`,
+    `--auth ${quote(json)}`,
   )
 }
 

@@ -1,5 +1,6 @@
 /** What check knows about the login so far. Each step adds to it, and advice uses it. */
 
+import type { UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import type { Credentials } from '../aws/credentials.ts'
 import { hintValues } from '../endpoint.ts'
 import type { ProxyOptions } from '../proxy/proxy.ts'
@@ -54,6 +55,21 @@ export interface Database {
   /** certificate authority of an instance */
   ca: string | undefined
   engine: string | undefined
+  /** of an RDS Proxy: its two logins */
+  proxy?: ProxyAuthentication | undefined
+}
+
+/**
+ * How clients log in to an RDS Proxy, and how it logs in to the database.
+ * https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-iam-setup.html
+ */
+export interface ProxyAuthentication {
+  /** `end-to-end`: also the proxy logs in with IAM. `standard`: it logs in with passwords from Secrets Manager */
+  mode: 'standard' | 'end-to-end'
+  /** the whole list of secrets, because modify-db-proxy replaces it as a whole */
+  auth: UserAuthConfigInfo[]
+  /** the ARN of the role that reads the secrets or logs in to the database */
+  role: string | undefined
 }
 
 /** The load balancer to connect to, as ELB describes it. */

@@ -1,9 +1,9 @@
 /** The database in RDS, if the credentials may see it. */
-import type { RDSClient } from '@aws-sdk/client-rds'
+import type { RDSClient, UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import { callAws, clientSettings } from '../aws/api.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
 import { ProxyError } from '../errors.ts'
-import type { Context, Database } from './context.ts'
+import type { Context, Database, ProxyAuthentication } from './context.ts'
 import { orWarn, type StepLog } from './steps.ts'
 
 /** The result of a search; undefined if nothing was found. */
@@ -13,12 +13,12 @@ type Found<Value> = Promise<Value | undefined>
  * Finds the database in RDS by the name of its endpoint.
  * @throws ProxyError AWS_…, CREDENTIALS_REJECTED
  */
-export async function describeDatabase({ target, credentials, profile }: Context): Promise<Database> {
+export async function describeDatabase({ target, credentials, profile, user }: Context): Promise<Database> {
   const { rds } = target.endpoint
   const { RDSClient } = await import('@aws-sdk/client-rds')
   const client = new RDSClient(clientSettings(rds.region, credentials, createAwsAgent({ profile })))
   try {
-    const found = await findDatabase(client, rds.host)
+    const found = await findDatabase(client, rds.host, user)
     if (found) return found
     throw new ProxyError('AWS_NOT_FOUND', `RDS has no database with the endpoint ${rds.host} in ${rds.region}`)
   } finally {
@@ -28,10 +28,10 @@ export async function describeDatabase({ target, credentials, profile }: Context
 
 // NAME.x.REGION.rds.amazonaws.com, NAME.cluster-x., NAME.cluster-ro-x., NAME.cluster-custom-x., NAME.proxy-x.,
 // NAME.endpoint.proxy-x.: https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Aurora.Overview.Endpoints.html
-function findDatabase(client: RDSClient, host: string): Found<Database> {
+function findDatabase(client: RDSClient, host: string, user: string): Found<Database> {
   const [name, second, third] = host.split('.') as [string, string | undefined, string | undefined]
-  if (second?.startsWith('proxy-')) return findProxy(client, name)
-  if (second === 'endpoint' && third?.startsWith('proxy-')) return findProxyOfEndpoint(client, name)
+  if (second?.startsWith('proxy-')) return findProxy(client, name, user)
+  if (second === 'endpoint' && third?.startsWith('proxy-')) return findProxyOfEndpoint(client, name, user)
   if (second?.startsWith('cluster-custom-')) return findClusterOfCustomEndpoint(client, host)
   if (second?.startsWith('cluster-')) return findCluster(client, name, host)
   return findInstance(client, name, host)
@@ -101,31 +101,47 @@ function toDatabase(cluster: ClusterOfRds): Database {
   }
 }
 
-async function findProxyOfEndpoint(client: RDSClient, name: string): Found<Database> {
+async function findProxyOfEndpoint(client: RDSClient, name: string, user: string): Found<Database> {
   const { DescribeDBProxyEndpointsCommand } = await import('@aws-sdk/client-rds')
   const command = new DescribeDBProxyEndpointsCommand({ DBProxyEndpointName: name })
   const answer = await callAws('rds:DescribeDBProxyEndpoints', () => client.send(command))
   const proxy = answer?.DBProxyEndpoints?.[0]?.DBProxyName
-  return proxy === undefined ? undefined : await findProxy(client, proxy)
+  return proxy === undefined ? undefined : await findProxy(client, proxy, user)
 }
 
-async function findProxy(client: RDSClient, name: string): Found<Database> {
+async function findProxy(client: RDSClient, name: string, user: string): Found<Database> {
   const { DescribeDBProxiesCommand } = await import('@aws-sdk/client-rds')
   const command = new DescribeDBProxiesCommand({ DBProxyName: name })
   const answer = await callAws('rds:DescribeDBProxies', () => client.send(command))
   const proxy = answer?.DBProxies?.[0]
   if (!proxy) return undefined
-  const settings = (proxy.Auth ?? []).flatMap(({ IAMAuth }) => IAMAuth ?? [])
+  const mode = proxy.DefaultAuthScheme === 'IAM_AUTH' ? 'end-to-end' : 'standard'
+  const authentication: ProxyAuthentication = { mode, auth: proxy.Auth ?? [], role: proxy.RoleArn }
   return {
     kind: 'proxy',
     identifier: name,
     // arn:aws:rds:REGION:ACCOUNT:db-proxy:prx-…
     resourceId: proxy.DBProxyArn?.split(':').at(-1),
-    iamAuthentication: settings.length > 0 ? settings.some(setting => setting !== 'DISABLED') : undefined,
+    iamAuthentication: takesTokens(authentication, user),
     status: proxy.Status ?? 'unknown',
     ca: undefined,
     engine: proxy.EngineFamily,
+    proxy: authentication,
   }
+}
+
+/** Whether an RDS Proxy takes tokens of `user`; undefined if it does not say. */
+function takesTokens({ mode, auth }: ProxyAuthentication, user: string): boolean | undefined {
+  const entries = entriesOf(auth, user)
+  if (mode === 'end-to-end' && entries.every(({ UserName }) => UserName !== user)) return true
+  const settings = entries.flatMap(({ IAMAuth }) => IAMAuth ?? [])
+  return settings.length > 0 ? settings.some(setting => setting !== 'DISABLED') : undefined
+}
+
+/** The entries that are for `user`, or else those that do not name their user: the secret has the name then. */
+export function entriesOf(auth: readonly UserAuthConfigInfo[], user: string): UserAuthConfigInfo[] {
+  const named = auth.filter(({ UserName }) => UserName === user)
+  return named.length > 0 ? named : auth.filter(({ UserName }) => !UserName)
 }
 
 function engineOf({ Engine, EngineVersion }: ClusterOfRds): string | undefined {
@@ -145,6 +161,7 @@ export async function checkDatabase(context: Context, log: StepLog): Promise<voi
   log.fact(database.kind, `${database.identifier}, ${database.status}${database.engine ? `, ${database.engine}` : ''}`)
   log.fact('resource id', database.resourceId ?? 'unknown')
   if (database.ca) log.fact('certificate authority', database.ca)
+  if (database.proxy) noteProxy(database.proxy, log)
   log.fact('IAM authentication', { true: 'on', false: 'off' }[String(database.iamAuthentication)] ?? 'unknown')
   if (NOT_UP.test(database.status)) {
     throw new ProxyError('DATABASE_NOT_AVAILABLE', `the database of ${rds.host} is ${database.status}`)
@@ -152,4 +169,16 @@ export async function checkDatabase(context: Context, log: StepLog): Promise<voi
   if (database.iamAuthentication === false) {
     throw new ProxyError('IAM_AUTHENTICATION_OFF', `IAM authentication of ${rds.host} is off`)
   }
+}
+
+function noteProxy({ mode, auth, role }: ProxyAuthentication, log: StepLog): void {
+  const standard = 'standard: to the database, it logs in with a password from Secrets Manager'
+  log.fact('mode', mode === 'standard' ? standard : 'end-to-end IAM: to the database too, it logs in with IAM')
+  if (role) log.fact('role', role)
+  const secrets = auth.map(({ SecretArn, UserName, IAMAuth }) => {
+    const name = SecretArn?.split(':').at(-1) ?? 'unnamed'
+    const ofUser = UserName ? ` for ${UserName}` : ''
+    return `${name}${ofUser}, IAM ${IAMAuth?.toLowerCase() ?? 'unknown'}`
+  })
+  if (secrets.length > 0) log.fact('secrets', secrets)
 }

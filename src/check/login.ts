@@ -1,6 +1,6 @@
 /** The login itself, then a MySQL client through the proxy, then the settings of its session. */
 import type { Connection, QueryError, RowDataPacket } from 'mysql2/promise'
-import { formatHostPort, isIndirect } from '../endpoint.ts'
+import { formatHostPort, isIndirect, isRdsProxy } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import {
   CLIENT_CONNECT_WITH_DB,
@@ -122,7 +122,8 @@ export async function checkSession(context: Context, connection: Connection, log
 
   const connectErrors = settings['max_connect_errors']
   log.fact('max_connect_errors', connectErrors ?? 'unknown')
-  if (isIndirect(endpoint) && Number(connectErrors) < FEW_CONNECT_ERRORS) {
+  // An RDS Proxy has its own connections to the database.
+  if (isIndirect(endpoint) && !isRdsProxy(endpoint.rds.host) && Number(connectErrors) < FEW_CONNECT_ERRORS) {
     const message = `max_connect_errors is ${connectErrors}`
     log.warn(new ProxyError('MAX_CONNECT_ERRORS_LOW', message))
   }

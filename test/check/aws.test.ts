@@ -3,7 +3,15 @@ import type { ProxyOptions } from '../../src/proxy/proxy.ts'
 import { type Answer, type AwsApi, identity, startAwsApi } from '../support/aws-api.ts'
 import { type Checked, failsWith, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
 import { freePort } from '../support/free-port.ts'
-import { refuseLogin, startScriptedUpstream, testCertificates } from '../support/scripted-upstream.ts'
+import {
+  ACCESS_DENIED,
+  authSwitch,
+  refuseLogin,
+  type Script,
+  startScriptedUpstream,
+  testCertificates,
+  untilResponse,
+} from '../support/scripted-upstream.ts'
 
 const ROLE = 'arn:aws:sts::123456789012:assumed-role/rds-connect/session'
 const IN_REGION = 'abcdefghijkl.eu-west-1.rds.amazonaws.com'
@@ -38,14 +46,31 @@ function cluster(): string {
   </DBCluster></DBClusters>`
 }
 
+interface Secret {
+  name: string
+  iam?: 'REQUIRED' | 'DISABLED'
+  user?: string
+}
+
 /** https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBProxy.html */
-function rdsProxy(iamAuth = 'REQUIRED'): string {
+function rdsProxy(secrets: Secret[] = [{ name: 'app-AbCdEf' }], scheme = 'NONE'): string {
+  const auth = secrets.map(
+    ({ name, iam = 'REQUIRED', user }) => `<member>
+      <AuthScheme>SECRETS</AuthScheme><IAMAuth>${iam}</IAMAuth>${user ? `<UserName>${user}</UserName>` : ''}
+      <SecretArn>${secretArn(name)}</SecretArn><ClientPasswordAuthType>MYSQL_NATIVE_PASSWORD</ClientPasswordAuthType>
+    </member>`,
+  )
   return `<DBProxies><member>
     <DBProxyName>pool</DBProxyName>
     <DBProxyArn>arn:aws:rds:eu-west-1:123456789012:db-proxy:prx-0123456789abcdef0</DBProxyArn>
     <Status>available</Status><EngineFamily>MYSQL</EngineFamily>
-    <Auth><member><AuthScheme>SECRETS</AuthScheme><IAMAuth>${iamAuth}</IAMAuth></member></Auth>
+    <RoleArn>arn:aws:iam::123456789012:role/service-role/rds-proxy-role</RoleArn>
+    <DefaultAuthScheme>${scheme}</DefaultAuthScheme><Auth>${auth.join('')}</Auth>
   </member></DBProxies>`
+}
+
+function secretArn(name: string): string {
+  return `arn:aws:secretsmanager:eu-west-1:123456789012:secret:${name}`
 }
 
 const LOAD_BALANCER = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/net/my-nlb/0123456789abcdef'
@@ -175,7 +200,7 @@ test('a database that does not exist, is not running, or has IAM authentication 
   })
 
   await t.test('of an RDS Proxy', async t => {
-    await setUp(t, { DescribeDBProxies: rdsProxy('DISABLED') })
+    await setUp(t, { DescribeDBProxies: rdsProxy([{ name: 'app-AbCdEf', iam: 'DISABLED' }]) })
     const checked = await look(t, { connect, rdsEndpoint: `pool.proxy-${IN_REGION}` })
     failsWith(t, checked, 'AWS: database', 'IAM_AUTHENTICATION_OFF', [/modify-db-proxy .*--db-proxy-name pool/])
   })
@@ -302,4 +327,153 @@ test('a refused login: the policy has the resource id, also without --aws', asyn
       t.notMatch(checked.text, /--enable-iam-database-authentication/, 'it is on, RDS says')
     })
   }
+})
+
+const POOL = `pool.proxy-${IN_REGION}`
+
+/** The list after `--auth` in the first command that changes an RDS Proxy. */
+function authIn({ json }: Checked): { SecretArn: string; IAMAuth: string }[] {
+  const command = json.error?.advice.find(({ snippet }) => snippet?.includes('modify-db-proxy'))?.snippet ?? ''
+  return JSON.parse(/--auth '([^']+)'/.exec(command)?.[1] ?? '[]')
+}
+
+test('an RDS Proxy: its mode and its secrets', async t => {
+  const connect = `localhost:${await freePort()}`
+
+  await t.test('standard', async t => {
+    await setUp(t, { DescribeDBProxies: rdsProxy([{ name: 'a-1' }, { name: 'b-2', iam: 'DISABLED', user: 'app' }]) })
+    const checked = await look(t, { connect, rdsEndpoint: POOL })
+    t.match(factsOf(checked, 'AWS: database'), {
+      proxy: 'pool, available, MYSQL',
+      mode: /^standard: .* a password from Secrets Manager/,
+      role: 'arn:aws:iam::123456789012:role/service-role/rds-proxy-role',
+      secrets: ['a-1, IAM required', 'b-2 for app, IAM disabled'],
+      'IAM authentication': 'on',
+    })
+  })
+
+  await t.test('end to end, without secrets', async t => {
+    await setUp(t, { DescribeDBProxies: rdsProxy([], 'IAM_AUTH') })
+    const checked = await look(t, { connect, rdsEndpoint: POOL })
+    t.match(factsOf(checked, 'AWS: database'), { mode: /^end-to-end IAM/, 'IAM authentication': 'on' })
+    t.notOk(factsOf(checked, 'AWS: database')['secrets'])
+  })
+
+  await t.test('end to end, but this user has a secret that disallows IAM', async t => {
+    await setUp(t, { DescribeDBProxies: rdsProxy([{ name: 'a-1', iam: 'DISABLED', user: 'iam_user' }], 'IAM_AUTH') })
+    failsWith(t, await look(t, { connect, rdsEndpoint: POOL }), 'AWS: database', 'IAM_AUTHENTICATION_OFF', [/IAMAuth/])
+  })
+})
+
+test('the command that turns IAM on keeps every secret of the RDS Proxy', async t => {
+  const connect = `localhost:${await freePort()}`
+  const cases: [name: string, secrets: Secret[], wanted: [secret: string, iam: string][]][] = [
+    ['the only one', [{ name: 'a-1', iam: 'DISABLED' }], [['a-1', 'REQUIRED']]],
+    [
+      'the one that names the user',
+      [
+        { name: 'a-1' },
+        { name: 'b-2', iam: 'DISABLED', user: 'iam_user' },
+        { name: 'c-3', iam: 'DISABLED', user: 'x' },
+      ],
+      [
+        ['a-1', 'REQUIRED'],
+        ['b-2', 'REQUIRED'],
+        ['c-3', 'DISABLED'],
+      ],
+    ],
+    [
+      'one of several that name no user: a person decides',
+      [
+        { name: 'a-1', iam: 'DISABLED' },
+        { name: 'b-2', iam: 'DISABLED' },
+      ],
+      [
+        ['a-1', 'DISABLED'],
+        ['b-2', 'DISABLED'],
+      ],
+    ],
+  ]
+  for (const [name, secrets, wanted] of cases) {
+    await t.test(name, async t => {
+      await setUp(t, { DescribeDBProxies: rdsProxy(secrets) })
+      const checked = await look(t, { connect, rdsEndpoint: POOL })
+      failsWith(t, checked, 'AWS: database', 'IAM_AUTHENTICATION_OFF', [/replaces the whole list/])
+      const auth = authIn(checked)
+      t.match(auth[0], { AuthScheme: 'SECRETS', ClientPasswordAuthType: 'MYSQL_NATIVE_PASSWORD' })
+      t.same(
+        auth.map(({ SecretArn, IAMAuth }) => [SecretArn, IAMAuth]),
+        wanted.map(([secret, iam]) => [secretArn(secret), iam]),
+      )
+      t.notMatch(checked.text, /CREATE USER|ALTER USER|enable-iam-database-authentication/)
+    })
+  }
+})
+
+test('a login that an RDS Proxy refuses', async t => {
+  const { authority } = await testCertificates()
+  const certificate = await authority.issue({ names: [POOL, `reader.endpoint.proxy-${IN_REGION}`] })
+
+  async function refusedBy(t: Test, answers: AwsApi['answers'], rdsEndpoint = POOL): Promise<Checked> {
+    await setUp(t, answers)
+    const upstream = await startScriptedUpstream(t, [refuseLogin(certificate)])
+    return await runCheck(t, { options: { rdsEndpoint, connect: upstream.address } })
+  }
+
+  await t.test('standard: the user keeps its password', async t => {
+    const checked = await refusedBy(t, { DescribeDBProxies: rdsProxy() })
+    failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [
+      /dbuser:prx-0123456789abcdef0\/iam_user/,
+      /One of its secrets must have the user name iam_user \(case matters\)/,
+      /must exist and keep its password\. Do not create or alter it with AWSAuthenticationPlugin/,
+    ])
+    t.notMatch(checked.text, /CREATE USER|ALTER USER|modify-db-/)
+  })
+
+  await t.test('standard, and its secret disallows IAM', async t => {
+    const checked = await refusedBy(t, { DescribeDBProxies: rdsProxy([{ name: 'a-1', iam: 'DISABLED' }]) })
+    t.same(authIn(checked).length, 1)
+    t.match(checked.text.replace(/\s+/g, ' '), /no longer log in with its password/)
+  })
+
+  await t.test('end to end: its role needs the database', async t => {
+    const checked = await refusedBy(t, { DescribeDBProxies: rdsProxy([], 'IAM_AUTH') })
+    failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [
+      /dbuser:prx-0123456789abcdef0\/iam_user/,
+      /Its role rds-proxy-role needs rds-db:connect/,
+      /arn:aws:rds-db:eu-west-1:123456789012:dbuser:RESOURCE_ID\/iam_user/,
+      /CREATE USER 'iam_user'@'%' IDENTIFIED WITH AWSAuthenticationPlugin/,
+    ])
+    t.notMatch(checked.text, /modify-db-|Secrets Manager/)
+  })
+
+  await t.test('its mode is unknown', async t => {
+    const checked = await refusedBy(t, {})
+    failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [
+      /describe-db-proxies .*--db-proxy-name pool/,
+      /If DefaultAuthScheme is NONE, .* secret with the user name iam_user/,
+      /If DefaultAuthScheme is IAM_AUTH, .*CREATE USER/,
+      /resource id of the RDS Proxy \(prx-…\), .*\(rds:DescribeDBProxies\)/,
+    ])
+    t.notMatch(checked.text, /ALTER USER|modify-db-/)
+  })
+
+  await t.test('its mode is unknown, and so is the name of the proxy', async t => {
+    const checked = await refusedBy(t, {}, `reader.endpoint.proxy-${IN_REGION}`)
+    t.match(checked.text, /--db-proxy-name PROXY_NAME/)
+  })
+
+  await t.test('it asks for a password', async t => {
+    await setUp(t, { DescribeDBProxies: rdsProxy([{ name: 'a-1', iam: 'DISABLED' }]) })
+    const asksForPassword: Script = async peer => {
+      await untilResponse(peer, {}, certificate)
+      peer.send(authSwitch('mysql_native_password'))
+      await peer.expect()
+      peer.send(ACCESS_DENIED)
+    }
+    const upstream = await startScriptedUpstream(t, [refuseLogin(certificate), asksForPassword])
+    const checked = await runCheck(t, { options: { rdsEndpoint: POOL, connect: upstream.address } })
+    failsWith(t, checked, 'login', 'AUTH_PLUGIN_UNEXPECTED', [/keep its password/, /modify-db-proxy/])
+    t.notMatch(checked.text, /ALTER USER|\n +CREATE USER/)
+  })
 })
