@@ -58,6 +58,7 @@ interface ServerErrorSpec {
 const RDS = 'https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide'
 const NLB = 'https://docs.aws.amazon.com/elasticloadbalancing/latest/network'
 const SDK = 'https://docs.aws.amazon.com/sdkref/latest/guide'
+const RA = 'https://docs.aws.amazon.com/rolesanywhere/latest/userguide'
 const MYSQL = 'https://dev.mysql.com/doc/refman/8.4/en'
 const DIAL = { errno: 1042, sqlState: '08001', source: 'network', level: 'error', exitCode: 4 } as const
 const HANDSHAKE = { errno: 1043, sqlState: '08S01', level: 'error', exitCode: 4 } as const
@@ -308,6 +309,37 @@ const specs = {
     explanation:
       'The profile gets its credentials from a program, such as aws_signing_helper of IAM Roles Anywhere. That program does not exist on this machine.',
     docs: `${SDK}/feature-process-credentials.html`,
+  },
+  CREDENTIALS_PROFILE_MISSING: {
+    ...CREDENTIALS,
+    source: 'configuration',
+    hint: 'Correct the option profile or AWS_PROFILE, or create the profile {profile} with aws configure.',
+    explanation:
+      'The option profile or AWS_PROFILE names a profile that is in neither ~/.aws/config nor ~/.aws/credentials.',
+    docs: `${SDK}/file-format.html`,
+  },
+  CREDENTIALS_UNREACHABLE: {
+    ...CREDENTIALS,
+    source: 'network',
+    hint: 'Check the network path from this machine to {service}, and HTTPS_PROXY and NO_PROXY if you use a proxy.',
+    explanation:
+      'The service that gives out the credentials did not answer, or something else answered for it. Signing in again does not help.',
+    docs: `${SDK}/standardized-credentials.html`,
+  },
+  CREDENTIALS_CERTIFICATE_INVALID: {
+    ...CREDENTIALS,
+    source: 'configuration',
+    hint: 'Correct or renew that file. The proxy reads it again for each request and needs no restart.',
+    explanation:
+      'The certificate or the key for IAM Roles Anywhere cannot be used: the file is missing or damaged, the certificate has expired or is that of an authority, or the key belongs to another certificate. AWS was not asked.',
+    docs: `${RA}/trust-model.html`,
+  },
+  CREDENTIALS_ROLES_ANYWHERE: {
+    ...CREDENTIALS,
+    hint: "Check the trust anchor, the profile and the role in IAM Roles Anywhere: the certificate's issuer must be the trust anchor, and the role must trust rolesanywhere.amazonaws.com.",
+    explanation:
+      'IAM Roles Anywhere refused to give out credentials. The message has its reason. The certificate and its key fit each other.',
+    docs: `${RA}/trust-model.html`,
   },
   CREDENTIALS_REJECTED: {
     ...CREDENTIALS,

@@ -17,6 +17,7 @@ import type { ProxyOptions } from './proxy/options.ts'
 import { createProxy as createServedProxy, type Proxy as OneProxy } from './proxy/proxy.ts'
 
 export type { Credentials, CredentialsProvider } from './aws/credentials.ts'
+export type { RolesAnywhereOptions } from './aws/roles-anywhere-options.ts'
 export type { LocalUserOptions } from './client/local-users.ts'
 export type { EndpointOptions, HostPort } from './endpoint.ts'
 export { ERRORS, type ErrorCode } from './error-codes.ts'

@@ -18,6 +18,8 @@ export const OPTION_VALUES = {
   keepalive: { default: 60_000, min: 1, max: DAY_MS },
   tcpUserTimeout: { default: 60_000, min: 0, max: DAY_MS },
   clientWriteTimeout: { default: 90_000, min: 0, max: DAY_MS },
+  // https://docs.aws.amazon.com/rolesanywhere/latest/userguide/authentication-create-session.html
+  rolesAnywhereDuration: { default: 60 * 60_000, min: 15 * 60_000, max: 12 * 60 * 60_000 },
   busyPoll: { default: 0.1, min: 0, max: 1 },
   // Of sync-targets:
   collectAnswers: { default: 'auto', choices: ['auto', 'always', 'never'] },

@@ -87,6 +87,8 @@ export interface EndpointState {
   credentialsFailed: boolean
   /** looks credentials up again, for an endpoint that gets no logins because it is not ready */
   retryCredentials: (() => void) | undefined
+  /** when the certificate for IAM Roles Anywhere expires, in Date.now() time; undefined without it or before its first use */
+  rolesAnywhereCertificateExpires: number | undefined
   /** when the server's certificate expires, in Date.now() time; undefined before the first login */
   certificateExpires: number | undefined
   /** the same for our own certificate for clients */
@@ -114,6 +116,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     credentialsExpire: undefined,
     credentialsFailed: false,
     retryCredentials: undefined,
+    rolesAnywhereCertificateExpires: undefined,
     certificateExpires: undefined,
     localCertificateExpires: undefined,
     sync: undefined,

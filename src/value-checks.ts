@@ -48,6 +48,34 @@ export function targetGroupProblem(arn: string): string | undefined {
   return `"${arn}" is not arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID`
 }
 
+const TRUST_ANCHOR_ARN = /^arn:(aws[\w-]*):rolesanywhere:([a-z0-9-]+):\d{12}:trust-anchor\/[\w-]+$/
+const PROFILE_ARN = /^arn:(aws[\w-]*):rolesanywhere:([a-z0-9-]+):\d{12}:profile\/[\w-]+$/
+const ROLE_ARN = /^arn:aws[\w-]*:iam::\d{12}:role\/\S+$/
+
+export function trustAnchorProblem(arn: string): string | undefined {
+  return TRUST_ANCHOR_ARN.test(arn) ? undefined : `"${arn}" is not arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID`
+}
+
+export function rolesAnywhereProfileProblem(arn: string): string | undefined {
+  return PROFILE_ARN.test(arn) ? undefined : `"${arn}" is not arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID`
+}
+
+export function roleProblem(arn: string): string | undefined {
+  return ROLE_ARN.test(arn) ? undefined : `"${arn}" is not arn:aws:iam::ACCOUNT:role/NAME`
+}
+
+/** The answer has secret keys, so only HTTPS will do. */
+export function httpsProblem(text: string): string | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const isPlain = url?.protocol === 'https:' && url.pathname === '/' && !url.search && !url.username && !url.password
+  return isPlain ? undefined : `"${text}" is not an address such as https://rolesanywhere.eu-west-1.amazonaws.com`
+}
+
+/** https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html */
+export function sessionNameProblem(name: string): string | undefined {
+  return /^[\w+=,.@-]{2,64}$/.test(name) ? undefined : `"${name}" is not 2 to 64 letters, digits or any of _+=,.@-`
+}
+
 export function rangeProblem(value: number, { min, max }: { min: number; max: number }): string | undefined {
   return value >= min && value <= max ? undefined : `${value} is not from ${min} to ${max}`
 }

@@ -65,7 +65,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
   )
   const certificateExpiry = gauge(
     'certificate_expiry_timestamp_seconds',
-    'When a certificate expires: the one of the database at the last login (server), or the one for clients (local).',
+    'When a certificate expires: of the database at the last login (server), for clients (local), or for IAM Roles Anywhere (roles_anywhere).',
     'endpoint',
     'certificate',
   )
@@ -143,12 +143,15 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
 
   function setGauges(state: EndpointState): void {
     const endpoint = { endpoint: state.name }
-    const { certificateExpires: server, localCertificateExpires: local } = state
+    const { certificateExpires: server, localCertificateExpires: local, rolesAnywhereCertificateExpires } = state
     maxConnections.set(endpoint, state.maxConnections)
     credentialsOK.set(endpoint, state.credentialsFailed ? 0 : 1)
     if (state.credentialsExpire !== undefined) credentialsExpiry.set(endpoint, state.credentialsExpire / 1_000)
     if (server !== undefined) certificateExpiry.set({ ...endpoint, certificate: 'server' }, server / 1_000)
     if (local !== undefined) certificateExpiry.set({ ...endpoint, certificate: 'local' }, local / 1_000)
+    if (rolesAnywhereCertificateExpires !== undefined) {
+      certificateExpiry.set({ ...endpoint, certificate: 'roles_anywhere' }, rolesAnywhereCertificateExpires / 1_000)
+    }
     if (state.sync) syncLast.set(endpoint, state.sync.at / 1_000)
   }
 

@@ -55,6 +55,8 @@ export interface EndpointStatus {
   credentialsExpire: number | undefined
   credentialsFailed: boolean
   certificateExpires: number | undefined
+  /** of the certificate for IAM Roles Anywhere */
+  rolesAnywhereCertificateExpires: number | undefined
   localCertificateExpires: number | undefined
   /** the last five minutes, oldest first */
   history: readonly Slot[]
@@ -137,6 +139,7 @@ function endpointStatus(state: EndpointState, history: History, startedAt: numbe
     credentialsExpire: state.credentialsExpire,
     credentialsFailed: state.credentialsFailed,
     certificateExpires: state.certificateExpires,
+    rolesAnywhereCertificateExpires: state.rolesAnywhereCertificateExpires,
     localCertificateExpires: state.localCertificateExpires,
     history: history.slots(state).map(slot => ({ ...slot, at: startedAt + slot.at })),
   }

@@ -1,19 +1,12 @@
 /** AWS credentials: where they come from, how long they are cached, and what their errors mean. */
 import { ProxyError } from '../errors.ts'
+import type { Credentials, CredentialsProvider } from './credential-types.ts'
 import { trackHelpers } from './helper-processes.ts'
 import { createAwsAgent } from './https-agent.ts'
 import { harmless, redact } from './redact.ts'
+import type { RolesAnywhereOptions } from './roles-anywhere-options.ts'
 
-/** AWS credentials, in the shape of the AWS SDK's AwsCredentialIdentity. All but `accessKeyId` and `expiration` are secret. */
-export interface Credentials {
-  readonly accessKeyId: string
-  readonly secretAccessKey: string
-  readonly sessionToken?: string
-  readonly expiration?: Date
-}
-
-/** Resolves with credentials that are valid now. Any provider of the AWS SDK will do. */
-export type CredentialsProvider = () => Promise<Credentials>
+export type { Credentials, CredentialsProvider } from './credential-types.ts'
 
 /** Credentials are renewed in the background this long before they expire. */
 const RENEW_BEFORE_MS = 5 * 60_000
@@ -24,12 +17,26 @@ const KEEP_WITHOUT_EXPIRY_MS = 60_000
 /** Later logins start a new lookup if the pending one takes longer than this. */
 const LOOKUP_TIMEOUT_MS = 60_000
 
+/** Where credentials come from; without `profile` and `rolesAnywhere` from the whole chain. */
+export interface CredentialsSource {
+  /** of the STS calls for roles */
+  region: string
+  profile?: string | undefined
+  rolesAnywhere?: RolesAnywhereOptions | undefined
+}
+
 /**
  * The credentials to sign with: only from `profile` if it is given, else from the whole chain of the AWS SDK (environment,
  * AWS_PROFILE, SSO, credential_process, web identity, ECS/EKS containers, instance metadata).
  * https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
  */
-export function createCredentials(region: string, profile: string | undefined): CredentialsProvider {
+export function createCredentials({ region, profile, rolesAnywhere }: CredentialsSource): CredentialsProvider {
+  if (rolesAnywhere) {
+    return cacheUntilExpiry(async () => {
+      const { fromRolesAnywhere } = await import('./roles-anywhere.ts')
+      return await fromRolesAnywhere(rolesAnywhere)
+    })
+  }
   return cacheUntilExpiry(async () => {
     const { fromIni, fromNodeProviderChain } = await import('@aws-sdk/credential-providers')
     const agent = createAwsAgent({ profile })

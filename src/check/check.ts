@@ -89,7 +89,7 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
   if (named !== undefined && named !== rds.region) {
     log.warn(new ProxyError('CONFIG_INVALID', `the region ${rds.region} is not that of ${rds.host}, ${named}`))
   }
-  const credentials = createCredentials(rds.region, options.profile)
+  const credentials = createCredentials({ ...options, region: rds.region })
   const createToken = createTokenSource(rds, credentials)
   return {
     options,

@@ -30,6 +30,11 @@ const SOURCES: [id: string, spoken: string][] = [
 export async function checkCredentials(context: Context, log: StepLog): Promise<void> {
   const credentials = await context.credentials()
   log.fact('from', describeSource(credentials, context.profile))
+  const { certificate } = credentials
+  if (certificate) {
+    const ends = `${seconds(certificate.expires)} (${spokenDuration(certificate.expires.getTime() - Date.now())})`
+    log.fact('certificate', `${certificate.name}, expires ${ends}`)
+  }
   log.fact('key', credentials.accessKeyId)
   const { expiration } = credentials
   if (expiration) {
@@ -51,6 +56,7 @@ export async function checkCredentials(context: Context, log: StepLog): Promise<
 
 /** The provider in words, with its profile if it has one. */
 export function describeSource(credentials: Credentials, profile: string | undefined): string {
+  if (credentials.certificate) return 'IAM Roles Anywhere'
   const ids = (credentials as { $source?: Record<string, unknown> }).$source ?? {}
   const spoken = SOURCES.find(([id]) => id in ids)?.[1] ?? guessFromEnvironment(process.env)
   const isOfProfile = profile !== undefined || Object.keys(ids).some(id => id.startsWith('CREDENTIALS_PROFILE'))

@@ -9,6 +9,7 @@ import type { SyncJob } from '../sync-targets/sync.ts'
 import { readCa } from '../upstream/trust.ts'
 import type { LocalUserConfig } from './keys.ts'
 import type { EndpointConfig, SyncConfig } from './load.ts'
+import { toRolesAnywhere } from './roles-anywhere.ts'
 import type { Settings } from './settings.ts'
 
 /** An endpoint of the configuration, ready to serve. */
@@ -62,6 +63,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     user: settings.user,
     region: settings.region,
     profile: settings.profile,
+    rolesAnywhere: toRolesAnywhere(settings),
     ca: await allOf(settings.ca, file => readCa(file, names.place('ca')), problems),
     caOnly: settings['ca-only'],
     tokenInHandshake: settings['token-in-handshake'],

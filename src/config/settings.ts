@@ -71,6 +71,16 @@ const OTHER_NAMES: Readonly<Record<string, OptionName>> = {
   tls: 'tls-cert',
   localUsers: 'local-user',
   keepTargets: 'keep-target',
+  'rolesAnywhere.certificateFile': 'roles-anywhere-certificate',
+  'rolesAnywhere.keyFile': 'roles-anywhere-key',
+  'rolesAnywhere.keyPassphraseFile': 'roles-anywhere-key-passphrase-file',
+  'rolesAnywhere.intermediatesFile': 'roles-anywhere-intermediates',
+  'rolesAnywhere.trustAnchorArn': 'roles-anywhere-trust-anchor',
+  'rolesAnywhere.profileArn': 'roles-anywhere-profile',
+  'rolesAnywhere.roleArn': 'roles-anywhere-role',
+  'rolesAnywhere.duration': 'roles-anywhere-duration',
+  'rolesAnywhere.sessionName': 'roles-anywhere-session-name',
+  'rolesAnywhere.endpoint': 'roles-anywhere-endpoint',
   resolvers: 'resolver',
 }
 

@@ -4,6 +4,7 @@ import { ProxyError } from '../errors.ts'
 import type { OptionNames } from '../option-values.ts'
 import { createSyncJob, type SyncJob, type SyncOptions } from '../sync-targets/sync.ts'
 import { readCa } from '../upstream/trust.ts'
+import { toRolesAnywhere } from './roles-anywhere.ts'
 import type { Settings } from './settings.ts'
 
 /** @param names how the settings were written, for errors. @throws ProxyError CONFIG_INVALID */
@@ -26,6 +27,7 @@ export async function toJob(settings: Settings, names: OptionNames): Promise<Syn
     interval: settings.interval,
     dryRun: settings['dry-run'],
     profile: settings.profile,
+    rolesAnywhere: toRolesAnywhere(settings),
   }
   return createSyncJob(options, names)
 }

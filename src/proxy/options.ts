@@ -1,5 +1,6 @@
 /** The options of a proxy, and what is wrong with them. */
 import type { Credentials, CredentialsProvider } from '../aws/credentials.ts'
+import { type RolesAnywhereOptions, rolesAnywhereProblems } from '../aws/roles-anywhere-options.ts'
 import { createLocalUsers, type LocalUserOptions } from '../client/local-users.ts'
 import {
   type EndpointOptions,
@@ -23,7 +24,9 @@ export interface ProxyOptions extends EndpointOptions {
   listen?: string | undefined
   /** A profile in ~/.aws/config; default: the credential chain of the AWS SDK */
   profile?: string | undefined
-  /** Credentials, or a credentials provider of the AWS SDK, to use instead of `profile` and the chain */
+  /** IAM Roles Anywhere with a certificate of this host, to use instead of `profile` and the chain */
+  rolesAnywhere?: RolesAnywhereOptions | undefined
+  /** Credentials, or a credentials provider of the AWS SDK, to use instead of `profile`, `rolesAnywhere` and the chain */
   credentials?: Credentials | CredentialsProvider | undefined
   /** PEM texts of certificate authorities to trust beside the RDS bundle and the public roots */
   ca?: readonly string[] | undefined
@@ -112,7 +115,7 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
       choices.includes(value) ? undefined : `"${value}" is not one of ${choices.join(', ')}`,
     )
   }
-  return problems
+  return [...problems, ...rolesAnywhereProblems(options, names)]
 }
 
 /** The options that depend on one another. Of users, authorities and files only whether there are any counts. */

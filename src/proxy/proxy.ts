@@ -158,6 +158,7 @@ function trackCredentials(credentials: CredentialsProvider, state: EndpointState
       const found = await credentials()
       state.credentialsExpire = found.expiration?.getTime()
       state.credentialsFailed = false
+      state.rolesAnywhereCertificateExpires = found.certificate?.expires.getTime()
       return found
     } catch (error) {
       state.credentialsFailed = true
@@ -166,8 +167,9 @@ function trackCredentials(credentials: CredentialsProvider, state: EndpointState
   }
 }
 
-function credentialsProvider({ credentials, profile }: ProxyOptions, endpoint: Endpoint): CredentialsProvider {
-  if (credentials === undefined) return createCredentials(endpoint.rds.region, profile)
+function credentialsProvider(options: ProxyOptions, endpoint: Endpoint): CredentialsProvider {
+  const { credentials } = options
+  if (credentials === undefined) return createCredentials({ ...options, region: endpoint.rds.region })
   if (typeof credentials !== 'function') return async () => credentials
   return cacheUntilExpiry(async () => {
     try {

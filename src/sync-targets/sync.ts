@@ -2,6 +2,7 @@
 import { isIP } from 'node:net'
 import { setTimeout as sleepFor } from 'node:timers/promises'
 import { type CredentialsProvider, createCredentials } from '../aws/credentials.ts'
+import { type RolesAnywhereOptions, rolesAnywhereProblems } from '../aws/roles-anywhere-options.ts'
 import { DEFAULT_PORT, formatHostPort, type HostPort, parseHostPort, parseRemote } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
@@ -54,6 +55,8 @@ export interface SyncOptions {
   dryRun?: boolean | undefined
   /** a profile of ~/.aws/config; default: the credential chain of the AWS SDK */
   profile?: string | undefined
+  /** IAM Roles Anywhere, instead of `profile` and the chain */
+  rolesAnywhere?: RolesAnywhereOptions | undefined
   credentials?: CredentialsProvider | undefined
 }
 
@@ -128,6 +131,8 @@ export function createSyncJob(options: SyncOptions, names: OptionNames = LIBRARY
   const { collectAnswers = OPTION_VALUES.collectAnswers.default, confirmations = OPTION_VALUES.confirmations.default } =
     options
   if (confirmations < 1) throw invalid('confirmations', 'must be at least 1')
+  const problems = rolesAnywhereProblems(options, names)
+  if (problems.length > 0) throw new ProxyError('CONFIG_INVALID', problems.join('; '))
   return {
     rds,
     targetGroupArn: options.targetGroupArn,
@@ -147,7 +152,7 @@ export function createSyncJob(options: SyncOptions, names: OptionNames = LIBRARY
     healthTimeout: options.healthTimeout ?? OPTION_VALUES.healthTimeout.default,
     interval: options.interval ?? OPTION_VALUES.interval.default,
     dryRun: options.dryRun ?? false,
-    credentials: options.credentials ?? createCredentials(region, options.profile),
+    credentials: options.credentials ?? createCredentials({ ...options, region }),
     profile: options.profile,
   }
 }

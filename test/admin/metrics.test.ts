@@ -23,6 +23,7 @@ test('gauges and counters of a state', async t => {
     credentialsExpire: 1_800_000_000_500,
     certificateExpires: 1_900_000_000_000,
     localCertificateExpires: 2_000_000_000_000,
+    rolesAnywhereCertificateExpires: 2_100_000_000_000,
   })
   addSession(state)
   addSession(state)
@@ -39,6 +40,7 @@ test('gauges and counters of a state', async t => {
   t.equal(value('credentials_expiry_timestamp_seconds'), 1_800_000_000.5)
   t.equal(value('certificate_expiry_timestamp_seconds', { certificate: 'server' }), 1_900_000_000)
   t.equal(value('certificate_expiry_timestamp_seconds', { certificate: 'local' }), 2_000_000_000)
+  t.equal(value('certificate_expiry_timestamp_seconds', { certificate: 'roles_anywhere' }), 2_100_000_000)
   t.equal(valueIn(found, 'mysql_iam_proxy_build_info', { version: '1.2.3', node: process.version }), 1)
   t.equal(samples(found, 'nodejs_eventloop_lag_p99_seconds').length, 1)
   t.equal(samples(found, 'process_resident_memory_bytes').length, 1)

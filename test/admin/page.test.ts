@@ -62,6 +62,7 @@ function busyEndpoints(): [EndpointState, EndpointState] {
     credentialsExpire: now + HOUR,
     certificateExpires: now + 5.5 * DAY,
     localCertificateExpires: now + 300 * DAY,
+    rolesAnywhereCertificateExpires: now + 20 * HOUR,
   })
   const other = makeState({ name: 'database-2', address: '127.0.0.1:3307', credentialsFailed: true })
   const programs = ['DBeaver', 'mysql', undefined, 'a-very-long-name-of-some-connector/12.0.1-beta-20260101']
@@ -128,7 +129,10 @@ test('the page shows the status, without browser errors', async t => {
   ]) {
     t.ok(text.includes(part), part)
   }
-  t.match(await page.locator('.expiries').first().innerText(), /Database certificate expires in 5 days/)
+  t.match(
+    await page.locator('.expiries').first().innerText(),
+    /Database certificate expires in 5 days[\s\S]*Certificate for IAM Roles Anywhere expires in 20 h/,
+  )
   t.equal(await page.locator('.expiries').first().locator('[data-level="soon"]').count(), 1)
   t.equal(await page.locator('.expiries').last().locator('[data-level="bad"]').count(), 1)
   t.same((await column(page, 'User')).slice(0, 2), ['user_11', 'user_10'], 'oldest first')

@@ -123,7 +123,7 @@ function shown(error: ProxyError): string {
 
 /** Asserts that `key` signs the token. */
 async function signsWith(t: Test, key: AccessKey, profile?: string): Promise<void> {
-  const token = await createTokenSource(rds, createCredentials(REGION, profile))('iam_user')
+  const token = await createTokenSource(rds, createCredentials({ region: REGION, profile: profile }))('iam_user')
   t.equal(verifyToken(token, { ...rds, user: 'iam_user', keys: [key] }), undefined)
 }
 
@@ -414,7 +414,7 @@ test('a named profile comes before the environment', async t => {
 test('keys that another program rewrites are read again', async t => {
   const clock = createClock(t)
   const home = setUp(t, { credentials: profileText('dev', { ...other, sessionToken: 'old' }) })
-  const credentials = createCredentials(REGION, 'dev')
+  const credentials = createCredentials({ region: REGION, profile: 'dev' })
   t.equal((await credentials()).accessKeyId, other.accessKeyId)
   writeFileSync(join(home, 'credentials'), profileText('dev', temporary))
   clock.advance(15 * minute)
@@ -425,7 +425,7 @@ test('keys that another program rewrites are read again', async t => {
 
 test('a profile that is created after a failure is found', async t => {
   const home = setUp(t)
-  const credentials = createCredentials(REGION, 'dev')
+  const credentials = createCredentials({ region: REGION, profile: 'dev' })
   await failureOf(credentials())
   writeFileSync(join(home, 'credentials'), profileText('dev', key))
   t.equal((await credentials()).accessKeyId, key.accessKeyId, 'without a restart')
@@ -448,13 +448,13 @@ test('credential_process', async t => {
   const { accessKeyId: AccessKeyId, secretAccessKey: SecretAccessKey, sessionToken: SessionToken } = temporary
   setUpProcess(t, 'dev', processOutput({ AccessKeyId, SecretAccessKey, SessionToken, Expiration }))
   await signsWith(t, temporary, 'dev')
-  const { expiration } = await createCredentials(REGION, 'dev')()
+  const { expiration } = await createCredentials({ region: REGION, profile: 'dev' })()
   t.equal(expiration?.toISOString(), Expiration)
 })
 
 test('credential_process that fails', async t => {
   setUpProcess(t, 'dev', `console.error('password hunter3 is wrong'); process.exit(1)`)
-  const error = await failureOf(createCredentials(REGION, 'dev')())
+  const error = await failureOf(createCredentials({ region: REGION, profile: 'dev' })())
   t.equal(error.code, 'CREDENTIALS_FAILED')
   t.match(error.message, /profile dev/)
   t.notMatch(shown(error), /hunter3/, 'nothing of what it printed')
@@ -471,7 +471,7 @@ test('credential_process that prints invalid output', async t => {
   for (const [name, script] of Object.entries(rubbish)) {
     await t.test(name, async t => {
       setUpProcess(t, 'dev', script)
-      const error = await failureOf(createCredentials(REGION, 'dev')())
+      const error = await failureOf(createCredentials({ region: REGION, profile: 'dev' })())
       t.equal(error.code, 'CREDENTIALS_FAILED')
       t.match(error.message, /profile dev/)
       t.notMatch(shown(error), /hunter/)
@@ -481,21 +481,21 @@ test('credential_process that prints invalid output', async t => {
 
 test('credential_process of a profile whose name contains "sso" is not SSO', async t => {
   setUpProcess(t, 'sso-dev', `console.log('rubbish, an invalid login')`)
-  const error = await failureOf(createCredentials(REGION, 'sso-dev')())
+  const error = await failureOf(createCredentials({ region: REGION, profile: 'sso-dev' })())
   t.equal(error.code, 'CREDENTIALS_FAILED')
 })
 
 test('credential_process in the chain: the error has its failure, not only missing credentials', async t => {
   setUpProcess(t, 'dev', 'process.exit(1)')
   process.env.AWS_PROFILE = 'dev'
-  const error = await failureOf(createCredentials(REGION, undefined)())
+  const error = await failureOf(createCredentials({ region: REGION })())
   t.equal(error.code, 'CREDENTIALS_FAILED')
   t.match(error.message, /profile dev/)
 })
 
 test('an unknown profile', async t => {
   setUp(t, { credentials: profileText('default', key) })
-  const error = await failureOf(createCredentials(REGION, 'nope')())
+  const error = await failureOf(createCredentials({ region: REGION, profile: 'nope' })())
   t.equal(error.code, 'CREDENTIALS_FAILED')
   t.match(error.message, /nope/)
   t.equal(ERRORS[error.code].exitCode, 3)
@@ -503,14 +503,14 @@ test('an unknown profile', async t => {
 
 test('an unknown AWS_PROFILE', async t => {
   setUp(t, { credentials: profileText('default', key), environment: { AWS_PROFILE: 'nope' } })
-  const error = await failureOf(createCredentials(REGION, undefined)())
+  const error = await failureOf(createCredentials({ region: REGION })())
   t.match(error.code, /^CREDENTIALS_(MISSING|FAILED)$/)
   t.match(error.message, /nope/)
 })
 
 test('no credentials at all', async t => {
   setUp(t)
-  const error = await failureOf(createCredentials(REGION, undefined)())
+  const error = await failureOf(createCredentials({ region: REGION })())
   t.equal(error.code, 'CREDENTIALS_MISSING')
   t.match(hintFor(error, {}), /AWS_PROFILE/)
 })
@@ -543,7 +543,7 @@ function cacheSsoToken(home: string, name: string, expiresAt: Date): void {
 }
 
 async function isSsoExpired(t: Test, profile: string | undefined, login: string): Promise<void> {
-  const error = await failureOf(createCredentials(REGION, profile)())
+  const error = await failureOf(createCredentials({ region: REGION, profile: profile })())
   t.equal(error.code, 'CREDENTIALS_SSO_EXPIRED')
   t.equal(error.hintValues.ssoLogin, login)
   t.match(hintFor(error, {}), `Run: ${login}`)
@@ -610,7 +610,7 @@ test('SSO after another `aws sso login`', async t => {
   }))
   const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO: url } })
   cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
-  const credentials = createCredentials(REGION, 'dev')
+  const credentials = createCredentials({ region: REGION, profile: 'dev' })
   t.equal((await failureOf(credentials())).code, 'CREDENTIALS_SSO_EXPIRED')
   cacheSsoToken(home, 'corp', new Date(Date.now() + 60 * minute))
   t.equal((await credentials()).accessKeyId, temporary.accessKeyId, 'without a restart')
@@ -641,13 +641,13 @@ test('a container (ECS, EKS Pod Identity)', async t => {
   await signsWith(t, temporary)
   t.equal(requests[0]?.url, '/role')
   t.equal(requests[0]?.headers.authorization, 'Bearer hunter2')
-  t.equal((await createCredentials(REGION, undefined)()).expiration?.getTime(), expiration.getTime())
+  t.equal((await createCredentials({ region: REGION })()).expiration?.getTime(), expiration.getTime())
 })
 
 test('a container whose agent refuses', async t => {
   const { url } = await serve(t, () => ({ status: 403, body: '{"message":"no hunter2"}' }))
   setUp(t, { environment: { AWS_CONTAINER_CREDENTIALS_FULL_URI: url } })
-  const error = await failureOf(createCredentials(REGION, undefined)())
+  const error = await failureOf(createCredentials({ region: REGION })())
   t.match(error.code, /^CREDENTIALS_/)
   t.notMatch(shown(error), /hunter2/)
 })
@@ -664,7 +664,7 @@ test('a container endpoint that answers rubbish: nothing of it is shown', async 
   ] as const) {
     const { url } = await serve(t, () => ({ status, body }))
     setUp(t, { environment: { AWS_CONTAINER_CREDENTIALS_FULL_URI: url } })
-    const error = await failureOf(createCredentials(REGION, undefined)())
+    const error = await failureOf(createCredentials({ region: REGION })())
     for (const secret of secrets) t.notOk(shown(error).includes(secret), `${status} ${body}: ${shown(error)}`)
   }
 })
@@ -711,7 +711,7 @@ test('a role that may not be assumed', async t => {
     environment: { AWS_ENDPOINT_URL_STS: url, AWS_PROFILE: 'dev' },
   })
   for (const profile of ['dev', undefined]) {
-    const error = await failureOf(createCredentials(REGION, profile)())
+    const error = await failureOf(createCredentials({ region: REGION, profile: profile })())
     t.equal(error.code, 'CREDENTIALS_FAILED')
     t.match(error.message, /profile dev/)
     t.match(error.message, /sts:AssumeRole/)
@@ -760,7 +760,7 @@ test('instance metadata without a role', async t => {
     method === 'PUT' ? { body: 'imds-token' } : { status: 404, body: 'not found' },
   )
   setUp(t, { environment: { AWS_EC2_METADATA_DISABLED: 'false', AWS_EC2_METADATA_SERVICE_ENDPOINT: url } })
-  const error = await failureOf(createCredentials(REGION, undefined)())
+  const error = await failureOf(createCredentials({ region: REGION })())
   t.equal(error.code, 'CREDENTIALS_MISSING')
 })
 

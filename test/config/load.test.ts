@@ -4,8 +4,11 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { configCommand } from '../../src/commands/config.ts'
 import { type Config, loadConfig } from '../../src/config/load.ts'
+import { prepareEndpoints } from '../../src/config/proxy-options.ts'
 import { ProxyError } from '../../src/errors.ts'
+import { silent } from '../../src/log.ts'
 
+const GROUP_ARN = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/orders/0123456789abcdef'
 const HOST = 'orders.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 
 async function file(t: Test, text: string, name = 'config.yaml'): Promise<string> {
@@ -252,6 +255,46 @@ test('wrong values in several endpoints, each with its place', async t => {
       'config.yaml:9:14: endpoint reports: profile: takes one value',
     ],
   )
+})
+
+test('IAM Roles Anywhere', async t => {
+  const arn = (what: string, region = 'eu-west-1') => `arn:aws:rolesanywhere:${region}:123456789012:${what}/1`
+  const text = `rds-endpoint: ${HOST}
+roles-anywhere-certificate: host.pem
+roles-anywhere-trust-anchor: ${arn('trust-anchor')}
+roles-anywhere-profile: ${arn('profile')}
+roles-anywhere-role: arn:aws:iam::123456789012:role/rds-connect
+roles-anywhere-duration: 2h
+`
+  const options = async (more: string) => (await prepareEndpoints((await load(t, text + more)).endpoints, silent))[0]!
+  const sync = `\nendpoints:\n  - sync: {target-group-arn: '${GROUP_ARN}'}\n`
+  const { options: found, sync: job } = await options(`roles-anywhere-key: key.pem${sync}`)
+  t.same(found.rolesAnywhere, {
+    certificateFile: 'host.pem',
+    keyFile: 'key.pem',
+    keyPassphraseFile: undefined,
+    intermediatesFile: undefined,
+    trustAnchorArn: arn('trust-anchor'),
+    profileArn: arn('profile'),
+    roleArn: 'arn:aws:iam::123456789012:role/rds-connect',
+    duration: 2 * 60 * 60_000,
+    sessionName: undefined,
+    endpoint: undefined,
+  })
+  t.type(job?.credentials, 'function')
+  for (const [more, problem] of [
+    ['', /roles-anywhere-key is missing; IAM Roles Anywhere needs it/],
+    [sync, /roles-anywhere-key is missing; IAM Roles Anywhere needs it/],
+    [
+      'roles-anywhere-key: key.pem\nprofile: dev',
+      /config\.yaml:8:10: profile: contradicts roles-anywhere-certificate; use one of them/,
+    ],
+  ] as const) {
+    await t.rejects(options(more), { code: 'CONFIG_INVALID', message: problem })
+  }
+  t.match(await mistakes(t, text.replace('role/rds', 'user/rds')), [
+    'config.yaml:5:22: roles-anywhere-role: "arn:aws:iam::123456789012:user/rds-connect" is not arn:aws:iam::ACCOUNT:role/NAME',
+  ])
 })
 
 test('options that conflict are reported with the names that were used', async t => {

@@ -4,6 +4,7 @@ import { resolveSettings } from '../../src/config/settings.ts'
 import { ProxyError } from '../../src/errors.ts'
 import { OPTION_VALUES } from '../../src/option-values.ts'
 
+const RA = 'arn:aws:rolesanywhere:eu-west-1:123456789012'
 const ARN = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup'
 
 /** What is wrong with these flags and this environment. */
@@ -87,6 +88,16 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
   user: ['a', 'b'],
   region: ['eu-west-1', 'us-gov-west-1', 'EU-WEST-1', 'eu-west-1a', 'ireland'],
   profile: ['a', 'b'],
+  'roles-anywhere-certificate': ['/a.pem', '/b.pem'],
+  'roles-anywhere-key': ['/a.pem', '/b.pem'],
+  'roles-anywhere-key-passphrase-file': ['a', 'b'],
+  'roles-anywhere-intermediates': ['/a.pem', '/b.pem'],
+  'roles-anywhere-trust-anchor': [`${RA}:trust-anchor/a`, `${RA}:trust-anchor/b`, `${RA}:profile/a`, 'a'],
+  'roles-anywhere-profile': [`${RA}:profile/a`, `${RA}:profile/b`, `${RA}:trust-anchor/a`, 'rds'],
+  'roles-anywhere-role': ['arn:aws:iam::123456789012:role/a', 'arn:aws-cn:iam::123456789012:role/b/c', 'a'],
+  'roles-anywhere-duration': ['15m', '12h', '14m', '13h', '3600'],
+  'roles-anywhere-session-name': ['etl', 'a@b', 'a', 'a b'],
+  'roles-anywhere-endpoint': ['https://a', 'https://b:8443', 'http://a', 'a', 'https://a/sessions'],
   ca: ['/a.pem', '/b.pem'],
   'ca-only': ['true', 'false', 'yes', 'maybe'],
   'token-in-handshake': ['always', 'never', 'Always', 'other'],

@@ -101,6 +101,8 @@ const IDLE = {
   'mysql_iam_proxy_login_duration_seconds_bucket{le="+Inf",endpoint="db",instance="a"}': '0+60x120',
   'mysql_iam_proxy_certificate_expiry_timestamp_seconds{certificate="server",endpoint="db",instance="a"}':
     '8640000x120',
+  'mysql_iam_proxy_certificate_expiry_timestamp_seconds{certificate="roles_anywhere",endpoint="db",instance="a"}':
+    '86400x120',
   'mysql_iam_proxy_log_lines_dropped_total{instance="a"}': '0x120',
   'nodejs_eventloop_lag_p99_seconds{instance="a"}': '0.011x120',
   'nodejs_eventloop_lag_p99_seconds{instance="another program"}': '9x120',
@@ -126,6 +128,10 @@ const PROBLEMS: Record<string, Record<string, string>> = {
   CertificateExpiresSoon: {
     'mysql_iam_proxy_certificate_expiry_timestamp_seconds{certificate="server",endpoint="db",instance="a"}':
       '518400x120',
+  },
+  RolesAnywhereCertificateExpiresSoon: {
+    'mysql_iam_proxy_certificate_expiry_timestamp_seconds{certificate="roles_anywhere",endpoint="db",instance="a"}':
+      '20000x120',
   },
   LogLinesDropped: { 'mysql_iam_proxy_log_lines_dropped_total{instance="a"}': '0x110 5x10' },
   Busy: { 'nodejs_eventloop_lag_p99_seconds{instance="a"}': '0.2x120' },

@@ -92,6 +92,7 @@ function renderEndpoint({ at, login, rate }, endpoint, now) {
 /** @param {HTMLElement} list @param {EndpointStatus} endpoint @param {number} now */
 function renderExpiries(list, endpoint, now) {
   const { credentialsExpire, credentialsFailed, certificateExpires, localCertificateExpires } = endpoint
+  const { rolesAnywhereCertificateExpires } = endpoint
   /** @type {[string, string, Level][]} */
   const items = []
   items.push(['AWS credentials', ...describeCredentials(credentialsExpire, credentialsFailed, now)])
@@ -99,6 +100,9 @@ function renderExpiries(list, endpoint, now) {
   else items.push(certificate('Database certificate', certificateExpires, now))
   if (localCertificateExpires !== undefined)
     items.push(certificate('Certificate for clients', localCertificateExpires, now))
+
+  if (rolesAnywhereCertificateExpires !== undefined)
+    items.push(certificate('Certificate for IAM Roles Anywhere', rolesAnywhereCertificateExpires, now, DAY_MS / 4, 0))
 
   while (list.children.length > items.length) list.lastElementChild?.remove()
   for (const [index, [what, when, severity]] of items.entries()) {
@@ -129,11 +133,15 @@ function makeExpiry() {
   return item
 }
 
-/** @param {string} what @param {number} expires @param {number} now @returns {[string, string, Level]} */
-const certificate = (what, expires, now) => [
+/**
+ * Certificates for IAM Roles Anywhere often live for a day only, others for months.
+ * @param {string} what @param {number} expires @param {number} now @param {number} soon @param {number} bad
+ * @returns {[string, string, Level]}
+ */
+const certificate = (what, expires, now, soon = 7 * DAY_MS, bad = DAY_MS) => [
   what,
   `${expires < now ? 'expired' : 'expires'} ${describeExpiry(expires, now)}`,
-  level(expires - now, 7 * DAY_MS, DAY_MS),
+  level(expires - now, soon, bad),
 ]
 
 /** @param {number} left @param {number} soon @param {number} bad @returns {Level} */
