@@ -282,3 +282,8 @@ export function isPrivate(listen: Listen): boolean {
 export function isIndirect({ dial, rds }: Endpoint): boolean {
   return dial.host !== rds.host
 }
+
+/** Whether the name resolves to one of several instances, a different one each time: readers, custom endpoints, RDS Proxy. */
+export function namesOneOfSeveral(host: string): boolean {
+  return /\.(cluster-ro|cluster-custom|proxy)-/.test(host)
+}

@@ -371,6 +371,21 @@ const specs = {
     explanation: 'RDS reports that the database is stopped, starting or failed. Nobody can log in.',
     docs: `${RDS}/accessing-monitoring.html`,
   },
+  DATABASE_NOT_MYSQL: {
+    ...DIAL,
+    source: 'configuration',
+    hint: 'Set rds-endpoint to a database of RDS for MySQL, RDS for MariaDB or Aurora MySQL.',
+    explanation:
+      'RDS reports another engine, such as PostgreSQL. The proxy speaks only the MySQL protocol; clients of PostgreSQL can send an IAM token as their password.',
+    docs: `${RDS}/UsingWithRDS.IAMDBAuth.html`,
+  },
+  NLB_NOT_ACTIVE: {
+    ...DIAL,
+    hint: 'Wait until the load balancer is active, or create it again if it has failed. Its reason is in the message.',
+    explanation:
+      'The load balancer could not be set up, is still being set up, or has too few resources to scale. Only an active load balancer takes all connections.',
+    docs: 'https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerState.html',
+  },
   NLB_LISTENER_MISSING: {
     ...DIAL,
     hint: 'Add a TCP listener to the load balancer on the port of {dial}, or connect to the port of an existing listener.',
@@ -384,18 +399,26 @@ const specs = {
       'A TLS listener expects TLS from the first byte, but the MySQL protocol starts unencrypted. TLS must also reach the database itself.',
     docs: `${NLB}/load-balancer-listeners.html`,
   },
+  NLB_TARGET_GROUP_NOT_TCP: {
+    ...DIAL,
+    hint: 'Create a target group of protocol TCP and let the listener on the port of {dial} forward to it.',
+    explanation:
+      'The load balancer passes the MySQL protocol on unchanged only to a target group of protocol TCP. The protocol of a target group cannot be changed.',
+    docs: `${NLB}/load-balancer-target-groups.html`,
+  },
   NLB_TARGETS_MISSING: {
     ...DIAL,
-    hint: 'Register the current addresses of {rds} in the target group.',
-    explanation: 'The listener forwards to a target group that has no targets.',
+    hint: 'Register the current addresses of {rds} in the target group, or let sync-targets do it.',
+    explanation:
+      'The listener forwards to a target group that takes no connections for the database: it is empty, or all its targets are draining, unused or on another port.',
     docs: `${NLB}/load-balancer-target-groups.html`,
   },
   NLB_TARGETS_STALE: {
     ...FINDING,
     source: 'network',
-    hint: 'Register the current addresses of {rds} in the target group, and deregister the others.',
+    hint: 'Deregister the stale targets when the current addresses of {rds} are healthy, or let sync-targets do it.',
     explanation:
-      'The target group has addresses that the RDS endpoint does not resolve to. They are from before a failover or maintenance, or belong to another database.',
+      'The target group has addresses or ports that the RDS endpoint does not have. They are from before a failover or maintenance, or belong to another database.',
     docs: `${NLB}/load-balancer-target-groups.html`,
   },
   NLB_TARGETS_UNHEALTHY: {
@@ -403,7 +426,7 @@ const specs = {
     source: 'network',
     hint: "Let the load balancer's security group and subnets reach the port of the database.",
     explanation:
-      'The health checks of the load balancer fail for a target. If no target is healthy, an NLB sends connections to all of them.',
+      'The load balancer does not find a target healthy. If no target is healthy, an NLB sends connections to all of them.',
     docs: `${NLB}/target-group-health-checks.html`,
   },
   NLB_IDLE_TIMEOUT: {

@@ -32,6 +32,7 @@ const ADVICE: Partial<Record<ErrorCode, (context: Context) => Advice[] | Promise
   UPSTREAM_TIMEOUT: adviseOnNetwork,
   UPSTREAM_CLOSED: adviseOnNetwork,
   UPSTREAM_NOT_MYSQL: adviseOnNetwork,
+  NLB_TARGETS_MISSING: ({ loadBalancer }) => loadBalancer?.advice ?? [],
   TLS_WRONG_NAME: adviseOnWrongName,
   TLS_UNKNOWN_CA: adviseOnUnknownCa,
   AUTH_PLUGIN_UNEXPECTED: adviseOnUnexpectedPlugin,

@@ -1,5 +1,6 @@
 /** Commands of the AWS CLI to copy. */
 import type { UserAuthConfigInfo } from '@aws-sdk/client-rds'
+import { DEFAULT_PORT, formatHostPort, type HostPort } from '../endpoint.ts'
 import type { Context } from './context.ts'
 
 /** For an instance or a cluster; an RDS Proxy has no such switch. */
@@ -45,11 +46,34 @@ export function modifyProxyCommand(region: string, name: string, auth: readonly 
   )
 }
 
-/** https://docs.aws.amazon.com/cli/latest/reference/elbv2/register-targets.html */
-export function registerTargetsCommand(targetGroup: string, addresses: string[], port: number): string {
-  const targets = addresses.map(address => `Id=${address},Port=${port}`)
+/** A target as `aws elbv2` takes it. */
+export interface CliTarget {
+  address: string
+  port: number
+  /** only `all` has to be named */
+  zone?: string | undefined
+}
+
+/**
+ * https://docs.aws.amazon.com/cli/latest/reference/elbv2/register-targets.html
+ * https://docs.aws.amazon.com/cli/latest/reference/elbv2/deregister-targets.html
+ */
+export function targetsCommand(
+  command: 'register-targets' | 'deregister-targets',
+  targetGroup: string,
+  targets: readonly CliTarget[],
+): string {
+  const ids = targets.map(
+    ({ address, port, zone }) => `Id=${address},Port=${port}${zone === 'all' ? ',AvailabilityZone=all' : ''}`,
+  )
   // The ARN comes last, on a separate line: it is longer than most terminals are wide.
-  return shell('aws elbv2 register-targets', '--targets', ...targets, '--target-group-arn', targetGroup)
+  const region = targetGroup.split(':')[3] ?? ''
+  return shell(`aws elbv2 ${command}`, `--region ${region}`, '--targets', ...ids, '--target-group-arn', targetGroup)
+}
+
+export function syncTargetsCommand(targetGroup: string, rds: HostPort): string {
+  const endpoint = rds.port === DEFAULT_PORT ? rds.host : formatHostPort(rds)
+  return shell('mysql-iam-proxy sync-targets', `--rds-endpoint ${endpoint}`, '--target-group-arn', targetGroup)
 }
 
 /** A command with one option per line. */

@@ -6,6 +6,7 @@ import { hintValues } from '../endpoint.ts'
 import type { ProxyOptions } from '../proxy/proxy.ts'
 import type { Upstream } from '../upstream/dial.ts'
 import type { LoginTarget } from '../upstream/login.ts'
+import type { Advice } from './steps.ts'
 
 export interface Context {
   /** as for serving */
@@ -76,6 +77,8 @@ export interface ProxyAuthentication {
 export interface LoadBalancer {
   /** seconds; undefined if ELB does not say */
   idleTimeout: number | undefined
+  /** the commands that correct its targets */
+  advice?: Advice[]
 }
 
 /** The owner of credentials, as STS describes it. */

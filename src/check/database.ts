@@ -152,7 +152,10 @@ function engineOf({ Engine, EngineVersion }: ClusterOfRds): string | undefined {
 const NOT_UP =
   /^(stopped|stopping|starting|creating|deleting|deleted|failed|rebooting|restore-error|inaccessible-|incompatible-|storage-full|suspended)/
 
-/** @throws ProxyError IAM_AUTHENTICATION_OFF, DATABASE_NOT_AVAILABLE */
+/** Other engines of the RDS API, by their names in DescribeDBInstances and DescribeDBProxies. */
+const NOT_MYSQL = /^(aurora-)?postgres|oracle|sqlserver|^(db2|docdb|neptune)/i
+
+/** @throws ProxyError DATABASE_NOT_MYSQL, IAM_AUTHENTICATION_OFF, DATABASE_NOT_AVAILABLE */
 export async function checkDatabase(context: Context, log: StepLog): Promise<void> {
   const { rds } = context.target.endpoint
   const database = await orWarn(log, () => describeDatabase(context))
@@ -163,6 +166,9 @@ export async function checkDatabase(context: Context, log: StepLog): Promise<voi
   if (database.ca) log.fact('certificate authority', database.ca)
   if (database.proxy) noteProxy(database.proxy, log)
   log.fact('IAM authentication', { true: 'on', false: 'off' }[String(database.iamAuthentication)] ?? 'unknown')
+  if (database.engine && NOT_MYSQL.test(database.engine)) {
+    throw new ProxyError('DATABASE_NOT_MYSQL', `the database of ${rds.host} is ${database.engine}, not MySQL`)
+  }
   if (NOT_UP.test(database.status)) {
     throw new ProxyError('DATABASE_NOT_AVAILABLE', `the database of ${rds.host} is ${database.status}`)
   }

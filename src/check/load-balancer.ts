@@ -1,16 +1,16 @@
 /** The load balancer in front of the database: its listener, its targets, their health. */
 import { resolveCname } from 'node:dns/promises'
-import { callAws, clientSettings } from '../aws/api.ts'
+import { callAws, clientSettings, listIn } from '../aws/api.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
-import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
+import { formatHostPort, isIndirect } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { registerTargetsCommand } from './aws-cli.ts'
 import type { Context } from './context.ts'
 import { orWarn, type StepLog } from './steps.ts'
+import { checkTargetGroup, type TargetGroupProblem } from './target-group.ts'
 
 /**
  * Checks the load balancer that the proxy connects to: its listener, target groups, targets and their health.
- * @throws ProxyError NLB_LISTENER_MISSING, NLB_LISTENER_NOT_TCP, NLB_TARGETS_MISSING
+ * @throws ProxyError NLB_NOT_ACTIVE, NLB_LISTENER_MISSING, NLB_LISTENER_NOT_TCP, NLB_TARGET_GROUP_NOT_TCP, NLB_TARGETS_MISSING
  */
 export async function checkLoadBalancer(context: Context, log: StepLog): Promise<void> {
   const { endpoint } = context.target
@@ -29,8 +29,10 @@ async function describeLoadBalancer(context: Context, log: StepLog): Promise<voi
   try {
     const names = await canonicalNames(endpoint.dial.host)
     const balancer = await callAws('elasticloadbalancing:DescribeLoadBalancers', async () => {
-      for await (const { LoadBalancers = [] } of elb.paginateDescribeLoadBalancers({ client }, {})) {
-        const found = LoadBalancers.find(({ DNSName }) => DNSName && names.some(name => isNameOf(name, DNSName)))
+      for await (const { LoadBalancers } of elb.paginateDescribeLoadBalancers({ client }, {})) {
+        const found = listIn(LoadBalancers, 'elasticloadbalancing:DescribeLoadBalancers').find(
+          ({ DNSName }) => DNSName && names.some(name => isNameOf(name, DNSName)),
+        )
         if (found) return found
       }
       return undefined
@@ -39,11 +41,17 @@ async function describeLoadBalancer(context: Context, log: StepLog): Promise<voi
       throw new ProxyError('AWS_NOT_FOUND', `no load balancer of ${region} has the name ${endpoint.dial.host}`)
     const { LoadBalancerArn, LoadBalancerName, Type, Scheme, State } = balancer
     log.fact('load balancer', `${LoadBalancerName}, ${Type}, ${Scheme}, ${State?.Code}`)
+    if (State?.Code !== 'active') {
+      const reason = State?.Reason ? `: ${State.Reason}` : ''
+      const error = new ProxyError('NLB_NOT_ACTIVE', `the state of ${LoadBalancerName} is ${State?.Code}${reason}`)
+      if (State?.Code === 'failed') throw error
+      log.warn(error)
+    }
 
     const listeners = await callAws('elasticloadbalancing:DescribeListeners', async () => {
       const all = []
-      for await (const { Listeners = [] } of elb.paginateDescribeListeners({ client }, { LoadBalancerArn })) {
-        all.push(...Listeners)
+      for await (const { Listeners } of elb.paginateDescribeListeners({ client }, { LoadBalancerArn })) {
+        all.push(...listIn(Listeners, 'elasticloadbalancing:DescribeListeners'))
       }
       return all
     })
@@ -55,7 +63,7 @@ async function describeLoadBalancer(context: Context, log: StepLog): Promise<voi
         `${LoadBalancerName} has no listener for ${dial}; its listeners: ${ports}`,
       )
     }
-    if (listener.Protocol !== 'TCP' && listener.Protocol !== 'TCP_UDP') {
+    if (!/^TCP(_|$)/.test(listener.Protocol ?? '')) {
       throw new ProxyError('NLB_LISTENER_NOT_TCP', `the listener of ${dial} is a ${listener.Protocol} listener`)
     }
     const idleTimeout = await orWarn(log, async () => {
@@ -73,22 +81,39 @@ async function describeLoadBalancer(context: Context, log: StepLog): Promise<voi
       ...(ForwardConfig?.TargetGroups ?? []).map(group => group.TargetGroupArn),
     ])
     const unique = [...new Set(arns.filter(arn => arn !== undefined))]
-    const described = await callAws('elasticloadbalancing:DescribeTargetGroups', () =>
-      client.send(new elb.DescribeTargetGroupsCommand({ TargetGroupArns: unique })),
-    )
-    for (const group of described?.TargetGroups ?? []) {
-      const health = await callAws('elasticloadbalancing:DescribeTargetHealth', () =>
-        client.send(new elb.DescribeTargetHealthCommand({ TargetGroupArn: group.TargetGroupArn })),
-      )
-      const targets = (health?.TargetHealthDescriptions ?? []).map(({ Target, TargetHealth }) => ({
+    const groups = await callAws('elasticloadbalancing:DescribeTargetGroups', async () => {
+      const { TargetGroups } = await client.send(new elb.DescribeTargetGroupsCommand({ TargetGroupArns: unique }))
+      return listIn(TargetGroups, 'elasticloadbalancing:DescribeTargetGroups')
+    })
+    const problems: TargetGroupProblem[] = []
+    for (const group of groups ?? []) {
+      const {
+        TargetGroupName: name = '',
+        TargetGroupArn: arn = '',
+        TargetType: type = '',
+        Protocol: protocol = '',
+      } = group
+      const health = await callAws('elasticloadbalancing:DescribeTargetHealth', async () => {
+        const answer = await client.send(new elb.DescribeTargetHealthCommand({ TargetGroupArn: arn }))
+        return listIn(answer.TargetHealthDescriptions, 'elasticloadbalancing:DescribeTargetHealth')
+      })
+      const targets = (health ?? []).map(({ Target, TargetHealth }) => ({
         address: Target?.Id ?? '',
-        port: Target?.Port ?? endpoint.rds.port,
+        port: Target?.Port ?? group.Port ?? endpoint.rds.port,
+        zone: Target?.AvailabilityZone,
         state: TargetHealth?.State ?? 'unknown',
         why: TargetHealth?.Description ?? TargetHealth?.Reason,
       }))
-      const { TargetGroupName: name = '', TargetGroupArn: arn = '', TargetType: type = '' } = group
-      noteTargets({ name, arn, type, targets }, context.addresses?.rds ?? [], endpoint, log)
+      const found = { name, arn, type, protocol, targets }
+      const problem = checkTargetGroup(found, context.addresses?.rds ?? [], endpoint.rds, log)
+      if (problem) problems.push(problem)
     }
+    const [first] = problems
+    if (first && problems.length === groups?.length) {
+      context.loadBalancer.advice = first.advice
+      throw first.error
+    }
+    for (const { error, advice } of problems) log.warn(error, advice)
   } finally {
     client.destroy()
   }
@@ -104,48 +129,4 @@ async function canonicalNames(host: string): Promise<string[]> {
 function isNameOf(host: string, dnsName: string): boolean {
   const name = dnsName.toLowerCase()
   return host.toLowerCase() === name || host.toLowerCase().endsWith(`.${name}`)
-}
-
-interface FoundTargetGroup {
-  name: string
-  arn: string
-  type: string
-  targets: { address: string; port: number; state: string; why: string | undefined }[]
-}
-
-function noteTargets(group: FoundTargetGroup, present: string[], endpoint: Endpoint, log: StepLog): void {
-  const { name, arn, type, targets } = group
-  const rds = endpoint.rds.host
-  log.fact(
-    `targets of ${name}`,
-    targets.map(({ address, port, state, why }) => {
-      const whose = present.length === 0 ? '' : present.includes(address) ? `, an address of ${rds}` : `, NOT of ${rds}`
-      return `${formatHostPort({ host: address, port })} ${state}${why ? ` (${why})` : ''}${type === 'ip' ? whose : ''}`
-    }),
-  )
-  const registration =
-    present.length > 0
-      ? [
-          {
-            text: 'Register the current addresses of the RDS endpoint:',
-            snippet: registerTargetsCommand(arn, present, endpoint.rds.port),
-          },
-        ]
-      : []
-  if (targets.length === 0) {
-    throw new ProxyError('NLB_TARGETS_MISSING', `the target group ${name} has no targets`)
-  }
-  const inUse = targets.filter(({ state }) => state !== 'draining')
-  const stale = inUse.filter(({ address }) => !present.includes(address))
-  // Targets of other types are not addresses of the database.
-  if (type === 'ip' && present.length > 0 && stale.length > 0) {
-    const addresses = stale.map(({ address }) => address).join(', ')
-    const message = `${name} has targets that ${rds} (${present.join(', ')}) does not have: ${addresses}`
-    log.warn(new ProxyError('NLB_TARGETS_STALE', message), registration)
-  }
-  const unhealthy = inUse.filter(({ state }) => state === 'unhealthy')
-  if (unhealthy.length > 0) {
-    const spoken = unhealthy.map(({ address, why }) => `${address}${why ? ` (${why})` : ''}`).join(', ')
-    log.warn(new ProxyError('NLB_TARGETS_UNHEALTHY', `unhealthy targets of ${name}: ${spoken}`))
-  }
 }

@@ -3,7 +3,14 @@ import { isIP } from 'node:net'
 import { setTimeout as sleepFor } from 'node:timers/promises'
 import { type CredentialsProvider, createCredentials } from '../aws/credentials.ts'
 import { type RolesAnywhereOptions, rolesAnywhereProblems } from '../aws/roles-anywhere-options.ts'
-import { DEFAULT_PORT, formatHostPort, type HostPort, parseHostPort, parseRemote } from '../endpoint.ts'
+import {
+  DEFAULT_PORT,
+  formatHostPort,
+  type HostPort,
+  namesOneOfSeveral,
+  parseHostPort,
+  parseRemote,
+} from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
@@ -118,9 +125,6 @@ export interface Dependencies {
 
 const DNS_PORT = 53
 
-/** Names that resolve to one of several instances at a time: readers, custom endpoints, RDS Proxy. */
-const ONE_OF_SEVERAL = /\.(cluster-ro|cluster-custom|proxy)-/
-
 /** @param names how errors call the options. @throws ProxyError CONFIG_INVALID */
 export function createSyncJob(options: SyncOptions, names: OptionNames = LIBRARY_NAMES): SyncJob {
   const invalid = (option: string, problem: string) =>
@@ -141,7 +145,7 @@ export function createSyncJob(options: SyncOptions, names: OptionNames = LIBRARY
       if (problem) throw invalid('resolvers', problem)
       return toResolver(resolver)
     }),
-    collectAnswers: collectAnswers === 'auto' ? ONE_OF_SEVERAL.test(rds.host) : collectAnswers === 'always',
+    collectAnswers: collectAnswers === 'auto' ? namesOneOfSeveral(rds.host) : collectAnswers === 'always',
     confirmations,
     keepTargets: (options.keepTargets ?? []).map(text => {
       const address = canonicalAddress(text)

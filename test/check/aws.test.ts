@@ -18,11 +18,13 @@ const IN_REGION = 'abcdefghijkl.eu-west-1.rds.amazonaws.com'
 const INSTANCE = `database-1.${IN_REGION}`
 
 /** https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html */
-function instance(changes: { endpoint?: string; iam?: boolean; status?: string; cluster?: string } = {}): string {
-  const { endpoint = INSTANCE, iam = true, status = 'available', cluster } = changes
+function instance(
+  changes: { endpoint?: string; iam?: boolean; status?: string; cluster?: string; engine?: string } = {},
+): string {
+  const { endpoint = INSTANCE, iam = true, status = 'available', cluster, engine = 'mysql' } = changes
   return `<DBInstances><DBInstance>
     <DBInstanceIdentifier>database-1</DBInstanceIdentifier>
-    <Engine>mysql</Engine><EngineVersion>8.4.6</EngineVersion>
+    <Engine>${engine}</Engine><EngineVersion>8.4.6</EngineVersion>
     <DBInstanceStatus>${status}</DBInstanceStatus>
     <Endpoint><Address>${endpoint}</Address><Port>3306</Port></Endpoint>
     <CACertificateIdentifier>rds-ca-rsa2048-g1</CACertificateIdentifier>
@@ -79,6 +81,9 @@ const GROUP = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/m
 
 interface Target {
   id: string
+  /** default: that of the listener */
+  port?: number
+  zone?: string
   state?: string
   why?: string
 }
@@ -89,10 +94,14 @@ interface Balancer {
   protocol?: string
   targets?: Target[]
   idle?: number
+  state?: string
+  groupProtocol?: string
+  groupType?: string
 }
 
 /** https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_Operations.html */
-function balancer({ name, port, protocol = 'TCP', targets = [], idle = 350 }: Balancer): AwsApi['answers'] {
+function balancer({ name, port, protocol = 'TCP', targets = [], idle = 350, ...more }: Balancer): AwsApi['answers'] {
+  const { state: balancerState = 'active', groupProtocol = 'TCP', groupType = 'ip' } = more
   return {
     DescribeLoadBalancers: ({ Marker }) =>
       // On the second page, as in accounts with many.
@@ -100,7 +109,7 @@ function balancer({ name, port, protocol = 'TCP', targets = [], idle = 350 }: Ba
         ? `<LoadBalancers/><NextMarker>2</NextMarker>`
         : `<LoadBalancers><member>
             <LoadBalancerArn>${LOAD_BALANCER}</LoadBalancerArn><LoadBalancerName>my-nlb</LoadBalancerName>
-            <DNSName>${name}</DNSName><Type>network</Type><Scheme>internal</Scheme><State><Code>active</Code></State>
+            <DNSName>${name}</DNSName><Type>network</Type><Scheme>internal</Scheme><State><Code>${balancerState}</Code></State>
           </member></LoadBalancers>`,
     DescribeListeners: `<Listeners><member>
         <ListenerArn>${LISTENER}</ListenerArn><LoadBalancerArn>${LOAD_BALANCER}</LoadBalancerArn>
@@ -112,12 +121,12 @@ function balancer({ name, port, protocol = 'TCP', targets = [], idle = 350 }: Ba
     DescribeListenerAttributes: `<Attributes><member><Key>tcp.idle_timeout.seconds</Key><Value>${idle}</Value></member></Attributes>`,
     DescribeTargetGroups: `<TargetGroups><member>
         <TargetGroupArn>${GROUP}</TargetGroupArn><TargetGroupName>mysql</TargetGroupName>
-        <Protocol>TCP</Protocol><Port>3306</Port><TargetType>ip</TargetType>
+        <Protocol>${groupProtocol}</Protocol><Port>${port}</Port><TargetType>${groupType}</TargetType>
       </member></TargetGroups>`,
     DescribeTargetHealth: `<TargetHealthDescriptions>${targets
       .map(
-        ({ id, state = 'healthy', why }) => `<member>
-          <Target><Id>${id}</Id><Port>3306</Port></Target>
+        ({ id, state = 'healthy', why, zone = 'eu-west-1a', port: onPort = port }) => `<member>
+          <Target><Id>${id}</Id><Port>${onPort}</Port><AvailabilityZone>${zone}</AvailabilityZone></Target>
           <TargetHealth><State>${state}</State>${why ? `<Description>${why}</Description>` : ''}</TargetHealth>
         </member>`,
       )
@@ -205,6 +214,22 @@ test('a database that does not exist, is not running, or has IAM authentication 
     failsWith(t, checked, 'AWS: database', 'IAM_AUTHENTICATION_OFF', [/modify-db-proxy .*--db-proxy-name pool/])
   })
 
+  await t.test('it is of another engine', async t => {
+    for (const engine of ['postgres', 'aurora-postgresql', 'sqlserver-ex', 'oracle-se2']) {
+      await setUp(t, { DescribeDBInstances: instance({ engine }) })
+      failsWith(t, await look(t, { connect }), 'AWS: database', 'DATABASE_NOT_MYSQL', [
+        new RegExp(`the database of ${INSTANCE} is ${engine} 8.4.6, not MySQL`),
+      ])
+    }
+    await setUp(t, { DescribeDBProxies: rdsProxy().replace('>MYSQL<', '>POSTGRESQL<') })
+    const checked = await look(t, { connect, rdsEndpoint: `pool.proxy-${IN_REGION}` })
+    t.equal(checked.json.code, 'DATABASE_NOT_MYSQL')
+    for (const engine of ['mariadb', 'aurora-mysql', 'aurora']) {
+      await setUp(t, { DescribeDBInstances: instance({ engine }) })
+      t.equal((await look(t, { connect })).json.code, 'DIAL_REFUSED', engine)
+    }
+  })
+
   await t.test('it is stopped', async t => {
     await setUp(t, { DescribeDBInstances: instance({ status: 'stopped' }) })
     failsWith(t, await look(t, { connect }), 'AWS: database', 'DATABASE_NOT_AVAILABLE', [/is stopped/])
@@ -252,7 +277,7 @@ test('the load balancer', async t => {
     t.match(factsOf(checked, 'AWS: load balancer'), {
       'load balancer': 'my-nlb, network, internal, active',
       listener: `TCP ${port}, idle timeout 350 s`,
-      'targets of mysql': ['127.0.0.1:3306 healthy, an address of 127.0.0.1'],
+      'targets of mysql': [`127.0.0.1:${port} healthy, an address of 127.0.0.1`],
     })
     t.same(
       warningsOf(checked).map(({ code }) => code),
@@ -260,28 +285,137 @@ test('the load balancer', async t => {
     )
   })
 
-  await t.test('with a stale target', async t => {
-    await setUp(t, {
-      ...rds,
-      ...balancer({ name: 'localhost', port, targets: [{ id: '10.0.1.9' }, { id: '10.0.1.8', state: 'draining' }] }),
+  const warned = async (t: Test, code: string, targets: Target[], more: Partial<Balancer> = {}) => {
+    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, targets, ...more }) })
+    return warningsOf(await look(t, options)).find(warning => warning.code === code)
+  }
+  const snippetsOf = ({ advice }: { advice: { snippet?: string | undefined }[] }) =>
+    advice.map(({ snippet = '' }) => snippet.replaceAll(' \\\n ', ''))
+  const command = (name: string, targets: string) =>
+    `aws elbv2 ${name} --region eu-west-1 --targets ${targets} --target-group-arn ${GROUP}`
+  const sync = `mysql-iam-proxy sync-targets --rds-endpoint 127.0.0.1:${port} --target-group-arn ${GROUP}`
+
+  await t.test('with a stale target, before the right one is registered', async t => {
+    const warning = await warned(t, 'NLB_TARGETS_STALE', [{ id: '10.0.1.9' }, { id: '10.0.1.8', state: 'draining' }])
+    t.match(warning, {
+      message: new RegExp(`127\\.0\\.0\\.1.*does not have: 10\\.0\\.1\\.9:${port}$`),
+      hint: /sync-targets/,
     })
-    const warning = warningsOf(await look(t, options)).find(({ code }) => code === 'NLB_TARGETS_STALE')
-    t.match(warning, { message: /127\.0\.0\.1.*does not have: 10\.0\.1\.9$/ })
-    const copy = warning?.advice[0]?.snippet ?? ''
-    t.match(copy, `--target-group-arn \\\n  ${GROUP}`)
-    t.match(copy, `Id=127.0.0.1,Port=${port}`)
+    t.same(snippetsOf(warning!), [
+      command('register-targets', `Id=127.0.0.1,Port=${port}`),
+      command('deregister-targets', `Id=10.0.1.9,Port=${port}`),
+      sync,
+    ])
+  })
+
+  await t.test('with a stale target beside the right one', async t => {
+    const targets = [{ id: '127.0.0.1' }, { id: '10.0.1.9', zone: 'all' }]
+    t.same(snippetsOf((await warned(t, 'NLB_TARGETS_STALE', targets))!), [
+      command('deregister-targets', `Id=10.0.1.9,Port=${port},AvailabilityZone=all`),
+      sync,
+    ])
+  })
+
+  await t.test('with the right address, also on a wrong port', async t => {
+    const warning = await warned(t, 'NLB_TARGETS_STALE', [{ id: '127.0.0.1' }, { id: '127.0.0.1', port: 1 }])
+    t.match(warning, { message: /does not have: 127\.0\.0\.1:1$/ })
+    t.same(snippetsOf(warning!), [command('deregister-targets', 'Id=127.0.0.1,Port=1'), sync])
+  })
+
+  await t.test('with instances as targets, which are not compared', async t => {
+    const targets = [{ id: 'i-0123456789abcdef0', port: 1 }]
+    t.equal(await warned(t, 'NLB_TARGETS_STALE', targets, { groupType: 'instance' }), undefined)
   })
 
   await t.test('with an unhealthy target', async t => {
     const targets = [{ id: '127.0.0.1', state: 'unhealthy', why: 'Health checks failed' }]
-    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, targets }) })
-    const warning = warningsOf(await look(t, options)).find(({ code }) => code === 'NLB_TARGETS_UNHEALTHY')
-    t.match(warning, { message: /127\.0\.0\.1 \(Health checks failed\)/ })
+    t.match(await warned(t, 'NLB_TARGETS_UNHEALTHY', targets), {
+      message: /127\.0\.0\.1:\d+ unhealthy \(Health checks/,
+    })
   })
 
-  await t.test('without targets', async t => {
-    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port }) })
-    failsWith(t, await look(t, options), 'AWS: load balancer', 'NLB_TARGETS_MISSING', [/mysql has no targets/])
+  const useless: [name: string, targets: Target[], says: RegExp, commands: string[]][] = [
+    ['without targets', [], /mysql has no targets/, [command('register-targets', `Id=127.0.0.1,Port=${port}`), sync]],
+    [
+      'with a target that is draining',
+      [{ id: '127.0.0.1', state: 'draining' }],
+      /no target of mysql takes connections for 127\.0\.0\.1:\d+: 127\.0\.0\.1:\d+ draining/,
+      [command('register-targets', `Id=127.0.0.1,Port=${port}`), sync],
+    ],
+    [
+      'with a target that is unused',
+      [{ id: '127.0.0.1', state: 'unused', why: 'Target.NotInUse' }],
+      /unused \(Target\.NotInUse\)/,
+      ['', sync],
+    ],
+    [
+      'with a target on the wrong port',
+      [{ id: '127.0.0.1', port: 1 }],
+      /127\.0\.0\.1:1 healthy, not the port of the database/,
+      [
+        command('register-targets', `Id=127.0.0.1,Port=${port}`),
+        command('deregister-targets', 'Id=127.0.0.1,Port=1'),
+        sync,
+      ],
+    ],
+  ]
+  for (const [name, targets, says, commands] of useless) {
+    await t.test(name, async t => {
+      await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, targets }) })
+      const checked = await look(t, options)
+      failsWith(t, checked, 'AWS: load balancer', 'NLB_TARGETS_MISSING', [says, /let sync-targets do it/])
+      t.same(snippetsOf(checked.json.error!), commands)
+    })
+  }
+
+  await t.test('in a state other than active', async t => {
+    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, state: 'failed' }) })
+    failsWith(t, await look(t, options), 'AWS: load balancer', 'NLB_NOT_ACTIVE', [/the state of my-nlb is failed/])
+    const targets = [{ id: '127.0.0.1' }]
+    for (const state of ['provisioning', 'active_impaired']) {
+      t.match(await warned(t, 'NLB_NOT_ACTIVE', targets, { state }), { message: `the state of my-nlb is ${state}` })
+    }
+  })
+
+  await t.test('with a target group of another protocol', async t => {
+    const targets = [{ id: '127.0.0.1' }]
+    for (const groupProtocol of ['UDP', 'TLS', 'HTTP']) {
+      await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, targets, groupProtocol }) })
+      failsWith(t, await look(t, options), 'AWS: load balancer', 'NLB_TARGET_GROUP_NOT_TCP', [
+        new RegExp(`the target group mysql has the protocol ${groupProtocol}`),
+      ])
+    }
+    const allowed = { name: 'localhost', port, targets, groupProtocol: 'TCP_UDP', protocol: 'TCP_UDP' }
+    await setUp(t, { ...rds, ...balancer(allowed) })
+    t.equal((await look(t, options)).json.code, 'DIAL_REFUSED')
+  })
+
+  await t.test('with an empty target group beside another one', async t => {
+    const second = `${GROUP}2`
+    const answers = balancer({ name: 'localhost', port })
+    const group = (arn: string, name: string) =>
+      `<member><TargetGroupArn>${arn}</TargetGroupArn><TargetGroupName>${name}</TargetGroupName><Protocol>TCP</Protocol><Port>${port}</Port><TargetType>ip</TargetType></member>`
+    const target = `<member><Target><Id>127.0.0.1</Id><Port>${port}</Port></Target><TargetHealth><State>healthy</State></TargetHealth></member>`
+    await setUp(t, {
+      ...rds,
+      ...answers,
+      DescribeTargetGroups: `<TargetGroups>${group(GROUP, 'mysql')}${group(second, 'empty')}</TargetGroups>`,
+      DescribeTargetHealth: ({ TargetGroupArn }) =>
+        `<TargetHealthDescriptions>${TargetGroupArn === GROUP ? target : ''}</TargetHealthDescriptions>`,
+    })
+    const checked = await look(t, options)
+    t.equal(checked.json.code, 'DIAL_REFUSED', 'the check goes on')
+    t.match(
+      warningsOf(checked).find(({ code }) => code === 'NLB_TARGETS_MISSING'),
+      { message: /empty has no targets/ },
+    )
+  })
+
+  await t.test('and something else that answers for AWS', async t => {
+    const page = '<p>Sign in to the network</p>'
+    await setUp(t, { ...rds, DescribeLoadBalancers: page })
+    const found = warningsOf(await look(t, options)).filter(({ code }) => code === 'AWS_UNREACHABLE')
+    t.match(found, [{ message: /DescribeLoadBalancers failed: the answer is not from AWS/ }])
   })
 
   await t.test('without a listener on the port', async t => {
