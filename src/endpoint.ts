@@ -27,6 +27,8 @@ export interface Endpoint {
   tokenInHandshake: 'auto' | 'always' | 'never'
   /** milliseconds for the TCP connection */
   connectTimeout: number
+  /** milliseconds from the TCP connection to the server's greeting */
+  greetingTimeout: number
   /** milliseconds from the greeting to the end of the login */
   loginTimeout: number
   /** milliseconds of idleness after which TCP keepalive probes begin, on both legs */
@@ -55,6 +57,8 @@ export interface EndpointOptions {
   tokenInHandshake?: 'auto' | 'always' | 'never' | undefined
   /** Milliseconds for the TCP connection to the database; default 5,000 */
   connectTimeout?: number | undefined
+  /** Milliseconds from the TCP connection to the server's greeting, which a database that resumes from a pause sends late; default 60,000 */
+  greetingTimeout?: number | undefined
   /** Milliseconds from the server's greeting to the end of the login; default 8,000 */
   loginTimeout?: number | undefined
   /** Milliseconds of idle time before TCP keepalive probes begin, on both legs; default 60,000 */
@@ -79,6 +83,7 @@ export function createEndpoint(options: EndpointOptions, names: OptionNames = LI
     user: options.user,
     tokenInHandshake: options.tokenInHandshake ?? OPTION_VALUES.tokenInHandshake.default,
     connectTimeout: options.connectTimeout ?? OPTION_VALUES.connectTimeout.default,
+    greetingTimeout: options.greetingTimeout ?? OPTION_VALUES.greetingTimeout.default,
     loginTimeout: options.loginTimeout ?? OPTION_VALUES.loginTimeout.default,
     keepalive: options.keepalive ?? OPTION_VALUES.keepalive.default,
     tcpUserTimeout: options.tcpUserTimeout ?? OPTION_VALUES.tcpUserTimeout.default,

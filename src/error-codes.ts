@@ -167,7 +167,7 @@ const specs = {
     source: 'database',
     hint: 'Check that {dial} is the MySQL port of the server and that the server is not overloaded.',
     explanation:
-      'The TCP connection is open, but the server did not send the next step of the login in time. It is overloaded, or it is not MySQL.',
+      'The TCP connection is open, but the server did not send the next step of the login in time. It is overloaded, or it is not MySQL. A paused Aurora Serverless database sends its greeting only when it has resumed, within greeting-timeout.',
     docs: `${MYSQL}/error-lost-connection.html`,
   },
   UPSTREAM_CLOSED: {
@@ -707,7 +707,7 @@ const specs = {
     exitCode: 1,
     hint: 'Retry. Find the clients that connect without logging in: the log names their addresses. Or raise max-unauthenticated.',
     explanation:
-      'Clients that have not logged in yet hold at most max-unauthenticated server connections. This client waited for a place until login-timeout, or too many others waited already.',
+      'Clients that have not logged in yet hold at most max-unauthenticated server connections. This client waited for a place until login-timeout, or too many others waited already. While a paused database resumes, clients wait for longer.',
     docs: 'docs/security.md#clients-that-do-not-log-in',
   },
   FILE_LIMIT_REACHED: {
@@ -892,7 +892,7 @@ export const CLIENT_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
     name: 'CR_SERVER_LOST',
     hint: 'Check the log line of the session: it says which side closed the connection. During a login, raise the connect timeout of the client.',
     explanation:
-      'The connection closed while the client waited for an answer: a failover, a reset by a load balancer, or a killed session. During a login, the timeout of the client was shorter than connect-timeout and login-timeout of the proxy.',
+      'The connection closed while the client waited for an answer: a failover, a reset by a load balancer, or a killed session. During a login, the timeout of the client was shorter than connect-timeout, greeting-timeout and login-timeout of the proxy.',
     docs: `${MYSQL}/error-lost-connection.html`,
   },
   2026: {

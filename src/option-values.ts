@@ -14,6 +14,7 @@ export const OPTION_VALUES = {
   maxUnauthenticated: { default: 20, min: 0, max: MAX_COUNT },
   maxLoginsPerSecond: { default: 150, min: 0, max: MAX_COUNT },
   connectTimeout: { default: 5_000, min: 1, max: DAY_MS },
+  greetingTimeout: { default: 60_000, min: 1, max: DAY_MS },
   loginTimeout: { default: 8_000, min: 1, max: DAY_MS },
   keepalive: { default: 60_000, min: 1, max: DAY_MS },
   tcpUserTimeout: { default: 60_000, min: 0, max: DAY_MS },

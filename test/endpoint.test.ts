@@ -241,6 +241,7 @@ test('hintValues: the values of placeholders', async t => {
     user: 'configured',
     tokenInHandshake: 'auto',
     connectTimeout: 1,
+    greetingTimeout: 1,
     loginTimeout: 1,
     keepalive: 1,
     tcpUserTimeout: 1,

@@ -4,9 +4,11 @@ import { createCredentials } from '../aws/credentials.ts'
 import { createTokenSource } from '../aws/token.ts'
 import { createEndpoint, formatHostPort, isIndirect, regionOf } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
+import { silent } from '../log.ts'
 import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
 import { createState } from '../state.ts'
 import { createAddressBook } from '../upstream/address-book.ts'
+import { createGreetingWatch } from '../upstream/greeting-watch.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { adviseOn } from './advice.ts'
@@ -100,6 +102,7 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
       trust,
       createToken,
       addresses: createAddressBook(),
+      greetings: createGreetingWatch(formatHostPort(dial), silent),
       takesTokenInHandshake: undefined,
     },
     profile: options.profile,

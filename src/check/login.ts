@@ -58,7 +58,7 @@ function responseOf(user: string, database: string | undefined): HandshakeRespon
 
 /** Logs in with a MySQL client through the proxy itself, and resolves with its connection. @throws ProxyError PROXY_LOGIN_FAILED */
 export async function checkLocalLeg(context: Context, log: StepLog): Promise<Connection> {
-  const { connectTimeout, loginTimeout } = context.target.endpoint
+  const { connectTimeout, greetingTimeout, loginTimeout } = context.target.endpoint
   const { createConnection } = await import('mysql2/promise')
   const { options } = context
   const openToAll = { localUsers: undefined, tls: undefined, requireTls: undefined, allowFrom: undefined }
@@ -72,7 +72,7 @@ export async function checkLocalLeg(context: Context, log: StepLog): Promise<Con
       port,
       user,
       ...(database === undefined ? {} : { database }),
-      connectTimeout: connectTimeout + loginTimeout,
+      connectTimeout: connectTimeout + greetingTimeout + loginTimeout,
     })
     context.cleanup.push(() => connection.destroy())
     const [rows] = await connection.query<RowDataPacket[]>('SELECT CURRENT_USER() AS me')

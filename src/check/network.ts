@@ -1,12 +1,15 @@
 /** The connection to the server: names, addresses, TCP, greeting. */
 import { lookup } from 'node:dns/promises'
+import { monotonicClock } from '../clock.ts'
 import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
 import { asProxyError, ProxyError, systemCode } from '../errors.ts'
 import * as flags from '../protocol/capabilities.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
 import { dial, type Upstream } from '../upstream/dial.ts'
+import { SILENT_AFTER_MS } from '../upstream/greeting-watch.ts'
 import { assertSupportsTokens } from '../upstream/login.ts'
 import type { Context } from './context.ts'
+import { spokenDuration } from './credentials.ts'
 import type { StepLog } from './steps.ts'
 
 /** Resolves both names as the proxy does, with the system's resolver. @throws ProxyError DIAL_DNS */
@@ -39,12 +42,19 @@ async function resolve(host: string): Promise<string[] | ProxyError> {
   }
 }
 
-/** The result of one address. */
+/** A connection to one address. */
 interface Attempt {
   address: string
+  /** to the end of the TCP handshake */
   milliseconds: number
-  upstream: Upstream | undefined
+  /** undefined if the address accepted the connection */
   error: ProxyError | undefined
+  /** undefined before the greeting */
+  upstream: Upstream | undefined
+  /** resolves with the greeting, or with what came instead of it */
+  greeted: Promise<Upstream | ProxyError>
+  /** stops to wait for the greeting */
+  giveUp(): void
 }
 
 /**
@@ -56,16 +66,17 @@ export async function checkTcp(context: Context, log: StepLog): Promise<Attempt[
   const { endpoint } = context.target
   const { dial: dialled, rds } = context.addresses!
   const attempts = await Promise.all(dialled.map(address => attempt(address, endpoint, context.stop)))
-  for (const { upstream } of attempts) if (upstream) context.cleanup.push(() => leaveAndEnd(upstream))
+  for (const each of attempts) {
+    context.cleanup.push(() => (each.upstream ? leaveAndEnd(each.upstream) : each.giveUp()))
+  }
   for (const { address, milliseconds, error } of attempts) {
-    const isClosed = error?.code.startsWith('DIAL_')
     const whose = rds.includes(address) ? "the database's own address" : whoseElse(endpoint, rds)
     log.fact(
       formatHostPort({ host: address, port: endpoint.dial.port }),
-      isClosed ? spokenFailure(error!) : `open, ${milliseconds} ms; ${whose}`,
+      error ? spokenFailure(error) : `open, ${milliseconds} ms; ${whose}`,
     )
   }
-  const closed = attempts.flatMap(({ error }) => (error?.code.startsWith('DIAL_') ? [error] : []))
+  const closed = attempts.flatMap(({ error }) => error ?? [])
   if (closed.length === attempts.length) throw closed[0]!
   for (const error of closed) log.warn(error)
   return attempts
@@ -82,15 +93,38 @@ function spokenFailure(error: ProxyError): string {
   return systemCode(error.cause) || 'failed'
 }
 
-async function attempt(address: string, endpoint: Endpoint, stop: AbortSignal): Promise<Attempt> {
+/** Resolves when the address has accepted the connection, or has not. */
+function attempt(address: string, endpoint: Endpoint, stop: AbortSignal): Promise<Attempt> {
   const started = performance.now()
-  const took = () => Math.round(performance.now() - started)
-  try {
-    const upstream = await dial({ ...endpoint, dial: { ...endpoint.dial, host: address } }, stop)
-    return { address, milliseconds: took(), upstream, error: undefined }
-  } catch (thrown) {
-    return { address, milliseconds: took(), upstream: undefined, error: asProxyError(thrown) }
-  }
+  const controller = new AbortController()
+  stop.addEventListener('abort', () => controller.abort(), { once: true })
+  return new Promise(resolve => {
+    const accepted = (error?: ProxyError) => {
+      result.milliseconds = Math.round(performance.now() - started)
+      result.error = error
+      resolve(result)
+    }
+    const greeted = async () => {
+      try {
+        const options = { ...endpoint, dial: { ...endpoint.dial, host: address } }
+        result.upstream = await dial(options, controller.signal, { onConnect: accepted })
+        return result.upstream
+      } catch (thrown) {
+        const error = asProxyError(thrown)
+        accepted(error.code.startsWith('DIAL_') ? error : undefined)
+        return error
+      }
+    }
+    const giveUp = () => controller.abort()
+    const result: Attempt = {
+      address,
+      milliseconds: 0,
+      error: undefined,
+      upstream: undefined,
+      greeted: Promise.resolve().then(greeted),
+      giveUp,
+    }
+  })
 }
 
 /** Disconnects without counting towards max_connect_errors. */
@@ -100,21 +134,58 @@ export async function leaveAndEnd(upstream: Upstream): Promise<void> {
 }
 
 /** @throws ProxyError UPSTREAM_…, TLS_NOT_OFFERED */
-export function checkGreeting(context: Context, attempts: Attempt[], log: StepLog): void {
-  const greeted = attempts.find(({ upstream }) => upstream !== undefined)
-  const failed = attempts.find(({ error }) => error && !error.code.startsWith('DIAL_'))?.error
-  if (!greeted?.upstream) throw failed ?? attempts[0]!.error!
-  context.upstream = greeted.upstream
-  const { greeting } = greeted.upstream
+export async function checkGreeting(context: Context, attempts: Attempt[], log: StepLog): Promise<void> {
+  const { endpoint } = context.target
+  const open = attempts.filter(({ error }) => !error)
+  const notice = () =>
+    log.progress('waiting; a paused Aurora Serverless database takes 15 s and more to resume, others do not')
+  const started = monotonicClock.now()
+  const cancelTimer = monotonicClock.after(SILENT_AFTER_MS, notice)
+  const failures = await awaitGreetings(open, endpoint.loginTimeout).finally(cancelTimer)
+  const waited = monotonicClock.now() - started
+  const upstream = open.find(each => each.upstream)?.upstream
+  if (!upstream) throw failures[0]!
+  context.upstream = upstream
+  const { greeting } = upstream
+  if (waited > SILENT_AFTER_MS) log.fact('waited', spokenDuration(waited))
   log.fact('version', `${greeting.serverVersion}, thread id ${greeting.threadId}`)
   log.fact('plugin', greeting.authPlugin || 'none named')
   log.fact(
     'offers',
     OFFERS.flatMap(([name, flag]) => (flags.has(greeting.capabilities, flag) ? [name] : [])).join(', '),
   )
-  assertSupportsTokens(greeting, context.target.endpoint)
+  assertSupportsTokens(greeting, endpoint)
   // One zone of the NLB may lead to a broken server.
-  if (failed) log.warn(failed)
+  if (failures[0]) log.warn(failures[0])
+}
+
+/**
+ * Waits for the first greeting, and then for the others as long as a login may take: one that is silent now is not resuming.
+ * Resolves with the errors of those that did not greet.
+ */
+async function awaitGreetings(attempts: Attempt[], patience: number): Promise<ProxyError[]> {
+  const all = Promise.all(attempts.map(({ greeted }) => greeted))
+  const greeting = async ({ greeted }: Attempt) => {
+    const result = await greeted
+    if (result instanceof ProxyError) throw result
+  }
+  await Promise.any(attempts.map(greeting)).catch(() => undefined)
+  const silent = new Set<Attempt>()
+  const giveUp = () => {
+    for (const each of attempts) {
+      if (each.upstream) continue
+      silent.add(each)
+      each.giveUp()
+    }
+  }
+  const cancelTimer = monotonicClock.after(patience, giveUp)
+  const results = await all.finally(cancelTimer)
+  return results.flatMap((result, index) => {
+    const { address } = attempts[index]!
+    if (!(result instanceof ProxyError)) return []
+    const message = `timed out while waiting for the greeting of ${address}`
+    return silent.has(attempts[index]!) ? new ProxyError('UPSTREAM_TIMEOUT', message) : result
+  })
 }
 
 /** The capabilities worth showing. */

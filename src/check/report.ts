@@ -64,6 +64,10 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
     begin(step) {
       if (isLive) write(`… ${step}`)
     },
+    progress(step, text) {
+      if (isLive) write('\r\x1b[K')
+      for (const line of wrap(`… ${step}: ${text}`, width)) print(line)
+    },
     end(result) {
       if (isLive) write('\r\x1b[K')
       const mark = result.error
@@ -106,6 +110,7 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
 export function jsonReporter(write: (text: string) => void): Reporter {
   return {
     begin() {},
+    progress() {},
     end() {},
     finish(result) {
       write(`${JSON.stringify(toJson(result), null, 2)}\n`)

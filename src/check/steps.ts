@@ -46,11 +46,15 @@ export interface StepLog {
   fact(name: string, value: string | string[]): void
   /** a problem that does not prevent logins */
   warn(error: ProxyError, advice?: Advice[]): void
+  /** what a step waits for, if it takes long */
+  progress(text: string): void
 }
 
 /** Shows the steps while they run. */
 export interface Reporter {
   begin(step: string): void
+  /** Says what the step waits for. */
+  progress(step: string, text: string): void
   end(result: StepResult): void
   finish(result: StepsResult): void
 }
@@ -102,6 +106,7 @@ export function createSteps(reporter: Reporter, explainer: Explainer): Steps {
         fact: (title, value) => {
           result.facts[title] = value
         },
+        progress: text => reporter.progress(name, text),
         warn: (error, advice = []) => result.warnings.push(toFinding(error, advice)),
       }
       try {

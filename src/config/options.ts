@@ -258,7 +258,7 @@ export const OPTIONS = {
   'max-unauthenticated': {
     ...integer(OPTION_VALUES.maxUnauthenticated),
     describe:
-      'Server connections of clients that have not logged in yet. Other clients wait for a place, up to --login-timeout. One client address gets three quarters of them at most. 0 for no limit',
+      'Server connections of clients that have not logged in yet. Other clients wait for a place, up to --login-timeout, or longer while the database resumes. One client address gets three quarters of them at most. 0 for no limit',
   },
   'max-logins-per-second': {
     ...integer(OPTION_VALUES.maxLoginsPerSecond),
@@ -269,9 +269,15 @@ export const OPTIONS = {
     ...duration(OPTION_VALUES.connectTimeout),
     describe: 'Time for the TCP connection to the database',
   },
+  'greeting-timeout': {
+    ...duration(OPTION_VALUES.greetingTimeout),
+    describe:
+      'Time from the TCP connection to the greeting of the database. A paused Aurora Serverless database sends it after 15 s or more, when it has resumed. The wait ends when the client disconnects',
+  },
   'login-timeout': {
     ...duration(OPTION_VALUES.loginTimeout),
-    describe: "Time for the login after that. Keep it below the server's connect_timeout, 10 s by default",
+    describe:
+      "Time for the login, from the greeting of the database. Keep it below the server's connect_timeout, 10 s by default",
   },
   keepalive: {
     ...duration(OPTION_VALUES.keepalive),

@@ -79,6 +79,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     maxUnauthenticated: settings['max-unauthenticated'],
     maxLoginsPerSecond: settings['max-logins-per-second'],
     connectTimeout: settings['connect-timeout'],
+    greetingTimeout: settings['greeting-timeout'],
     loginTimeout: settings['login-timeout'],
     keepalive: settings.keepalive,
     tcpUserTimeout: settings['tcp-user-timeout'],

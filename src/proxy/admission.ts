@@ -39,9 +39,10 @@ export interface Admission {
   /**
    * Waits for a place.
    * @param timeout milliseconds
+   * @param isPatient asked after that time; if it returns true, the client waits for as long again
    * @throws ProxyError TOO_MANY_UNAUTHENTICATED, an error of `shareFailure`; the reason of `disconnected`
    */
-  enter(source: string, timeout: number, disconnected: AbortSignal): Promise<Place>
+  enter(source: string, timeout: number, disconnected: AbortSignal, isPatient?: () => boolean): Promise<Place>
   /**
    * A client with a place cannot reach the server. Clients that wait would have the same failure if they had a place:
    * each failure speaks for a share of them. Otherwise they would wait for many timeouts in sequence.
@@ -161,7 +162,7 @@ export function createAdmission(max: number, clock: Clock = monotonicClock): Adm
 
   return {
     tryEnter: source => (hasPlace(source) && !queues.has(source) ? take(source) : undefined),
-    enter(source, timeout, disconnected) {
+    enter(source, timeout, disconnected, isPatient = () => false) {
       return new Promise((resolve, reject) => {
         if (disconnected.aborted) return reject(disconnected.reason)
         const since = clock.now()
@@ -174,7 +175,11 @@ export function createAdmission(max: number, clock: Clock = monotonicClock): Adm
         }
         const waiting: Waiting = { since, settle }
         const onDisconnect = () => settle(disconnected.reason)
-        const cancelTimer = clock.after(timeout, () => settle(tooMany(clock.now() - since)))
+        const onTimeout = () => {
+          if (isPatient()) cancelTimer = clock.after(timeout, onTimeout)
+          else settle(tooMany(clock.now() - since))
+        }
+        let cancelTimer = clock.after(timeout, onTimeout)
         disconnected.addEventListener('abort', onDisconnect)
         const queue = queues.get(source)
         if (queue) queue.push(waiting)

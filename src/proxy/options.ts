@@ -84,6 +84,7 @@ const RANGES = [
   'maxUnauthenticated',
   'maxLoginsPerSecond',
   'connectTimeout',
+  'greetingTimeout',
   'loginTimeout',
   'keepalive',
   'tcpUserTimeout',

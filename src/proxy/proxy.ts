@@ -15,6 +15,7 @@ import { createLocalTls } from '../client/tls.ts'
 import {
   createEndpoint,
   type Endpoint,
+  formatHostPort,
   formatListen,
   type HostPort,
   hintValues,
@@ -29,10 +30,12 @@ import { hasProcessorsToSpare, setBusyPoll } from '../relay/write-batching.ts'
 import { createState, type EndpointState } from '../state.ts'
 import { createAddressBook } from '../upstream/address-book.ts'
 import { createCircuitBreaker } from '../upstream/circuit-breaker.ts'
+import { createGreetingWatch } from '../upstream/greeting-watch.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { createAdmission } from './admission.ts'
 import { exposureProblem, type ProxyOptions, requireTlsProblem, validateOptions } from './options.ts'
+import { createOrphans } from './orphans.ts'
 import type { Served } from './served.ts'
 import { type ProxyServer, startServer } from './server.ts'
 import { type ProxyStatus, statusOf } from './status.ts'
@@ -105,6 +108,8 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     breaker: createCircuitBreaker(maxLoginsPerSecond > 0),
     createToken: createTokenSource(endpoint.rds, credentials),
     addresses: createAddressBook(),
+    greetings: createGreetingWatch(formatHostPort(endpoint.dial), log),
+    orphans: createOrphans(),
     takesTokenInHandshake: undefined,
   }
   state.retryCredentials = () => void credentials().catch(() => {})

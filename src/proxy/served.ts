@@ -3,9 +3,11 @@ import type { Access } from '../client/access.ts'
 import type { CircuitBreaker } from '../upstream/circuit-breaker.ts'
 import type { LoginTarget } from '../upstream/login.ts'
 import type { Admission } from './admission.ts'
+import type { Orphans } from './orphans.ts'
 
 export interface Served extends LoginTarget {
   access: Access
   breaker: CircuitBreaker
   admission: Admission
+  orphans: Orphans
 }

@@ -4,7 +4,7 @@ import { type Access, addressRefusal } from '../client/access.ts'
 import { authenticateClient, type Client, greet, sendError, sendOK, type Users, usersOf } from '../client/handshake.ts'
 import { sourceOf } from '../client/source.ts'
 import { monotonicClock } from '../clock.ts'
-import { hintValues } from '../endpoint.ts'
+import { formatHostPort, hintValues } from '../endpoint.ts'
 import { ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
 import { type Logger, withFields } from '../log.ts'
@@ -22,6 +22,7 @@ import { requireWriter } from '../upstream/require-writer.ts'
 import type { Place } from './admission.ts'
 import { changeUser, refuseCompressed } from './change-user.ts'
 import { cutOff, type Ending, endWith, installClose, writeError } from './end-session.ts'
+import type { Dialling } from './orphans.ts'
 import type { Served } from './served.ts'
 import { watchdog } from './watchdog.ts'
 
@@ -33,6 +34,8 @@ interface Legs {
   client: Wire
   /** undefined before the greeting */
   upstream: Wire | undefined
+  /** a connection that waits for its greeting */
+  dialling: Dialling | undefined
   /** An upstream that sent its greeting but got no login yet. Send it one before disconnecting (abandon.ts). */
   unauthenticatedUpstream: Upstream | undefined
   /** among the clients that have not logged in; undefined before, and once the login has its slot of the rate */
@@ -60,6 +63,7 @@ export async function runSession(
   const legs: Legs = {
     client: wire,
     upstream: undefined,
+    dialling: undefined,
     unauthenticatedUpstream: undefined,
     place: undefined,
     compressed: false,
@@ -85,10 +89,11 @@ export async function runSession(
   } catch (thrown) {
     const error = asProxyError(thrown)
     if (session.phase === 'logging in') target.breaker.failed(error, session.user, session)
-    const abandoned = session.phase === 'open' ? undefined : abandon(legs, target, stop)
+    const abandoned = session.phase === 'open' ? undefined : abandon(legs, session, target, stop)
     if (error.delay) await Promise.race([error.delay, closing(wire.socket)])
     refuse(legs, session, target, error, log)
     if (session.phase === 'open') logEnd(session, session.endedBy ?? error.code, undefined, log)
+    endGracefully(wire) // the database may take a minute to greet
     await abandoned
   } finally {
     unwatch()
@@ -108,10 +113,11 @@ async function handshake(
   const { endpoint, access, breaker, state } = target
   if (access.expectsProxyHeader(session.client)) await readClientAddress(legs.client, session, access)
   breaker.throwIfOpen(undefined, session)
-  const place = await enter(legs.client, session, target)
-  legs.place = place
-  breaker.throwIfOpen(undefined, session)
-  const greeted = await timed(state, 'dial', dialForPlace(target, stop)) // HandshakeV10
+  const dialling = target.orphans.take(sourceOf(session.client)) ?? (await startToDial(legs, session, target, stop))
+  const { place } = dialling
+  Object.assign(legs, { place, dialling })
+  const greeted = await timed(state, 'dial', receiveGreeting(legs, target)) // HandshakeV10
+  legs.dialling = undefined
   legs.unauthenticatedUpstream = greeted
   legs.upstream = greeted.wire
   session.threadId = greeted.greeting.threadId
@@ -152,11 +158,16 @@ async function readClientAddress(client: Wire, session: Session, access: Access)
 }
 
 /** Waits for a place among the clients that have not logged in. @throws ProxyError TOO_MANY_UNAUTHENTICATED, CLIENT_CLOSED */
-async function enter(client: Wire, session: Session, { admission, endpoint, state }: Served): Promise<Place> {
+async function enter(
+  client: Wire,
+  session: Session,
+  { admission, endpoint, greetings, state }: Served,
+): Promise<Place> {
   const source = sourceOf(session.client)
   const place = admission.tryEnter(source)
   if (place) return place
-  const work = (disconnected: AbortSignal) => admission.enter(source, endpoint.loginTimeout, disconnected)
+  const { isSilent } = greetings
+  const work = (left: AbortSignal) => admission.enter(source, endpoint.loginTimeout, left, isSilent)
   state.loginsQueued++
   try {
     return await timed(state, 'queue', whileConnected(client, 'its turn to log in', work))
@@ -165,14 +176,39 @@ async function enter(client: Wire, session: Session, { admission, endpoint, stat
   }
 }
 
-/** As `dial`; a server that is out of reach is so for the clients that wait as well. @throws ProxyError DIAL_…, UPSTREAM_… */
-async function dialForPlace(target: Served, stop: AbortSignal): Promise<Upstream> {
+/** Starts to dial, once the client has a place. @throws ProxyError TOO_MANY_UNAUTHENTICATED, CLIENT_CLOSED; the error of an open circuit */
+async function startToDial(legs: Legs, session: Session, target: Served, stop: AbortSignal): Promise<Dialling> {
+  const place = await enter(legs.client, session, target)
+  legs.place = place
+  target.breaker.throwIfOpen(undefined, session)
+  return { upstream: dial(target.endpoint, stop, target), place }
+}
+
+/**
+ * Waits for the server's greeting while the client stays. A server that is out of reach is so for the clients that wait for a
+ * place as well.
+ * @throws ProxyError DIAL_…, UPSTREAM_…, CLIENT_CLOSED
+ */
+async function receiveGreeting(legs: Legs, { admission, endpoint }: Served): Promise<Upstream> {
+  const { upstream } = legs.dialling!
+  const step = `the greeting of ${formatHostPort(endpoint.dial)}`
+  const work = (left: AbortSignal) => Promise.race([upstream, rejectionOf(left)])
   try {
-    return await dial(target.endpoint, stop, target)
-  } catch (error) {
-    if (error instanceof ProxyError && error.code.startsWith('DIAL_')) target.admission.shareFailure(error)
+    return await whileConnected(legs.client, step, work)
+  } catch (thrown) {
+    const error = asProxyError(thrown)
+    if (error.code !== 'CLIENT_CLOSED') legs.dialling = undefined
+    if (/^(DIAL_|UPSTREAM_TIMEOUT)/.test(error.code)) admission.shareFailure(error)
     throw error
   }
+}
+
+/** Rejects with the reason of `signal` when it aborts. */
+function rejectionOf(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    if (signal.aborted) reject(signal.reason)
+    else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
 }
 
 /** Resolves when the socket is closed. */
@@ -181,13 +217,17 @@ function closing(socket: Socket): Promise<void> {
 }
 
 /** Ends a login that has failed. A refused login counts towards the rate, unless the slot of the real one is unused. */
-async function abandon(
-  { place, unauthenticatedUpstream }: Legs,
-  { limiter, state }: Served,
-  stop: AbortSignal,
-): Promise<void> {
+async function abandon(legs: Legs, { client }: Session, target: Served, stop: AbortSignal): Promise<void> {
+  const { limiter, state, orphans } = target
+  const { dialling, place } = legs
+  if (dialling) {
+    if (await orphans.keep(sourceOf(client), dialling)) return
+    const upstream = await dialling.upstream.catch(() => undefined)
+    legs.unauthenticatedUpstream = upstream
+    legs.upstream = upstream?.wire
+  }
   const waitForSlot = () => limiter.takeSoon(ABANDON_WAIT_MS, state, stop)
-  if (unauthenticatedUpstream) await abandonLogin(unauthenticatedUpstream, place && waitForSlot)
+  if (legs.unauthenticatedUpstream) await abandonLogin(legs.unauthenticatedUpstream, place && waitForSlot)
   place?.leave()
 }
 

@@ -8,6 +8,7 @@ import { startTls } from '../upstream/tls.ts'
 import type { Trust } from '../upstream/trust.ts'
 
 const CONNECT_TIMEOUT_MS = 5_000
+const GREETING_TIMEOUT_MS = 8_000
 const TLS_TIMEOUT_MS = 8_000
 const KEEPALIVE_MS = 60_000
 
@@ -18,7 +19,12 @@ const KEEPALIVE_MS = 60_000
  */
 export async function verifyAddress(address: string, rds: HostPort, trust: Trust, signal: AbortSignal): Promise<void> {
   const target = { host: address, port: rds.port }
-  const timing = { connectTimeout: CONNECT_TIMEOUT_MS, loginTimeout: TLS_TIMEOUT_MS, keepalive: KEEPALIVE_MS }
+  const timing = {
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    greetingTimeout: GREETING_TIMEOUT_MS,
+    loginTimeout: TLS_TIMEOUT_MS,
+    keepalive: KEEPALIVE_MS,
+  }
   const upstream = await dial({ dial: target, ...timing }, signal)
   const { wire, greeting } = upstream
   try {

@@ -9,6 +9,7 @@ import { ProxyError, systemCode } from '../errors.ts'
 import { createWire, parsed, readPacket, type Wire } from '../net/wire.ts'
 import { ERR, type HandshakeV10, parseERR_Packet, parseHandshakeV10, type SSLRequest } from '../protocol/packets.ts'
 import { type AddressBook, createAddressBook } from './address-book.ts'
+import { type GreetingWatch, SILENT_AFTER_MS } from './greeting-watch.ts'
 
 /** A connection to the database that has received its HandshakeV10. */
 export interface Upstream {
@@ -19,38 +20,52 @@ export interface Upstream {
 }
 
 /** The part of an Endpoint that dialling needs. */
-export type DialOptions = Pick<Endpoint, 'dial' | 'connectTimeout' | 'loginTimeout' | 'keepalive'>
+export type DialOptions = Pick<Endpoint, 'dial' | 'connectTimeout' | 'greetingTimeout' | 'loginTimeout' | 'keepalive'>
 
 /** What dials share, and what tests replace. */
 export interface DialTools {
   /** which addresses failed lately */
   addresses?: AddressBook
+  /** notices a database that does not greet */
+  greetings?: GreetingWatch
+  /** called when the TCP connection is there */
+  onConnect?: () => void
   clock?: Clock
   lookup?: LookupFunction
 }
 
 /**
- * Connects to the address that is dialled and reads the server's greeting.
+ * Connects to the address that is dialled and reads the server's greeting. The time of the login starts with the greeting, as
+ * the server's own connect_timeout does: waiting for it costs the server nothing.
  * @param stop destroys the connection, now or later
  * @throws ProxyError DIAL_…, UPSTREAM_…
  */
 export async function dial(options: DialOptions, stop: AbortSignal, tools: DialTools = {}): Promise<Upstream> {
-  const { clock = monotonicClock, addresses = createAddressBook(clock) } = tools
+  const { clock = monotonicClock, addresses = createAddressBook(clock), greetings } = tools
   const socket = await connectTcp(options, stop, clock, addresses, tools.lookup ?? lookup)
   const address = socket.remoteAddress ?? ''
-  const wire = createWire(socket, 'upstream', options.loginTimeout, clock)
+  const wire = createWire(socket, 'upstream', options.greetingTimeout, clock)
   const onStop = () => wire.socket.destroy()
   stop.addEventListener('abort', onStop)
   socket.on('close', () => stop.removeEventListener('abort', onStop))
+  tools.onConnect?.()
+  const endWait = greetings?.begin()
+  // A zone of an NLB without a usable target accepts the connection, but nobody sends a greeting. Meanwhile, other logins
+  // prefer the other addresses. This one goes on: the database may be resuming.
+  const cancelTimer = clock.after(SILENT_AFTER_MS, () => addresses.failed(address))
   try {
     const payload = await readPacket(wire, `the greeting of ${formatHostPort(options.dial)}`)
+    endWait?.(true)
     addresses.succeeded(address)
+    wire.deadline = clock.now() + options.loginTimeout
     return { wire, greeting: parseGreeting(wire, payload) }
   } catch (error) {
+    endWait?.(false)
     socket.destroy()
-    // A zone of an NLB without a usable target accepts the connection, but nobody sends a greeting.
     if (!stop.aborted && isSilent(error)) addresses.failed(address)
     throw error
+  } finally {
+    cancelTimer()
   }
 }
 

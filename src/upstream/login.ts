@@ -32,6 +32,7 @@ import {
 import { type EndpointState, timed } from '../state.ts'
 import type { AddressBook } from './address-book.ts'
 import { dial, type Upstream } from './dial.ts'
+import type { GreetingWatch } from './greeting-watch.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import { startTls } from './tls.ts'
 import type { Trust } from './trust.ts'
@@ -43,6 +44,7 @@ export interface LoginTarget {
   state: EndpointState
   trust: Trust
   addresses: AddressBook
+  greetings: GreetingWatch
   createToken: TokenSource
   /** whether the server accepts a token inside HandshakeResponse41; undefined until a login has shown it */
   takesTokenInHandshake: boolean | undefined
@@ -94,7 +96,9 @@ export async function login(
   if (!undecided || !isAccessDenied(payload)) return { upstream, payload }
 
   upstream.wire.socket.destroy()
-  const second = await dial(target.endpoint, stop, target)
+  // This server has just answered, so it greets soon.
+  const { loginTimeout } = target.endpoint
+  const second = await dial({ ...target.endpoint, greetingTimeout: loginTimeout }, stop, target)
   try {
     await target.limiter.acquire(tokenDeadline(second.wire), target.state, stop)
     const secondPayload = await loginOnce(second, target, client, user, false)

@@ -390,3 +390,21 @@ test('certificates', async t => {
     t.match(warningsOf(checked), [{ code: 'AWS_UNREACHABLE' }, { code: 'TLS_EXPIRES_SOON', message: /in 9 days/ }])
   })
 })
+
+test('a database that greets late', async t => {
+  setEnvironment(t)
+  const late: Script = async peer => {
+    await waited
+    await lookedAt(peer)
+  }
+  let resume = () => {}
+  const waited = new Promise<void>(resolve => {
+    resume = resolve
+  })
+  const upstream = await startScriptedUpstream(t, [late, refuseLogin()])
+  const isWaiting = (line: string) => line.includes('… greeting: waiting') && resume()
+  const checked = await runCheck(t, { options: { connect: upstream.address }, onText: isWaiting })
+  t.match(checked.text, /… greeting: waiting; a paused Aurora Serverless database takes 15 s/)
+  const step = checked.json.steps.find(({ step }) => step === 'greeting')
+  t.match(step, { status: 'ok', facts: { waited: /^\d+ s$/, version: /8\.0\.39/ } })
+})

@@ -12,6 +12,7 @@ function create(max: number) {
   const clock = createTestClock(1_000)
   const admission = createAdmission(max, clock)
   /** A client that wants a place; `place` is its place, `error` what it got instead. */
+  let isPatient = false
   const come = (source = 'a') => {
     const disconnected = new AbortController()
     const client = {
@@ -20,14 +21,16 @@ function create(max: number) {
       leave: () => disconnected.abort(new Error('gone')),
     }
     if (!client.place) {
-      admission.enter(source, TIMEOUT_MS, disconnected.signal).then(
-        place => {
-          client.place = place
-        },
-        error => {
-          client.error = error
-        },
-      )
+      admission
+        .enter(source, TIMEOUT_MS, disconnected.signal, () => isPatient)
+        .then(
+          place => {
+            client.place = place
+          },
+          error => {
+            client.error = error
+          },
+        )
     }
     return client
   }
@@ -39,7 +42,10 @@ function create(max: number) {
     }
     await settled()
   }
-  return { clock, admission, come, comeMany, pass }
+  const setPatient = (value: boolean) => {
+    isPatient = value
+  }
+  return { clock, admission, come, comeMany, pass, setPatient }
 }
 
 type Client = ReturnType<ReturnType<typeof create>['come']>
@@ -223,4 +229,18 @@ test('a place can be left once only', async t => {
   come()
   place!.leave()
   t.notOk(come().place)
+})
+
+test('while the database resumes, a client waits for a place for longer', async t => {
+  const { come, pass, setPatient } = create(1)
+  const first = come('b')
+  const second = come()
+  setPatient(true)
+  await pass(3 * TIMEOUT_MS)
+  t.equal(codeOf(second), undefined)
+  setPatient(false)
+  await pass(TIMEOUT_MS)
+  t.equal(codeOf(second), 'TOO_MANY_UNAUTHENTICATED')
+  t.match(second.error?.message, /waited 32 s/)
+  first.place!.leave()
 })

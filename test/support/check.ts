@@ -24,6 +24,8 @@ export interface CheckRun {
   user?: string | undefined
   database?: string
   aws?: boolean
+  /** gets the output for people while it is written */
+  onText?: (part: string) => void
 }
 
 const secrets = {
@@ -65,13 +67,14 @@ export function secretEnvironment(): Record<string, string> {
 /** Runs check once, and checks what must be true of every run. */
 export async function runCheck(
   t: Test,
-  { options, user = 'iam_user', database, aws = false }: CheckRun,
+  { options, user = 'iam_user', database, aws = false, onText = () => {} }: CheckRun,
 ): Promise<Checked> {
   let text = ''
   let json = ''
   const forPeople = terminalReporter({
     write: part => {
       text += part
+      onText(part)
     },
     width: 80,
     isLive: false,
@@ -108,6 +111,10 @@ function both(first: Reporter, second: Reporter): Reporter {
     begin(step) {
       first.begin(step)
       second.begin(step)
+    },
+    progress(step, text) {
+      first.progress(step, text)
+      second.progress(step, text)
     },
     end(result) {
       first.end(result)

@@ -11,6 +11,7 @@ export const testEndpoint: Endpoint = {
   user: undefined,
   tokenInHandshake: 'auto',
   connectTimeout: 5_000,
+  greetingTimeout: 60_000,
   loginTimeout: 10_000,
   keepalive: 60_000,
   tcpUserTimeout: 60_000,

@@ -15,6 +15,7 @@ export function makeState(overrides: Partial<EndpointState> = {}): EndpointState
     user: undefined,
     tokenInHandshake: 'auto',
     connectTimeout: 5_000,
+    greetingTimeout: 60_000,
     loginTimeout: 8_000,
     keepalive: 60_000,
     tcpUserTimeout: 60_000,

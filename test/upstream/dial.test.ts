@@ -4,6 +4,7 @@ import { type AddressInfo, connect, createServer, type LookupFunction, type Sock
 import { type Test, test } from 'tap'
 import { createAddressBook } from '../../src/upstream/address-book.ts'
 import { dial } from '../../src/upstream/dial.ts'
+import { createTestClock } from '../support/clock.ts'
 import { greeting, packet } from '../support/scripted-upstream.ts'
 
 const LIVE = '127.0.0.1'
@@ -21,6 +22,8 @@ server.listen({ host: process.argv[1], port: Number(process.argv[2]), backlog: 1
   require('node:fs').writeSync(1, 'listening')
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
 })`
+
+const LIMITS = { greetingTimeout: 60_000, loginTimeout: 60_000, keepalive: 60_000 }
 
 async function startBlackHole(t: Test, port: number): Promise<void> {
   const child = spawn(process.execPath, ['-e', FULL_SERVER, BLACK_HOLE, String(port)], {
@@ -62,7 +65,7 @@ async function setUp(t: Test) {
       const entries = found.map(address => ({ address, family: 4 }))
       process.nextTick(() => (all ? done(null, entries) : done(null, entries[0]!.address, 4)))
     }
-    const options = { dial: { host: 'nlb.test', port }, connectTimeout, loginTimeout: 60_000, keepalive: 60_000 }
+    const options = { dial: { host: 'nlb.test', port }, connectTimeout, ...LIMITS }
     const { wire } = await dial(options, new AbortController().signal, { addresses, lookup })
     const { remoteAddress } = wire.socket
     wire.socket.destroy()
@@ -109,6 +112,75 @@ test('a name without an address', async t => {
   const lookup: LookupFunction = (_name, _options, done) => {
     process.nextTick(() => done(Object.assign(new Error('unknown'), { code: 'ENOTFOUND' }), []))
   }
-  const options = { dial: { host: 'nlb.test', port: 1 }, connectTimeout: 60_000, loginTimeout: 60_000, keepalive: 1 }
+  const options = { dial: { host: 'nlb.test', port: 1 }, connectTimeout: 60_000, ...LIMITS }
   await t.rejects(dial(options, new AbortController().signal, { lookup }), { code: 'DIAL_DNS' })
+})
+
+/** A server that greets when the test says so; a dial to it on a test clock, once it is connected. */
+async function dialSilent(t: Test, timeouts: Partial<typeof LIMITS> = {}) {
+  let greet = () => {}
+  const server = createServer(socket => {
+    socket.on('error', () => {})
+    t.teardown(() => socket.destroy())
+    greet = () => socket.write(packet(greeting(), 0))
+  })
+  server.listen(0, LIVE)
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const clock = createTestClock(1_000)
+  const addresses = createAddressBook(clock)
+  const stop = new AbortController()
+  const options = { dial: { host: LIVE, port }, connectTimeout: 5_000, ...LIMITS, ...timeouts }
+  const accepted = once(server, 'connection')
+  const { promise: connected, resolve: onConnect } = withResolvers()
+  const dialled = dial(options, stop.signal, { addresses, clock, onConnect })
+  dialled.catch(() => {})
+  await Promise.all([accepted, connected])
+  return { clock, addresses, stop, dialled, greet: () => greet() }
+}
+
+function withResolvers() {
+  let resolve = () => {}
+  const promise = new Promise<void>(done => {
+    resolve = done
+  })
+  return { promise, resolve }
+}
+
+test('a database that resumes for 45 s greets in time, and the time of the login begins then', async t => {
+  const { clock, dialled, greet } = await dialSilent(t, { loginTimeout: 8_000 })
+  clock.advance(45_000)
+  greet()
+  const { wire } = await dialled
+  t.equal(wire.deadline, clock.now() + 8_000)
+  t.equal(clock.pending(), 0, 'no timer is left')
+  wire.socket.destroy()
+})
+
+test('a database that never greets', async t => {
+  const { clock, dialled } = await dialSilent(t)
+  clock.advance(59_999)
+  clock.advance(1)
+  await t.rejects(dialled, { code: 'UPSTREAM_TIMEOUT', message: /the greeting of 127\.0\.0\.1:\d+/ })
+})
+
+test('after 3 s without a greeting, other logins prefer other addresses until it comes', async t => {
+  const { clock, addresses, dialled, greet } = await dialSilent(t)
+  const order = () => addresses.sort([{ address: LIVE }, { address: MUTE }]).map(({ address }) => address)
+  clock.advance(2_999)
+  t.same(order(), [LIVE, MUTE])
+  clock.advance(1)
+  t.same(order(), [MUTE, LIVE])
+  greet()
+  const { wire } = await dialled
+  t.same(order(), [LIVE, MUTE])
+  wire.socket.destroy()
+})
+
+test('stop ends the wait, and says nothing about the address', async t => {
+  const { addresses, stop, dialled } = await dialSilent(t)
+  stop.abort()
+  await t.rejects(dialled, { code: 'UPSTREAM_CLOSED' })
+  t.same(addresses.sort([{ address: LIVE }, { address: MUTE }])[0], { address: LIVE })
 })

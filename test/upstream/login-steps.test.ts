@@ -4,11 +4,13 @@ import { type AddressInfo, createServer } from 'node:net'
 import { createSecureContext, TLSSocket } from 'node:tls'
 import { type Test, test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
+import { silent } from '../../src/log.ts'
 import { createWire, readPacket, switchSocket, writePacket } from '../../src/net/wire.ts'
 import type { HandshakeResponse41 } from '../../src/protocol/packets.ts'
 import { abandonLogin } from '../../src/upstream/abandon.ts'
 import { createAddressBook } from '../../src/upstream/address-book.ts'
 import { dial } from '../../src/upstream/dial.ts'
+import { createGreetingWatch } from '../../src/upstream/greeting-watch.ts'
 import { type LoginTarget, login } from '../../src/upstream/login.ts'
 import { createTrust } from '../../src/upstream/trust.ts'
 import { PLAIN_CLIENT } from '../support/capabilities.ts'
@@ -65,6 +67,7 @@ async function createTarget(port: number) {
     },
     createToken: async () => 'the token',
     addresses: createAddressBook(clock),
+    greetings: createGreetingWatch('db', silent, clock),
     takesTokenInHandshake: undefined,
   }
   const dialled = () => dial(target.endpoint, stays, { clock })
