@@ -218,6 +218,7 @@ async function startProxy(
     ca: [join(directory, 'ca.pem')],
     // A busy machine must not fail a login.
     'connect-timeout': '60s',
+    'greeting-timeout': '90s',
     'login-timeout': '90s',
     'max-logins-per-second': 100_000,
     'tcp-user-timeout': `${TCP_USER_TIMEOUT_MS}ms`,

@@ -28,8 +28,10 @@ export function createGreetingWatch(address: string, log: Logger, clock: Clock =
     if (silentSince !== undefined) return
     silentSince = since
     const seconds = SILENT_AFTER_MS / 1_000
-    const what = `${address} accepts connections but has sent no greeting for ${seconds} s; a paused Aurora Serverless database takes 15 s and more to resume`
-    log.info({}, what)
+    log.info(
+      {},
+      `${address} accepts connections but has sent no greeting for ${seconds} s; a paused Aurora Serverless database takes 15 s and more to resume`,
+    )
   }
 
   return {

@@ -32,8 +32,15 @@ import { play } from './scenario.ts'
 
 export type Side = 'client' | 'server'
 
-/** Milliseconds. The proxy's own limits are the first two, a second to linger and two to leave: less than `patience`. */
-const LIMITS = { connectTimeout: 1_000, loginTimeout: 800, end: 20_000, read: 250, patience: 3_000 }
+/** Milliseconds. The proxy's own limits are the first three, a second to linger and two to leave: less than `patience`. */
+const LIMITS = {
+  connectTimeout: 1_000,
+  greetingTimeout: 800,
+  loginTimeout: 800,
+  end: 20_000,
+  read: 250,
+  patience: 3_000,
+}
 
 /** Sessions at a time. */
 const AT_A_TIME = 100
@@ -142,7 +149,7 @@ async function startProxies(t: Test, side: Side, sessions: number, connect: stri
         connect,
         ...LIMITS,
         // The first one serves the good session too, which must not fail where this process is just slow.
-        ...(n === 0 ? { loginTimeout: 5_000 } : {}),
+        ...(n === 0 ? { greetingTimeout: 5_000, loginTimeout: 5_000 } : {}),
         // A login that is tried again would take another's place at a server that follows a list of scenarios.
         ...(side === 'server' ? { tokenInHandshake: n % 3 === 2 ? 'never' : 'always' } : {}),
         ...kinds[n % kinds.length],

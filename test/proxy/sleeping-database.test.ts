@@ -66,8 +66,8 @@ test('a client that comes back takes over the connection that waits', async t =>
   const { upstream, resume } = await startSleeping(t)
   const proxy = await startProxy(t, { connect: upstream.address, maxUnauthenticated: 1 })
   const { sessions } = proxy.proxy.state
-  const isAlone = (id: number) => sessions.size === 1 && [...sessions][0]!.id > id
-  let last = 0
+  const isAlone = (id: string) => sessions.size === 1 && [...sessions][0]!.id !== id
+  let last = ''
   for (let attempt = 1; attempt <= 3; attempt++) {
     const client = await connectRaw(t, proxy.address)
     t.ok(await until(() => isAlone(last) && upstream.connections.length === 1), 'the session before it has ended')
