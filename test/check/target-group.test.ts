@@ -12,6 +12,7 @@ function checkTargets(addresses: string[], present: string[], more: Partial<Foun
     fact: (_name, value) => void facts.push(...value),
     warn: ({ code }, advice = []) =>
       void warnings.push({ code, snippets: advice.map(({ snippet = '' }) => snippet.split(' \\', 1)[0]!) }),
+    progress() {},
   }
   const targets = addresses.map(address => ({
     address,
