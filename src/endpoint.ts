@@ -17,8 +17,11 @@ export type Listen = HostPort | { path: string } | { systemd: string }
 export interface Endpoint {
   /** the name in logs, metrics and on the status page */
   name: string
-  /** the RDS endpoint: the name on the certificate, and the host, port and region that tokens are signed for */
-  rds: HostPort & { region: string }
+  /**
+   * the RDS endpoint: the name on the certificate, and the host, port and region that tokens are signed for. Without a
+   * region for an Aurora global endpoint: each login finds it on the server's certificate
+   */
+  rds: HostPort & { region: string | undefined }
   /** the address to dial: an NLB, or the RDS endpoint itself */
   dial: HostPort
   /** the database user; undefined: the user that the client names */
@@ -51,7 +54,7 @@ export interface EndpointOptions {
   name?: string | undefined
   /** The database user; default: the user that the client names */
   user?: string | undefined
-  /** The AWS region; default: read from the name of `rdsEndpoint` */
+  /** The AWS region; default: read from the name of `rdsEndpoint`, or for an Aurora global endpoint from the server's certificate */
   region?: string | undefined
   /** Whether the token goes inside HandshakeResponse41; default 'auto' */
   tokenInHandshake?: 'auto' | 'always' | 'never' | undefined
@@ -78,7 +81,7 @@ export function createEndpoint(options: EndpointOptions, names: OptionNames = LI
   if (problem) throw new ProxyError('CONFIG_INVALID', problem)
   return {
     name: options.name ?? formatHostPort(rds),
-    rds: { ...rds, region: options.region ?? regionOf(rds.host)! },
+    rds: { ...rds, region: options.region ?? regionOf(rds.host) },
     dial: options.connect ? parseRemote(options.connect, rds.port, names.place('connect')) : rds,
     user: options.user,
     tokenInHandshake: options.tokenInHandshake ?? OPTION_VALUES.tokenInHandshake.default,
@@ -106,7 +109,7 @@ export function rdsEndpointProblem(
     const own = "give the database's own endpoint here"
     return `${place}: ${rds.host} is ${what}; ${own}${isDialled ? `, and that name as ${names.name('connect')}` : ''}`
   }
-  if (region || regionOf(rds.host)) return undefined
+  if (region || regionOf(rds.host) || isGlobalEndpoint(rds.host)) return undefined
   return `${place}: no AWS region in the name ${formatHostPort(rds)}; give the endpoint's own name, not a CNAME or a load balancer, or set ${names.name('region')}`
 }
 
@@ -241,6 +244,8 @@ const SUFFIX = `(?:${DNS_SUFFIXES.join('|').replaceAll('.', '\\.')})`
 // database-1.abc.rds.cn-north-1.amazonaws.com.cn in China and in isolated regions. A dual-stack database has the same name.
 const RDS_NAMES = [new RegExp(`\\.(${REGION})\\.rds\\.${SUFFIX}$`), new RegExp(`\\.rds\\.(${REGION})\\.${SUFFIX}$`)]
 
+const GLOBAL_NAME = new RegExp(`^[^.]+\\.global-[a-z0-9]+\\.global\\.rds\\.${SUFFIX}$`)
+
 /** Names that people give instead of a database's own, what they are, and whether the proxy may dial them. */
 const OTHER_NAMES: [pattern: RegExp, what: string, isDialled: boolean][] = [
   [new RegExp(`\\.elb\\.(?:${REGION}\\.)?${SUFFIX}$`), 'a load balancer', true],
@@ -261,6 +266,20 @@ export function regionOf(host: string): string | undefined {
   return undefined
 }
 
+/**
+ * Whether this is the writer endpoint of an Aurora Global Database: `NAME.global-….global.rds.amazonaws.com`. It follows the
+ * writer from region to region.
+ * https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-global-database-connecting.html
+ */
+export function isGlobalEndpoint(host: string): boolean {
+  return GLOBAL_NAME.test(host)
+}
+
+/** The region to call AWS in; for a global endpoint, that of the environment. */
+export function apiRegion({ region }: Endpoint['rds'], environment: NodeJS.ProcessEnv = process.env): string {
+  return region ?? (environment.AWS_REGION || environment.AWS_DEFAULT_REGION || 'us-east-1')
+}
+
 /** Whether this is an endpoint of RDS Proxy: `NAME.proxy-….REGION.rds.…` or `NAME.endpoint.proxy-….REGION.rds.…`. */
 export function isRdsProxy(host: string): boolean {
   return regionOf(host) !== undefined && /^[^.]+\.(?:endpoint\.)?proxy-/.test(host)
@@ -271,7 +290,7 @@ export function hintValues(endpoint: Endpoint, user: string | undefined): Record
   return {
     rds: formatHostPort(endpoint.rds),
     dial: formatHostPort(endpoint.dial),
-    region: endpoint.rds.region,
+    region: endpoint.rds.region ?? 'of the writer',
     user: user ?? endpoint.user,
   }
 }

@@ -356,6 +356,15 @@ const specs = {
     docs: 'https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html',
   },
 
+  REGION_UNKNOWN: {
+    ...CREDENTIALS,
+    source: 'configuration',
+    hint: 'Set the option region to that of the writer of {rds}, or use the endpoint of its cluster.',
+    explanation:
+      "The name of an Aurora global endpoint has no AWS region, so each login reads it from the names on the server's certificate. This certificate names no region, or several.",
+    docs: 'docs/decisions/0112-region-from-the-certificate.md',
+  },
+
   // Only check reports these.
   IAM_AUTHENTICATION_OFF: {
     ...DENIED,

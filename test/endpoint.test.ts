@@ -1,12 +1,14 @@
 import { partition } from '@aws-sdk/core/client'
 import { test } from 'tap'
 import {
+  apiRegion,
   createEndpoint,
   DEFAULT_PORT,
   DNS_SUFFIXES,
   type Endpoint,
   formatHostPort,
   hintValues,
+  isGlobalEndpoint,
   isRdsProxy,
   isRegion,
   parseHostPort,
@@ -174,6 +176,31 @@ test('isRdsProxy', async t => {
     ['pool.proxy-abc.example.com', false],
   ]
   for (const [name, isProxy] of names) t.equal(isRdsProxy(name), isProxy, name)
+})
+
+test('the writer endpoint of an Aurora Global Database has no region', async t => {
+  const rdsEndpoint = 'Shop.global-abcdefghijkl.global.rds.amazonaws.com'
+  const { rds, dial } = createEndpoint({ rdsEndpoint })
+  t.same(rds, { host: rdsEndpoint.toLowerCase(), port: 3306, region: undefined })
+  t.equal(dial.host, rds.host)
+  t.equal(createEndpoint({ rdsEndpoint, region: 'eu-west-1' }).rds.region, 'eu-west-1', 'unless it is given')
+  t.ok(isGlobalEndpoint(rds.host))
+  for (const name of [
+    'shop.cluster-abc.eu-west-1.rds.amazonaws.com',
+    'shop.global-abc.global.rds.amazonaws.com.example.com',
+    'a.b.global-abc.global.rds.amazonaws.com',
+    'global-abc.global.rds.amazonaws.com',
+  ]) {
+    t.notOk(isGlobalEndpoint(name), name)
+  }
+})
+
+test('apiRegion: where to call AWS', async t => {
+  const rds = { host: 'shop.global-abc.global.rds.amazonaws.com', port: 3306 }
+  t.equal(apiRegion({ ...rds, region: 'eu-west-1' }, { AWS_REGION: 'us-west-2' }), 'eu-west-1')
+  t.equal(apiRegion({ ...rds, region: undefined }, { AWS_REGION: 'us-west-2' }), 'us-west-2')
+  t.equal(apiRegion({ ...rds, region: undefined }, { AWS_REGION: '', AWS_DEFAULT_REGION: 'ca-west-1' }), 'ca-west-1')
+  t.equal(apiRegion({ ...rds, region: undefined }, {}), 'us-east-1')
 })
 
 test('formatHostPort', async t => {

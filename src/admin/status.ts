@@ -126,7 +126,7 @@ function endpointStatus(state: EndpointState, history: History, startedAt: numbe
     address: state.retired ? '' : state.address,
     dial: formatHostPort(state.endpoint.dial),
     rds: formatHostPort(state.endpoint.rds),
-    region: state.endpoint.rds.region,
+    region: state.endpoint.rds.region ?? 'the region of the writer',
     user: state.endpoint.user,
     open,
     loggingIn: state.sessions.size - open,

@@ -1,12 +1,12 @@
 /** Advice about an error, with the values of this login: commands, SQL and policies to copy. */
 
 import { stderrOf } from '../aws/redact.ts'
-import { formatHostPort, isIndirect, isRdsProxy, regionOf } from '../endpoint.ts'
+import { formatHostPort, isGlobalEndpoint, isIndirect, isRdsProxy, regionOf } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import type { ProxyError } from '../errors.ts'
 import type { ERR_Packet } from '../protocol/packets.ts'
 import { enableIamCommand, quote, shell } from './aws-cli.ts'
-import type { Context, Database } from './context.ts'
+import { type Context, type Database, regionOfDatabase } from './context.ts'
 import { describeDatabase } from './database.ts'
 import { connectPolicy, type DatabaseUser, partitionOf } from './policy.ts'
 import { adviseOnProxyLogin } from './proxy-advice.ts'
@@ -93,22 +93,30 @@ async function adviseOnAccessDenied(context: Context): Promise<Advice[]> {
   }
   const rdsDatabase = await knownDatabase(context)
   const { identity, user } = context
+  const signedFor = regionOfDatabase(context)
   const wanted: DatabaseUser = {
-    partition: identity?.arn.split(':')[1] ?? partitionOf(rds.region),
-    region: named ?? rds.region,
+    partition: identity?.arn.split(':')[1] ?? partitionOf(signedFor),
+    region: named ?? signedFor,
     account: identity?.account,
     resourceId: rdsDatabase?.resourceId,
     user,
   }
+  // Any cluster of a global database may become the writer's.
+  const [, ...secondaries] = rdsDatabase?.members ?? []
+  const more = secondaries.map(({ region, resourceId }) => ({ ...wanted, region, resourceId }))
   const who = identity ? describeIdentity(identity.arn) : 'the owner of these credentials'
   advice.push({
     text: `IAM: attach this policy to ${who}. No permissions boundary, SCP or session policy may deny it.`,
-    snippet: connectPolicy(wanted),
+    snippet: connectPolicy(wanted, ...more),
   })
   const attach = identity && attachCommand(identity.arn)
   if (attach) advice.push({ text: 'Save it as policy.json, then run:', snippet: attach })
   const isProxy = isRdsProxy(rds.host)
-  if (!rdsDatabase) {
+  if (!rdsDatabase && isGlobalEndpoint(rds.host)) {
+    advice.push({
+      text: 'A global database has a cluster with its own resource id in each region. List them all, so that logins work after a switchover; these credentials may not read them (rds:DescribeGlobalClusters, rds:DescribeDBClusters).',
+    })
+  } else if (!rdsDatabase) {
     const [what, actions] = isProxy
       ? ['RDS Proxy (prx-…)', 'rds:DescribeDBProxies']
       : ['database', 'rds:DescribeDBInstances, rds:DescribeDBClusters']
@@ -119,9 +127,9 @@ async function adviseOnAccessDenied(context: Context): Promise<Advice[]> {
   if (isProxy) advice.push(...adviseOnProxyLogin(context))
   else advice.push(createUserAdvice(user))
   advice.push({ text: `Case matters: the user must be ${user} in the database, in the policy and in the proxy.` })
-  if (!isProxy && rdsDatabase?.iamAuthentication !== true) advice.push(enableIamAdvice(context))
+  if (!isProxy) advice.push(...enableIamAdvice(context))
   advice.push({
-    text: `The token was signed for ${formatHostPort(rds)}, region ${rds.region}: that must be the database's own endpoint and port, not a CNAME.`,
+    text: `The token was signed for ${formatHostPort(rds)}, region ${signedFor}: that must be the database's own endpoint and port, not a CNAME.`,
   })
   return advice
 }
@@ -187,8 +195,9 @@ async function adviseOnUnexpectedPlugin(context: Context): Promise<Advice[]> {
 }
 
 async function adviseToEnableIam(context: Context): Promise<Advice[]> {
-  if (!isRdsProxy(context.target.endpoint.rds.host)) return [enableIamAdvice(context)]
-  await knownDatabase(context)
+  const { host } = context.target.endpoint.rds
+  if (isRdsProxy(host) || isGlobalEndpoint(host)) await knownDatabase(context)
+  if (!isRdsProxy(host)) return enableIamAdvice(context)
   return adviseOnProxyLogin(context)
 }
 
@@ -196,8 +205,20 @@ function createUserAdvice(user: string): Advice {
   return { text: 'Database: the user must exist and be created for IAM:', snippet: createIamUser(user) }
 }
 
-function enableIamAdvice(context: Context): Advice {
-  return { text: 'RDS: IAM authentication must be on:', snippet: enableIamCommand(context) }
+/** Nothing if RDS says that it is on. Each cluster of a global database has its own setting. */
+function enableIamAdvice(context: Context): Advice[] {
+  const { rdsDatabase } = context
+  const text = 'RDS: IAM authentication must be on:'
+  const region = regionOfDatabase(context)
+  if (rdsDatabase?.members) {
+    const off = rdsDatabase.members.filter(({ iamAuthentication }) => iamAuthentication !== true)
+    return off.map(member => ({ text, snippet: enableIamCommand(member.region, 'cluster', member.identifier) }))
+  }
+  if (rdsDatabase?.iamAuthentication === true) return []
+  const { host } = context.target.endpoint.rds
+  const kind = rdsDatabase?.kind ?? (host.includes('.cluster-') || isGlobalEndpoint(host) ? 'cluster' : 'instance')
+  const identifier = isGlobalEndpoint(host) ? 'CLUSTER_NAME' : host.split('.')[0]!
+  return [{ text, snippet: enableIamCommand(region, kind, rdsDatabase?.identifier ?? identifier) }]
 }
 
 function adviseOnNetwork({ target, addresses, loadBalancer }: Context): Advice[] {

@@ -1,20 +1,18 @@
 /** Commands of the AWS CLI to copy. */
 import type { UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import { DEFAULT_PORT, formatHostPort, type HostPort } from '../endpoint.ts'
-import type { Context } from './context.ts'
+import type { Database } from './context.ts'
 
 /** For an instance or a cluster; an RDS Proxy has no such switch. */
-export function enableIamCommand({ target, rdsDatabase }: Context): string {
-  const { host, region } = target.endpoint.rds
-  const isCluster = rdsDatabase ? rdsDatabase.kind === 'cluster' : host.includes('.cluster-')
-  const identifier = quote(rdsDatabase?.identifier ?? host.split('.')[0]!)
-  const [command, option] = isCluster
-    ? ['modify-db-cluster', '--db-cluster-identifier']
-    : ['modify-db-instance', '--db-instance-identifier']
+export function enableIamCommand(region: string, kind: Database['kind'], identifier: string): string {
+  const [command, option] =
+    kind === 'cluster'
+      ? ['modify-db-cluster', '--db-cluster-identifier']
+      : ['modify-db-instance', '--db-instance-identifier']
   return shell(
     `aws rds ${command}`,
     `--region ${region}`,
-    `${option} ${identifier}`,
+    `${option} ${quote(identifier)}`,
     '--enable-iam-database-authentication',
     '--apply-immediately',
   )

@@ -2,7 +2,7 @@
 
 import { createCredentials } from '../aws/credentials.ts'
 import { createTokenSource } from '../aws/token.ts'
-import { createEndpoint, formatHostPort, isIndirect, regionOf } from '../endpoint.ts'
+import { apiRegion, createEndpoint, formatHostPort, isGlobalEndpoint, isIndirect, regionOf } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
 import { silent } from '../log.ts'
 import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
@@ -81,17 +81,21 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
   log.fact('dials', `${formatHostPort(dial)}${isIndirect(endpoint) ? '' : ', the RDS endpoint itself'}`)
   log.fact('certificate', rds.host)
-  log.fact('signs for', `${formatHostPort(rds)}, region ${rds.region}`)
+  log.fact('signs for', `${formatHostPort(rds)}, region ${rds.region ?? 'of the server, from its certificate'}`)
   if (!user) {
     const message = 'check needs the database user: check NAME, or the option user'
     throw new ProxyError('CONFIG_INVALID', message)
   }
   log.fact('user', database === undefined ? user : `${user}, database ${database}`)
   const named = regionOf(rds.host)
+  if (isGlobalEndpoint(rds.host) && rds.region !== undefined) {
+    const message = `the region of ${rds.host} is set to ${rds.region}, but the writer may move to another region`
+    log.warn(new ProxyError('CONFIG_INVALID', message))
+  }
   if (named !== undefined && named !== rds.region) {
     log.warn(new ProxyError('CONFIG_INVALID', `the region ${rds.region} is not that of ${rds.host}, ${named}`))
   }
-  const credentials = createCredentials({ ...options, region: rds.region })
+  const credentials = createCredentials({ ...options, region: apiRegion(rds) })
   const createToken = createTokenSource(rds, credentials)
   return {
     options,

@@ -2,7 +2,7 @@
 
 import type { UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import type { Credentials } from '../aws/credentials.ts'
-import { hintValues } from '../endpoint.ts'
+import { apiRegion, hintValues } from '../endpoint.ts'
 import type { ProxyOptions } from '../proxy/proxy.ts'
 import type { Upstream } from '../upstream/dial.ts'
 import type { LoginTarget } from '../upstream/login.ts'
@@ -32,6 +32,8 @@ export interface Context {
   upstream?: Upstream
   /** the names on the server's certificate */
   certificateNames?: string[]
+  /** the region of the server, from its certificate or else from DNS; only for an Aurora global endpoint */
+  serverRegion?: string | undefined
   /** the subject of the last certificate of the server's chain */
   certificateRoot?: string
   /** the database as RDS describes it; null if RDS did not answer */
@@ -40,7 +42,15 @@ export interface Context {
 }
 
 export function hintValuesOf(context: Context | undefined): Record<string, string | undefined> {
-  return context ? hintValues(context.target.endpoint, context.user) : {}
+  if (!context) return {}
+  const values = hintValues(context.target.endpoint, context.user)
+  return context.serverRegion ? { ...values, region: context.serverRegion } : values
+}
+
+/** The region of the database as far as check knows it: the region that tokens are signed for, or that to call AWS in. */
+export function regionOfDatabase({ target, serverRegion }: Context): string {
+  const { rds } = target.endpoint
+  return rds.region ?? serverRegion ?? apiRegion(rds)
 }
 
 /** The database behind an endpoint, as RDS describes it. */
@@ -56,8 +66,19 @@ export interface Database {
   /** certificate authority of an instance */
   ca: string | undefined
   engine: string | undefined
+  /** of an Aurora Global Database: its clusters, the writer's first */
+  members?: GlobalMember[] | undefined
   /** of an RDS Proxy: its two logins */
   proxy?: ProxyAuthentication | undefined
+}
+
+/** One cluster of an Aurora Global Database. Each may become the writer's. */
+export interface GlobalMember {
+  region: string
+  identifier: string
+  /** undefined if RDS did not answer in that region */
+  resourceId: string | undefined
+  iamAuthentication: boolean | undefined
 }
 
 /**

@@ -3,6 +3,7 @@
 import { clientSettings, explainAwsError } from '../aws/api.ts'
 import type { Credentials } from '../aws/credentials.ts'
 import { type AwsAgent, createAwsAgent } from '../aws/https-agent.ts'
+import { apiRegion, formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import type { Context, Identity } from './context.ts'
 import type { StepLog } from './steps.ts'
@@ -80,7 +81,7 @@ interface StsAnswer {
 /** GetCallerIdentity needs no permission. https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html */
 async function getIdentity({ target, credentials }: Context, agent: AwsAgent): Promise<StsAnswer> {
   const { GetCallerIdentityCommand, STSClient } = await import('@aws-sdk/client-sts')
-  const client = new STSClient(clientSettings(target.endpoint.rds.region, credentials, agent))
+  const client = new STSClient(clientSettings(apiRegion(target.endpoint.rds), credentials, agent))
   let clockAhead: number | undefined
   // Next to the HTTP request, so that it also sees the date of an error.
   client.middlewareStack.add(
@@ -135,6 +136,11 @@ export function checkClock({ clockAhead }: Context, log: StepLog): void {
 
 /** The contents of the token, without its signature and session token. */
 export async function checkToken({ target, user, credentials }: Context, log: StepLog): Promise<void> {
+  const { rds } = target.endpoint
+  if (rds.region === undefined) {
+    log.fact('for', `user ${user} on ${formatHostPort(rds)}; the region is on the server's certificate`)
+    return
+  }
   const { host, searchParams } = new URL(`https://${await target.createToken(user)}`)
   const [, , region] = (searchParams.get('X-Amz-Credential') ?? '').split('/')
   log.fact('for', `user ${searchParams.get('DBUser')} on ${host}, region ${region}`)

@@ -2,25 +2,35 @@
 import type { RDSClient, UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import { callAws, clientSettings } from '../aws/api.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
+import { isGlobalEndpoint } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import type { Context, Database, ProxyAuthentication } from './context.ts'
+import { enableIamCommand } from './aws-cli.ts'
+import { engineOf, type Found, findCluster, toDatabase } from './cluster.ts'
+import {
+  type Context,
+  type Database,
+  type GlobalMember,
+  type ProxyAuthentication,
+  regionOfDatabase,
+} from './context.ts'
+import { describeGlobalDatabase } from './global-database.ts'
 import { orWarn, type StepLog } from './steps.ts'
-
-/** The result of a search; undefined if nothing was found. */
-type Found<Value> = Promise<Value | undefined>
 
 /**
  * Finds the database in RDS by the name of its endpoint.
  * @throws ProxyError AWS_…, CREDENTIALS_REJECTED
  */
-export async function describeDatabase({ target, credentials, profile, user }: Context): Promise<Database> {
+export async function describeDatabase(context: Context): Promise<Database> {
+  const { target, credentials, profile, user } = context
   const { rds } = target.endpoint
+  if (isGlobalEndpoint(rds.host)) return await describeGlobalDatabase(context)
+  const region = regionOfDatabase(context)
   const { RDSClient } = await import('@aws-sdk/client-rds')
-  const client = new RDSClient(clientSettings(rds.region, credentials, createAwsAgent({ profile })))
+  const client = new RDSClient(clientSettings(region, credentials, createAwsAgent({ profile })))
   try {
     const found = await findDatabase(client, rds.host, user)
     if (found) return found
-    throw new ProxyError('AWS_NOT_FOUND', `RDS has no database with the endpoint ${rds.host} in ${rds.region}`)
+    throw new ProxyError('AWS_NOT_FOUND', `RDS has no database with the endpoint ${rds.host} in ${region}`)
   } finally {
     client.destroy()
   }
@@ -57,18 +67,6 @@ async function findInstance(client: RDSClient, name: string, host: string): Foun
   }
 }
 
-/** @param host one of the cluster's endpoints; undefined if the name is known to be right */
-async function findCluster(client: RDSClient, name: string, host: string | undefined): Found<Database> {
-  const { DescribeDBClustersCommand } = await import('@aws-sdk/client-rds')
-  const command = new DescribeDBClustersCommand({ DBClusterIdentifier: name })
-  const answer = await callAws('rds:DescribeDBClusters', () => client.send(command))
-  const cluster = answer?.DBClusters?.find(
-    ({ Endpoint, ReaderEndpoint }) =>
-      host === undefined || Endpoint?.toLowerCase() === host || ReaderEndpoint?.toLowerCase() === host,
-  )
-  return cluster && toDatabase(cluster)
-}
-
 async function findClusterOfCustomEndpoint(client: RDSClient, host: string): Found<Database> {
   const { paginateDescribeDBClusters } = await import('@aws-sdk/client-rds')
   return callAws('rds:DescribeDBClusters', async () => {
@@ -78,27 +76,6 @@ async function findClusterOfCustomEndpoint(client: RDSClient, host: string): Fou
     }
     return undefined
   })
-}
-
-interface ClusterOfRds {
-  DBClusterIdentifier?: string | undefined
-  DbClusterResourceId?: string | undefined
-  IAMDatabaseAuthenticationEnabled?: boolean | undefined
-  Status?: string | undefined
-  Engine?: string | undefined
-  EngineVersion?: string | undefined
-}
-
-function toDatabase(cluster: ClusterOfRds): Database {
-  return {
-    kind: 'cluster',
-    identifier: cluster.DBClusterIdentifier ?? '',
-    resourceId: cluster.DbClusterResourceId,
-    iamAuthentication: cluster.IAMDatabaseAuthenticationEnabled,
-    status: cluster.Status ?? 'unknown',
-    ca: undefined,
-    engine: engineOf(cluster),
-  }
 }
 
 async function findProxyOfEndpoint(client: RDSClient, name: string, user: string): Found<Database> {
@@ -144,10 +121,6 @@ export function entriesOf(auth: readonly UserAuthConfigInfo[], user: string): Us
   return named.length > 0 ? named : auth.filter(({ UserName }) => !UserName)
 }
 
-function engineOf({ Engine, EngineVersion }: ClusterOfRds): string | undefined {
-  return Engine && `${Engine} ${EngineVersion ?? ''}`.trim()
-}
-
 /** Nobody can log in to a database in these states. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html */
 const NOT_UP =
   /^(stopped|stopping|starting|creating|deleting|deleted|failed|rebooting|restore-error|inaccessible-|incompatible-|storage-full|suspended)/
@@ -165,6 +138,7 @@ export async function checkDatabase(context: Context, log: StepLog): Promise<voi
   log.fact('resource id', database.resourceId ?? 'unknown')
   if (database.ca) log.fact('certificate authority', database.ca)
   if (database.proxy) noteProxy(database.proxy, log)
+  if (database.members) noteMembers(database.members, log)
   log.fact('IAM authentication', { true: 'on', false: 'off' }[String(database.iamAuthentication)] ?? 'unknown')
   if (database.engine && NOT_MYSQL.test(database.engine)) {
     throw new ProxyError('DATABASE_NOT_MYSQL', `the database of ${rds.host} is ${database.engine}, not MySQL`)
@@ -187,4 +161,18 @@ function noteProxy({ mode, auth, role }: ProxyAuthentication, log: StepLog): voi
     return `${name}${ofUser}, IAM ${IAMAuth?.toLowerCase() ?? 'unknown'}`
   })
   if (secrets.length > 0) log.fact('secrets', secrets)
+}
+
+function noteMembers(members: GlobalMember[], log: StepLog): void {
+  const spoken = members.map(({ region, identifier, resourceId, iamAuthentication }, index) => {
+    const iam = { true: 'IAM on', false: 'IAM off' }[String(iamAuthentication)] ?? 'IAM unknown'
+    return `${identifier} in ${region}, ${index === 0 ? 'writer' : 'secondary'}, ${resourceId ?? 'resource id unknown'}, ${iam}`
+  })
+  log.fact('clusters', spoken)
+  for (const { region, identifier, iamAuthentication } of members.slice(1)) {
+    if (iamAuthentication !== false) continue
+    const message = `IAM authentication is off in ${identifier} in ${region}, so logins fail once it has the writer`
+    const snippet = enableIamCommand(region, 'cluster', identifier)
+    log.warn(new ProxyError('IAM_AUTHENTICATION_OFF', message), [{ text: 'Turn it on:', snippet }])
+  }
 }

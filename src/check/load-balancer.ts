@@ -4,7 +4,7 @@ import { callAws, clientSettings, listIn } from '../aws/api.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
 import { formatHostPort, isIndirect } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import type { Context } from './context.ts'
+import { type Context, regionOfDatabase } from './context.ts'
 import { orWarn, type StepLog } from './steps.ts'
 import { checkTargetGroup, type TargetGroupProblem } from './target-group.ts'
 
@@ -21,7 +21,7 @@ export async function checkLoadBalancer(context: Context, log: StepLog): Promise
 async function describeLoadBalancer(context: Context, log: StepLog): Promise<void> {
   const { endpoint } = context.target
   const elb = await import('@aws-sdk/client-elastic-load-balancing-v2')
-  const region = /\.elb\.([a-z0-9-]+)\.amazonaws\./.exec(endpoint.dial.host)?.[1] ?? endpoint.rds.region
+  const region = /\.elb\.([a-z0-9-]+)\.amazonaws\./.exec(endpoint.dial.host)?.[1] ?? regionOfDatabase(context)
   const client = new elb.ElasticLoadBalancingV2Client(
     clientSettings(region, context.credentials, createAwsAgent({ profile: context.profile })),
   )

@@ -1,6 +1,6 @@
 /** The login itself, then a MySQL client through the proxy, then the settings of its session. */
 import type { Connection, QueryError, RowDataPacket } from 'mysql2/promise'
-import { formatHostPort, isIndirect, isRdsProxy } from '../endpoint.ts'
+import { formatHostPort, isGlobalEndpoint, isIndirect, isRdsProxy } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import {
   CLIENT_CONNECT_WITH_DB,
@@ -161,7 +161,7 @@ async function readVariables(connection: Connection): Promise<Record<string, str
   }
 }
 
-/** Whether `host` is the writer endpoint of an Aurora or Multi-AZ cluster, and not a reader or custom endpoint. */
+/** Whether `host` is the writer endpoint of an Aurora or Multi-AZ cluster or of a Global Database, and not a reader or custom endpoint. */
 function isWriterEndpoint(host: string): boolean {
-  return /\.cluster-(?!ro-|custom-)/.test(host)
+  return isGlobalEndpoint(host) || /\.cluster-(?!ro-|custom-)/.test(host)
 }

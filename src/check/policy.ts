@@ -18,11 +18,12 @@ export function databaseUserArn({ partition, region, account, resourceId, user }
   return `arn:${partition}:rds-db:${region}:${account ?? '*'}:dbuser:${resourceId ?? '*'}/${user}`
 }
 
-/** The policy as JSON to copy. The ARN has a separate line, because it is longer than most terminals are wide. */
-export function connectPolicy(user: DatabaseUser): string {
-  const statement = { Effect: 'Allow', Action: 'rds-db:connect', Resource: databaseUserArn(user) }
+/** The policy as JSON to copy. Each ARN has a separate line, because it is longer than most terminals are wide. */
+export function connectPolicy(user: DatabaseUser, ...more: DatabaseUser[]): string {
+  const resource = more.length === 0 ? databaseUserArn(user) : [user, ...more].map(databaseUserArn)
+  const statement = { Effect: 'Allow', Action: 'rds-db:connect', Resource: resource }
   const policy = JSON.stringify({ Version: '2012-10-17', Statement: [statement] }, null, 2)
-  return policy.replace('"Resource": ', '"Resource":\n')
+  return policy.replace('"Resource": "', '"Resource":\n"')
 }
 
 /**

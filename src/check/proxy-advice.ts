@@ -4,7 +4,7 @@
  * https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-connecting.html#rds-proxy-connecting-iam
  */
 import { describeProxyCommand, modifyProxyCommand } from './aws-cli.ts'
-import type { Context, Database, ProxyAuthentication } from './context.ts'
+import { type Context, type Database, type ProxyAuthentication, regionOfDatabase } from './context.ts'
 import { entriesOf } from './database.ts'
 import { databaseUserArn } from './policy.ts'
 import { createIamUser } from './sql.ts'
@@ -19,13 +19,13 @@ export function adviseOnProxyLogin(context: Context): Advice[] {
     : adviseOnEndToEndProxy(context, rdsDatabase.proxy)
 }
 
-function adviseOnUnknownProxy({ target, user }: Context): Advice[] {
-  const { host, region } = target.endpoint.rds
-  const [name = '', second] = host.split('.')
+function adviseOnUnknownProxy(context: Context): Advice[] {
+  const { target, user } = context
+  const [name = '', second] = target.endpoint.rds.host.split('.')
   return [
     {
       text: 'This is an RDS Proxy. What it needs depends on its mode, which these credentials may not read (rds:DescribeDBProxies). An administrator can:',
-      snippet: describeProxyCommand(region, second === 'endpoint' ? 'PROXY_NAME' : name),
+      snippet: describeProxyCommand(regionOfDatabase(context), second === 'endpoint' ? 'PROXY_NAME' : name),
     },
     {
       text: `If DefaultAuthScheme is NONE, the proxy logs in to the database with a password. It needs a secret with the user name ${user} (case matters) and the password of that user, and IAMAuth REQUIRED in the entry of that secret. The database user must not have AWSAuthenticationPlugin.`,
@@ -37,9 +37,10 @@ function adviseOnUnknownProxy({ target, user }: Context): Advice[] {
   ]
 }
 
-function adviseOnStandardProxy({ target, user }: Context, database: Database, proxy: ProxyAuthentication): Advice[] {
+function adviseOnStandardProxy(context: Context, database: Database, proxy: ProxyAuthentication): Advice[] {
+  const { user } = context
   const { identifier } = database
-  const { region } = target.endpoint.rds
+  const region = regionOfDatabase(context)
   const advice: Advice[] = []
   const entries = entriesOf(proxy.auth, user)
   const off = entries.filter(({ IAMAuth }) => IAMAuth !== 'REQUIRED')
@@ -67,8 +68,9 @@ function adviseOnStandardProxy({ target, user }: Context, database: Database, pr
   return advice
 }
 
-function adviseOnEndToEndProxy({ target, user, identity }: Context, { role }: ProxyAuthentication): Advice[] {
-  const { region } = target.endpoint.rds
+function adviseOnEndToEndProxy(context: Context, { role }: ProxyAuthentication): Advice[] {
+  const { user, identity } = context
+  const region = regionOfDatabase(context)
   const [, partition = 'aws', , , account] = (role ?? identity?.arn ?? '').split(':')
   const arn = databaseUserArn({ partition, region, account, resourceId: 'RESOURCE_ID', user })
   return [

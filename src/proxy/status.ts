@@ -11,7 +11,8 @@ export interface ProxyStatus {
   readonly rdsEndpoint: string
   /** The address that the proxy dials, as `host:port` */
   readonly connect: string
-  readonly region: string
+  /** undefined for an Aurora global endpoint without the option `region` */
+  readonly region: string | undefined
   /** The address that clients connect to, as `host:port` or `unix:/path`; undefined before `listen()` */
   readonly address: string | undefined
   /** Connected clients, also those that are still logging in */

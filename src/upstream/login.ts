@@ -34,6 +34,7 @@ import type { AddressBook } from './address-book.ts'
 import { dial, type Upstream } from './dial.ts'
 import type { GreetingWatch } from './greeting-watch.ts'
 import type { RateLimiter } from './rate-limiter.ts'
+import { regionToSign } from './server-region.ts'
 import { startTls } from './tls.ts'
 import type { Trust } from './trust.ts'
 
@@ -145,7 +146,10 @@ async function loginOnce(
   const { endpoint, trust } = target
   const { wire, greeting } = upstream
   assertSupportsTokens(greeting, endpoint)
-  const token = await timed(target.state, 'token', createTokenInTime(target, user, wire))
+  const createToken = () => timed(target.state, 'token', createTokenInTime(target, user, wire))
+  // A global endpoint's region is on the server's certificate.
+  const isGlobal = endpoint.rds.region === undefined
+  const early = isGlobal ? undefined : await createToken()
 
   const capabilities = sentUpstream(client.capabilities, greeting.capabilities, {
     database: client.database !== undefined,
@@ -154,6 +158,7 @@ async function loginOnce(
   sendSSLRequest(upstream, { ...client, capabilities })
   await timed(target.state, 'tls', startTls(wire, endpoint, trust))
   target.state.certificateExpires = trust.certificateExpires()
+  const token = early ?? (await createToken())
 
   const response = {
     ...client,
@@ -189,7 +194,7 @@ export async function createTokenInTime(target: LoginTarget, user: string, wire:
     cancelTimer = wire.clock.after(tokenDeadline(wire) - wire.clock.now(), () => reject(error))
   })
   try {
-    return await Promise.race([target.createToken(user), late])
+    return await Promise.race([target.createToken(user, regionToSign(target.endpoint, wire)), late])
   } finally {
     cancelTimer()
   }

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { isIP } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
-import { formatHostPort, type HostPort } from '../endpoint.ts'
+import { formatHostPort, type HostPort, isGlobalEndpoint } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { closed, switchSocket, timedOut, timeLeft, type Wire } from '../net/wire.ts'
@@ -26,7 +26,8 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust): Promi
   }
   if (wire.socket.readableEnded || wire.socket.destroyed) throw closed(wire, 'TLS')
   const { host } = names.rds
-  const session = trust.session()
+  // A resumed handshake shows no certificate, but behind a global endpoint each login reads the region from it.
+  const session = isGlobalEndpoint(host) ? undefined : trust.session()
   const tls = connectTls({
     socket: wire.socket,
     host, // checked against the certificate

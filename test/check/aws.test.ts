@@ -1,4 +1,5 @@
 import { type Test, test } from 'tap'
+import { regionByDns } from '../../src/check/global-database.ts'
 import type { ProxyOptions } from '../../src/proxy/proxy.ts'
 import { type Answer, type AwsApi, identity, startAwsApi } from '../support/aws-api.ts'
 import { type Checked, failsWith, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
@@ -610,4 +611,133 @@ test('a login that an RDS Proxy refuses', async t => {
     failsWith(t, checked, 'login', 'AUTH_PLUGIN_UNEXPECTED', [/keep its password/, /modify-db-proxy/])
     t.notMatch(checked.text, /ALTER USER|\n +CREATE USER/)
   })
+})
+
+const GLOBAL = 'shop.global-abcdefghijkl.global.rds.amazonaws.com'
+
+/** https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_GlobalCluster.html */
+const globalClusters = `<GlobalClusters><GlobalClusterMember>
+    <GlobalClusterIdentifier>shop</GlobalClusterIdentifier><Endpoint>${GLOBAL}</Endpoint>
+    <GlobalClusterMembers>
+      <GlobalClusterMember><DBClusterArn>arn:aws:rds:us-east-2:123456789012:cluster:shop-us</DBClusterArn><IsWriter>false</IsWriter></GlobalClusterMember>
+      <GlobalClusterMember><DBClusterArn>arn:aws:rds:eu-west-1:123456789012:cluster:shop-eu</DBClusterArn><IsWriter>true</IsWriter></GlobalClusterMember>
+    </GlobalClusterMembers>
+  </GlobalClusterMember></GlobalClusters>`
+
+function memberCluster(
+  { DBClusterIdentifier = '' }: Record<string, string>,
+  iam: Record<string, boolean> = {},
+): string {
+  return `<DBClusters><DBCluster>
+    <DBClusterIdentifier>${DBClusterIdentifier}</DBClusterIdentifier><Status>available</Status>
+    <Engine>aurora-mysql</Engine><EngineVersion>8.0.mysql_aurora.3.08.0</EngineVersion>
+    <DbClusterResourceId>cluster-${DBClusterIdentifier.toUpperCase()}</DbClusterResourceId>
+    <IAMDatabaseAuthenticationEnabled>${iam[DBClusterIdentifier] ?? true}</IAMDatabaseAuthenticationEnabled>
+  </DBCluster></DBClusters>`
+}
+
+test('an Aurora Global Database: the clusters of all its regions', async t => {
+  const connect = `localhost:${await freePort()}`
+
+  await t.test('the writer first', async t => {
+    await setUp(t, { DescribeGlobalClusters: globalClusters, DescribeDBClusters: memberCluster })
+    const checked = await look(t, { rdsEndpoint: GLOBAL, connect })
+    t.match(factsOf(checked, 'configuration'), { 'signs for': /region of the server, from its certificate/ })
+    t.match(factsOf(checked, 'token'), { for: /the region is on the server's certificate/ })
+    t.match(factsOf(checked, 'AWS: database'), {
+      cluster: 'shop-eu, available, aurora-mysql 8.0.mysql_aurora.3.08.0',
+      clusters: [
+        'shop-eu in eu-west-1, writer, cluster-SHOP-EU, IAM on',
+        'shop-us in us-east-2, secondary, cluster-SHOP-US, IAM on',
+      ],
+      'IAM authentication': 'on',
+    })
+  })
+
+  await t.test('IAM authentication is off in a secondary cluster', async t => {
+    await setUp(t, {
+      DescribeGlobalClusters: globalClusters,
+      DescribeDBClusters: parameters => memberCluster(parameters, { 'shop-us': false }),
+    })
+    const warning = warningsOf(await look(t, { rdsEndpoint: GLOBAL, connect })).find(
+      ({ code }) => code === 'IAM_AUTHENTICATION_OFF',
+    )
+    t.match(warning, { message: /off in shop-us in us-east-2, so logins fail once it has the writer/ })
+    t.match(warning?.advice[0]?.snippet, /modify-db-cluster \\\n {2}--region us-east-2 \\\n.*shop-us/)
+  })
+
+  await t.test('IAM authentication is off in the writer', async t => {
+    await setUp(t, {
+      DescribeGlobalClusters: globalClusters,
+      DescribeDBClusters: parameters => memberCluster(parameters, { 'shop-eu': false }),
+    })
+    failsWith(t, await look(t, { rdsEndpoint: GLOBAL, connect }), 'AWS: database', 'IAM_AUTHENTICATION_OFF', [
+      /modify-db-cluster .*--region eu-west-1 .*--db-cluster-identifier shop-eu/,
+    ])
+  })
+
+  await t.test('of another account, or not described', async t => {
+    const answers: AwsApi['answers'][] = [
+      { DescribeGlobalClusters: '<GlobalClusters/>' },
+      { DescribeGlobalClusters: globalClusters },
+    ]
+    for (const answer of answers) {
+      await setUp(t, answer)
+      const warning = warningsOf(await look(t, { rdsEndpoint: GLOBAL, connect }))[0]
+      t.match(warning, { code: 'AWS_NOT_FOUND', message: /no global database with|does not describe the writer of/ })
+    }
+  })
+
+  await t.test('with a region that is set, it says what that means', async t => {
+    await setUp(t, { DescribeGlobalClusters: globalClusters, DescribeDBClusters: memberCluster })
+    const checked = await look(t, { rdsEndpoint: GLOBAL, region: 'eu-west-1', connect })
+    t.match(warningsOf(checked)[0], { code: 'CONFIG_INVALID', message: /the writer may move to another region/ })
+  })
+})
+
+test('a login that the writer of a global database refuses: the policy has the clusters of all regions', async t => {
+  const { authority } = await testCertificates()
+  const certificate = await authority.issue({ names: [GLOBAL, 'shop-eu.cluster-abc.eu-west-1.rds.amazonaws.com'] })
+
+  await t.test('as RDS describes them', async t => {
+    const api = await setUp(t, { DescribeGlobalClusters: globalClusters, DescribeDBClusters: memberCluster })
+    const upstream = await startScriptedUpstream(t, [refuseLogin(certificate)])
+    const checked = await runCheck(t, { options: { rdsEndpoint: GLOBAL, connect: upstream.address } })
+    failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [
+      /region eu-west-1, and this machine's clock/,
+      /"arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-SHOP-EU\/iam_user", "arn:aws:rds-db:us-east-2:123456789012:dbuser:cluster-SHOP-US\/iam_user"/,
+    ])
+    t.match(factsOf(checked, 'TLS'), { region: 'eu-west-1' })
+    t.notMatch(checked.text, /enable-iam-database-authentication/)
+    t.match(api.requests.find(({ action }) => action === 'DescribeGlobalClusters')?.parameters, {
+      GlobalClusterIdentifier: 'shop',
+    })
+  })
+
+  await t.test('without permission to read them', async t => {
+    await setUp(t, {})
+    const upstream = await startScriptedUpstream(t, [refuseLogin(certificate)])
+    const checked = await runCheck(t, { options: { rdsEndpoint: GLOBAL, connect: upstream.address } })
+    failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [
+      /"arn:aws:rds-db:eu-west-1:123456789012:dbuser:\*\/iam_user"/,
+      /a cluster with its own resource id in each region\. List them all/,
+      /modify-db-cluster .*--region eu-west-1 .*--db-cluster-identifier CLUSTER_NAME/,
+    ])
+  })
+})
+
+test('regionByDns: the region in the name that a global endpoint is an alias of', async t => {
+  const aliases: Record<string, string> = {
+    [GLOBAL]: 'alias.example.com',
+    'alias.example.com': 'Shop-EU.cluster-abc.EU-WEST-1.rds.amazonaws.com.',
+    'loop.example.com': 'loop.example.com',
+  }
+  const resolve = async (name: string) => {
+    const next = aliases[name]
+    if (next === undefined) throw new Error('ENODATA')
+    return [next]
+  }
+  t.equal(await regionByDns(GLOBAL, resolve), 'eu-west-1')
+  t.equal(await regionByDns('none.example.com', resolve), undefined)
+  t.equal(await regionByDns('loop.example.com', resolve), undefined)
 })
