@@ -1,12 +1,12 @@
 /** The endpoints of a process: starts them together, reloads the configuration, stops them. */
 import type { Config } from './config/load.ts'
 import { type PreparedEndpoint, prepareEndpoints } from './config/proxy-options.ts'
-import { formatHostPort } from './endpoint.ts'
+import { type Endpoint, formatHostPort } from './endpoint.ts'
 import { asProxyError, hintFor, ProxyError } from './errors.ts'
 import { type Logger, withFields } from './log.ts'
 import type { ProxyOptions } from './proxy/options.ts'
 import { createProxy, type ServedProxy } from './proxy/proxy.ts'
-import { type EndpointState, noteSync } from './state.ts'
+import { type EndpointState, type LoginTracer, noteSync } from './state.ts'
 import type { SyncFailure, SyncJob, SyncResult } from './sync-targets/sync.ts'
 
 export interface Service {
@@ -21,6 +21,9 @@ export interface Service {
   stop(delay: number): Promise<void>
 }
 
+/** Makes what follows the logins of an endpoint. */
+type TracerOf = (endpoint: Endpoint) => LoginTracer
+
 interface ServedEndpoint {
   proxy: ServedProxy
   prepared: PreparedEndpoint
@@ -31,9 +34,9 @@ interface ServedEndpoint {
   stop: AbortController
 }
 
-/** Starts every endpoint, or none. @throws ProxyError CONFIG_INVALID, LISTEN_FAILED */
-export async function startService(config: Config, log: Logger): Promise<Service> {
-  let served = await prepare(config, log)
+/** Starts every endpoint, or none. @param tracerOf for traces of logins. @throws ProxyError CONFIG_INVALID, LISTEN_FAILED */
+export async function startService(config: Config, log: Logger, tracerOf?: TracerOf): Promise<Service> {
+  let served = await prepare(config, log, tracerOf)
   await listenAll(served, log)
   const retired = new Set<ServedProxy>()
 
@@ -48,7 +51,7 @@ export async function startService(config: Config, log: Logger): Promise<Service
     },
     async reload(config) {
       dropDrained()
-      const next = await prepare(config, log)
+      const next = await prepare(config, log, tracerOf)
       const sameIn = (others: ServedEndpoint[], one: ServedEndpoint) =>
         others.find(({ identity }) => identity === one.identity)
       const added = next.filter(one => !sameIn(served, one))
@@ -63,7 +66,7 @@ export async function startService(config: Config, log: Logger): Promise<Service
           log,
         )
       } catch (error) {
-        const restored = stopped.map(onSameAddress)
+        const restored = stopped.map(one => onSameAddress(one, tracerOf))
         served = served.filter(one => !stopped.includes(one))
         await listenAll(restored, log).then(
           () => served.push(...restored),
@@ -125,20 +128,29 @@ function refuseSystemdSockets(changed: readonly ServedEndpoint[]): void {
   throw new ProxyError('CONFIG_INVALID', message)
 }
 
-async function prepare({ settings, endpoints }: Config, log: Logger): Promise<ServedEndpoint[]> {
+async function prepare(
+  { settings, endpoints }: Config,
+  log: Logger,
+  tracerOf: TracerOf | undefined,
+): Promise<ServedEndpoint[]> {
   const prepared = await prepareEndpoints(endpoints, log)
-  return prepared.map(one => serve(one, { ...one.options, busyPoll: settings['busy-poll'] }))
+  return prepared.map(one => serve(one, { ...one.options, busyPoll: settings['busy-poll'] }, tracerOf))
 }
 
 /** The same endpoint again, on the address that it had, which may have been a free port. */
-function onSameAddress({ proxy, prepared, options, identity }: ServedEndpoint): ServedEndpoint {
-  return { ...serve(prepared, { ...options, listen: proxy.state.address }), identity }
+function onSameAddress(
+  { proxy, prepared, options, identity }: ServedEndpoint,
+  tracerOf: TracerOf | undefined,
+): ServedEndpoint {
+  return { ...serve(prepared, { ...options, listen: proxy.state.address }, tracerOf), identity }
 }
 
-function serve(prepared: PreparedEndpoint, options: ProxyOptions): ServedEndpoint {
+function serve(prepared: PreparedEndpoint, options: ProxyOptions, tracerOf: TracerOf | undefined): ServedEndpoint {
   const { logger: _logger, ...rest } = options
+  const proxy = createProxy(options, prepared.config.names)
+  proxy.state.tracer = tracerOf?.(proxy.endpoint)
   return {
-    proxy: createProxy(options, prepared.config.names),
+    proxy,
     prepared,
     options,
     identity: JSON.stringify([rest, prepared.config.sync?.settings]),

@@ -1,7 +1,7 @@
 /** Live counters and sessions of an endpoint: written by sessions, read by metrics, status page and drain. */
 import type { Endpoint } from './endpoint.ts'
 import type { ErrorCode } from './error-codes.ts'
-import { hintFor, type ProxyError } from './errors.ts'
+import { asProxyError, hintFor, type ProxyError } from './errors.ts'
 
 /** A step of a login, in the order in which they happen. */
 export const PHASES = ['dial', 'client', 'queue', 'token', 'tls', 'login'] as const
@@ -35,6 +35,16 @@ export interface Session {
   isIdle(): boolean
   /** ends the session; the client gets an ERR_Packet unless it is in the middle of an answer */
   close(why: ErrorCode): void
+}
+
+/** Follows logins, for traces. */
+export interface LoginTracer {
+  /** runs a session: the login that its phases belong to */
+  run<Result>(work: () => Promise<Result>): Promise<Result>
+  /** a phase that has ended now; `started` on the monotonic clock */
+  phase(phase: Phase, started: number, error: ErrorCode | undefined): void
+  /** the end of the login */
+  end(session: Session, code: 'OK' | ErrorCode): void
 }
 
 export interface ErrorRecord {
@@ -97,6 +107,8 @@ export interface EndpointState {
   sync: SyncState | undefined
   /** gets the duration of each phase of each login, in milliseconds; 'total' is from accept to OK_Packet */
   onPhase: ((phase: Phase | 'total', milliseconds: number) => void) | undefined
+  /** undefined without traces */
+  tracer: LoginTracer | undefined
 }
 
 const MOST_RECENT_ERRORS = 50
@@ -121,16 +133,23 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     localCertificateExpires: undefined,
     sync: undefined,
     onPhase: undefined,
+    tracer: undefined,
   }
 }
 
 /** Reports how long `work` took, as a phase of a login. */
 export async function timed<Value>(state: EndpointState, phase: Phase, work: Promise<Value>): Promise<Value> {
-  if (!state.onPhase) return await work
+  if (!state.onPhase && !state.tracer) return await work
   const started = performance.now()
-  const result = await work
-  state.onPhase(phase, performance.now() - started)
-  return result
+  try {
+    const result = await work
+    state.onPhase?.(phase, performance.now() - started)
+    state.tracer?.phase(phase, started, undefined)
+    return result
+  } catch (error) {
+    state.tracer?.phase(phase, started, asProxyError(error).code)
+    throw error
+  }
 }
 
 /** Keeps the result of a pass of sync-targets. */

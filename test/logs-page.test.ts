@@ -82,7 +82,7 @@ function literal(text: string): string | undefined {
     if (part === VALUE || (part === '{' && depth > 0)) depth++
     else if (part === '}' && depth > 0) {
       depth--
-      if (depth === 0) message += '…'
+      if (depth === 0 && !message.endsWith('…')) message += '…'
     } else if (depth === 0) message += part
   }
   return message

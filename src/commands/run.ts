@@ -4,6 +4,7 @@ import { createLogger, type Logger } from '../log.ts'
 import { logReloadFailure, type Service, startService } from '../service.ts'
 import { createNotifier } from '../systemd.ts'
 import { startAdminAsSet } from './start-admin.ts'
+import { startTracesAsSet } from './start-traces.ts'
 
 /**
  * Resolves when the proxy has stopped.
@@ -19,6 +20,7 @@ export async function run(
   const config = await readConfig()
   const { settings } = config
   const log = await createLogger(settings['log-level'], settings['log-format'])
+  const traces = await startTracesAsSet(process.env, log)
   const quit = new AbortController()
   const end = AbortSignal.any([stop, quit.signal])
   let service: Service | undefined
@@ -34,7 +36,7 @@ export async function run(
     config.names,
   )
   try {
-    service = await startService(config, log)
+    service = await startService(config, log, traces?.tracerOf)
     admin?.watchAll()
     await serveUntil(end, service, readConfig, () => admin?.watchAll(), log)
     const sessions = service.states().reduce((sum, state) => sum + state.sessions.size, 0)
@@ -42,7 +44,7 @@ export async function run(
     await service.stop(settings['max-sigterm-delay'])
     return config
   } finally {
-    await admin?.close()
+    await Promise.all([admin?.close(), traces?.close()])
   }
 }
 

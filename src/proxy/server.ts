@@ -84,9 +84,10 @@ export async function startServer(
       const session = createSessionInfo(socket, client, clock)
       state.sessions.add(session)
       openSessions++
+      const run = () => runSession(socket, session, target, log, stop.signal)
       sessions.set(
         session,
-        runSession(socket, session, target, log, stop.signal).finally(() => forget(session)),
+        (state.tracer ? state.tracer.run(run) : run()).finally(() => forget(session)),
       )
       return
     }

@@ -284,6 +284,7 @@ function loggedIn(session: Session, { breaker, state }: Served, user: string): v
   session.phase = 'open'
   breaker.succeeded(user)
   countOutcome(state, 'OK')
+  state.tracer?.end(session, 'OK')
   state.onPhase?.('total', age(session))
 }
 
@@ -321,7 +322,10 @@ function refuse({ client, compressed }: Legs, session: Session, target: Served, 
 function logError(session: Session, { endpoint, state }: Served, error: ProxyError, log: Logger): void {
   const values = hintValues(endpoint, session.user)
   const isLogin = session.phase === 'logging in'
-  if (isLogin) countOutcome(state, error.code)
+  if (isLogin) {
+    countOutcome(state, error.code)
+    state.tracer?.end(session, error.code)
+  }
   keepError(state, error, values, session)
   const { level } = ERRORS[error.code]
   log[level](
