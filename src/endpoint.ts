@@ -202,6 +202,11 @@ function withoutUrl(text: string): string {
   return text.trim().replace(DRIVER_URL, '').replace(/\/$/, '')
 }
 
+/** `text` without the user and password of a URL, to be shown. */
+export function withoutUser(text: string): string {
+  return text.replace(/^([a-z0-9+:.-]+:\/\/)?.*@/is, '$1')
+}
+
 /** What is wrong with a `host[:port]` to connect to; undefined where nothing is. A URL is not repeated: it may hold a password. */
 export function remoteProblem(text: string): string | undefined {
   if (readRemote(text, DEFAULT_PORT)) return undefined

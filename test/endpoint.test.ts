@@ -15,6 +15,7 @@ import {
   parseRemote,
   regionOf,
   remoteProblem,
+  withoutUser,
 } from '../src/endpoint.ts'
 
 function parse(text: string) {
@@ -129,6 +130,12 @@ test('what is no name to connect to: the error says what it is, and never repeat
     t.notMatch(remoteProblem(text), /hunter2/, 'no password')
     t.throws(() => parseRemote(text, DEFAULT_PORT, '--connect'), { code: 'CONFIG_INVALID', message: says })
   }
+})
+
+test('withoutUser', async t => {
+  t.equal(withoutUser('mysql://app:hunter2@db.example.com:3306/'), 'mysql://db.example.com:3306/')
+  t.equal(withoutUser('app:hun@ter2@db.example.com'), 'db.example.com')
+  t.equal(withoutUser('db.example.com:3306'), 'db.example.com:3306')
 })
 
 test('names that are not those of a database', async t => {

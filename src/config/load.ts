@@ -1,5 +1,5 @@
 /** The configuration of a process: flags > environment > file > defaults, for one endpoint or several. */
-import { formatListen, type Listen, parseListen } from '../endpoint.ts'
+import { formatListen, type Listen, parseListen, withoutUser } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import type { OptionNames } from '../option-values.ts'
 import { combinationProblems } from '../proxy/options.ts'
@@ -227,10 +227,11 @@ function isOfOneEndpoint(option: OptionName): boolean {
 /** `HOST[:PORT]?port=3307`. Without a port to listen on, the first endpoint takes 3306, the next one 3307 and so on. */
 function shorthandSource(text: string, index: number, problems: string[]): Source {
   const [endpoint = '', query = ''] = text.split('?', 2)
+  const shown = withoutUser(endpoint)
   const given = new Map(new URLSearchParams(query))
   for (const key of given.keys()) {
     const isKnown = SHORTHAND.includes(key) || (isOption(key) && isOfOneEndpoint(key))
-    if (!isKnown) problems.push(`${endpoint}: unknown option ${key}${didYouMean(key, optionNames)}`)
+    if (!isKnown) problems.push(`${shown}: unknown option ${key}${didYouMean(key, optionNames)}`)
   }
   const address = `${given.get('address') ?? '127.0.0.1'}:${given.get('port') ?? 3306 + index}`
   const isDefault = index === 0 && !given.has('port') && !given.has('address')
@@ -241,7 +242,7 @@ function shorthandSource(text: string, index: number, problems: string[]): Sourc
       return option === 'listen' ? listen : given.get(option)
     },
     name: option => option,
-    place: option => `${endpoint}: ${option}`,
+    place: option => `${shown}: ${option}`,
   }
 }
 

@@ -10,6 +10,7 @@ import {
   namesOneOfSeveral,
   parseHostPort,
   parseRemote,
+  rdsEndpointProblem,
 } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
@@ -132,6 +133,8 @@ export function createSyncJob(options: SyncOptions, names: OptionNames = LIBRARY
   const rds = parseRemote(options.rdsEndpoint, DEFAULT_PORT, names.place('rdsEndpoint'))
   if (isIP(rds.host)) throw invalid('rdsEndpoint', `${rds.host} is an address, not a name`)
   const region = regionOfTargetGroup(options.targetGroupArn, names)
+  const problem = rdsEndpointProblem({ rdsEndpoint: options.rdsEndpoint, region }, names)
+  if (problem) throw new ProxyError('CONFIG_INVALID', problem)
   const { collectAnswers = OPTION_VALUES.collectAnswers.default, confirmations = OPTION_VALUES.confirmations.default } =
     options
   if (confirmations < 1) throw invalid('confirmations', 'must be at least 1')

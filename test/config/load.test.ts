@@ -117,6 +117,9 @@ test('the shorthand', async t => {
   await t.rejects(secret, { message: /unknown option local-password(?!.*hush)/ }, 'other users can see a command line')
   await t.rejects(loadConfig({}, [`${HOST}?constructor=a`], {}), { message: /unknown option constructor/ })
   await t.rejects(loadConfig({}, [`${HOST}?log-level=debug`], {}), { message: /unknown option log-level/ })
+  const withPassword = loadConfig({}, [`mysql://app:hush@${HOST}/?usr=a`], {})
+  await t.rejects(withPassword, { message: /rds-endpoint: this URL has more/ })
+  await t.rejects(withPassword, { message: /^(?!.*hush)/s }, 'a password is not shown')
   await t.rejects(loadConfig({}, [`${HOST}?port=http`], {}), {
     message: /: listen: "127\.0\.0\.1:http" is not host:port/,
   })

@@ -444,6 +444,7 @@ test('options', async t => {
     { resolvers: ['dns.example.com'] },
     { keepTargets: ['A'] },
     { rdsEndpoint: '10.0.0.1' },
+    { rdsEndpoint: 'my-nlb-0123456789abcdef.elb.eu-west-1.amazonaws.com' },
     { targetGroupArn: 'x' },
   ]) {
     t.throws(() => job(wrong), { code: 'CONFIG_INVALID' }, JSON.stringify(wrong))
