@@ -281,13 +281,14 @@ const specs = {
     source: 'configuration',
     hint: 'Set AWS_PROFILE or the option profile, run aws configure, or give this machine, task or pod an IAM role.',
     explanation:
-      'No provider of the credential chain has AWS credentials: no environment variables, no profile, and no role for this machine, task or pod.',
+      'No provider of the credential chain has AWS credentials: no environment variables, no profile, and no role for this machine, task or pod. In a container on EC2, instance metadata answers only with a hop limit of 2 or more.',
     docs: `${SDK}/standardized-credentials.html`,
   },
   CREDENTIALS_SSO_EXPIRED: {
     ...CREDENTIALS,
     hint: 'Run: {ssoLogin}',
-    explanation: 'The profile uses IAM Identity Center (SSO), and its session has expired.',
+    explanation:
+      'The profile uses IAM Identity Center (SSO) or aws login, and its session has expired or was never started on this machine.',
     docs: `${SDK}/feature-sso-credentials.html`,
   },
   CREDENTIALS_FAILED: {
@@ -853,6 +854,12 @@ export const SERVER_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
     hint: "Unlock the account: ALTER USER '{user}'@'%' ACCOUNT UNLOCK.",
     explanation: 'The user exists but is locked. Nobody can log in as this user.',
     docs: `${MYSQL}/account-locking.html`,
+  },
+  4151: {
+    name: 'ER_ACCOUNT_HAS_BEEN_LOCKED (MariaDB)',
+    hint: "Unlock the account: ALTER USER '{user}'@'%' ACCOUNT UNLOCK.",
+    explanation: 'The user exists in MariaDB but is locked. Nobody can log in as this user.',
+    docs: 'https://mariadb.com/kb/en/account-locking/',
   },
   3159: {
     name: 'ER_SECURE_TRANSPORT_REQUIRED',

@@ -20,7 +20,8 @@ export class ProxyError extends Error {
   readonly fromOpenCircuit: boolean
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(message, { cause: details.cause })
+    // Sentences are put together from it, and a foreign message may end with a full stop.
+    super(message.replace(/\.+$/, ''), { cause: details.cause })
     this.code = code
     this.hintValues = details.hintValues ?? {}
     this.serverError = details.serverError

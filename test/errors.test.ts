@@ -38,6 +38,14 @@ test('with long names, the client still gets what happened and what to do', t =>
   t.end()
 })
 
+test('a message ends once', t => {
+  const error = new ProxyError('CREDENTIALS_FAILED', 'AWS credentials: Rate exceeded.')
+  t.equal(error.message, 'AWS credentials: Rate exceeded')
+  t.match(toERR_Packet(error, VALUES).message, /Rate exceeded\. Check/)
+  t.notMatch(toERR_Packet(error, VALUES).message, /\.\./)
+  t.end()
+})
+
 test('no error has a number that a client library uses for its own errors', t => {
   const isOfClients = (errno: number) => (errno >= 2_000 && errno < 3_000) || (errno >= 5_000 && errno < 6_000)
   for (const [code, { errno }] of Object.entries(ERRORS)) t.notOk(isOfClients(errno), `${code}: ${errno}`)

@@ -1,9 +1,9 @@
 /** AWS credentials: where they come from, how long they are cached, and what their errors mean. */
-import { ProxyError } from '../errors.ts'
+import { fromChain } from './credential-chain.ts'
+import { createListener, explainFailedLookup } from './credential-errors.ts'
 import type { Credentials, CredentialsProvider } from './credential-types.ts'
 import { trackHelpers } from './helper-processes.ts'
 import { createAwsAgent } from './https-agent.ts'
-import { harmless, redact } from './redact.ts'
 import type { RolesAnywhereOptions } from './roles-anywhere-options.ts'
 
 export type { Credentials, CredentialsProvider } from './credential-types.ts'
@@ -13,6 +13,12 @@ const RENEW_BEFORE_MS = 5 * 60_000
 
 /** How long credentials without an expiry are cached. Other programs may write new ones into ~/.aws/credentials. */
 const KEEP_WITHOUT_EXPIRY_MS = 60_000
+
+/**
+ * Time between two renewals. Some providers hand out the same credentials until these have expired, and some fail for a
+ * while: not every login should ask them.
+ */
+const RENEW_PAUSE_MS = 30_000
 
 /** Later logins start a new lookup if the pending one takes longer than this. */
 const LOOKUP_TIMEOUT_MS = 60_000
@@ -28,7 +34,6 @@ export interface CredentialsSource {
 /**
  * The credentials to sign with: only from `profile` if it is given, else from the whole chain of the AWS SDK (environment,
  * AWS_PROFILE, SSO, credential_process, web identity, ECS/EKS containers, instance metadata).
- * https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
  */
 export function createCredentials({ region, profile, rolesAnywhere }: CredentialsSource): CredentialsProvider {
   if (rolesAnywhere) {
@@ -38,36 +43,27 @@ export function createCredentials({ region, profile, rolesAnywhere }: Credential
     })
   }
   return cacheUntilExpiry(async () => {
-    const { fromIni, fromNodeProviderChain } = await import('@aws-sdk/credential-providers')
+    const providers = await import('@aws-sdk/credential-providers')
     const agent = createAwsAgent({ profile })
-    const requestHandler = { httpsAgent: agent }
+    const listener = createListener()
+    const clientConfig = { requestHandler: { httpsAgent: agent }, logger: listener.logger }
     const options = {
+      logger: listener.logger,
+      clientConfig,
       // For the STS calls of roles. SSO takes the region of its profile. Some providers pass on only one of both.
-      parentClientConfig: { region, requestHandler },
-      clientConfig: { requestHandler },
+      parentClientConfig: { ...clientConfig, region },
       // Files in ~/.aws may change while the proxy runs.
       ignoreCache: true,
     }
-    const named = profile ?? process.env.AWS_PROFILE
     try {
-      const provider = profile ? fromIni({ profile, ...options }) : fromNodeProviderChain(options)
-      return await provider()
+      if (profile !== undefined) return await providers.fromIni({ profile, ...options })()
+      return await fromChain(providers, options)
     } catch (error) {
-      const reason = profile ? error : await profileReason(error, fromIni(options))
-      // The providers keep only the text of an error, or none.
-      throw agent.problem ?? explainCredentialsError(reason, named)
+      throw agent.problem ?? (await explainFailedLookup(error, profile ?? process.env.AWS_PROFILE, listener.failure))
     } finally {
       agent.destroy()
     }
   })
-}
-
-/** The chain only reports that no provider has credentials. The error of a profile that exists but fails says more. */
-async function profileReason(error: unknown, profileProvider: CredentialsProvider): Promise<unknown> {
-  return profileProvider().then(
-    () => error,
-    (reason: unknown) => (messageOf(reason).startsWith('Could not resolve credentials using profile') ? error : reason),
-  )
 }
 
 interface Cached {
@@ -92,6 +88,8 @@ function remaining({ credentials, arrived, lifetime }: Cached): number {
 export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProvider {
   let cached: Cached | undefined
   let pending: Promise<Credentials> | undefined
+  /** performance.now() of the end of the last lookup */
+  let lastLookup = Number.NEGATIVE_INFINITY
 
   function lookUp(): Promise<Credentials> {
     const helpers = trackHelpers()
@@ -109,6 +107,7 @@ export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProv
     const onDone = () => {
       clearTimeout(giveUp)
       forget()
+      lastLookup = performance.now()
     }
     result.then(credentials => {
       // A lookup that was given up may be older than the cached one.
@@ -122,43 +121,11 @@ export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProv
   return async () => {
     const left = cached ? remaining(cached) : 0
     if (cached && left > RENEW_BEFORE_MS) return cached.credentials
+    if (cached && left > 0 && performance.now() - lastLookup < RENEW_PAUSE_MS) return cached.credentials
     const result = pending ?? lookUp()
     if (!cached || left <= 0) return await result
     // Still valid for this login. If the renewal fails, the next login tries again.
     result.catch(() => undefined)
     return cached.credentials
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
-}
-
-/** The SDK's SSO provider reports expired sessions so, and the service itself those that were revoked. */
-const SSO_EXPIRED = /\bSSO session\b|aws sso login|UnauthorizedException: Session token not found/
-
-/** How shells report that a program does not exist. The group is its name. */
-const NO_SUCH_PROGRAM =
-  /^\S*sh: (?:(?:line )?\d+: )?(.+): (?:not found|command not found|No such file or directory)$|^'(.+)' is not recognized as an internal/m
-
-/** The ProxyError for what the AWS SDK threw. Its message may contain what a helper or an endpoint answered: see redact.ts. */
-export function explainCredentialsError(error: unknown, profile: string | undefined): ProxyError {
-  if (error instanceof ProxyError) return error
-  const message = messageOf(error).split('\n', 1)[0]!.slice(0, 200)
-  const ofProfile = profile ? ` (profile ${profile})` : ''
-  if (SSO_EXPIRED.test(message)) {
-    const values = { ssoLogin: profile ? `aws sso login --profile ${profile}` : 'aws sso login' }
-    const what = `the AWS SSO session${ofProfile} has expired`
-    return new ProxyError('CREDENTIALS_SSO_EXPIRED', what, { cause: error, hintValues: values })
-  }
-  if (/from any providers/.test(message)) {
-    return new ProxyError('CREDENTIALS_MISSING', `no AWS credentials found${ofProfile}`, { cause: error })
-  }
-  const missing = message.startsWith('Command failed:') ? NO_SUCH_PROGRAM.exec(messageOf(error)) : null
-  if (missing) {
-    const what = `the program of credential_process${ofProfile} does not exist: ${redact((missing[1] ?? missing[2])!).slice(0, 200)}`
-    return new ProxyError('CREDENTIALS_PROGRAM_MISSING', what, { cause: error })
-  }
-  const why = message.startsWith('Command failed:') ? 'credential_process failed' : harmless(error)
-  return new ProxyError('CREDENTIALS_FAILED', `AWS credentials${ofProfile}: ${why}`, { cause: error })
 }

@@ -55,6 +55,9 @@ const HARMLESS = [
   '(?:Error response received|TimeoutError) from instance metadata service',
   'Unable to connect to instance metadata service',
   'HTTP credential provider response not of the required format, an object matching: .{0,200}',
+  "(?:ENOENT|EACCES): [a-z ,]{1,60}, open '?NAME'?",
+  'URL not accepted\\. It must either be HTTPS or match one of the following:',
+  "Unable to refresh credentials due to insufficient permissions\\. You may be missing permission for the 'CreateOAuth2Token' action\\.",
   'The container metadata credential provider cannot be used unless.{0,100}',
   'EC2 Instance Metadata Service access disabled',
   'Web identity configuration not specified',
@@ -73,8 +76,14 @@ const MAX_CHARACTERS = 200
  */
 export function harmless(error: unknown): string {
   const { name, message } = error instanceof Error ? error : new Error(String(error))
-  const text = message.split('\n', 1)[0]!.trim().slice(0, MAX_CHARACTERS)
-  if (HARMLESS.some(known => known.test(text))) return redact(text)
+  // Some providers keep an error only as text, with its name in front.
+  const text = message
+    .split('\n', 1)[0]!
+    .trim()
+    .replace(/^(?:\w*Error: )+/, '')
+    .slice(0, MAX_CHARACTERS)
+  // It goes into a sentence of our own.
+  if (HARMLESS.some(known => known.test(text))) return redact(text).replace(/[.:]$/, '')
   const { httpStatusCode } = (error as { $metadata?: { httpStatusCode?: unknown } } | undefined)?.$metadata ?? {}
   const facts = [
     /^[A-Z][A-Za-z]{1,60}$/.test(name) && name !== 'Error' ? name : '',

@@ -1,7 +1,8 @@
 /** IAM authentication tokens. They are always signed for the RDS endpoint, even if the proxy connects to an NLB. */
 
 import type { Endpoint } from '../endpoint.ts'
-import { type CredentialsProvider, explainCredentialsError } from './credentials.ts'
+import { explainCredentialsError } from './credential-errors.ts'
+import type { CredentialsProvider } from './credentials.ts'
 
 /**
  * Resolves with a new token for a database user. It is a secret: anyone who has it can log in for 15 minutes.

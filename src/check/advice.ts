@@ -75,6 +75,7 @@ async function adviseOnRefusal({ errno, message }: ERR_Packet, context: Context)
     case 1524:
       return await adviseToEnableIam(context)
     case 3118:
+    case 4151: // MariaDB's
       return [{ text: 'As an administrator of the database:', snippet: `ALTER USER ${sqlUser(user)} ACCOUNT UNLOCK;` }]
     default:
       return []

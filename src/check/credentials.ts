@@ -31,6 +31,10 @@ const SOURCES: [id: string, spoken: string][] = [
 export async function checkCredentials(context: Context, log: StepLog): Promise<void> {
   const credentials = await context.credentials()
   log.fact('from', describeSource(credentials, context.profile))
+  if (isEnvironmentIgnored(context)) {
+    // In the AWS CLI it is the other way round.
+    log.fact('ignored', 'AWS_ACCESS_KEY_ID, because AWS_PROFILE is set; the aws command uses AWS_ACCESS_KEY_ID')
+  }
   const { certificate } = credentials
   if (certificate) {
     const ends = `${seconds(certificate.expires)} (${spokenDuration(certificate.expires.getTime() - Date.now())})`
@@ -53,6 +57,13 @@ export async function checkCredentials(context: Context, log: StepLog): Promise<
   // The next step reports a wrong clock.
   if (problem?.code === 'CREDENTIALS_REJECTED' && !isClockWrong(clockAhead)) throw problem
   if (problem && !isClockWrong(clockAhead)) log.warn(problem)
+}
+
+/** Whether the chain skips access keys in the environment. */
+function isEnvironmentIgnored({ profile, options }: Context): boolean {
+  const { AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = process.env
+  const isChain = profile === undefined && !options.rolesAnywhere
+  return isChain && Boolean(AWS_PROFILE && AWS_ACCESS_KEY_ID && AWS_SECRET_ACCESS_KEY)
 }
 
 /** The provider in words, with its profile if it has one. */

@@ -13,9 +13,17 @@ export interface DatabaseUser {
   user: string
 }
 
+/**
+ * A name in a policy that stands only for itself: `*`, `?` and `${…}` mean something there.
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-infotouse
+ */
+function literal(name: string): string {
+  return name.replace(/[*?$]/g, character => `\${${character}}`)
+}
+
 /** `arn:aws:rds-db:REGION:ACCOUNT:dbuser:RESOURCE_ID/USER`, with `*` for unknown parts. */
 export function databaseUserArn({ partition, region, account, resourceId, user }: DatabaseUser): string {
-  return `arn:${partition}:rds-db:${region}:${account ?? '*'}:dbuser:${resourceId ?? '*'}/${user}`
+  return `arn:${partition}:rds-db:${region}:${account ?? '*'}:dbuser:${resourceId ?? '*'}/${literal(user)}`
 }
 
 /** The policy as JSON to copy. Each ARN has a separate line, because it is longer than most terminals are wide. */

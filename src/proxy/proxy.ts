@@ -1,11 +1,7 @@
 /** One proxy, assembled from its parts. */
 import type { Server } from 'node:net'
-import {
-  type CredentialsProvider,
-  cacheUntilExpiry,
-  createCredentials,
-  explainCredentialsError,
-} from '../aws/credentials.ts'
+import { explainCredentialsError } from '../aws/credential-errors.ts'
+import { type CredentialsProvider, cacheUntilExpiry, createCredentials } from '../aws/credentials.ts'
 import { createTokenSource } from '../aws/token.ts'
 import { type Access, createAllowList, createProxyHeaderList } from '../client/access.ts'
 import { createLocalUsers } from '../client/local-users.ts'
@@ -30,7 +26,7 @@ import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values
 import { hasProcessorsToSpare, setBusyPoll } from '../relay/write-batching.ts'
 import { createState, type EndpointState } from '../state.ts'
 import { createAddressBook } from '../upstream/address-book.ts'
-import { createCircuitBreaker } from '../upstream/circuit-breaker.ts'
+import { type CircuitBreaker, createCircuitBreaker } from '../upstream/circuit-breaker.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createTrust } from '../upstream/trust.ts'
@@ -87,7 +83,9 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
   const listen = parseListen(options.listen ?? OPTION_VALUES.listen.default)
   const log = withFields(options.logger ?? silent, () => ({ endpoint: endpoint.name }))
   const state = createState(endpoint, options.maxConnections ?? OPTION_VALUES.maxConnections.default)
-  const credentials = trackCredentials(credentialsProvider(options, endpoint), state)
+  const { maxLoginsPerSecond = OPTION_VALUES.maxLoginsPerSecond.default } = options
+  const breaker = createCircuitBreaker(maxLoginsPerSecond > 0)
+  const credentials = trackCredentials(credentialsProvider(options, endpoint), state, breaker)
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
   const access: Access = {
     users: options.localUsers ? createLocalUsers(options.localUsers) : undefined,
@@ -98,7 +96,6 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     allows: createAllowList(options.allowFrom ?? []),
     expectsProxyHeader: createProxyHeaderList(options.proxyProtocol ?? []),
   }
-  const { maxLoginsPerSecond = OPTION_VALUES.maxLoginsPerSecond.default } = options
   const target: Served = {
     endpoint,
     access,
@@ -106,7 +103,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     trust,
     limiter: createRateLimiter(maxLoginsPerSecond),
     admission: createAdmission(options.maxUnauthenticated ?? OPTION_VALUES.maxUnauthenticated.default),
-    breaker: createCircuitBreaker(maxLoginsPerSecond > 0),
+    breaker,
     createToken: createTokenSource(endpoint.rds, credentials),
     addresses: createAddressBook(),
     greetings: createGreetingWatch(formatHostPort(endpoint.dial), log),
@@ -157,13 +154,18 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
   }
 }
 
-/** Records the result of each credentials lookup in `state`. */
-function trackCredentials(credentials: CredentialsProvider, state: EndpointState): CredentialsProvider {
+/** Records the result of each credentials lookup in `state`, and tells the circuit breaker of credentials. */
+function trackCredentials(
+  credentials: CredentialsProvider,
+  state: EndpointState,
+  breaker: CircuitBreaker,
+): CredentialsProvider {
   return async () => {
     try {
       const found = await credentials()
       state.credentialsExpire = found.expiration?.getTime()
       state.credentialsFailed = false
+      breaker.credentialsArrived()
       state.rolesAnywhereCertificateExpires = found.certificate?.expires.getTime()
       return found
     } catch (error) {

@@ -36,14 +36,27 @@ const ENDPOINT_ERRORS: ReadonlySet<ErrorCode> = new Set([
   'TLS_UNKNOWN_CA',
   'TLS_EXPIRED',
   'TLS_FAILED',
+  // A company's proxy may lock an account after some wrong passwords.
+  'FORWARD_PROXY_AUTHENTICATION',
+])
+
+/**
+ * The same for credentials. Credentials that arrive close the circuit at once: a lookup may take longer than a login waits
+ * (CREDENTIALS_TIMEOUT), and goes on.
+ */
+const CREDENTIALS_ERRORS: ReadonlySet<ErrorCode> = new Set([
   'CREDENTIALS_MISSING',
+  'CREDENTIALS_PROFILE_MISSING',
+  'CREDENTIALS_PROGRAM_MISSING',
   'CREDENTIALS_SSO_EXPIRED',
   'CREDENTIALS_FAILED',
   'CREDENTIALS_TIMEOUT',
+  'CREDENTIALS_UNREACHABLE',
+  'CREDENTIALS_CERTIFICATE_INVALID',
+  'CREDENTIALS_ROLES_ANYWHERE',
+  'CLOCK_SKEW',
   'AWS_TLS_UNTRUSTED',
   'AWS_ENVIRONMENT_INVALID',
-  // A company's proxy may lock an account after some wrong passwords.
-  'FORWARD_PROXY_AUTHENTICATION',
 ])
 
 /**
@@ -75,6 +88,8 @@ export interface CircuitBreaker {
   /** @throws the error of the last logins while a circuit is open. @param user undefined before it is known */
   throwIfOpen(user: string | undefined, login: object): void
   succeeded(user: string): void
+  /** There are credentials: if only they were missing, logins go on. */
+  credentialsArrived(): void
   failed(error: ProxyError, user: string | undefined, login: object): void
 }
 
@@ -135,6 +150,10 @@ export function createCircuitBreaker(
       circuits.delete(ENDPOINT)
       circuits.delete(user)
     },
+    credentialsArrived() {
+      const circuit = circuits.get(ENDPOINT)
+      if (circuit && CREDENTIALS_ERRORS.has(circuit.error.code)) circuits.delete(ENDPOINT)
+    },
     failed(error, user, login) {
       if (!enabled) return
       const key = error.fromOpenCircuit ? undefined : circuitOf(error, user)
@@ -166,7 +185,7 @@ export function createCircuitBreaker(
 
 /** The circuit that a failure counts for; undefined if it may depend on this one client. */
 function circuitOf(error: ProxyError, user: string | undefined): string | undefined {
-  if (ENDPOINT_ERRORS.has(error.code)) return ENDPOINT
+  if (ENDPOINT_ERRORS.has(error.code) || CREDENTIALS_ERRORS.has(error.code)) return ENDPOINT
   if (error.code === 'AUTH_PLUGIN_UNEXPECTED') return user
   const isOfUser = error.code === 'UPSTREAM_REFUSED_LOGIN' && USER_ERRNOS.has(error.serverError?.errno ?? 0)
   return isOfUser ? user : undefined

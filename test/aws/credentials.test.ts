@@ -1,16 +1,13 @@
-import { createHash } from 'node:crypto'
+import { createHash, generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
-import {
-  type Credentials,
-  cacheUntilExpiry,
-  createCredentials,
-  explainCredentialsError,
-} from '../../src/aws/credentials.ts'
+import { NoCredentials } from '../../src/aws/credential-chain.ts'
+import { explainCredentialsError } from '../../src/aws/credential-errors.ts'
+import { type Credentials, cacheUntilExpiry, createCredentials } from '../../src/aws/credentials.ts'
 import { createTokenSource } from '../../src/aws/token.ts'
 import { type AccessKey, verifyToken } from '../../src/demo/verify-token.ts'
 import { ERRORS } from '../../src/error-codes.ts'
@@ -252,6 +249,33 @@ test('credentials are renewed in the background before they expire', async t => 
   t.equal(calls(), 2)
 })
 
+test('credentials that are handed out shortly before they expire are not requested again for every login', async t => {
+  const clock = createClock(t)
+  const { provider, calls, answer } = createProvider()
+  const credentials = cacheUntilExpiry(provider)
+  const expires = Date.now() + 4 * minute
+  const last = () => answer({ accessKeyId: 'last', secretAccessKey: 'x', expiration: new Date(expires) })
+  const first = credentials()
+  last()
+  await first
+  for (const ms of [0, 10_000, 19_000]) {
+    clock.advance(ms)
+    t.equal((await credentials()).accessKeyId, 'last')
+  }
+  t.equal(calls(), 1)
+  clock.advance(1_000)
+  await credentials()
+  await credentials()
+  t.equal(calls(), 2, 'but every 30 s')
+  last()
+  await settle()
+  clock.advance(4 * minute)
+  const waiting = credentials()
+  t.equal(calls(), 3, 'and always if they have expired')
+  answer(expiring('next', 60 * minute))
+  t.equal((await waiting).accessKeyId, 'next')
+})
+
 test('expired credentials are never used', async t => {
   const { clock, credentials, calls, answer } = await keepFirst(t)
   clock.advance(60 * minute)
@@ -268,6 +292,9 @@ test('a failed renewal keeps the old credentials until they expire, and is retri
   await credentials()
   fail(new Error('no network'))
   await settle()
+  t.equal((await credentials()).accessKeyId, 'first')
+  t.equal(calls(), 2, 'not at once')
+  clock.advance(minute / 2)
   t.equal((await credentials()).accessKeyId, 'first')
   t.equal(calls(), 3)
   fail(new Error('no network'))
@@ -496,16 +523,56 @@ test('credential_process in the chain: the error has its failure, not only missi
 test('an unknown profile', async t => {
   setUp(t, { credentials: profileText('default', key) })
   const error = await failureOf(createCredentials({ region: REGION, profile: 'nope' })())
-  t.equal(error.code, 'CREDENTIALS_FAILED')
-  t.match(error.message, /nope/)
+  t.equal(error.code, 'CREDENTIALS_PROFILE_MISSING')
+  t.equal(error.message, 'the AWS profile nope does not exist; there are default')
+  t.match(hintFor(error, {}), /create the profile nope with aws configure/)
   t.equal(ERRORS[error.code].exitCode, 3)
+})
+
+test('a profile that does not exist: those that do', async t => {
+  const config = '[default]\nregion = eu-west-1\n[profile dev]\n[ profile "two words" ]\n[sso-session corp]\n[nope]\n'
+  await t.test('many, and one without its prefix', async t => {
+    setUp(t, { config, credentials: profileText('old', key) + profileText('dev', key) })
+    const { message } = await failureOf(createCredentials({ region: REGION, profile: 'nope' })())
+    t.match(
+      message,
+      /^the AWS profile nope does not exist; there are default, dev, two words, old\. Write \[profile nope\]/,
+    )
+  })
+  await t.test('none', async t => {
+    setUp(t)
+    const { message } = await failureOf(createCredentials({ region: REGION, profile: 'nope' })())
+    t.equal(message, 'the AWS profile nope does not exist; there are none')
+  })
+  await t.test('more than fit', async t => {
+    setUp(t, { credentials: Array.from({ length: 20 }, (_item, index) => profileText(`p${index}`, key)).join('') })
+    const { message } = await failureOf(createCredentials({ region: REGION, profile: 'nope' })())
+    t.match(message, /p10, p11, …$/)
+  })
+  await t.test('of source_profile', async t => {
+    setUp(t, { config: `[profile dev]\nrole_arn = ${ROLE}\nsource_profile = base\n` })
+    const error = await failureOf(createCredentials({ region: REGION, profile: 'dev' })())
+    t.equal(error.code, 'CREDENTIALS_PROFILE_MISSING')
+    t.match(error.message, /profile base does not exist; there are dev$/)
+  })
+  await t.test('one that exists but has no credentials', async t => {
+    setUp(t, { config: '[profile dev]\nregion = eu-west-1\n', environment: { AWS_PROFILE: 'dev' } })
+    for (const profile of ['dev', undefined]) {
+      const error = await failureOf(createCredentials({ region: REGION, profile })())
+      t.equal(error.code, 'CREDENTIALS_FAILED')
+      t.match(
+        error.message,
+        /\(profile dev\): Could not resolve credentials using profile: \[dev\] in configuration.*[^.]$/,
+      )
+    }
+  })
 })
 
 test('an unknown AWS_PROFILE', async t => {
   setUp(t, { credentials: profileText('default', key), environment: { AWS_PROFILE: 'nope' } })
   const error = await failureOf(createCredentials({ region: REGION })())
-  t.match(error.code, /^CREDENTIALS_(MISSING|FAILED)$/)
-  t.match(error.message, /nope/)
+  t.equal(error.code, 'CREDENTIALS_PROFILE_MISSING')
+  t.match(error.message, /nope does not exist; there are default$/)
 })
 
 test('no credentials at all', async t => {
@@ -534,11 +601,17 @@ sso_role_name = Developer
 `
 
 /** Puts a token of `aws sso login` into its cache; \`name\` is the session, or the start URL of an older profile. */
-function cacheSsoToken(home: string, name: string, expiresAt: Date): void {
+function cacheSsoToken(home: string, name: string, expiresAt: Date, more: Record<string, string> = {}): void {
   const cache = join(home, '.aws', 'sso', 'cache')
   mkdirSync(cache, { recursive: true })
   const file = `${createHash('sha1').update(name).digest('hex')}.json`
-  const token = { accessToken: 'hunter2', expiresAt: expiresAt.toISOString(), region: 'us-east-1', startUrl: START_URL }
+  const token = {
+    accessToken: 'hunter2',
+    expiresAt: expiresAt.toISOString(),
+    region: 'us-east-1',
+    startUrl: START_URL,
+    ...more,
+  }
   writeFileSync(join(cache, file), JSON.stringify(token))
 }
 
@@ -603,6 +676,101 @@ test('SSO whose session was revoked', async t => {
   await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
 })
 
+/** Nothing listens there. */
+const NOWHERE = 'http://127.0.0.1:1'
+
+test('SSO that is unreachable is not expired', async t => {
+  await t.test('for the credentials', async t => {
+    const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO: NOWHERE } })
+    cacheSsoToken(home, 'corp', new Date(Date.now() + 60 * minute))
+    const error = await failureOf(createCredentials({ region: REGION, profile: 'dev' })())
+    t.equal(error.code, 'CREDENTIALS_UNREACHABLE')
+    t.equal(error.message, 'IAM Identity Center (profile dev) did not answer: connect ECONNREFUSED 127.0.0.1:1')
+    t.match(hintFor(error, {}), /network path from this machine to IAM Identity Center,/)
+  })
+  await t.test('for the renewal of a token that has expired', async t => {
+    const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO_OIDC: NOWHERE } })
+    cacheSsoToken(home, 'corp', new Date(Date.now() - minute), {
+      clientId: 'c',
+      clientSecret: 'hunter2',
+      refreshToken: 'r',
+    })
+    const error = await failureOf(createCredentials({ region: REGION, profile: 'dev' })())
+    t.equal(error.code, 'CREDENTIALS_UNREACHABLE')
+    t.notMatch(shown(error), /hunter2/)
+  })
+  await t.test('but one that refuses the renewal is', async t => {
+    const { url, requests } = await serve(t, () => ({
+      status: 400,
+      headers: { 'content-type': 'application/json', 'x-amzn-errortype': 'InvalidGrantException' },
+      body: '{"error":"invalid_grant","error_description":"hunter2"}',
+    }))
+    const config = ssoProfile.replaceAll('corp', 'other')
+    const home = setUp(t, { config, environment: { AWS_ENDPOINT_URL_SSO_OIDC: url } })
+    cacheSsoToken(home, 'other', new Date(Date.now() - minute), {
+      clientId: 'c',
+      clientSecret: 'hunter2',
+      refreshToken: 'r',
+    })
+    await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
+    t.equal(requests.length, 1)
+  })
+})
+
+const loginProfile = '[profile dev]\nlogin_session = arn:aws:iam::123456789012:user/me\nregion = eu-west-1\n'
+
+/** Puts a session of `aws login` into its cache. */
+function cacheLogin(home: string, expiresAt: Date): void {
+  const cache = join(home, '.aws', 'login', 'cache')
+  mkdirSync(cache, { recursive: true })
+  const file = `${createHash('sha256').update('arn:aws:iam::123456789012:user/me').digest('hex')}.json`
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const token = {
+    accessToken: { ...temporary, accountId: '123456789012', expiresAt: expiresAt.toISOString() },
+    clientId: 'arn:aws:signin:::devtools/same-device',
+    refreshToken: 'hunter2',
+    dpopKey: privateKey.export({ type: 'sec1', format: 'pem' }),
+  }
+  writeFileSync(join(cache, file), JSON.stringify(token))
+}
+
+test('aws login with a valid session', async t => {
+  const home = setUp(t, { config: loginProfile })
+  cacheLogin(home, new Date(Date.now() + 60 * minute))
+  await signsWith(t, temporary, 'dev')
+})
+
+test('aws login without a session, and after it has expired', async t => {
+  await t.test('without', async t => {
+    setUp(t, { config: loginProfile })
+    await isSsoExpired(t, 'dev', 'aws login --profile dev')
+  })
+  await t.test('of the default profile', async t => {
+    setUp(t, { config: loginProfile.replace('[profile dev]', '[default]') })
+    await isSsoExpired(t, undefined, 'aws login')
+  })
+  for (const code of ['TOKEN_EXPIRED', 'USER_CREDENTIALS_CHANGED']) {
+    await t.test(code, async t => {
+      const { url } = await serve(t, () => ({
+        status: 403,
+        headers: { 'content-type': 'application/json', 'x-amzn-errortype': 'AccessDeniedException' },
+        body: JSON.stringify({ error: code, message: 'hunter2' }),
+      }))
+      const home = setUp(t, { config: loginProfile, environment: { AWS_ENDPOINT_URL_SIGNIN: url } })
+      cacheLogin(home, new Date(Date.now() - minute))
+      await isSsoExpired(t, 'dev', 'aws login --profile dev')
+    })
+  }
+  await t.test('unreachable is not expired', async t => {
+    const home = setUp(t, { config: loginProfile, environment: { AWS_ENDPOINT_URL_SIGNIN: NOWHERE } })
+    cacheLogin(home, new Date(Date.now() - minute))
+    const error = await failureOf(createCredentials({ region: REGION, profile: 'dev' })())
+    t.equal(error.code, 'CREDENTIALS_UNREACHABLE')
+    t.match(error.message, /^AWS sign-in \(profile dev\) did not answer: connect ECONNREFUSED/)
+    t.notMatch(shown(error), /hunter2|aws login/)
+  })
+})
+
 test('SSO after another `aws sso login`', async t => {
   const { url } = await serve(t, () => ({
     headers: { 'content-type': 'application/json' },
@@ -648,8 +816,22 @@ test('a container whose agent refuses', async t => {
   const { url } = await serve(t, () => ({ status: 403, body: '{"message":"no hunter2"}' }))
   setUp(t, { environment: { AWS_CONTAINER_CREDENTIALS_FULL_URI: url } })
   const error = await failureOf(createCredentials({ region: REGION })())
-  t.match(error.code, /^CREDENTIALS_/)
+  t.equal(error.code, 'CREDENTIALS_FAILED')
+  t.equal(error.message, 'AWS credentials of the container: Server responded with status: 403')
   t.notMatch(shown(error), /hunter2/)
+})
+
+test('a container whose agent does not answer, or is not allowed', async t => {
+  for (const [url, message] of [
+    [NOWHERE, 'AWS credentials of the container: connect ECONNREFUSED 127.0.0.1:1'],
+    [
+      'http://example.com',
+      'AWS credentials of the container: URL not accepted. It must either be HTTPS or match one of the following',
+    ],
+  ] as const) {
+    setUp(t, { environment: { AWS_CONTAINER_CREDENTIALS_FULL_URI: url } })
+    t.equal((await failureOf(createCredentials({ region: REGION })())).message, message)
+  }
 })
 
 test('a container endpoint that answers rubbish: nothing of it is shown', async t => {
@@ -764,9 +946,108 @@ test('instance metadata without a role', async t => {
   t.equal(error.code, 'CREDENTIALS_MISSING')
 })
 
+test('instance metadata that refuses, does not answer, or answers rubbish', async t => {
+  for (const [status, body, code, message] of [
+    [404, 'no', 'CREDENTIALS_MISSING', /instance metadata answers that this machine has no role \(HTTP 404\)/],
+    [403, 'no', 'CREDENTIALS_FAILED', /instance metadata refused the request \(HTTP 403\)/],
+    [200, '{"hunter2": 1}', 'CREDENTIALS_FAILED', /Invalid response received from instance metadata service$/],
+  ] as const) {
+    const { url } = await serve(t, ({ method, url: path }) => {
+      if (method === 'PUT') return { body: 'imds-token' }
+      return status === 200 && path.endsWith('/') ? { body: 'db-role' } : { status, body }
+    })
+    setUp(t, { environment: { AWS_EC2_METADATA_DISABLED: 'false', AWS_EC2_METADATA_SERVICE_ENDPOINT: url } })
+    const error = await failureOf(createCredentials({ region: REGION })())
+    t.equal(error.code, code, `${status}`)
+    t.match(error.message, message)
+  }
+  setUp(t, { environment: { AWS_EC2_METADATA_DISABLED: 'false', AWS_EC2_METADATA_SERVICE_ENDPOINT: NOWHERE } })
+  const error = await failureOf(createCredentials({ region: REGION })())
+  t.equal(error.code, 'CREDENTIALS_MISSING')
+  t.equal(error.message, 'no AWS credentials found, and instance metadata does not answer')
+})
+
+test('web identity whose token file is missing', async t => {
+  setUp(t, { environment: { AWS_WEB_IDENTITY_TOKEN_FILE: '/no/such-token', AWS_ROLE_ARN: ROLE } })
+  const error = await failureOf(createCredentials({ region: REGION })())
+  t.equal(error.message, "AWS credentials: ENOENT: no such file or directory, open '/no/such-token'")
+})
+
+test('STS that is unreachable', async t => {
+  setUp(t, {
+    config: `[profile dev]\nrole_arn = ${ROLE}\nsource_profile = base\n`,
+    credentials: profileText('base', other),
+    environment: { AWS_ENDPOINT_URL_STS: NOWHERE },
+  })
+  const error = await failureOf(createCredentials({ region: REGION, profile: 'dev' })())
+  t.equal(error.code, 'CREDENTIALS_UNREACHABLE')
+  t.match(error.message, /^AWS STS \(profile dev\) did not answer: connect ECONNREFUSED/)
+})
+
+test('the chain has the order of the SDK’s own', async t => {
+  const { fromNodeProviderChain } = await import('@aws-sdk/credential-providers')
+  t.intercept(console, 'warn', { value: () => {} })
+  const expiration = new Date(Date.now() + 60 * minute)
+  const { url: container } = await serve(t, () => ({ body: metadataBody(temporary, expiration) }))
+  const { url: sts } = await serve(t, () => ({
+    headers: { 'content-type': 'text/xml' },
+    body: stsBody('AssumeRoleWithWebIdentity', { ...temporary, accessKeyId: 'ASIAWEB' }),
+  }))
+  const home = t.testdir({ 'web-token': 'a.web.token', config: '', credentials: '' })
+  const environment = { AWS_ACCESS_KEY_ID: 'AKIAENVIRONMENT', AWS_SECRET_ACCESS_KEY: 'x' }
+  const web = { AWS_ENDPOINT_URL_STS: sts, AWS_WEB_IDENTITY_TOKEN_FILE: join(home, 'web-token'), AWS_ROLE_ARN: ROLE }
+  const metadata = { AWS_CONTAINER_CREDENTIALS_FULL_URI: container }
+  const dev = { AWS_PROFILE: 'dev' }
+  const both = profileText('default', other) + profileText('dev', key)
+  for (const [variables, credentials, expected] of [
+    [{ ...environment, ...web, ...metadata }, both, 'AKIAENVIRONMENT'],
+    [{ ...environment, ...dev, ...web, ...metadata }, both, 'AKIAEXAMPLE'],
+    [{ ...web, ...metadata }, both, 'AKIAOTHER'],
+    [{ ...web, ...metadata }, '', 'ASIAWEB'],
+    [metadata, '', 'ASIAEXAMPLE'],
+    [{ ...environment, AWS_PROFILE: 'nope', ...metadata }, both, 'ASIAEXAMPLE'],
+  ] as const) {
+    writeFileSync(join(home, 'credentials'), credentials)
+    setEnvironment(t, home, variables)
+    const ours = await createCredentials({ region: REGION })()
+    const theirs = await fromNodeProviderChain({ ignoreCache: true, clientConfig: { region: REGION } })()
+    t.equal(ours.accessKeyId, expected, Object.keys(variables).join())
+    t.equal(theirs.accessKeyId, expected)
+  }
+})
+
+test('the SDK writes nothing to stderr', async t => {
+  const written: unknown[] = []
+  for (const method of ['warn', 'error', 'info', 'log'] as const) {
+    t.intercept(console, method, { value: (...texts: unknown[]) => void written.push(...texts) })
+  }
+  const warnings: Error[] = []
+  const onWarning = (warning: Error) => warnings.push(warning)
+  process.on('warning', onWarning)
+  t.teardown(() => process.off('warning', onWarning))
+  const environment = { AWS_ACCESS_KEY_ID: key.accessKeyId, AWS_SECRET_ACCESS_KEY: key.secretAccessKey }
+  setUp(t, { credentials: profileText('dev', key), environment: { ...environment, AWS_PROFILE: 'dev' } })
+  await createCredentials({ region: REGION })()
+  const { url } = await serve(t, () => ({ body: metadataBody(temporary, new Date(Date.now() - minute)) }))
+  const tokens = { AWS_CONTAINER_AUTHORIZATION_TOKEN: 'x', AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: '/no/such' }
+  const container = { AWS_CONTAINER_CREDENTIALS_FULL_URI: url, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: '/x' }
+  setUp(t, { environment: { ...container, ...tokens } })
+  await failureOf(createCredentials({ region: REGION })())
+  const imds = await serve(t, ({ url: path, method }) => {
+    if (method === 'PUT') return { body: 'imds-token' }
+    return path.endsWith('/') ? { body: 'db-role' } : { body: metadataBody(temporary, new Date(Date.now() - minute)) }
+  })
+  setUp(t, { environment: { AWS_EC2_METADATA_DISABLED: 'false', AWS_EC2_METADATA_SERVICE_ENDPOINT: imds.url } })
+  await createCredentials({ region: REGION })()
+  await settle()
+  t.same(written, [])
+  t.same(warnings, [])
+})
+
 test('explainCredentialsError', async t => {
   const explain = (message: string, profile?: string) => explainCredentialsError(new Error(message), profile)
   t.equal(explain('Could not load credentials from any providers').code, 'CREDENTIALS_MISSING')
+  t.equal(explainCredentialsError(new NoCredentials(undefined), undefined).code, 'CREDENTIALS_MISSING')
   t.equal(explain('Token is expired. To refresh this SSO session run `aws sso login`').code, 'CREDENTIALS_SSO_EXPIRED')
   t.equal(explain('The SSO session associated with this profile is invalid.').hintValues.ssoLogin, 'aws sso login')
   const error = explain('first line\nsecond line: hunter2', 'dev')

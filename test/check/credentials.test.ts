@@ -5,7 +5,7 @@ import { type Test, test } from 'tap'
 import { redact } from '../../src/aws/redact.ts'
 import { describeSource, spokenDuration } from '../../src/check/credentials.ts'
 import { identity, startAwsApi } from '../support/aws-api.ts'
-import { type Checked, failsWith, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
+import { type Checked, failsWith, runCheck, secretEnvironment, setEnvironment, warningsOf } from '../support/check.ts'
 import { issue, optionsFor, startRolesAnywhere } from '../support/roles-anywhere.ts'
 
 const minute = 60_000
@@ -126,6 +126,20 @@ test('IAM Roles Anywhere', async t => {
   t.equal(checked.json.code, 'DIAL_DNS')
   const wrong = await runCheck(t, { options: { rolesAnywhere: { ...rolesAnywhere, keyFile: authority.keyFile } } })
   failsWith(t, wrong, 'credentials', 'CREDENTIALS_CERTIFICATE_INVALID', [/authority-key\.pem: is not the key of/])
+})
+
+test('access keys in the environment that AWS_PROFILE hides', async t => {
+  const home = setUp(t, '')
+  writeFileSync(join(home, 'credentials'), '[dev]\naws_access_key_id = AKIADEV\naws_secret_access_key = hunter2\n')
+  Object.assign(process.env, { ...secretEnvironment(), AWS_PROFILE: 'dev' })
+  await startAwsApi(t, { GetCallerIdentity: identity('arn:aws:iam::123456789012:user/me') })
+  const connect = 'no-such-nlb.invalid'
+  t.match(factsOf(await runCheck(t, { options: { connect } }), 'credentials'), {
+    from: 'profile dev: access keys',
+    ignored: /^AWS_ACCESS_KEY_ID, because AWS_PROFILE is set/,
+  })
+  const named = await runCheck(t, { options: { connect, profile: 'dev' } })
+  t.equal(factsOf(named, 'credentials').ignored, undefined, 'what --profile hides is no surprise')
 })
 
 test('credentials that AWS rejects', async t => {

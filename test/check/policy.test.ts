@@ -31,6 +31,18 @@ test('unknown parts become *', t => {
   t.end()
 })
 
+test('a name with wildcards or variables allows this user only', t => {
+  const arn = (user: string) =>
+    databaseUserArn({ partition: 'aws', region: 'eu-west-1', account, resourceId: 'db-A', user })
+  const start = 'arn:aws:rds-db:eu-west-1:123456789012:dbuser:db-A/'
+  t.equal(arn('a*'), `${start}a\${*}`)
+  t.equal(arn('a?b'), `${start}a\${?}b`)
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the name of a user
+  t.equal(arn('${aws:username}'), `${start}\${$}{aws:username}`)
+  t.equal(arn('$${x}'), `${start}\${$}\${$}{x}`)
+  t.end()
+})
+
 test('a name with quotes is valid JSON', t => {
   const user = { partition: 'aws', region: 'eu-west-1', account, resourceId: 'db-ABC', user: 'a"b\\' }
   t.match(JSON.parse(connectPolicy(user)), { Statement: [{ Resource: /dbuser:db-ABC\/a"b\\$/ }] })

@@ -2,6 +2,7 @@ import { type Test, test } from 'tap'
 import type { Credentials, ErrorCode } from '../../src/index.ts'
 import { encodeSSLRequest, parseHandshakeResponse41 } from '../../src/protocol/packets.ts'
 import type { ProxyOptions } from '../../src/proxy/proxy.ts'
+import { FAILURE_THRESHOLD } from '../../src/upstream/circuit-breaker.ts'
 import {
   checkEnded,
   checkGoodLogin,
@@ -422,8 +423,12 @@ test('a credentials provider never answers', async t => {
   t.notOk(upstream.connections.some(hasToken), 'no token was sent')
 })
 
-test('credentials that arrive late serve the next login', async t => {
-  const upstream = await startScriptedUpstream(t, [async peer => void (await untilResponse(peer)), goodLogin])
+test('credentials that arrive late serve the next login, also if several have failed meanwhile', async t => {
+  const waiting = Array.from(
+    { length: FAILURE_THRESHOLD },
+    (): Script => async peer => void (await untilResponse(peer)),
+  )
+  const upstream = await startScriptedUpstream(t, [...waiting, goodLogin])
   let arrive = (_keys: Credentials) => {}
   const arrived = new Promise<Credentials>(resolve => {
     arrive = resolve
@@ -433,7 +438,9 @@ test('credentials that arrive late serve the next login', async t => {
     loginTimeout: 3_000,
     credentials: () => arrived,
   })
-  t.match(await logIn(t, address), { error: { errno: 1105 } })
+  const logins = await Promise.all(waiting.map(() => logIn(t, address)))
+  for (const login of logins) t.match(login, { error: { errno: 1105 } })
+  t.match(await logIn(t, address), { error: { message: /not tried: recent logins failed like this/ } })
   arrive(KEYS)
   await checkGoodLogin(t, address)
 })

@@ -50,6 +50,20 @@ test('five equal failures open the circuit of the endpoint', async t => {
   t.notOk(isOpen(), 'and counting starts again')
 })
 
+test('credentials that arrive close the circuit that only they had opened', async t => {
+  const { breaker, isOpen, fail } = createBreaker()
+  for (const code of ['CREDENTIALS_TIMEOUT', 'CREDENTIALS_SSO_EXPIRED', 'CREDENTIALS_UNREACHABLE'] as const) {
+    fail(ofCode(code), 'iam_user', FAILURE_THRESHOLD)
+    t.ok(isOpen(), code)
+    breaker.credentialsArrived()
+    t.notOk(isOpen(), `${code}: at once`)
+  }
+  breaker.credentialsArrived()
+  fail(ofCode('TLS_WRONG_NAME'), 'iam_user', FAILURE_THRESHOLD)
+  breaker.credentialsArrived()
+  t.ok(isOpen(), 'another reason stays')
+})
+
 test('a success starts the counting again for the user as well', async t => {
   const { breaker, isOpen, fail } = createBreaker()
   for (let time = 0; time < 3; time++) {
@@ -214,6 +228,12 @@ const ENDPOINT_CODES: readonly ErrorCode[] = [
   'CREDENTIALS_SSO_EXPIRED',
   'CREDENTIALS_FAILED',
   'CREDENTIALS_TIMEOUT',
+  'CREDENTIALS_PROFILE_MISSING',
+  'CREDENTIALS_PROGRAM_MISSING',
+  'CREDENTIALS_UNREACHABLE',
+  'CREDENTIALS_CERTIFICATE_INVALID',
+  'CREDENTIALS_ROLES_ANYWHERE',
+  'CLOCK_SKEW',
   'AWS_TLS_UNTRUSTED',
   'AWS_ENVIRONMENT_INVALID',
   'FORWARD_PROXY_AUTHENTICATION',
