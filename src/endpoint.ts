@@ -1,6 +1,7 @@
 /** The three names of a database: the address to dial, the name on its certificate, and the name that tokens are signed for. */
 import { isIP } from 'node:net'
 import { ProxyError } from './errors.ts'
+import { databaseProxyProblem, type ForwardProxy, readDatabaseProxy } from './forward-proxy.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from './option-values.ts'
 
 export const DEFAULT_PORT = 3306
@@ -24,6 +25,8 @@ export interface Endpoint {
   rds: HostPort & { region: string | undefined }
   /** the address to dial: an NLB, or the RDS endpoint itself */
   dial: HostPort
+  /** the forward proxy on the way to it; it resolves the name of `dial` */
+  proxy: ForwardProxy | undefined
   /** the database user; undefined: the user that the client names */
   user: string | undefined
   /** whether the token goes inside HandshakeResponse41, or in answer to an AuthSwitchRequest */
@@ -50,6 +53,8 @@ export interface EndpointOptions {
   rdsEndpoint: string
   /** `host[:port]` to dial, for example of a Network Load Balancer; default: `rdsEndpoint` */
   connect?: string | undefined
+  /** `socks5://` or `http://[user:password@]host:port` of a forward proxy on the way to the database; default: none */
+  proxy?: string | undefined
   /** The name in logs, metrics and on the status page; default: `rdsEndpoint` */
   name?: string | undefined
   /** The database user; default: the user that the client names */
@@ -83,6 +88,7 @@ export function createEndpoint(options: EndpointOptions, names: OptionNames = LI
     name: options.name ?? formatHostPort(rds),
     rds: { ...rds, region: options.region ?? regionOf(rds.host) },
     dial: options.connect ? parseRemote(options.connect, rds.port, names.place('connect')) : rds,
+    proxy: options.proxy === undefined ? undefined : parseProxy(options.proxy, names),
     user: options.user,
     tokenInHandshake: options.tokenInHandshake ?? OPTION_VALUES.tokenInHandshake.default,
     connectTimeout: options.connectTimeout ?? OPTION_VALUES.connectTimeout.default,
@@ -93,6 +99,12 @@ export function createEndpoint(options: EndpointOptions, names: OptionNames = LI
     clientWriteTimeout: options.clientWriteTimeout ?? OPTION_VALUES.clientWriteTimeout.default,
     requireWriter: options.requireWriter ?? false,
   }
+}
+
+function parseProxy(text: string, names: OptionNames): ForwardProxy {
+  const proxy = readDatabaseProxy(text)
+  if (proxy) return proxy
+  throw new ProxyError('CONFIG_INVALID', `${names.place('proxy')}: ${databaseProxyProblem(text)}`)
 }
 
 /** What is wrong with the name of an RDS endpoint; undefined where nothing is, and where it is no name at all. */

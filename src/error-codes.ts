@@ -132,7 +132,7 @@ const specs = {
 
   FORWARD_PROXY_FAILED: {
     ...DIAL,
-    hint: 'Check the protocol, host and port of the proxy in {setting}, and that this machine can reach it.',
+    hint: 'Check the protocol, host and port in {setting}, and that this machine can reach the proxy.',
     explanation:
       'The forward proxy, which HTTPS_PROXY or the option proxy names, does not answer, or not in the protocol of its URL.',
     docs: 'docs/configuration.md#forward-proxies',
@@ -140,21 +140,21 @@ const specs = {
   FORWARD_PROXY_AUTHENTICATION: {
     ...DIAL,
     source: 'configuration',
-    hint: 'Correct USER:PASSWORD@ in the URL of the proxy in {setting}. Percent-encode special characters.',
+    hint: 'Correct USER:PASSWORD@ in {setting}. Percent-encode special characters.',
     explanation:
       'The forward proxy requires a user and password. They are missing or wrong in the URL of HTTPS_PROXY or of the option proxy.',
     docs: 'docs/configuration.md#forward-proxies',
   },
   FORWARD_PROXY_REFUSED: {
     ...DIAL,
-    hint: 'Let the proxy of {setting} allow connections to {target}, or connect without the proxy.',
+    hint: 'Let the proxy ({setting}) allow connections to {target}, or connect without it.',
     explanation:
       'The rules of the forward proxy do not allow this host or port. Many HTTP proxies allow only port 443 until they are configured.',
     docs: 'docs/configuration.md#forward-proxies',
   },
   FORWARD_PROXY_TARGET: {
     ...DIAL,
-    hint: 'Check that {target} is right, and that the proxy of {setting} can resolve and reach it.',
+    hint: 'Check that {target} is right, and that the proxy ({setting}) can resolve and reach it.',
     explanation:
       'The forward proxy works, but it cannot connect to the host behind it. The proxy resolves the name, not this machine.',
     docs: 'docs/configuration.md#forward-proxies',

@@ -1,12 +1,13 @@
 /** Forward proxies, which companies put between their machines and other networks: their URLs, with and without secrets. */
 import { isIP } from 'node:net'
-import { formatHostPort, type HostPort } from './endpoint.ts'
 
 /** How to ask the proxy for a connection: CONNECT over HTTP, CONNECT over HTTPS, or SOCKS 5. */
 export type ForwardProxyProtocol = 'http' | 'https' | 'socks5'
 
-export interface ForwardProxy extends HostPort {
+export interface ForwardProxy {
   protocol: ForwardProxyProtocol
+  host: string
+  port: number
   /** '' for none */
   user: string
   /** a secret */
@@ -40,7 +41,7 @@ export function readForwardProxy(
   const isTooLong = [user, password].some(part => Buffer.byteLength(part) > MAX_SOCKS5_FIELD_BYTES)
   if (protocol === 'socks5' && (isTooLong || (user === '') !== (password === ''))) return undefined
   const port = url.port === '' ? DEFAULT_PORTS[protocol] : Number(url.port)
-  return { protocol, host, port, user, password, setting, shown: `${protocol}://${formatHostPort({ host, port })}` }
+  return { protocol, host, port, user, password, setting, shown: `${protocol}://${url.hostname}:${port}` }
 }
 
 /** undefined for a malformed percent encoding */
@@ -50,6 +51,21 @@ function decode(text: string): string | undefined {
   } catch {
     return undefined
   }
+}
+
+/** The protocols to the database: TLS to the database inside TLS to a proxy is not supported. */
+const TO_DATABASE: readonly ForwardProxyProtocol[] = ['socks5', 'http']
+
+/** The value of the option `proxy`; undefined if it is invalid. */
+export function readDatabaseProxy(text: string): ForwardProxy | undefined {
+  return readForwardProxy(text, 'the option proxy', TO_DATABASE)
+}
+
+/** What is wrong with a value of the option `proxy`; undefined where nothing is. The value may hold a password, so it is not shown. */
+export function databaseProxyProblem(text: string): string | undefined {
+  if (readDatabaseProxy(text)) return undefined
+  if (readForwardProxy(text, '')) return 'https:// is unsupported here; use http:// or socks5://'
+  return 'not socks5://[USER:PASSWORD@]HOST:PORT or http://…; special characters need percent-encoding'
 }
 
 /** Whether `host` is a loopback or link-local address, or a name that always is one. These are reached without a proxy. */

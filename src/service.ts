@@ -188,6 +188,7 @@ async function listenAll(
         endpoint: endpoint.name,
         rds: formatHostPort(endpoint.rds),
         dial: formatHostPort(endpoint.dial),
+        proxy: endpoint.proxy?.shown,
         region: endpoint.rds.region,
       }
       log.info(names, `listening on ${state.address}; ${describeExposure(options)}`)

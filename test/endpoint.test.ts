@@ -272,6 +272,7 @@ test('hintValues: the values of placeholders', async t => {
     name: 'test',
     rds: { host: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com', port: 3306, region: 'eu-west-1' },
     dial: { host: '::1', port: 13306 },
+    proxy: undefined,
     user: 'configured',
     tokenInHandshake: 'auto',
     connectTimeout: 1,

@@ -80,6 +80,7 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
   const { rds, dial } = endpoint
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
   log.fact('dials', `${formatHostPort(dial)}${isIndirect(endpoint) ? '' : ', the RDS endpoint itself'}`)
+  if (endpoint.proxy) log.fact('through', `the proxy ${endpoint.proxy.shown}`)
   log.fact('certificate', rds.host)
   log.fact('signs for', `${formatHostPort(rds)}, region ${rds.region ?? 'of the server, from its certificate'}`)
   if (!user) {

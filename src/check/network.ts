@@ -5,16 +5,28 @@ import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
 import { asProxyError, ProxyError, systemCode } from '../errors.ts'
 import * as flags from '../protocol/capabilities.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
-import { dial, type Upstream } from '../upstream/dial.ts'
+import { dial, isDialError, type Upstream } from '../upstream/dial.ts'
 import { SILENT_AFTER_MS } from '../upstream/greeting-watch.ts'
 import { assertSupportsTokens } from '../upstream/login.ts'
 import type { Context } from './context.ts'
 import { spokenDuration } from './credentials.ts'
 import type { StepLog } from './steps.ts'
 
-/** Resolves both names as the proxy does, with the system's resolver. @throws ProxyError DIAL_DNS */
+/**
+ * Resolves both names as the proxy does, with the system's resolver. A forward proxy resolves the name to dial itself.
+ * @throws ProxyError DIAL_DNS
+ */
 export async function checkDns(context: Context, log: StepLog): Promise<void> {
-  const { dial, rds } = context.target.endpoint
+  const { dial, rds, proxy } = context.target.endpoint
+  if (proxy) {
+    const ofProxy = await resolve(proxy.host)
+    if (ofProxy instanceof ProxyError) throw ofProxy
+    log.fact(proxy.host, ofProxy.map(address => (address === proxy.host ? 'is an address' : address)).join(', '))
+    log.fact(dial.host, `the proxy ${proxy.shown} resolves it`)
+    const ofDatabase = await resolve(rds.host)
+    context.addresses = { dial: [dial.host], rds: ofDatabase instanceof ProxyError ? [] : ofDatabase }
+    return
+  }
   const dialled = await resolve(dial.host)
   if (dialled instanceof ProxyError) throw dialled
   log.fact(dial.host, dialled.map(address => (address === dial.host ? 'is an address' : address)).join(', '))
@@ -60,7 +72,7 @@ interface Attempt {
 /**
  * Connects to each address of the name. One that does not answer is only a warning if another one does, because an NLB has
  * one address in each zone.
- * @throws ProxyError DIAL_… if none answers
+ * @throws ProxyError DIAL_…, FORWARD_PROXY_… if none answers
  */
 export async function checkTcp(context: Context, log: StepLog): Promise<Attempt[]> {
   const { endpoint } = context.target
@@ -83,6 +95,7 @@ export async function checkTcp(context: Context, log: StepLog): Promise<Attempt[
 }
 
 function whoseElse(endpoint: Endpoint, rds: string[]): string {
+  if (endpoint.proxy) return `through the proxy ${endpoint.proxy.shown}`
   if (!isIndirect(endpoint)) return "the database's own address"
   return rds.length > 0 ? `not the database's (${rds.join(', ')}), so it forwards` : 'it forwards'
 }
@@ -111,7 +124,7 @@ function attempt(address: string, endpoint: Endpoint, stop: AbortSignal): Promis
         return result.upstream
       } catch (thrown) {
         const error = asProxyError(thrown)
-        accepted(error.code.startsWith('DIAL_') ? error : undefined)
+        accepted(isDialError(error) ? error : undefined)
         return error
       }
     }

@@ -7,6 +7,7 @@ import { prepareEndpoints } from '../config/proxy-options.ts'
 import { configSchema } from '../config/schema.ts'
 import type { Settings } from '../config/settings.ts'
 import { formatDuration } from '../duration.ts'
+import { readDatabaseProxy } from '../forward-proxy.ts'
 import { silent } from '../log.ts'
 import { readAdminSettings } from './start-admin.ts'
 
@@ -63,5 +64,7 @@ function valuesOf(settings: Settings, names: readonly OptionName[]): Record<stri
 }
 
 function toYamlValue(name: OptionName, value: unknown): unknown {
+  // Its URL may hold a password.
+  if (name === 'proxy') return readDatabaseProxy(value as string)?.shown
   return optionSpec(name).kind === 'duration' ? formatDuration(value as number) : value
 }

@@ -1,6 +1,7 @@
 /** Every option, once. From this table come flags, environment variables, file keys, --help, the JSON schema and docs/reference.md. */
 import { formatDuration } from '../duration.ts'
 import { listenProblem, remoteProblem } from '../endpoint.ts'
+import { databaseProxyProblem } from '../forward-proxy.ts'
 import { OPTION_VALUES } from '../option-values.ts'
 import {
   addressProblem,
@@ -80,6 +81,13 @@ export const OPTIONS = {
     check: remoteProblem,
     describe:
       'The address to dial, for example a Network Load Balancer in front of the database (default: --rds-endpoint)',
+  },
+  proxy: {
+    kind: 'string',
+    placeholder: 'URL',
+    check: databaseProxyProblem,
+    describe:
+      'The forward proxy on the way to the database: socks5:// or http://[USER:PASSWORD@]HOST:PORT. It resolves the name of the address to dial. Other users can see a command line, so set a password with the environment variable (default: none)',
   },
   listen: {
     kind: 'string',

@@ -59,6 +59,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     rdsEndpoint,
     name: config.name,
     connect: settings.connect,
+    proxy: settings.proxy,
     listen: settings.listen,
     user: settings.user,
     region: settings.region,

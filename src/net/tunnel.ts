@@ -50,7 +50,8 @@ async function openHttp(tunnel: Tunnel): Promise<void> {
   const [status, reason] = await read(tunnel, 'target', bytes => parseHttpAnswer(tunnel, bytes))
   if (status >= 200 && status < 300) return
   const answer = `${status} ${reason}`.trim()
-  if (status === 407) throw authenticationError(tunnel, answer)
+  // tinyproxy answers 401 to a wrong password.
+  if (status === 407 || status === 401) throw authenticationError(tunnel, answer)
   // squid answers 502 to 504 if it cannot connect, tinyproxy 500.
   if (status >= 500) {
     throw forwardProxyError('FORWARD_PROXY_TARGET', tunnel, `cannot connect to ${address}: ${answer}`)

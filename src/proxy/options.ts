@@ -13,6 +13,7 @@ import {
   remoteProblem,
 } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
+import { databaseProxyProblem } from '../forward-proxy.ts'
 import type { Logger } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
 import { createTrust } from '../upstream/trust.ts'
@@ -105,6 +106,7 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
   }
   check('rdsEndpoint', options.rdsEndpoint, remoteProblem)
   check('connect', options.connect, remoteProblem)
+  check('proxy', options.proxy, databaseProxyProblem)
   check('listen', options.listen, listenProblem)
   check('region', options.region, regionNameProblem)
   for (const network of options.allowFrom ?? []) check('allowFrom', network, networkProblem)

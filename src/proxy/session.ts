@@ -16,7 +16,7 @@ import { type HandshakeResponse41, programName } from '../protocol/packets.ts'
 import { createFlow, type Flow, type RelayEnd, relay } from '../relay/relay.ts'
 import { countOutcome, keepError, type Session, sessionFields, timed } from '../state.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
-import { dial, type Upstream } from '../upstream/dial.ts'
+import { dial, isDialError, type Upstream } from '../upstream/dial.ts'
 import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
 import type { Place } from './admission.ts'
@@ -198,7 +198,7 @@ async function receiveGreeting(legs: Legs, { admission, endpoint }: Served): Pro
   } catch (thrown) {
     const error = asProxyError(thrown)
     if (error.code !== 'CLIENT_CLOSED') legs.dialling = undefined
-    if (/^(DIAL_|UPSTREAM_TIMEOUT)/.test(error.code)) admission.shareFailure(error)
+    if (isDialError(error) || error.code === 'UPSTREAM_TIMEOUT') admission.shareFailure(error)
     throw error
   }
 }

@@ -3,9 +3,11 @@ import { lookup } from 'node:dns'
 import { once } from 'node:events'
 import { connect, type LookupFunction, type Socket } from 'node:net'
 import { type Clock, monotonicClock } from '../clock.ts'
-import { type Endpoint, formatHostPort } from '../endpoint.ts'
+import { type Endpoint, formatHostPort, type HostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
+import type { ForwardProxy } from '../forward-proxy.ts'
+import { forwardProxyError, openTunnel } from '../net/tunnel.ts'
 import { createWire, parsed, readPacket, type Wire } from '../net/wire.ts'
 import { ERR, type HandshakeV10, parseERR_Packet, parseHandshakeV10, type SSLRequest } from '../protocol/packets.ts'
 import { type AddressBook, createAddressBook } from './address-book.ts'
@@ -20,7 +22,8 @@ export interface Upstream {
 }
 
 /** The part of an Endpoint that dialling needs. */
-export type DialOptions = Pick<Endpoint, 'dial' | 'connectTimeout' | 'greetingTimeout' | 'loginTimeout' | 'keepalive'>
+export type DialOptions = Pick<Endpoint, 'dial' | 'connectTimeout' | 'greetingTimeout' | 'loginTimeout' | 'keepalive'> &
+  Partial<Pick<Endpoint, 'proxy'>>
 
 /** What dials share, and what tests replace. */
 export interface DialTools {
@@ -35,10 +38,10 @@ export interface DialTools {
 }
 
 /**
- * Connects to the address that is dialled and reads the server's greeting. The time of the login starts with the greeting, as
- * the server's own connect_timeout does: waiting for it costs the server nothing.
+ * Connects to the address that is dialled, through the forward proxy if there is one, and reads the server's greeting. The time
+ * of the login starts with the greeting, as the server's own connect_timeout does: waiting for it costs the server nothing.
  * @param stop destroys the connection, now or later
- * @throws ProxyError DIAL_…, UPSTREAM_…
+ * @throws ProxyError DIAL_…, FORWARD_PROXY_…, UPSTREAM_…
  */
 export async function dial(options: DialOptions, stop: AbortSignal, tools: DialTools = {}): Promise<Upstream> {
   const { clock = monotonicClock, addresses = createAddressBook(clock), greetings } = tools
@@ -52,7 +55,11 @@ export async function dial(options: DialOptions, stop: AbortSignal, tools: DialT
   const endWait = greetings?.begin()
   // A zone of an NLB without a usable target accepts the connection, but nobody sends a greeting. Meanwhile, other logins
   // prefer the other addresses. This one goes on: the database may be resuming.
-  const cancelTimer = clock.after(SILENT_AFTER_MS, () => addresses.failed(address))
+  const failed = () => {
+    // The address of a forward proxy says nothing about what is behind it.
+    if (!options.proxy) addresses.failed(address)
+  }
+  const cancelTimer = clock.after(SILENT_AFTER_MS, failed)
   try {
     const payload = await readPacket(wire, `the greeting of ${formatHostPort(options.dial)}`)
     endWait?.(true)
@@ -62,7 +69,7 @@ export async function dial(options: DialOptions, stop: AbortSignal, tools: DialT
   } catch (error) {
     endWait?.(false)
     socket.destroy()
-    if (!stop.aborted && isSilent(error)) addresses.failed(address)
+    if (!stop.aborted && isSilent(error)) failed()
     throw error
   } finally {
     cancelTimer()
@@ -80,7 +87,8 @@ async function connectTcp(
   addresses: AddressBook,
   resolve: LookupFunction,
 ): Promise<Socket> {
-  const { host, port } = options.dial
+  const { dial: target, proxy } = options
+  const { host, port } = proxy ?? target
   let trying: string | undefined
   const socket = connect({
     host,
@@ -108,6 +116,8 @@ async function connectTcp(
   const cancelTimer = clock.after(options.connectTimeout, giveUp)
   try {
     await once(socket, 'connect', { signal: stop })
+    trying = undefined
+    if (proxy) await openTunnelUntil(stop, socket, proxy, target)
     return socket
   } catch (error) {
     socket.destroy()
@@ -117,9 +127,38 @@ async function connectTcp(
   }
 }
 
+async function openTunnelUntil(
+  stop: AbortSignal,
+  socket: Socket,
+  proxy: ForwardProxy,
+  target: HostPort,
+): Promise<void> {
+  const onStop = () => socket.destroy()
+  stop.addEventListener('abort', onStop)
+  // The tunnel looks for the error in the socket.
+  const onError = () => {}
+  socket.on('error', onError)
+  try {
+    await openTunnel(socket, proxy, target)
+  } finally {
+    stop.removeEventListener('abort', onStop)
+    socket.off('error', onError)
+  }
+}
+
+/** Whether this is an error of the way to the server, which other logins meet too. */
+export function isDialError({ code }: ProxyError): boolean {
+  return /^(DIAL_|FORWARD_PROXY_)/.test(code)
+}
+
 function dialError(options: DialOptions, cause: unknown): ProxyError {
   const dial = formatHostPort(options.dial)
+  if (cause instanceof ProxyError) return cause
   const code = systemCode(cause) || 'unknown error'
+  if (options.proxy && code !== 'EMFILE' && code !== 'ENFILE') {
+    const what = `is unreachable: ${code === 'ETIMEDOUT' ? `no answer within ${options.connectTimeout} ms` : code}`
+    return forwardProxyError('FORWARD_PROXY_FAILED', { proxy: options.proxy, target: options.dial }, what, cause)
+  }
   const spoken: Record<string, [ErrorCode, string]> = {
     ECONNREFUSED: ['DIAL_REFUSED', `connection to ${dial} refused`],
     ETIMEDOUT: ['DIAL_TIMEOUT', `no answer from ${dial} within ${options.connectTimeout} ms`],

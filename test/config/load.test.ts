@@ -221,6 +221,10 @@ test('config check, show and schema', async t => {
   const shown = await configCommand('show', { config }, environment)
   t.notMatch(shown, /top-secret|0123456789/)
   t.match(shown, /password-hash: \(hidden\)/)
+  const proxy = { config, proxy: 'socks5://user:hunter2@proxy.corp' }
+  const withProxy = await configCommand('show', proxy, environment)
+  t.match(withProxy, /proxy: socks5:\/\/proxy\.corp:1080\n/, 'without its password')
+  t.notMatch(withProxy, /hunter2|user:hunter2@/)
   const again = await file(t, shown.replace('(hidden)', `'${hash}'`))
   t.equal(await configCommand('show', { config: again }, environment), shown, 'what it shows is a configuration')
   await t.rejects(configCommand('check', { config: await file(t, 'rds-endpoint: example.com\n') }, {}), /no AWS region/)

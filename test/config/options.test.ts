@@ -85,6 +85,14 @@ test('the name of an option’s environment variable', async t => {
 const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid: string[]]> = {
   'rds-endpoint': ['db.a', 'mysql://db.b:3307/', 'db:0', 'db:99999', '::1', '$DB'],
   connect: ['nlb.a', '[::1]:3307', 'nlb:0', 'nlb:port', 'a b'],
+  proxy: [
+    'socks5://proxy.a',
+    'http://u:p@proxy.b:3128',
+    'https://proxy.a',
+    'proxy.a:3128',
+    'http://u:p#@proxy.a',
+    'socks4://a',
+  ],
   listen: ['127.0.0.1:1', 'unix:/run/x.sock', '3306', ':3306', 'unix:x.sock', 'a b', `unix:/${'x'.repeat(120)}`],
   user: ['a', 'b'],
   region: ['eu-west-1', 'us-gov-west-1', 'EU-WEST-1', 'eu-west-1a', 'ireland'],
@@ -170,8 +178,17 @@ test('each option refuses invalid values, with the flag or the variable', async 
   for (const name of optionNames) {
     const [, , ...invalid] = VALUES[name]
     for (const value of invalid) {
-      t.match(mistakes({ [name]: value }), `--${name}: "${value}"`, `--${name} ${value}`)
       const variable = environmentName(name)
+      if (name === 'proxy') {
+        const shown = [mistakes({ proxy: value }), mistakes({}, { [variable]: value })]
+        t.match(shown, [/--proxy: \w/, /MYSQL_IAM_PROXY_PROXY: \w/], value)
+        t.notOk(
+          shown.some(text => text.includes(value)),
+          'the value may hold a password',
+        )
+        continue
+      }
+      t.match(mistakes({ [name]: value }), `--${name}: "${value}"`, `--${name} ${value}`)
       // Between several values in a variable there may be a separator that is part of an invalid value.
       t.match(mistakes({}, { [variable]: value }), `${variable}: "`, `${variable}=${value}`)
     }

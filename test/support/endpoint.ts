@@ -8,6 +8,7 @@ export const testEndpoint: Endpoint = {
   name: 'test',
   rds,
   dial: rds,
+  proxy: undefined,
   user: undefined,
   tokenInHandshake: 'auto',
   connectTimeout: 5_000,

@@ -12,6 +12,7 @@ export function makeState(overrides: Partial<EndpointState> = {}): EndpointState
     name,
     rds: { host: RDS, port: 3306, region: 'ap-northeast-1' },
     dial: { host: NLB, port: 3306 },
+    proxy: undefined,
     user: undefined,
     tokenInHandshake: 'auto',
     connectTimeout: 5_000,
