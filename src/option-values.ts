@@ -16,6 +16,7 @@ export const OPTION_VALUES = {
   connectTimeout: { default: 5_000, min: 1, max: DAY_MS },
   greetingTimeout: { default: 60_000, min: 1, max: DAY_MS },
   loginTimeout: { default: 8_000, min: 1, max: DAY_MS },
+  tokenReuse: { default: 0, min: 0, max: 10 * 60_000 },
   keepalive: { default: 60_000, min: 1, max: DAY_MS },
   tcpUserTimeout: { default: 60_000, min: 0, max: DAY_MS },
   clientWriteTimeout: { default: 90_000, min: 0, max: DAY_MS },

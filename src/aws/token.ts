@@ -1,8 +1,8 @@
 /** IAM authentication tokens. They are always signed for the RDS endpoint, even if the proxy connects to an NLB. */
-
+import { type Clock, monotonicClock, wallClockOffset } from '../clock.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { explainCredentialsError } from './credential-errors.ts'
-import type { CredentialsProvider } from './credentials.ts'
+import type { Credentials, CredentialsProvider } from './credentials.ts'
 
 /**
  * Resolves with a new token for a database user. It is a secret: anyone who has it can log in for 15 minutes.
@@ -17,19 +17,89 @@ export type TokenSource = (user: string, region?: string) => Promise<string>
  * https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
  */
 export function createTokenSource(rds: Endpoint['rds'], credentials: CredentialsProvider): TokenSource {
-  return async (user, region) => {
-    const { Signer } = await import('@aws-sdk/rds-signer')
-    const signer = new Signer({
-      hostname: rds.host,
-      port: rds.port,
-      region: rds.region ?? region!,
-      username: user,
-      credentials: await credentials(),
-    })
-    try {
-      return await signer.getAuthToken()
-    } catch (error) {
-      throw explainCredentialsError(error, undefined)
-    }
+  return async (user, region) => await sign(rds, region, user, await credentials())
+}
+
+/** Tokens that several logins use. */
+export interface ReusedTokens {
+  create: TokenSource
+  /** The server has refused the token of this user: the next login gets a new one. */
+  forget(user: string): void
+}
+
+interface Kept {
+  token: string
+  region: string | undefined
+  keys: Credentials
+  /** in the time of the clock */
+  until: number
+  /** wallClockOffset() at the signature */
+  wallOffset: number
+}
+
+/** Users whose token is kept: clients choose the names. */
+const MAX_KEPT = 1_000
+
+/** A step of the wall clock is more than this. A token contains the time, so one from before a step may be wrong. */
+const CLOCK_STEP_MS = 1_000
+
+/**
+ * Uses a token for the logins of its user for `duration` milliseconds, and never after its credentials have expired or with
+ * other credentials.
+ */
+export function createReusedTokens(
+  rds: Endpoint['rds'],
+  credentials: CredentialsProvider,
+  duration: number,
+  clock: Clock = monotonicClock,
+  wallOffset: () => number = wallClockOffset,
+): ReusedTokens {
+  /** by user */
+  const kept = new Map<string, Kept>()
+  const isUsable = ({ keys, until, wallOffset: before }: Kept, current: Credentials) =>
+    clock.now() < until && isSame(keys, current) && Math.abs(wallOffset() - before) <= CLOCK_STEP_MS
+  return {
+    async create(user, region) {
+      const keys = await credentials()
+      const before = kept.get(user)
+      // The writer of a global database moves between regions.
+      if (before && before.region === region && isUsable(before, keys)) return before.token
+      const now = clock.now()
+      const token = await sign(rds, region, user, keys)
+      const left = keys.expiration ? keys.expiration.getTime() - (now + wallOffset()) : Number.POSITIVE_INFINITY
+      kept.delete(user)
+      if (kept.size >= MAX_KEPT) kept.delete(kept.keys().next().value!)
+      kept.set(user, { token, region, keys, until: now + Math.min(duration, left), wallOffset: wallOffset() })
+      return token
+    },
+    forget(user) {
+      kept.delete(user)
+    },
+  }
+}
+
+function isSame(left: Credentials, right: Credentials): boolean {
+  const { accessKeyId, secretAccessKey, sessionToken } = left
+  return (
+    accessKeyId === right.accessKeyId &&
+    secretAccessKey === right.secretAccessKey &&
+    sessionToken === right.sessionToken
+  )
+}
+
+/** @throws ProxyError CREDENTIALS_… */
+async function sign(
+  rds: Endpoint['rds'],
+  region: string | undefined,
+  username: string,
+  credentials: Credentials,
+): Promise<string> {
+  const { Signer } = await import('@aws-sdk/rds-signer')
+  const { host: hostname, port } = rds
+  const signer = new Signer({ hostname, port, region: rds.region ?? region!, username, credentials })
+  try {
+    return await signer.getAuthToken()
+  } catch (error) {
+    throw explainCredentialsError(error, undefined)
   }
 }

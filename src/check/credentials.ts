@@ -146,7 +146,7 @@ export function checkClock({ clockAhead }: Context, log: StepLog): void {
 }
 
 /** The contents of the token, without its signature and session token. */
-export async function checkToken({ target, user, credentials }: Context, log: StepLog): Promise<void> {
+export async function checkToken({ options, target, user, credentials }: Context, log: StepLog): Promise<void> {
   const { rds } = target.endpoint
   if (rds.region === undefined) {
     log.fact('for', `user ${user} on ${formatHostPort(rds)}; the region is on the server's certificate`)
@@ -159,7 +159,8 @@ export async function checkToken({ target, user, credentials }: Context, log: St
   const tokenEnds = signed + Number(searchParams.get('X-Amz-Expires')) * 1_000
   const credentialsEnd = (await credentials()).expiration?.getTime() ?? tokenEnds
   const ends = new Date(Math.min(tokenEnds, credentialsEnd))
-  log.fact('until', `${seconds(ends)} (${spokenDuration(ends.getTime() - Date.now())}); each login signs a new one`)
+  const use = options.tokenReuse ? `reused for ${spokenDuration(options.tokenReuse)}` : 'each login signs a new one'
+  log.fact('until', `${seconds(ends)} (${spokenDuration(ends.getTime() - Date.now())}); ${use}`)
 }
 
 /** '20250131T120000Z' in milliseconds of Date.now(). */

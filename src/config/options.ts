@@ -200,6 +200,11 @@ export const OPTIONS = {
     describe:
       'Whether to send the token inside HandshakeResponse41, which saves a round trip, or after an AuthSwitchRequest. auto finds out which one the server needs',
   },
+  'token-reuse': {
+    ...duration(OPTION_VALUES.tokenReuse),
+    describe:
+      'How long the logins of a database user share one token, at most 10m. After a refused login, the next one gets a new token. 0s signs a new token for each login',
+  },
   'require-writer': {
     kind: 'boolean',
     describe:

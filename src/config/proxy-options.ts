@@ -68,6 +68,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     ca: await allOf(settings.ca, file => readCa(file, names.place('ca')), problems),
     caOnly: settings['ca-only'],
     tokenInHandshake: settings['token-in-handshake'],
+    tokenReuse: settings['token-reuse'],
     requireWriter: settings['require-writer'],
     localUsers: emptyToUndefined(await readLocalUsers(config, problems, log)),
     tls,

@@ -26,6 +26,7 @@ import type { RelayEnd } from '../relay/relay.ts'
 import {
   assertOK,
   createTokenInTime,
+  isAccessDenied,
   refuseToSwitch,
   sendSecret,
   unexpectedPlugin,
@@ -85,6 +86,7 @@ export async function changeUser(
   }
   sendSecret(upstream, clearPassword(await createTokenInTime(target, user, upstream)))
   const result = await readPacket(upstream, 'the result of COM_CHANGE_USER')
+  if (isAccessDenied(result)) target.forgetToken?.(user)
   assertOK(upstream, result, user)
   sendOK(client, result)
   return users

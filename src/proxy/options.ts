@@ -29,6 +29,8 @@ export interface ProxyOptions extends EndpointOptions {
   rolesAnywhere?: RolesAnywhereOptions | undefined
   /** Credentials, or a credentials provider of the AWS SDK, to use instead of `profile`, `rolesAnywhere` and the chain */
   credentials?: Credentials | CredentialsProvider | undefined
+  /** Milliseconds in which the logins of a database user share one token, at most 600,000; default 0: each login gets a new one */
+  tokenReuse?: number | undefined
   /** PEM texts of certificate authorities to trust beside the RDS bundle and the public roots */
   ca?: readonly string[] | undefined
   /** Trust only `ca`; default false */
@@ -86,6 +88,7 @@ const RANGES = [
   'maxLoginsPerSecond',
   'connectTimeout',
   'greetingTimeout',
+  'tokenReuse',
   'loginTimeout',
   'keepalive',
   'tcpUserTimeout',

@@ -2,7 +2,7 @@
 import type { Server } from 'node:net'
 import { explainCredentialsError } from '../aws/credential-errors.ts'
 import { type CredentialsProvider, cacheUntilExpiry, createCredentials } from '../aws/credentials.ts'
-import { createTokenSource } from '../aws/token.ts'
+import { createReusedTokens, createTokenSource } from '../aws/token.ts'
 import { type Access, createAllowList, createProxyHeaderList } from '../client/access.ts'
 import { createLocalUsers } from '../client/local-users.ts'
 import { createLoginThrottle } from '../client/login-throttle.ts'
@@ -96,6 +96,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     allows: createAllowList(options.allowFrom ?? []),
     expectsProxyHeader: createProxyHeaderList(options.proxyProtocol ?? []),
   }
+  const reused = options.tokenReuse ? createReusedTokens(endpoint.rds, credentials, options.tokenReuse) : undefined
   const target: Served = {
     endpoint,
     access,
@@ -104,7 +105,8 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     limiter: createRateLimiter(maxLoginsPerSecond),
     admission: createAdmission(options.maxUnauthenticated ?? OPTION_VALUES.maxUnauthenticated.default),
     breaker,
-    createToken: createTokenSource(endpoint.rds, credentials),
+    createToken: reused?.create ?? createTokenSource(endpoint.rds, credentials),
+    forgetToken: reused?.forget,
     addresses: createAddressBook(),
     greetings: createGreetingWatch(formatHostPort(endpoint.dial), log),
     orphans: createOrphans(),

@@ -47,6 +47,8 @@ export interface LoginTarget {
   addresses: AddressBook
   greetings: GreetingWatch
   createToken: TokenSource
+  /** called when the server has refused a token of this user; undefined if tokens are not reused */
+  forgetToken?: ((user: string) => void) | undefined
   /** whether the server accepts a token inside HandshakeResponse41; undefined until a login has shown it */
   takesTokenInHandshake: boolean | undefined
 }
@@ -92,6 +94,7 @@ export async function login(
   const { tokenInHandshake: setting } = target.endpoint
   const atOnce = setting === 'auto' ? (target.takesTokenInHandshake ?? true) : setting === 'always'
   const payload = await loginOnce(upstream, target, client, user, atOnce)
+  if (isAccessDenied(payload)) target.forgetToken?.(user)
   if (payload[0] === OK && atOnce) target.takesTokenInHandshake = true
   const undecided = setting === 'auto' && target.takesTokenInHandshake === undefined
   if (!undecided || !isAccessDenied(payload)) return { upstream, payload }
@@ -103,6 +106,7 @@ export async function login(
   try {
     await target.limiter.acquire(tokenDeadline(second.wire), target.state, stop)
     const secondPayload = await loginOnce(second, target, client, user, false)
+    if (isAccessDenied(secondPayload)) target.forgetToken?.(user)
     if (secondPayload[0] === OK) target.takesTokenInHandshake = false
     return { upstream: second, payload: secondPayload }
   } catch (error) {
@@ -113,7 +117,7 @@ export async function login(
 
 const ER_ACCESS_DENIED_ERROR = 1045
 
-function isAccessDenied(payload: Buffer): boolean {
+export function isAccessDenied(payload: Buffer): boolean {
   return payload[0] === ERR && payload.length >= 3 && payload.readUInt16LE(1) === ER_ACCESS_DENIED_ERROR
 }
 

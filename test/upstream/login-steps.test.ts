@@ -240,3 +240,16 @@ test('a server that refuses the connection before the login', async t => {
   const { dialled } = await createTarget(upstream.port)
   await t.rejects(dialled(), { code: 'UPSTREAM_REFUSED_CONNECTION', serverError: { errno: 1040 } })
 })
+
+test('a token that the server has refused is forgotten', async t => {
+  const upstream = await startScriptedUpstream(t, [refuseLogin(), goodLogin, refuseLogin(), refuseLogin()])
+  const { target, logIn } = await createTarget(upstream.port)
+  const forgotten: string[] = []
+  target.forgetToken = user => forgotten.push(user)
+  const first = await logIn()
+  t.same(forgotten, ['iam_user'], 'before the second attempt signs')
+  first.upstream.wire.socket.destroy()
+  const second = await logIn()
+  second.upstream.wire.socket.destroy()
+  t.same(forgotten, ['iam_user', 'iam_user'])
+})
