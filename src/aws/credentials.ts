@@ -1,4 +1,5 @@
 /** AWS credentials: where they come from, how long they are cached, and what their errors mean. */
+import { ProxyError } from '../errors.ts'
 import { fromChain } from './credential-chain.ts'
 import { createListener, explainFailedLookup } from './credential-errors.ts'
 import type { Credentials, CredentialsProvider } from './credential-types.ts'
@@ -93,8 +94,17 @@ export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProv
 
   function lookUp(): Promise<Credentials> {
     const helpers = trackHelpers()
-    // An async function, so that a provider that throws also rejects.
-    const result = helpers.during(async () => await provider())
+    let killed = false
+    const ask = async () => {
+      try {
+        return await provider()
+      } catch (error) {
+        if (!killed) throw error
+        const what = `credential_process did not finish within ${LOOKUP_TIMEOUT_MS / 1_000} s and was ended`
+        throw new ProxyError('CREDENTIALS_FAILED', what, { cause: error })
+      }
+    }
+    const result = helpers.during(ask)
     pending = result
     const forget = () => {
       if (pending === result) pending = undefined
@@ -102,7 +112,7 @@ export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProv
     // A helper that hangs must not block all later logins, and must not stay.
     const giveUp = setTimeout(() => {
       forget()
-      helpers.kill()
+      killed = helpers.kill()
     }, LOOKUP_TIMEOUT_MS).unref()
     const onDone = () => {
       clearTimeout(giveUp)

@@ -7,8 +7,8 @@ import { readFileSync } from 'node:fs'
 export interface Helpers {
   /** Runs `work` and keeps track of the programs that it starts. */
   during<Result>(work: () => Promise<Result>): Promise<Result>
-  /** Kills those that still run, and their own children. */
-  kill(): void
+  /** Kills those that still run, and their own children. Returns whether there were any. */
+  kill(): boolean
 }
 
 /** The lookup that the present code belongs to: the AWS SDK starts programs without showing them. */
@@ -36,7 +36,11 @@ export function trackHelpers(): Helpers {
   const helpers = new Set<ChildProcess>()
   return {
     during: work => lookup.run(helpers, work),
-    kill: () => killAll(helpers),
+    kill() {
+      const isRunning = helpers.size > 0
+      killAll(helpers)
+      return isRunning
+    },
   }
 }
 

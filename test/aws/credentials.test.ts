@@ -1,6 +1,7 @@
+import { execFile } from 'node:child_process'
 import { createHash, generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, watch, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -344,6 +345,28 @@ test('a lookup that takes too long does not block later logins', async t => {
   t.equal((await first).accessKeyId, 'slow', 'the login that waited still gets it')
   answer(expiring('second', 60 * minute))
   t.equal((await second).accessKeyId, 'second')
+})
+
+test('a program that hangs is ended at the limit, and the error says so', async t => {
+  const timers = captureTimers(t)
+  const directory = t.testdir({})
+  const started = new Promise<void>(resolve => {
+    const watcher = watch(directory, () => {
+      watcher.close()
+      resolve()
+    })
+  })
+  const hang = () =>
+    new Promise<Credentials>((_resolve, reject) => {
+      execFile('/bin/sh', ['-c', 'trap "" TERM; : > started; sleep 600'], { cwd: directory }, reject)
+    })
+  const waiting = cacheUntilExpiry(hang)()
+  await started
+  timers[0]?.fire()
+  await t.rejects(waiting, {
+    code: 'CREDENTIALS_FAILED',
+    message: 'credential_process did not finish within 60 s and was ended',
+  })
 })
 
 test('an abandoned lookup does not replace newer credentials', async t => {
