@@ -2,15 +2,14 @@
 import { copyFile, cp, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Command } from './client-run.ts'
+import { javaClients, javaTools } from './clients-java.ts'
 import { debianRoot } from './debian-root.ts'
-import { cached, clientsDirectory, debianPackages, jars, nodeModules, pythonWith, run } from './install.ts'
+import { cached, clientsDirectory, debianPackages, nodeModules, pythonWith, run } from './install.ts'
 
 export interface Client {
   name: string
   /** the programs that use this driver */
   usedBy: string
-  /** why there is no program for it */
-  untried?: string
   /** @throws Error with the reason if it cannot run here */
   prepare(): Promise<Command>
 }
@@ -93,7 +92,7 @@ export function allClients(settings: ClientSettings = {}): Client[] {
       name: 'mariadb 11.8, the program',
       usedBy: 'of Debian 13, on Connector/C 3.4; it requires TLS if a password is given',
       async prepare() {
-        const env = await debianRoot('trixie', /^mariadb/, 'mariadb-client')
+        const { env } = await debianRoot('trixie', /^mariadb/, 'mariadb-client')
         return { command: [process.execPath, program('cli.mjs'), 'mariadb'], env }
       },
     },
@@ -116,8 +115,7 @@ export function allClients(settings: ClientSettings = {}): Client[] {
         return { command: [await pythonWith('odbc', 'pyodbc'), program('python_drivers.py'), 'pyodbc'] }
       },
     },
-    ...jdbcClients,
-    debeziumClient,
+    ...javaClients,
     {
       name: 'go-sql-driver/mysql',
       usedBy: 'Grafana, Vitess, Terraform, gh-ost',
@@ -194,28 +192,13 @@ export function allClients(settings: ClientSettings = {}): Client[] {
         return browserCommand('adminer', '/usr/share/adminer')
       },
     },
+    connectorxClient,
+    duckdbClient,
+    routerClient(settings),
     ...toolClients,
-    ...untriedClients,
+    ...javaTools,
   ]
 }
-
-/** Named on the page, so that nobody takes them for tested. */
-const untriedClients: Client[] = [
-  'r2dbc-mysql',
-  'r2dbc-mariadb',
-  'MySQL client of Vert.x',
-  'jasync-mysql',
-  "DuckDB's mysql extension",
-  'connectorx (Polars)',
-  'Flyway',
-  'Liquibase',
-  'MySQL Router in front of the proxy',
-].map(name => ({
-  name,
-  usedBy: '',
-  untried: 'no test program yet',
-  prepare: () => Promise.reject(new Error('no test program yet')),
-}))
 
 /** Tools of one task. */
 const toolClients: Client[] = [
@@ -300,6 +283,42 @@ const rubyClient: Client = {
   },
 }
 
+const connectorxClient: Client = {
+  name: 'connectorx (Polars)',
+  usedBy: 'read_database_uri() of Polars; on the mysql crate of Rust, in a pool that retries a login for 30 s',
+  async prepare() {
+    const interpreter = await pythonWith('connectorx', 'connectorx==0.4.6', 'polars', 'pyarrow')
+    return { command: [interpreter, program('connectorx_polars.py')] }
+  },
+}
+
+const duckdbClient: Client = {
+  name: "DuckDB's mysql extension",
+  usedBy: 'ATTACH, mysql_query() and mysql_execute() in DuckDB for Python',
+  async prepare() {
+    const interpreter = await pythonWith('duckdb', `duckdb==${duckdb}`, `duckdb-extension-mysql-scanner==${duckdb}`)
+    return { command: [interpreter, program('duckdb_mysql.py')] }
+  },
+}
+
+/** An extension works only with DuckDB of the same version. */
+const duckdb = '1.5.5'
+
+function routerClient(settings: ClientSettings): Client {
+  return {
+    name: 'MySQL Router in front of the proxy',
+    usedBy: 'with connection sharing, under mysql2 of npm',
+    async prepare() {
+      const modules = settings.modules ?? (await nodeModules())
+      const { root, env } = await debianRoot('sid', /^mysqlrouter$/, 'mysql-router')
+      return {
+        command: [process.execPath, program('router.mjs'), process.execPath, program('node-drivers.mjs'), 'mysql2'],
+        env: { ...env, COMPAT_MODULES: modules, COMPAT_PLUGINS: join(root, 'usr/lib/mysqlrouter/plugin') },
+      }
+    },
+  }
+}
+
 const prismaClient: Client = {
   name: 'Prisma',
   usedBy: 'raw queries, by its adapter for mariadb of npm',
@@ -347,7 +366,7 @@ async function debianVersion(name: string): Promise<string> {
 /** By default MySQL's own programs, from Debian's sid: Debian's stable release also names MariaDB's program mysql. */
 async function mysqlPrograms(file: string, { mysqlClient }: ClientSettings): Promise<Command> {
   if (mysqlClient) return { command: [process.execPath, program(file), ...mysqlClient.split(' ')] }
-  const env = await debianRoot('sid', /^mysql/, 'mysql-client-core')
+  const { env } = await debianRoot('sid', /^mysql/, 'mysql-client-core')
   return { command: [process.execPath, program(file), 'mysql'], env }
 }
 
@@ -397,44 +416,6 @@ function pythonClient(argument: string, name: string, usedBy: string): Client {
     usedBy,
     async prepare() {
       return { command: [await pythonWith('drivers', ...pythonPackages), program('python_drivers.py'), argument] }
-    },
-  }
-}
-
-const debezium = '3.3.0.Final'
-
-const debeziumClient: Client = {
-  name: `Debezium's engine`,
-  usedBy: 'Kafka Connect, Debezium Server, Airbyte, Flink CDC',
-  async prepare() {
-    const ids = ['debezium-embedded', 'debezium-connector-mysql', 'debezium-connector-mariadb', 'debezium-api']
-    const path = await jars(`debezium-${debezium}`, ...ids.map(id => `io.debezium:${id}:${debezium}`), gson)
-    return { command: ['java', '-Xmx1g', '-cp', path, program('DebeziumStream.java'), debezium] }
-  },
-}
-
-const gson = 'com.google.code.gson:gson:2.13.2'
-
-const jdbcClients: Client[] = [
-  jdbcClient('MySQL Connector/J 5.1', 'mysql', 'mysql:mysql-connector-java:5.1.49', 'older applications in Java'),
-  jdbcClient(
-    'MySQL Connector/J 8',
-    'mysql',
-    'mysql:mysql-connector-java:8.0.33',
-    'DBeaver, DataGrip, Debezium, Tableau',
-  ),
-  jdbcClient('MySQL Connector/J 9', 'mysql', 'com.mysql:mysql-connector-j:9.7.0', 'DBeaver, DataGrip, Debezium 3'),
-  jdbcClient('MariaDB Connector/J 2.7', 'mariadb', 'org.mariadb.jdbc:mariadb-java-client:2.7.12', 'Metabase'),
-  jdbcClient('MariaDB Connector/J 3', 'mariadb', 'org.mariadb.jdbc:mariadb-java-client:3.5.11', 'DBeaver, DataGrip'),
-]
-
-function jdbcClient(name: string, kind: string, artifact: string, usedBy: string): Client {
-  return {
-    name,
-    usedBy,
-    async prepare() {
-      const path = await jars(artifact.split(':').slice(1).join('-'), artifact, gson)
-      return { command: ['java', '-Xmx1g', '-cp', path, program('JdbcSteps.java'), `jdbc:${kind}`] }
     },
   }
 }

@@ -26,9 +26,13 @@ rm -r debs`
 /**
  * @param suite of Debian: trixie, sid
  * @param pattern of the programs in /usr/bin and /usr/sbin that are wanted
- * @returns the environment in which these programs are the first on the PATH
+ * @returns its folder, and the environment in which these programs are the first on the PATH
  */
-export async function debianRoot(suite: string, pattern: RegExp, ...packages: string[]): Promise<{ PATH: string }> {
+export async function debianRoot(
+  suite: string,
+  pattern: RegExp,
+  ...packages: string[]
+): Promise<{ root: string; env: { PATH: string } }> {
   const root = await cached(`debian-${suite}-${packages.join('-')}`, async directory => {
     const apt = await writeAptSettings(join(directory, 'apt'), suite)
     await run('sh', ['-ec', download, 'sh', ...apt], { PACKAGES: packages.join(' ') }, directory)
@@ -36,7 +40,7 @@ export async function debianRoot(suite: string, pattern: RegExp, ...packages: st
   })
   const bin = join(root, 'wrappers')
   await mkdir(bin, { recursive: true })
-  const libraries = `${join(root, 'usr/lib', triplet)}:${join(root, 'usr/lib')}`
+  const libraries = [triplet, '', 'mysql-router'].map(name => join(root, 'usr/lib', name)).join(':')
   for (const folder of ['usr/bin', 'usr/sbin']) {
     for (const name of await readdir(join(root, folder)).catch(() => [])) {
       if (!pattern.test(name)) continue
@@ -48,5 +52,5 @@ export async function debianRoot(suite: string, pattern: RegExp, ...packages: st
       await chmod(join(bin, name), 0o755)
     }
   }
-  return { PATH: `${bin}:${process.env['PATH'] ?? ''}` }
+  return { root, env: { PATH: `${bin}:${process.env['PATH'] ?? ''}` } }
 }

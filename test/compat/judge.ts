@@ -85,11 +85,17 @@ function difference(steps: Step[], proxied: Report, direct: Report, names: strin
     if (step.volatile) continue
     const [one, other] = [proxied, direct].map(({ values = [] }) => anonymous(JSON.stringify(values[i] ?? null), names))
     if (one !== other) {
-      const start = Math.max(0, [...one!].findIndex((c, at) => c !== other![at]) - 20)
+      const start = Math.max(0, firstDifference(one!, other!) - 20)
       return `${short(step.sql ?? step.do)}: ${short(one!.slice(start))}, directly ${short(other!.slice(start))}`
     }
   }
   return 'different directly'
+}
+
+function firstDifference(one: string, other: string): number {
+  let at = 0
+  while (at < one.length && one[at] === other[at]) at++
+  return at
 }
 
 /** Longer names first, because one may start with another. */

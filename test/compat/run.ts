@@ -13,6 +13,7 @@ import { cacheDirectory } from './install.ts'
 import { type Bench, setUpBench } from './matrix.ts'
 import { type ClientResult, page } from './page.ts'
 import { builtProxy } from './proxies.ts'
+import { selectClients } from './select.ts'
 import { SERVER_HELP, type Server, startOwnServer, useNamedServer } from './servers.ts'
 
 const HELP = `npm run compat -- [options]
@@ -23,7 +24,8 @@ Maven, the Go proxy, crates.io and Debian into node_modules/.cache/compat, and l
   --server ${SERVER_HELP}
                            you can repeat this option
   --no-own                 do not start a temporary MariaDB and a temporary MySQL
-  --clients TEXT,…         only clients whose name contains one of these
+  --clients TEXT           only the client of this name, or else the clients whose names contain this text;
+                           you can repeat this option
   --behaviours ID,…        only these behaviours
   --errors                 only what each client shows of the proxy's errors
   --merge                  write the page, and keep on it what this run does not have. Without this option, a run of
@@ -38,7 +40,7 @@ const { values: options } = parseArgs({
     help: { type: 'boolean' },
     server: { type: 'string', multiple: true, default: [] },
     'no-own': { type: 'boolean' },
-    clients: { type: 'string' },
+    clients: { type: 'string', multiple: true },
     behaviours: { type: 'string' },
     errors: { type: 'boolean' },
     merge: { type: 'boolean' },
@@ -55,9 +57,9 @@ async function main(): Promise<number> {
   process.on('SIGINT', () => process.exit(130))
   process.on('SIGTERM', () => process.exit(143))
   const clients = allClients({ mysqlClient: options['mysql-client'] })
-  const tried = clients.filter(({ untried }) => !untried)
-  const wanted = chosen(tried, options.clients, ({ name }) => name)
-  const asked = chosen(BEHAVIOURS, options.behaviours, ({ id }) => id)
+  const wanted = options.clients ? selectClients(clients, options.clients) : clients
+  const ids = options.behaviours?.split(',')
+  const asked = BEHAVIOURS.filter(({ id }) => ids?.some(part => id.includes(part)) ?? true)
   const behaviours = options.errors ? asked.filter(({ shows }) => shows) : asked
   await mkdir(cacheDirectory, { recursive: true })
   const parent = options.scratch ?? (await mkdtemp(join(tmpdir(), 'compat-')))
@@ -94,7 +96,7 @@ async function main(): Promise<number> {
     let next = wanted[0] && got(wanted[0])
     for (const client of clients) {
       if (!next || !wanted.includes(client)) {
-        results.push({ ...client, cells: new Map(), missing: client.untried ?? 'not selected for this run' })
+        results.push({ ...client, cells: new Map(), missing: 'not selected for this run' })
         continue
       }
       const command = await next
@@ -110,7 +112,7 @@ async function main(): Promise<number> {
         const rest = clients.slice(results.length)
         await write([
           ...results,
-          ...rest.map(it => ({ ...it, cells: new Map(), missing: it.untried ?? 'not selected for this run' })),
+          ...rest.map(it => ({ ...it, cells: new Map(), missing: 'not selected for this run' })),
         ])
       }
     }
@@ -183,9 +185,4 @@ function say({ name, version, missing, broken, cells }: ClientResult, millisecon
 
 function print(text: string): void {
   process.stdout.write(`${text}\n`)
-}
-
-function chosen<Item>(items: Item[], list: string | undefined, name: (item: Item) => string): Item[] {
-  const parts = list?.split(',')
-  return parts ? items.filter(item => parts.some(part => name(item).includes(part))) : items
 }

@@ -22,6 +22,8 @@ const TASKS = {
   haproxy: [checkHealth, /^UP L7OK; with user UP L7OK$/],
   migrate: [migrate, /^up: .*"word":"😀","extra":null.* down: .*"word":"é"\}\]$/],
   goose: [goose, /^up: .*"word":"😀","extra":null.* down: .*"word":"é"\}\]$/],
+  flyway: [flyway, /^executed 2, then 0: .*"word":"😀","extra":null/],
+  liquibase: [liquibase, /^up: .*"word":"😀","extra":null.* down: .*"word":"é"\}\]$/],
 }
 const [task, success] = TASKS[tool]
 const FIRST = 'CREATE TABLE tool_from (id INT PRIMARY KEY, word VARCHAR(64)) CHARACTER SET utf8mb4'
@@ -234,6 +236,55 @@ async function goose(target) {
   ])
 }
 
+async function flyway(target) {
+  await writeMigrations({ 'V1__first.sql': `${FIRST};`, 'V2__second.sql': `${SECOND}; ${THIRD};` })
+  const args = [...JSON.parse(process.env.COMPAT_TOOL), jdbcUrl(target), target.user, target.password]
+  return await withTables(target, async query => {
+    const counts = []
+    for (let i = 0; i < 2; i++) {
+      const output = await start('java', [...args, join(directory, 'migrations')])
+      counts.push(/migrations executed: (\d+)/.exec(output)?.[1])
+    }
+    const [rows] = await query('SELECT * FROM tool_from ORDER BY id')
+    return `executed ${counts[0]}, then ${counts[1]}: ${JSON.stringify(rows)}`
+  })
+}
+
+async function liquibase(target) {
+  await writeMigrations({
+    'changelog.sql': `--liquibase formatted sql
+--changeset compat:first
+${FIRST};
+--rollback DROP TABLE tool_from;
+--changeset compat:second
+${SECOND};
+--changeset compat:third
+${THIRD};
+--rollback ALTER TABLE tool_from DROP COLUMN extra;
+`,
+  })
+  const options = [
+    '--log-level=off',
+    '--show-banner=false',
+    `--search-path=${join(directory, 'migrations')}`,
+    `--url=${jdbcUrl(target)}`,
+    `--username=${target.user}`,
+    `--password=${target.password}`,
+    '--changelog-file=changelog.sql',
+  ]
+  const actions = { up: ['update'], down: ['rollback-count', '--count=1'] }
+  return await upAndDown(target, action => [
+    'java',
+    [...JSON.parse(process.env.COMPAT_TOOL), ...options.slice(0, 3), ...actions[action], ...options.slice(3)],
+  ])
+}
+
+/** Without TLS, a server with caching_sha2_password wants a key; the proxy does not. */
+function jdbcUrl({ host, port, database }) {
+  const { direct } = JSON.parse(process.env.COMPAT)
+  return `jdbc:mysql://${host}:${port}/${database}${direct ? '?allowPublicKeyRetrieval=true' : ''}`
+}
+
 /** Up, then one down, with what is in the table after each. */
 async function upAndDown(target, commandOf) {
   return await withTables(target, async query => {
@@ -261,6 +312,7 @@ async function withTables({ host, port, user, password, database }, body) {
   const query = sql => connection.query(sql)
   const drop = async () => {
     await query('DROP TABLE IF EXISTS tool_from, tool_to, checksums, schema_migrations, goose_db_version')
+    await query('DROP TABLE IF EXISTS flyway_schema_history, DATABASECHANGELOG, DATABASECHANGELOGLOCK')
   }
   try {
     await drop()

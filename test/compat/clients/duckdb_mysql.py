@@ -1,0 +1,73 @@
+"""DuckDB's mysql extension: ATTACH, then mysql_query() for results and mysql_execute() for the rest."""
+
+import glob
+import os
+import re
+
+import duckdb
+import duckdb_extension_mysql_scanner
+
+from steps import Unsupported, run_steps
+
+EXTENSION = glob.glob(
+    os.path.join(os.path.dirname(duckdb_extension_mysql_scanner.__file__), 'extensions/*/mysql_scanner.duckdb_extension')
+)[0]
+
+
+class DuckDB:
+    version = duckdb.__version__
+
+    def error(self, error):
+        text = str(error)
+        found = re.search(r'\b(\d{4,5})(?: \((\w{5})\))?: (.*)', text, re.DOTALL)
+        return [int(found[1]), found[2] or '', found[3]] if found else [0, '', text]
+
+    def connect(self, target, options):
+        for unsupported in ('multi', 'localInfile'):
+            if options.get(unsupported):
+                raise Unsupported('no such setting')
+        given = {'host': target['host'], 'port': target['port'], 'user': target['user'], 'passwd': target['password']}
+        if target.get('database'):
+            given['database'] = target['database']
+        if target.get('socket'):
+            given = {**given, 'host': 'localhost', 'port': 0, 'socket': target['socket']}
+        if target.get('ca'):
+            given.update(ssl_mode='verify_identity', ssl_ca=target['cafile'])
+        if options.get('compress'):
+            given['compression'] = 'required'
+        return DuckDBConnection(given)
+
+
+class DuckDBConnection:
+    def __init__(self, given):
+        self.raw = duckdb.connect()
+        self.raw.execute(f"LOAD '{EXTENSION}'")
+        settings = ' '.join(f'{key}={setting(value)}' for key, value in given.items())
+        self.raw.execute(f"ATTACH {literal(settings)} AS remote (TYPE mysql)")
+
+    def query(self, sql):
+        if re.match(r'(SELECT|SHOW)\b', sql):
+            return [self.raw.execute(f"SELECT * FROM mysql_query('remote', {literal(sql)})").fetchall()]
+        if sql.startswith('CALL'):
+            raise Unsupported('no procedures with results')
+        self.raw.execute(f"CALL mysql_execute('remote', {literal(sql)})")
+        return []
+
+    def identity(self):
+        return [None, None]
+
+    def close(self):
+        self.raw.close()
+
+
+def literal(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+def setting(value):
+    text = str(value)
+    return text if re.fullmatch(r'[\w./-]+', text) else '"' + text.replace('\\', '\\\\').replace('"', '\\"') + '"'
+
+
+if __name__ == '__main__':
+    run_steps(DuckDB())
