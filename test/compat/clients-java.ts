@@ -49,7 +49,12 @@ const asyncClients: Client[] = [
   asyncClient('r2dbc-mysql', 'R2dbc', 'io.asyncer:r2dbc-mysql:1.4.3', 'Spring Data R2DBC, Micronaut', 'mysql'),
   asyncClient('r2dbc-mariadb', 'R2dbc', 'org.mariadb:r2dbc-mariadb:1.4.2', 'Spring Data R2DBC', 'mariadb'),
   asyncClient('MySQL client of Vert.x', 'Vertx', 'io.vertx:vertx-mysql-client:4.5.11', 'Quarkus, Hibernate Reactive'),
-  asyncClient('jasync-mysql', 'Jasync', 'com.github.jasync-sql:jasync-mysql:2.2.4', 'applications in Kotlin'),
+  asyncClient(
+    'jasync-mysql',
+    'Jasync',
+    'com.github.jasync-sql:jasync-mysql:2.2.4',
+    'applications in Kotlin; it also fails directly with 20 MB up and down',
+  ),
 ]
 
 function asyncClient(name: string, type: string, artifact: string, usedBy: string, ...args: string[]): Client {

@@ -78,10 +78,11 @@ async function main(): Promise<number> {
       benches.push(await setUpBench(await start(), builtProxy, directory))
     }
     const file = options.page ?? fileURLToPath(new URL('../../docs/compatibility.md', import.meta.url))
-    const earlier = options.merge ? parsePage(await readFile(file, 'utf8')) : undefined
     const isWhole = !(options.clients || options.behaviours || options.errors)
     const write = async (results: ClientResult[]) => {
       if (!(options.page || options.merge || isWhole)) return
+      // Read each time, so that several runs can merge their results at the same time.
+      const earlier = options.merge ? parsePage(await readFile(file, 'utf8')) : undefined
       const text = page({
         servers: benches.map(({ server }) => server.label),
         behaviours: options.merge ? BEHAVIOURS : behaviours,

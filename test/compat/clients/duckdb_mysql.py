@@ -18,7 +18,8 @@ class DuckDB:
     version = duckdb.__version__
 
     def error(self, error):
-        text = str(error)
+        # It names the address and user of a failed login.
+        text = re.sub(r'Failed to connect to MySQL database with parameters ".*?": ', '', str(error), flags=re.DOTALL)
         found = re.search(r'\b(\d{4,5})(?: \((\w{5})\))?: (.*)', text, re.DOTALL)
         return [int(found[1]), found[2] or '', found[3]] if found else [0, '', text]
 
@@ -26,7 +27,7 @@ class DuckDB:
         for unsupported in ('multi', 'localInfile'):
             if options.get(unsupported):
                 raise Unsupported('no such setting')
-        given = {'host': target['host'], 'port': target['port'], 'user': target['user'], 'passwd': target['password']}
+        given = {'host': target['host'], 'port': target['port']}
         if target.get('database'):
             given['database'] = target['database']
         if target.get('socket'):
@@ -35,17 +36,21 @@ class DuckDB:
             given.update(ssl_mode='verify_identity', ssl_ca=target['cafile'])
         if options.get('compress'):
             given['compression'] = 'required'
-        return DuckDBConnection(given)
+        return DuckDBConnection(given, target['user'], target['password'])
 
 
 class DuckDBConnection:
-    def __init__(self, given):
+    def __init__(self, given, user, password):
         self.raw = duckdb.connect()
         self.raw.execute(f"LOAD '{EXTENSION}'")
-        settings = ' '.join(f'{key}={setting(value)}' for key, value in given.items())
-        self.raw.execute(f"ATTACH {literal(settings)} AS remote (TYPE mysql)")
+        # Its text of settings takes some passwords for a URL.
+        self.raw.execute(f'CREATE SECRET login (TYPE mysql, USER {literal(user)}, PASSWORD {literal(password)})')
+        settings = ' '.join(f'{key}={value}' for key, value in given.items())
+        self.raw.execute(f'ATTACH {literal(settings)} AS remote (TYPE mysql, SECRET login)')
 
     def query(self, sql):
+        if re.match(r'SET @|START TRANSACTION', sql):
+            raise Unsupported('its queries use a pool, which resets sessions')
         if re.match(r'(SELECT|SHOW)\b', sql):
             return [self.raw.execute(f"SELECT * FROM mysql_query('remote', {literal(sql)})").fetchall()]
         if sql.startswith('CALL'):
@@ -62,11 +67,6 @@ class DuckDBConnection:
 
 def literal(text):
     return "'" + text.replace("'", "''") + "'"
-
-
-def setting(value):
-    text = str(value)
-    return text if re.fullmatch(r'[\w./-]+', text) else '"' + text.replace('\\', '\\\\').replace('"', '\\"') + '"'
 
 
 if __name__ == '__main__':
