@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import type { Behaviour } from './behaviours.ts'
 import { parsePage } from './earlier-page.ts'
-import { page } from './page.ts'
+import { NOT_SELECTED, page } from './page.ts'
 
 const behaviours: Behaviour[] = [{ id: 'one', group: 'Queries', title: 'one thing', steps: () => [] }]
 const servers = ['MariaDB 1', 'MySQL 2']
@@ -73,5 +73,14 @@ test('a merged page keeps what the run does not have, and says so', t => {
   t.match(text, '- old: its way (one thing; MariaDB 1, MySQL 2)')
   t.match(text, 'These results are from an earlier run, except for what each client shows: old; both.')
   t.match(text, '- never: no test program yet')
+  t.end()
+})
+
+test('a merged page keeps the reason why a client was not run', t => {
+  const base = { servers, behaviours, missing: [], nodeVersion: '20' }
+  const first = page({ ...base, clients: [{ name: 'absent', cells: new Map(), missing: 'no such package' }] })
+  const clients = [{ name: 'absent', cells: new Map(), missing: NOT_SELECTED }]
+  t.match(page({ ...base, clients, earlier: parsePage(first) }), '- absent: no such package')
+  t.match(page({ ...base, clients }), `- absent: ${NOT_SELECTED}`)
   t.end()
 })

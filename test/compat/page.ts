@@ -26,6 +26,9 @@ export interface Results {
   earlier?: EarlierPage | undefined
 }
 
+/** Why a client was not run that the command line leaves out. */
+export const NOT_SELECTED = 'not selected for this run'
+
 const SIGNS: Record<Outcome, string> = {
   passed: '✓',
   'passed, not directly': '✓+',
@@ -111,12 +114,19 @@ ${notRun.map(({ name, missing }) => `- ${name}: ${missing}`).join('\n')}`)
   return `${parts.join('\n\n')}\n`
 }
 
-/** A client that this run left out keeps its row. */
+/** A client that this run left out keeps its row, or else the reason why it has none. */
 function withEarlier(client: ClientResult, earlier: EarlierPage | undefined): ClientResult {
   const row = earlier?.clients.get(client.name)
+  if (client.missing === NOT_SELECTED && !row) return { ...client, missing: earlierReason(client, earlier) }
   if (client.missing === undefined || !row) return client
   const { missing: _, ...kept } = client
   return { ...kept, version: row[0] }
+}
+
+function earlierReason({ name }: ClientResult, earlier: EarlierPage | undefined): string {
+  const start = `- ${name}: `
+  const line = earlier?.lists.get('Not run')?.find(line => line.startsWith(start))
+  return line?.slice(start.length) ?? NOT_SELECTED
 }
 
 /** Whether this run has the client's results of all its parts, not only of the errors. */

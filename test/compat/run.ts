@@ -11,7 +11,7 @@ import { allClients, type Client } from './clients.ts'
 import { parsePage } from './earlier-page.ts'
 import { cacheDirectory } from './install.ts'
 import { type Bench, setUpBench } from './matrix.ts'
-import { type ClientResult, page } from './page.ts'
+import { type ClientResult, NOT_SELECTED, page } from './page.ts'
 import { builtProxy } from './proxies.ts'
 import { selectClients } from './select.ts'
 import { SERVER_HELP, type Server, startOwnServer, useNamedServer } from './servers.ts'
@@ -97,7 +97,7 @@ async function main(): Promise<number> {
     let next = wanted[0] && got(wanted[0])
     for (const client of clients) {
       if (!next || !wanted.includes(client)) {
-        results.push({ ...client, cells: new Map(), missing: 'not selected for this run' })
+        results.push({ ...client, cells: new Map(), missing: NOT_SELECTED })
         continue
       }
       const command = await next
@@ -111,10 +111,7 @@ async function main(): Promise<number> {
       if (options.merge) {
         // After each client, so that a run that is stopped has not been in vain.
         const rest = clients.slice(results.length)
-        await write([
-          ...results,
-          ...rest.map(it => ({ ...it, cells: new Map(), missing: 'not selected for this run' })),
-        ])
+        await write([...results, ...rest.map(it => ({ ...it, cells: new Map(), missing: NOT_SELECTED }))])
       }
     }
     await write(results)
