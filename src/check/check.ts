@@ -1,6 +1,7 @@
 /** Checks each step of a login, from the configuration to a query, and stops at the first error. */
 
 import { createCredentials } from '../aws/credentials.ts'
+import { createConfirmMember } from '../aws/global-members.ts'
 import { createTokenSource } from '../aws/token.ts'
 import { apiRegion, createEndpoint, formatHostPort, isGlobalEndpoint, isIndirect, regionOf } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
@@ -106,6 +107,7 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
       limiter: createRateLimiter(0),
       trust,
       createToken,
+      confirmMember: createConfirmMember(rds.host, credentials, options.profile),
       addresses: createAddressBook(),
       greetings: createGreetingWatch(formatHostPort(dial), silent),
       takesTokenInHandshake: undefined,

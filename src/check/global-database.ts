@@ -5,7 +5,8 @@
  */
 import { resolveCname } from 'node:dns/promises'
 import type { GlobalClusterMember } from '@aws-sdk/client-rds'
-import { callAws, clientSettings } from '../aws/api.ts'
+import { clientSettings } from '../aws/api.ts'
+import { globalMembers } from '../aws/global-members.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
 import { regionOf } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
@@ -36,14 +37,10 @@ export async function describeGlobalDatabase(context: Context): Promise<Database
 
 async function findMembers(context: Context, region: string): Promise<GlobalClusterMember[]> {
   const { credentials, profile, target } = context
-  const { host } = target.endpoint.rds
-  const { DescribeGlobalClustersCommand, RDSClient } = await import('@aws-sdk/client-rds')
+  const { RDSClient } = await import('@aws-sdk/client-rds')
   const client = new RDSClient(clientSettings(region, credentials, createAwsAgent({ profile })))
   try {
-    const command = new DescribeGlobalClustersCommand({ GlobalClusterIdentifier: host.split('.')[0] })
-    const answer = await callAws('rds:DescribeGlobalClusters', () => client.send(command))
-    const found = answer?.GlobalClusters?.find(({ Endpoint }) => Endpoint?.toLowerCase() === host)
-    return found?.GlobalClusterMembers ?? []
+    return await globalMembers(client, target.endpoint.rds.host)
   } finally {
     client.destroy()
   }

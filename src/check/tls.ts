@@ -20,12 +20,12 @@ const DAY_MS = 86_400_000
  * @throws ProxyError TLS_…, UPSTREAM_…
  */
 export async function checkTls(context: Context, log: StepLog): Promise<void> {
-  const { endpoint, trust } = context.target
+  const { endpoint, trust, confirmMember } = context.target
   const upstream = context.upstream!
   requestTls(upstream)
   let refusal: unknown
   try {
-    await startTls(upstream.wire, endpoint, trust)
+    await startTls(upstream.wire, endpoint, trust, confirmMember)
   } catch (error) {
     refusal = error
   }

@@ -2,6 +2,7 @@
 import type { Server } from 'node:net'
 import { explainCredentialsError } from '../aws/credential-errors.ts'
 import { type CredentialsProvider, cacheUntilExpiry, createCredentials } from '../aws/credentials.ts'
+import { createConfirmMember } from '../aws/global-members.ts'
 import { createReusedTokens, createTokenSource } from '../aws/token.ts'
 import { type Access, createAllowList, createProxyHeaderList } from '../client/access.ts'
 import { createLocalUsers } from '../client/local-users.ts'
@@ -107,6 +108,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     breaker,
     createToken: reused?.create ?? createTokenSource(endpoint.rds, credentials),
     forgetToken: reused?.forget,
+    confirmMember: createConfirmMember(endpoint.rds.host, credentials, options.profile),
     addresses: createAddressBook(),
     greetings: createGreetingWatch(formatHostPort(endpoint.dial), log),
     orphans: createOrphans(),

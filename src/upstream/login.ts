@@ -1,5 +1,6 @@
 /** The login to the database after its HandshakeV10: TLS, token, OK_Packet or ERR_Packet. */
 import { TLSSocket } from 'node:tls'
+import type { ConfirmMember } from '../aws/global-members.ts'
 import type { TokenSource } from '../aws/token.ts'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
@@ -49,6 +50,8 @@ export interface LoginTarget {
   createToken: TokenSource
   /** called when the server has refused a token of this user; undefined if tokens are not reused */
   forgetToken?: ((user: string) => void) | undefined
+  /** of an Aurora global endpoint: asks RDS about a certificate that names only a cluster */
+  confirmMember?: ConfirmMember | undefined
   /** whether the server accepts a token inside HandshakeResponse41; undefined until a login has shown it */
   takesTokenInHandshake: boolean | undefined
 }
@@ -160,7 +163,7 @@ async function loginOnce(
     attributes: client.attributes !== undefined,
   })
   sendSSLRequest(upstream, { ...client, capabilities })
-  await timed(target.state, 'tls', startTls(wire, endpoint, trust))
+  await timed(target.state, 'tls', startTls(wire, endpoint, trust, target.confirmMember))
   target.state.certificateExpires = trust.certificateExpires()
   const token = early ?? (await createToken())
 

@@ -3,6 +3,7 @@ import { TLSSocket } from 'node:tls'
 import { type Endpoint, regionOf } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import type { Wire } from '../net/wire.ts'
+import { namesOf } from './tls.ts'
 
 /**
  * The region that a token for this connection must be signed for: the endpoint's own, or of a global endpoint that of the
@@ -11,7 +12,7 @@ import type { Wire } from '../net/wire.ts'
  */
 export function regionToSign({ rds }: Endpoint, { socket }: Wire): string {
   if (rds.region !== undefined) return rds.region
-  const names = socket instanceof TLSSocket && socket.authorized ? certificateNames(socket) : []
+  const names = socket instanceof TLSSocket && socket.authorized ? namesOf(socket.getPeerCertificate()) : []
   const region = regionOfNames(names)
   if (region !== undefined) return region
   throw new ProxyError(
@@ -24,9 +25,4 @@ export function regionToSign({ rds }: Endpoint, { socket }: Wire): string {
 export function regionOfNames(names: readonly string[]): string | undefined {
   const regions = new Set(names.flatMap(name => regionOf(name.toLowerCase()) ?? []))
   return regions.size === 1 ? [...regions][0] : undefined
-}
-
-function certificateNames(socket: TLSSocket): string[] {
-  const { subjectaltname = '', subject } = socket.getPeerCertificate()
-  return [...subjectaltname.split(', ').map(name => name.replace(/^DNS:/, '')), String(subject?.CN ?? '')]
 }

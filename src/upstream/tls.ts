@@ -1,7 +1,8 @@
 /** TLS to the database. The certificate must be that of the RDS endpoint, whatever address was dialled. */
 import { once } from 'node:events'
 import { isIP } from 'node:net'
-import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { connect as connectTls, type PeerCertificate, type TLSSocket } from 'node:tls'
+import type { ConfirmMember } from '../aws/global-members.ts'
 import { formatHostPort, type HostPort, isGlobalEndpoint } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
@@ -17,9 +18,10 @@ export interface TlsNames {
 
 /**
  * Starts TLS on the connection to the database and verifies the RDS endpoint. `wire` then uses the TLS socket.
+ * @param confirm decides about a valid certificate that does not name the RDS endpoint
  * @throws ProxyError TLS_…, UPSTREAM_CLOSED, UPSTREAM_TIMEOUT
  */
-export async function startTls(wire: Wire, names: TlsNames, trust: Trust): Promise<void> {
+export async function startTls(wire: Wire, names: TlsNames, trust: Trust, confirm?: ConfirmMember): Promise<void> {
   // After TLS, plaintext bytes behind the greeting would look as if the verified server had sent them.
   if (wire.socket.readableLength > 0) {
     throw new ProxyError('TLS_PLAINTEXT_INJECTED', 'the server sent plaintext between its greeting and TLS')
@@ -45,7 +47,7 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust): Promi
   tls.once('close', onClose)
   try {
     await once(tls, 'secureConnect', { signal: giveUp.signal })
-    if (!tls.authorized) throw refusedCertificate(tls)
+    if (!tls.authorized) await confirmCertificate(tls, confirm, giveUp.signal)
     trust.remember(tls)
   } catch (error) {
     throw tlsError(wire, names, giveUp.signal.reason ?? error)
@@ -55,14 +57,39 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust): Promi
   }
 }
 
+/** @throws what `refusedCertificate` returns, with why the certificate was not confirmed */
+async function confirmCertificate(
+  tls: TLSSocket,
+  confirm: ConfirmMember | undefined,
+  stop: AbortSignal,
+): Promise<void> {
+  const refused = refusedCertificate(tls)
+  // Node.js checks the name last: the chain is valid.
+  if (!confirm || refused.code !== WRONG_NAME) throw refused
+  const gaveUp = new Promise<never>((_resolve, reject) => {
+    stop.addEventListener('abort', () => reject(stop.reason), { once: true })
+  })
+  const unconfirmed = await Promise.race([confirm(namesOf(refused.cert)), gaveUp])
+  if (unconfirmed !== undefined) throw Object.assign(refused, { unconfirmed })
+  tls.authorized = true
+}
+
+/** The host names on a certificate. */
+export function namesOf({ subjectaltname = '', subject }: PeerCertificate): string[] {
+  const names = subjectaltname.split(', ').flatMap(name => /^DNS:(.+)$/.exec(name)?.[1] ?? [])
+  return [...names, ...(subject?.CN ? [subject.CN].flat() : [])]
+}
+
+const WRONG_NAME = 'ERR_TLS_CERT_ALTNAME_INVALID'
+
 /** Why Node.js does not authorize the connection; `code` is OpenSSL's or its own. */
-function refusedCertificate(tls: TLSSocket): Error {
+function refusedCertificate(tls: TLSSocket) {
   const code = String(tls.authorizationError)
   return Object.assign(new Error(code), { code, cert: tls.getPeerCertificate() })
 }
 
 const TLS_CODES: Record<string, ErrorCode> = {
-  ERR_TLS_CERT_ALTNAME_INVALID: 'TLS_WRONG_NAME',
+  [WRONG_NAME]: 'TLS_WRONG_NAME',
   CERT_HAS_EXPIRED: 'TLS_EXPIRED',
   CERT_NOT_YET_VALID: 'TLS_EXPIRED',
   SELF_SIGNED_CERT_IN_CHAIN: 'TLS_UNKNOWN_CA',
@@ -80,7 +107,7 @@ function tlsError(wire: Wire, names: TlsNames, cause: unknown): ProxyError {
   const dial = formatHostPort(names.dial)
   const errorCode = TLS_CODES[code] ?? 'TLS_FAILED'
   const messages: Partial<Record<ErrorCode, string>> = {
-    TLS_WRONG_NAME: `the certificate of the server behind ${dial} does not name ${host}${namesInError(cause)}`,
+    TLS_WRONG_NAME: `the certificate of the server behind ${dial} does not name ${host}${namesInError(cause)}${whyUnconfirmed(cause)}`,
     TLS_EXPIRED: `the certificate of ${host} has expired or is not valid yet (${code})`,
     TLS_UNKNOWN_CA: `the certificate of ${host} was not issued by a trusted CA (${code})`,
   }
@@ -91,6 +118,10 @@ function namesInError(error: unknown): string {
   const certificate =
     error instanceof Error && 'cert' in error ? (error.cert as { subjectaltname?: string }) : undefined
   return certificate?.subjectaltname ? `, it names ${certificate.subjectaltname.slice(0, 120)}` : ''
+}
+
+function whyUnconfirmed(error: unknown): string {
+  return error instanceof Error && 'unconfirmed' in error ? ` (${error.unconfirmed})` : ''
 }
 
 function reasonOf(error: unknown): string {

@@ -1,10 +1,14 @@
 /** Logins to an Aurora global endpoint: each is signed for the region that the server's certificate names. */
 import { type Test, test } from 'tap'
+import { createAuthority } from '../../src/demo/certificates.ts'
 import { regionOfNames } from '../../src/upstream/server-region.ts'
+import { type AwsApi, startAwsApi } from '../support/aws-api.ts'
+import { setEnvironment } from '../support/check.ts'
 import { connectMysql, logIn, startProxy } from '../support/proxy.ts'
 import {
   ACCESS_DENIED,
   OK,
+  refuseLogin,
   type Script,
   serveCommands,
   startScriptedUpstream,
@@ -79,12 +83,93 @@ test('a certificate without a region, or with two: no token is sent', async t =>
   }
 })
 
-test('a certificate that does not name the global endpoint: no token is sent', async t => {
-  const writer = await startWriter(namesIn('eu-west-1').slice(1))
+/** The names on a certificate of a cluster, if AWS does not put the global endpoint on it. */
+const CLUSTER = 'shop.cluster-abcdefghijkl.eu-west-1.rds.amazonaws.com'
+const withoutGlobal = ['shop-1.abcdefghijkl.eu-west-1.rds.amazonaws.com', CLUSTER]
+
+/** https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_GlobalCluster.html */
+function globalCluster(region: string): string {
+  return `<GlobalClusters><GlobalClusterMember><Endpoint>${GLOBAL}</Endpoint><GlobalClusterMembers>
+    <GlobalClusterMember><DBClusterArn>arn:aws:rds:us-east-2:123456789012:cluster:other</DBClusterArn></GlobalClusterMember>
+    <GlobalClusterMember><DBClusterArn>arn:aws:rds:${region}:123456789012:cluster:shop</DBClusterArn></GlobalClusterMember>
+  </GlobalClusterMembers></GlobalClusterMember></GlobalClusters>`
+}
+
+function cluster(endpoint: string): string {
+  return `<DBClusters><DBCluster><Endpoint>${endpoint}</Endpoint></DBCluster></DBClusters>`
+}
+
+test('a certificate that names only a cluster: RDS confirms that it is one of the global database', async t => {
+  setEnvironment(t)
+  const api = await startAwsApi(t, {
+    DescribeGlobalClusters: globalCluster('eu-west-1'),
+    DescribeDBClusters: cluster(CLUSTER),
+  })
+  const writer = await startWriter(withoutGlobal)
   const { address } = await start(t, [writer.script])
-  const { error } = await logIn(t, address)
-  t.match(error, { errno: 1043, message: new RegExp(`does not name ${GLOBAL}, it names .*shop-1`) })
-  t.same(writer.tokens, [])
+  await Promise.all([query(address), query(address)])
+  await query(address)
+  t.same(new Set(writer.tokens), new Set([`${GLOBAL}:3306 eu-west-1`]))
+  t.equal(writer.tokens.length, 3)
+  t.same(
+    api.requests.map(({ action, parameters }) => [action, Object.values(parameters)[0]]),
+    [
+      ['DescribeGlobalClusters', 'shop'],
+      ['DescribeDBClusters', 'arn:aws:rds:eu-west-1:123456789012:cluster:shop'],
+    ],
+    'RDS is asked once',
+  )
+})
+
+test('a certificate that names neither the global endpoint nor one of its clusters: no token is sent', async t => {
+  const cases: [name: string, names: string[], answers: AwsApi['answers'], says: RegExp][] = [
+    [
+      'a cluster of another global database',
+      withoutGlobal,
+      { DescribeGlobalClusters: globalCluster('us-west-1') },
+      /RDS does not count shop\.cluster-/,
+    ],
+    [
+      'another cluster of the same name',
+      withoutGlobal,
+      {
+        DescribeGlobalClusters: globalCluster('eu-west-1'),
+        DescribeDBClusters: cluster(CLUSTER.replace('abcdefghijkl', 'zzzzzzzzzzzz')),
+      },
+      /RDS does not count/,
+    ],
+    ['RDS does not answer', withoutGlobal, {}, /rds:DescribeGlobalClusters failed/],
+    ['no cluster', withoutGlobal.slice(0, 1), {}, /does not name one cluster/],
+    ['two clusters', [CLUSTER, CLUSTER.replace('shop', 'other')], {}, /does not name one cluster/],
+  ]
+  for (const [name, names, answers, says] of cases) {
+    await t.test(name, async t => {
+      setEnvironment(t)
+      await startAwsApi(t, answers)
+      const writer = await startWriter(names)
+      const { address } = await start(t, [writer.script])
+      const { error } = await logIn(t, address)
+      t.match(error, { errno: 1043, message: new RegExp(`does not name ${GLOBAL}, it names `) })
+      t.match(error?.message, says)
+      t.same(writer.tokens, [])
+    })
+  }
+})
+
+test('RDS is asked only about a valid certificate, and only of a global endpoint', async t => {
+  setEnvironment(t)
+  const api = await startAwsApi(t)
+  const authority = await createAuthority('trusted by nobody')
+  const certificate = await authority.issue({ names: withoutGlobal })
+  const unknown = await startScriptedUpstream(t, [refuseLogin(certificate)])
+  const { address } = await startProxy(t, { rdsEndpoint: GLOBAL, connect: unknown.address })
+  t.match((await logIn(t, address)).error, { message: /was not issued by a trusted CA/ })
+
+  const other = await startWriter(withoutGlobal)
+  const upstream = await startScriptedUpstream(t, [other.script])
+  const single = await startProxy(t, { connect: upstream.address })
+  t.match((await logIn(t, single.address)).error, { message: /does not name database-1/ })
+  t.same(api.requests, [])
 })
 
 test('regionOfNames', async t => {
