@@ -71,13 +71,14 @@ export function toERR_Packet(
   session?: string,
 ): ERR_Packet {
   const hint = hintFor(error, values)
+  const id = session === undefined ? '' : ` (session ${session})`
   if (error.serverError) {
     const { errno, sqlState, message } = error.serverError
-    const tail = hint && ` (mysql-iam-proxy: ${hint}${session ? `; session ${session}` : ''})`
+    const tail = hint && ` (mysql-iam-proxy: ${hint})${id}`
     return { errno, sqlState, message: cut(message, MAX_MESSAGE_BYTES - Buffer.byteLength(tail)) + tail }
   }
   const { errno, sqlState } = ERRORS[error.code]
-  const tail = `. ${hint}${session ? ` (session ${session})` : ''}`
+  const tail = `. ${hint}${id}`
   const what = cut(`mysql-iam-proxy: ${error.message}`, MAX_MESSAGE_BYTES - Buffer.byteLength(tail))
   return { errno, sqlState, message: what + tail }
 }

@@ -71,7 +71,8 @@ test('with a real server', async t => {
     const [line] = proxy.log.filter(({ fields }) => fields['code'] === 'UPSTREAM_REFUSED_LOGIN')
     t.match(line!.fields, { user: 'iam_user', localUser: undefined, errno: 1045 })
     t.match(error.message, /^Access denied for user 'iam_user'@/)
-    t.ok(error.message.endsWith(`; session ${line!.fields['session']})`), error.message)
+    t.match(error.message, /\(mysql-iam-proxy: .*\) \(session/)
+    t.equal(sessionIn(error), line!.fields['session'])
   })
 
   await t.test('COM_CHANGE_USER: a line names both users, and later lines the new one', async t => {
