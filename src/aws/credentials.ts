@@ -21,6 +21,12 @@ const KEEP_WITHOUT_EXPIRY_MS = 60_000
  */
 const RENEW_PAUSE_MS = 30_000
 
+/**
+ * The SDK does not try again to renew a token of SSO for this long. It then calls the session expired, although the network is
+ * at fault.
+ */
+const SSO_RENEW_PAUSE_MS = 30_000
+
 /** Later logins start a new lookup if the pending one takes longer than this. */
 const LOOKUP_TIMEOUT_MS = 60_000
 
@@ -43,6 +49,7 @@ export function createCredentials({ region, profile, rolesAnywhere }: Credential
       return await fromRolesAnywhere(rolesAnywhere)
     })
   }
+  let lastProblem: { error: ProxyError; at: number } | undefined
   return cacheUntilExpiry(async () => {
     const providers = await import('@aws-sdk/credential-providers')
     const agent = createAwsAgent({ profile })
@@ -60,7 +67,14 @@ export function createCredentials({ region, profile, rolesAnywhere }: Credential
       if (profile !== undefined) return await providers.fromIni({ profile, ...options })()
       return await fromChain(providers, options)
     } catch (error) {
-      throw agent.problem ?? (await explainFailedLookup(error, profile ?? process.env.AWS_PROFILE, listener.failure))
+      const explained =
+        agent.problem ?? (await explainFailedLookup(error, profile ?? process.env.AWS_PROFILE, listener.failure))
+      const now = performance.now()
+      const isCallSkipped = explained.code === 'CREDENTIALS_SSO_EXPIRED' && !agent.route
+      if (isCallSkipped && lastProblem && now - lastProblem.at < SSO_RENEW_PAUSE_MS) throw lastProblem.error
+      const isOfNetwork = agent.problem !== undefined || explained.code === 'CREDENTIALS_UNREACHABLE'
+      lastProblem = isOfNetwork ? { error: explained, at: now } : undefined
+      throw explained
     } finally {
       agent.destroy()
     }
