@@ -9,11 +9,13 @@ import { endpointOf, type RolesAnywhereOptions, rolesAnywhereProblems } from '..
 import { ERRORS } from '../../src/error-codes.ts'
 import { hintFor, ProxyError } from '../../src/errors.ts'
 import { LIBRARY_NAMES } from '../../src/option-values.ts'
+import { startHttpProxy } from '../support/forward-proxy.ts'
 import {
   ARNS,
   CREDENTIALS,
   concatenate,
   EC,
+  HOST,
   issue,
   openssl,
   optionsFor,
@@ -294,6 +296,23 @@ test('an endpoint that is not trusted gets no request', async t => {
   const error = await failureOf(fromRolesAnywhere(options))
   t.match(error.code, /^(AWS_TLS_UNTRUSTED|CREDENTIALS_UNREACHABLE)$/)
   t.equal(standIn.requests, 0)
+})
+
+test('the service’s own endpoint, through the proxy of HTTPS_PROXY', async t => {
+  const { options, standIn } = await setUp(t)
+  const { endpoint, ...own } = options
+  const port = Number(new URL(endpoint!).port)
+  const direct = await startHttpProxy(t, { port })
+  const filter = await startHttpProxy(t, { port, answer: '403 Filtered' })
+  t.teardown(() => {
+    delete process.env.HTTPS_PROXY
+  })
+  process.env.HTTPS_PROXY = `http://${direct.address}`
+  t.equal((await fromRolesAnywhere(own)).accessKeyId, CREDENTIALS.accessKeyId)
+  t.same(direct.targets, [`${HOST}:443`])
+  process.env.HTTPS_PROXY = `http://${filter.address}`
+  t.equal((await failureOf(fromRolesAnywhere(own))).code, 'FORWARD_PROXY_REFUSED')
+  t.equal(standIn.requests, 1)
 })
 
 test('createCredentials caches what CreateSession answers', async t => {

@@ -15,6 +15,9 @@ import type { RolesAnywhereOptions } from '../../src/aws/roles-anywhere-options.
 import { ensureProgram } from './packages.ts'
 
 export const REGION = 'eu-west-1'
+/** the service's own name */
+export const HOST = `rolesanywhere.${REGION}.amazonaws.com`
+
 export const ARNS = {
   trustAnchorArn: `arn:aws:rolesanywhere:${REGION}:123456789012:trust-anchor/11111111-2222-3333-4444-555555555555`,
   profileArn: `arn:aws:rolesanywhere:${REGION}:123456789012:profile/66666666-7777-8888-9999-000000000000`,
@@ -98,7 +101,7 @@ export const CREDENTIALS = {
 /** Starts a stand-in; calls from this process trust its certificate until the test ends. */
 export async function startRolesAnywhere(t: Test, options: StandInOptions): Promise<StandIn> {
   const { certificateFile, keyFile } = await issue(dirname(options.authority.keyFile), 'server', {
-    extensions: ['basicConstraints=CA:FALSE', 'subjectAltName=IP:127.0.0.1'],
+    extensions: ['basicConstraints=CA:FALSE', `subjectAltName=IP:127.0.0.1,DNS:${HOST}`],
   })
   const clock = () => Date.now() + (options.clockAhead ?? 0)
   const standIn: StandIn = { url: '', asked: [], requests: 0 }
