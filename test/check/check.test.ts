@@ -265,6 +265,7 @@ const failures: Failing[] = [
   refused(3118, 'HY000', "Access denied for user 'iam_user'@'%'. Account is locked.", [
     /ALTER USER 'iam_user'@'%' ACCOUNT UNLOCK/,
   ]),
+  refused(4151, 'HY000', 'Access denied, this account is locked', [/ALTER USER 'iam_user'@'%' ACCOUNT UNLOCK/]),
   refused(3159, 'HY000', 'Connections using insecure transport are prohibited', [/terminates TLS/]),
   {
     name: 'a user with a password',
