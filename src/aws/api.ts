@@ -1,6 +1,6 @@
 /** What all calls to AWS APIs share: limits, and the meaning of their errors. */
 import type { ErrorCode } from '../error-codes.ts'
-import { ProxyError } from '../errors.ts'
+import { ProxyError, systemCode } from '../errors.ts'
 import type { Credentials } from './credentials.ts'
 import { type AwsAgent, createAwsAgent } from './https-agent.ts'
 import { harmless } from './redact.ts'
@@ -14,7 +14,14 @@ export function clientSettings(
   credentials: () => Promise<Credentials>,
   agent: AwsAgent = createAwsAgent(),
 ) {
-  const requestHandler = { httpsAgent: agent, requestTimeout: 8_000, throwOnRequestTimeout: true }
+  const requestHandler = {
+    httpsAgent: agent,
+    // until the headers of the answer
+    requestTimeout: 8_000,
+    throwOnRequestTimeout: true,
+    // without a byte, also in the body
+    socketTimeout: 8_000,
+  }
   return { region, credentials, maxAttempts: 2, requestHandler }
 }
 
@@ -50,7 +57,7 @@ export function explainAwsError(error: unknown, action: string, codes: AwsErrorC
   if (error instanceof ProxyError) return error
   const { name } = error instanceof Error ? error : new Error(String(error))
   const { httpStatusCode, attempts = 1 } = metadataOf(error)
-  const reason = httpStatusCode === 200 ? NOT_OF_AWS : harmless(error)
+  const reason = httpStatusCode === 200 && name === 'Error' && systemCode(error) === '' ? NOT_OF_AWS : harmless(error)
   const tries = attempts > 1 ? ` (after ${attempts} attempts)` : ''
   const what = `${action} failed: ${reason}${tries}`
   const details = { cause: error, hintValues: { action } }

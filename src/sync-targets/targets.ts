@@ -56,6 +56,7 @@ export async function openTargetGroup(
       httpsAgent: createAwsAgent({ profile }),
       requestTimeout: REQUEST_TIMEOUT_MS,
       throwOnRequestTimeout: true,
+      socketTimeout: REQUEST_TIMEOUT_MS,
     },
   })
   const TargetGroupArn = arn

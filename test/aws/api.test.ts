@@ -31,11 +31,33 @@ test('a request that is never answered fails at its time limit', async t => {
   )
 })
 
+test('an answer that stops in the middle fails at the same time limit', async t => {
+  const endpoint = await startServer(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/xml' })
+    response.write('<GetCallerIdentityResponse>')
+  })
+  const { requestHandler, ...settings } = clientSettings('eu-west-1', credentials)
+  const client = new STSClient({ ...settings, endpoint, requestHandler: { ...requestHandler, socketTimeout: 50 } })
+  t.teardown(() => client.destroy())
+  await t.rejects(
+    callAws('sts:GetCallerIdentity', () => client.send(new GetCallerIdentityCommand({}))),
+    { code: 'AWS_UNREACHABLE', message: /^sts:GetCallerIdentity failed: TimeoutError/ },
+  )
+})
+
 test('every client has a limit that ends the request', async t => {
   for (const Client of [STSClient, RDSClient, ElasticLoadBalancingV2Client]) {
     const client = new Client(clientSettings('eu-west-1', credentials))
     const handler = client.config.requestHandler as unknown as { configProvider: Promise<object> }
-    t.match(await handler.configProvider, { requestTimeout: 8_000, throwOnRequestTimeout: true }, Client.name)
+    t.match(
+      await handler.configProvider,
+      {
+        requestTimeout: 8_000,
+        throwOnRequestTimeout: true,
+        socketTimeout: 8_000,
+      },
+      Client.name,
+    )
     client.destroy()
   }
 })
@@ -59,6 +81,10 @@ test('what errors of AWS mean', async t => {
     const error = Object.assign(new Error('of a test'), { name, $metadata: { httpStatusCode, attempts: 2 } })
     t.match(explainAwsError(error, 'rds:Do'), { code, message: /^rds:Do failed: .*\(after 2 attempts\)$/ }, name)
   }
+  const unreadable = Object.assign(new Error('XML'), { $metadata: { httpStatusCode: 200 } })
+  t.match(explainAwsError(unreadable, 'rds:Do'), { code: 'AWS_UNREACHABLE', message: /the answer is not from AWS/ })
+  const cut = Object.assign(new Error('aborted'), { code: 'ECONNRESET', $metadata: { httpStatusCode: 200 } })
+  t.match(explainAwsError(cut, 'rds:Do'), { code: 'AWS_UNREACHABLE', message: /ECONNRESET/ })
   const own = new ProxyError('CREDENTIALS_MISSING', 'none')
   t.equal(explainAwsError(own, 'rds:Do'), own)
   t.match(explainAwsError('text', 'rds:Do'), { code: 'AWS_UNREACHABLE' })

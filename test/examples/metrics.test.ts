@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 import { createMetrics } from '../../src/admin/metrics.ts'
+import { noteSync } from '../../src/state.ts'
 import { parseMetrics, promtool } from '../support/prometheus.ts'
 import { makeState } from '../support/states.ts'
 
@@ -17,8 +18,9 @@ const expressions = dashboard.panels.flatMap(({ targets }) => targets.map(({ exp
 
 /** The names and labels of all possible samples. */
 async function allMetrics() {
-  const expires = { credentialsExpire: 1, certificateExpires: 1, localCertificateExpires: 1 }
-  const metrics = createMetrics(() => [makeState(expires)], '1.2.3')
+  const state = makeState({ credentialsExpire: 1, certificateExpires: 1, localCertificateExpires: 1 })
+  noteSync(state, { outcome: 'unchanged', reason: undefined })
+  const metrics = createMetrics(() => [state], '1.2.3')
   metrics.observe('database-1', 'total', 1)
   metrics.observe('database-1', 'tls', 1)
   const found = parseMetrics(await metrics.text())
@@ -54,6 +56,7 @@ test('each metric of the proxy is on the dashboard or in an alert', async t => {
     'mysql_iam_proxy_login_duration_seconds_sum',
     'mysql_iam_proxy_login_phase_duration_seconds_count',
     'mysql_iam_proxy_login_phase_duration_seconds_sum',
+    'mysql_iam_proxy_sync_last_pass_timestamp_seconds', // passes that fail are in mysql_iam_proxy_sync_passes_total
   ])
 })
 
@@ -103,6 +106,8 @@ const IDLE = {
     '8640000x120',
   'mysql_iam_proxy_certificate_expiry_timestamp_seconds{certificate="roles_anywhere",endpoint="db",instance="a"}':
     '86400x120',
+  'mysql_iam_proxy_sync_passes_total{outcome="unchanged",endpoint="db",instance="a"}': '0+2x120',
+  'mysql_iam_proxy_sync_passes_total{outcome="failed",endpoint="db",instance="a"}': '0+1x120',
   'mysql_iam_proxy_log_lines_dropped_total{instance="a"}': '0x120',
   'nodejs_eventloop_lag_p99_seconds{instance="a"}': '0.011x120',
   'nodejs_eventloop_lag_p99_seconds{instance="another program"}': '9x120',
@@ -132,6 +137,10 @@ const PROBLEMS: Record<string, Record<string, string>> = {
   RolesAnywhereCertificateExpiresSoon: {
     'mysql_iam_proxy_certificate_expiry_timestamp_seconds{certificate="roles_anywhere",endpoint="db",instance="a"}':
       '20000x120',
+  },
+  TargetsOutOfSync: {
+    'mysql_iam_proxy_sync_passes_total{outcome="unchanged",endpoint="db",instance="a"}': '5x120',
+    'mysql_iam_proxy_sync_passes_total{outcome="unhealthy",endpoint="db",instance="a"}': '0+2x120',
   },
   LogLinesDropped: { 'mysql_iam_proxy_log_lines_dropped_total{instance="a"}': '0x110 5x10' },
   Busy: { 'nodejs_eventloop_lag_p99_seconds{instance="a"}': '0.2x120' },
