@@ -239,7 +239,9 @@ export function formatHostPort({ host, port }: HostPort): string {
   return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`
 }
 
-const REGION = '[a-z]{2,}(?:-[a-z]+)+-\\d+'
+/** The form of an AWS region, as the source of a regular expression. */
+export const REGION = '[a-z]{2,}(?:-[a-z]+)+-\\d+'
+
 /** Whether this has the form of an AWS region, such as eu-west-1. */
 export function isRegion(text: string): boolean {
   return new RegExp(`^${REGION}$`).test(text)

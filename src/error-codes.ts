@@ -247,9 +247,9 @@ const specs = {
   TLS_UNKNOWN_CA: {
     ...TLS,
     source: 'network',
-    hint: 'No token was sent. If the server has its own CA, add the CA certificate with the option ca.',
+    hint: 'No token was sent. For RDS in a new region, run mysql-iam-proxy trust update --rds-endpoint {rds}. If the server has its own CA, add it with the option ca.',
     explanation:
-      "The certificate's CA is not in the RDS bundle, is not a public root, and was not added with the option ca. This is not RDS, or something on the path replaces the certificate.",
+      "The certificate's CA is not in the RDS bundle, is not a public root, and was not added with the option ca. AWS has regions that are newer than the built-in bundle, and GovCloud and China have their own CAs: trust update downloads the CA certificates of a region. In a region that is built in, the server is probably not RDS.",
     docs: `${RDS}/UsingWithRDS.SSL.html`,
   },
   TLS_EXPIRED: {
@@ -500,6 +500,15 @@ const specs = {
     hint: 'Check that the credentials and the region are those of the database and the load balancer.',
     explanation: 'This account and region have no database, or no load balancer, with that name.',
     docs: 'docs/check.md',
+  },
+  TRUST_UPDATE_FAILED: {
+    ...FINDING,
+    source: 'network',
+    exitCode: 5,
+    hint: "The CA certificates that were trusted before stay trusted. Check that this machine reaches AWS's trust store, or download the bundle of the region elsewhere and add it with the option ca.",
+    explanation:
+      "The CA certificates of a region could not be downloaded from AWS, or the answer was not a bundle of that region's valid CA certificates. The message has the reason.",
+    docs: `${RDS}/UsingWithRDS.SSL.html`,
   },
   TLS_EXPIRES_SOON: {
     ...FINDING,

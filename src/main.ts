@@ -118,6 +118,15 @@ export async function main(args: readonly string[]): Promise<number> {
         exitCode = await syncTargets(settings, names, print, stop.signal)
       },
     )
+    .command(
+      'trust <update>',
+      "Download the CA certificates of the database's region, or of all commercial regions, from AWS",
+      takes('trust', y => y.positional('update', { choices: ['update'], type: 'string' })),
+      async flags => {
+        const { trustUpdate } = await import('./commands/trust.ts')
+        await trustUpdate(resolveSettings(flags, process.env), namesOfSettings(flags, process.env), print, stop.signal)
+      },
+    )
     .completion('completion', 'Print the completion script of your shell (bash, zsh)')
     .strict()
     .locale('en')

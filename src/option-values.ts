@@ -10,6 +10,7 @@ export const OPTION_VALUES = {
   listen: { default: '127.0.0.1:3306' },
   tokenInHandshake: { default: 'auto', choices: ['auto', 'always', 'never'] },
   localTls: { default: 'auto', choices: ['auto', 'off'] },
+  regionBundle: { default: 'cached', choices: ['cached', 'auto', 'off'] },
   maxConnections: { default: 10_000, min: 0, max: MAX_COUNT },
   maxUnauthenticated: { default: 20, min: 0, max: MAX_COUNT },
   maxLoginsPerSecond: { default: 150, min: 0, max: MAX_COUNT },

@@ -5,9 +5,15 @@
 import { createHash, type KeyObject, randomBytes, sign } from 'node:crypto'
 import { isIP, isIPv4 } from 'node:net'
 
-export interface CertificateOptions {
-  /** the common name, at most 64 characters; clients verify `names` instead */
+/** The name of a certificate's owner. */
+export interface OwnerName {
+  /** at most 64 characters; clients verify the DNS names instead */
   commonName: string
+  organization?: string
+  organizationalUnit?: string
+}
+
+export interface CertificateOptions extends OwnerName {
   /** DNS names and IP addresses of a server; without them, the certificate is not for servers */
   names?: readonly string[]
   notBefore: Date
@@ -16,21 +22,21 @@ export interface CertificateOptions {
   /** the private key of the issuer, RSA or ECDSA */
   signingKey: KeyObject
   /** undefined: the certificate is self-signed */
-  issuer?: { commonName: string; publicKey: KeyObject }
+  issuer?: OwnerName & { publicKey: KeyObject }
   /** whether it may sign other certificates; default false */
   isAuthority?: boolean
 }
 
 /** @returns PEM */
 export function createCertificate(options: CertificateOptions): string {
-  const { commonName, notBefore, notAfter, publicKey, signingKey, issuer } = options
-  const subject = name(commonName)
+  const { notBefore, notAfter, publicKey, signingKey, issuer } = options
+  const subject = name(options)
   const algorithm = signatureAlgorithm(signingKey)
   const tbsCertificate = sequence(
     explicit(0, integer(Buffer.of(2))), // version 3
     integer(serialNumber()),
     algorithm,
-    issuer ? name(issuer.commonName) : subject,
+    issuer ? name(issuer) : subject,
     sequence(time(notBefore), time(notAfter)),
     subject,
     publicKey.export({ type: 'spki', format: 'der' }),
@@ -95,9 +101,18 @@ function signatureAlgorithm({ asymmetricKeyType }: KeyObject): Buffer {
   return isRsa ? sequence(objectId('1.2.840.113549.1.1.11'), NULL) : sequence(objectId('1.2.840.10045.4.3.2'))
 }
 
-function name(commonName: string): Buffer {
-  const value = tagged(0x0c, Buffer.from(commonName)) // UTF8String
-  return sequence(tagged(0x31, sequence(objectId('2.5.4.3'), value)))
+function name({ commonName, organization, organizationalUnit }: OwnerName): Buffer {
+  const attributes: [id: string, text: string | undefined][] = [
+    ['2.5.4.10', organization],
+    ['2.5.4.11', organizationalUnit],
+    ['2.5.4.3', commonName],
+  ]
+  const isSet = (entry: [string, string | undefined]): entry is [string, string] => entry[1] !== undefined
+  const entries = attributes.filter(isSet).map(([id, text]) => {
+    const value = tagged(0x0c, Buffer.from(text)) // UTF8String
+    return tagged(0x31, sequence(objectId(id), value))
+  })
+  return sequence(...entries)
 }
 
 // ---- DER ----

@@ -18,6 +18,8 @@ const WALL_CLOCK_FILES = [
   'demo/certificates.ts',
   'proxy/server.ts', // the time of a session's start, for display
   'state.ts',
+  'upstream/bundle-cache.ts', // the validity of certificates
+  'upstream/rds-bundle.ts',
   'upstream/trust.ts',
 ]
 

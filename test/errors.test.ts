@@ -73,7 +73,7 @@ test('only a wrong user or password looks like one', t => {
 
 test('hints name options without dashes, for users of the library', t => {
   // Commands and other programs keep theirs.
-  const allowed = /--help|--enable-iam-database-authentication|check --json/
+  const allowed = /--help|trust update --rds-endpoint|--enable-iam-database-authentication|check --json/
   for (const [code, { hint, explanation }] of [...Object.entries(ERRORS), ...Object.entries(SERVER_ERRORS)]) {
     t.notMatch(`${hint} ${explanation}`.replace(allowed, ''), /--\w/, code)
   }

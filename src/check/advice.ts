@@ -270,13 +270,25 @@ function adviseOnWrongName({ target, certificateNames = [], loadBalancer }: Cont
   return advice
 }
 
-function adviseOnUnknownCa({ options, certificateRoot }: Context): Advice[] {
+function adviseOnUnknownCa({ options, certificateRoot, target }: Context): Advice[] {
+  const { endpoint, trust } = target
   const advice: Advice[] = []
   if (certificateRoot) advice.push({ text: `The chain of the server ends with "${certificateRoot}".` })
   if (options.caOnly) advice.push({ text: 'The option ca-only turns the RDS bundle and the public roots off.' })
-  advice.push({
-    text: 'RDS and RDS Proxy use certificates of the RDS bundle or of public roots, so this is probably another server, or something on the path intercepts TLS. If it is your server with its own CA:',
-    snippet: '--ca FILE',
-  })
+  const isMissing = trust.bundle && !trust.bundle.isKnown()
+  const isOfRds = certificateRoot?.startsWith('Amazon RDS ')
+  if (isMissing || isOfRds) {
+    advice.push({
+      text: isMissing
+        ? `The built-in RDS bundle has no CA of ${endpoint.rds.region}. Download them from AWS:`
+        : 'That is the name of a CA of RDS which is not built in. Download the CA certificates of the region from AWS:',
+      snippet: shell('mysql-iam-proxy trust update', `--rds-endpoint ${quote(endpoint.rds.host)}`),
+    })
+  } else {
+    advice.push({
+      text: 'RDS and RDS Proxy in this region use certificates of the RDS bundle or of public roots, so this is probably another server, or something on the path intercepts TLS.',
+    })
+  }
+  advice.push({ text: 'If it is your server with its own CA:', snippet: '--ca FILE' })
   return advice
 }

@@ -6,11 +6,14 @@ import { createTokenSource } from '../aws/token.ts'
 import { apiRegion, createEndpoint, formatHostPort, isGlobalEndpoint, isIndirect, regionOf } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
 import { silent } from '../log.ts'
+import { OPTION_VALUES } from '../option-values.ts'
 import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
 import { createState } from '../state.ts'
 import { createAddressBook } from '../upstream/address-book.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
+import { builtInRegions } from '../upstream/rds-bundle.ts'
+import { createRegionBundle, type RegionBundle } from '../upstream/region-bundle.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { adviseOn } from './advice.ts'
 import { type Context, hintValuesOf } from './context.ts'
@@ -73,17 +76,33 @@ export async function check(
   return result
 }
 
+/** Whether the CAs of the region are built in. */
+function describeBundle(bundle: RegionBundle | undefined, caOnly: boolean): string {
+  if (!bundle)
+    return caOnly ? 'not used (ca-only)' : 'built in; downloaded CA certificates are not used without a region'
+  const { region } = bundle
+  const count = bundle.roots().length
+  const downloaded = count > 0 ? `${count} downloaded CA certificates of ${region}` : ''
+  if (builtInRegions().has(region)) return `${region} is built in${downloaded && `, and ${downloaded}`}`
+  return downloaded || `no CA of ${region}: for a database there, run mysql-iam-proxy trust update --region ${region}`
+}
+
 /** @throws ProxyError CONFIG_INVALID */
 async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: StepLog): Promise<Context> {
   const { proxy: options, user, database, aws } = await read()
   validateOptions(options)
   const endpoint = createEndpoint(options)
   const { rds, dial } = endpoint
-  const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
+  const { region } = rds
+  const mode = options.regionBundle ?? OPTION_VALUES.regionBundle.default
+  const regionBundle = region ? createRegionBundle({ region, mode, folder: options.bundleCache }) : undefined
+  const trust = createTrust(options.ca ?? [], options.caOnly ?? false, undefined, regionBundle)
+  await trust.begin()
   log.fact('dials', `${formatHostPort(dial)}${isIndirect(endpoint) ? '' : ', the RDS endpoint itself'}`)
   if (endpoint.proxy) log.fact('through', `the proxy ${endpoint.proxy.shown}`)
   log.fact('certificate', rds.host)
   log.fact('signs for', `${formatHostPort(rds)}, region ${rds.region ?? 'of the server, from its certificate'}`)
+  log.fact('RDS bundle', describeBundle(trust.bundle, options.caOnly ?? false))
   if (!user) {
     const message = 'check needs the database user: check NAME, or the option user'
     throw new ProxyError('CONFIG_INVALID', message)

@@ -61,7 +61,8 @@ function noteCertificate(
   const daysLeft = Math.floor((until.getTime() - Date.now()) / DAY_MS)
   log.fact('until', `${until.toISOString().slice(0, 10)} (${daysLeft} days)`)
   if (!isTrusted) return
-  log.fact('trusted as', authorityOf(root, context.options.ca ?? []))
+  const downloaded = context.target.trust.bundle?.roots() ?? []
+  log.fact('trusted as', authorityOf(root, context.options.ca ?? [], downloaded))
   if (daysLeft >= EXPIRES_SOON_DAYS) return
   const message = `the certificate of ${context.target.endpoint.rds.host} expires in ${daysLeft} days`
   log.warn(new ProxyError('TLS_EXPIRES_SOON', message))
@@ -89,10 +90,15 @@ function certificateNames({ subjectaltname, subject }: DetailedPeerCertificate):
 }
 
 /** Where the trusted root comes from. */
-function authorityOf(root: DetailedPeerCertificate, ca: readonly string[]): string {
+function authorityOf(
+  root: DetailedPeerCertificate,
+  ca: readonly string[],
+  downloaded: readonly { fingerprint: string }[],
+): string {
   const isIn = (pems: readonly string[]) => pems.some(pem => fingerprintOf(pem) === root.fingerprint256)
   if (isIn(ca)) return 'one of the option ca'
   if (isIn(awsCaBundle.ca)) return 'one of the RDS bundle'
+  if (downloaded.some(({ fingerprint }) => fingerprint === root.fingerprint256)) return 'a downloaded one of RDS'
   if (isIn(rootCertificates)) return 'a public root'
   return 'a given one'
 }

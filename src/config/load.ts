@@ -151,6 +151,7 @@ function endpointProblems({ settings, localUsers, names }: EndpointConfig): stri
     listen,
     ca: settings.ca,
     caOnly: settings['ca-only'],
+    regionBundle: settings['region-bundle'],
     localUsers: settings['local-user'] === undefined ? localUsers : [settings['local-user'], ...localUsers],
     tls: cert ?? key,
     localTls: settings['local-tls'],

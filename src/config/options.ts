@@ -20,7 +20,7 @@ import {
 } from '../value-checks.ts'
 
 /** The commands of the command line; `run` is a line without a command. */
-export type Command = 'run' | 'demo' | 'check' | 'sync-targets' | 'exec' | 'wait' | 'config'
+export type Command = 'run' | 'demo' | 'check' | 'sync-targets' | 'exec' | 'wait' | 'config' | 'trust'
 
 /** The commands that work with a served database. */
 const SERVING: readonly Command[] = ['run', 'demo', 'check', 'exec', 'config']
@@ -69,7 +69,7 @@ const HOUR_MS = 3_600_000
 export const OPTIONS = {
   'rds-endpoint': {
     kind: 'string',
-    commands: AND_SYNC,
+    commands: [...AND_SYNC, 'trust'],
     placeholder: 'HOST[:PORT]',
     check: remoteProblem,
     describe:
@@ -105,6 +105,7 @@ export const OPTIONS = {
   },
   region: {
     kind: 'string',
+    commands: [...SERVING, 'trust'],
     placeholder: 'NAME',
     check: regionNameProblem,
     describe:
@@ -194,6 +195,20 @@ export const OPTIONS = {
       'A PEM file of certificate authorities to trust in addition to the RDS bundle and the public roots; may be repeated',
   },
   'ca-only': { kind: 'boolean', commands: AND_SYNC, describe: 'Trust only the authorities of --ca' },
+  'region-bundle': {
+    kind: 'string',
+    commands: AND_SYNC,
+    ...OPTION_VALUES.regionBundle,
+    describe:
+      "Which CA certificates of RDS to trust beside the built-in ones. cached: those that mysql-iam-proxy trust update has downloaded for the database's region. auto: the proxy also downloads them itself, in the background, if the server's CA is unknown. off: none",
+  },
+  'bundle-cache': {
+    kind: 'string',
+    commands: [...AND_SYNC, 'trust'],
+    placeholder: 'FOLDER',
+    describe:
+      'The folder of the downloaded CA certificates. Other users must not be able to write to it (default: $XDG_CACHE_HOME/mysql-iam-proxy, or ~/.cache/mysql-iam-proxy)',
+  },
   'token-in-handshake': {
     kind: 'string',
     ...OPTION_VALUES.tokenInHandshake,

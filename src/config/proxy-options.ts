@@ -6,6 +6,7 @@ import { type Logger, withFields } from '../log.ts'
 import { firstLine, passwordProblem, readPassword } from '../password-file.ts'
 import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
 import type { SyncJob } from '../sync-targets/sync.ts'
+import { defaultCacheFolder } from '../upstream/bundle-cache.ts'
 import { readCa } from '../upstream/trust.ts'
 import type { LocalUserConfig } from './keys.ts'
 import type { EndpointConfig, SyncConfig } from './load.ts'
@@ -67,6 +68,8 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     rolesAnywhere: toRolesAnywhere(settings),
     ca: await allOf(settings.ca, file => readCa(file, names.place('ca')), problems),
     caOnly: settings['ca-only'],
+    regionBundle: settings['region-bundle'],
+    bundleCache: settings['bundle-cache'] ?? defaultCacheFolder(),
     tokenInHandshake: settings['token-in-handshake'],
     tokenReuse: settings['token-reuse'],
     requireWriter: settings['require-writer'],

@@ -3,6 +3,7 @@
 import { ProxyError } from '../errors.ts'
 import type { OptionNames } from '../option-values.ts'
 import { createSyncJob, type SyncJob, type SyncOptions } from '../sync-targets/sync.ts'
+import { defaultCacheFolder } from '../upstream/bundle-cache.ts'
 import { readCa } from '../upstream/trust.ts'
 import { toRolesAnywhere } from './roles-anywhere.ts'
 import type { Settings } from './settings.ts'
@@ -23,6 +24,8 @@ export async function toJob(settings: Settings, names: OptionNames): Promise<Syn
     verify: settings.verify,
     ca: await Promise.all(settings.ca.map(file => readCa(file, names.place('ca')))),
     caOnly: settings['ca-only'],
+    regionBundle: settings['region-bundle'],
+    bundleCache: settings['bundle-cache'] ?? defaultCacheFolder(),
     healthTimeout: settings['health-timeout'],
     interval: settings.interval,
     dryRun: settings['dry-run'],

@@ -35,6 +35,13 @@ export interface ProxyOptions extends EndpointOptions {
   ca?: readonly string[] | undefined
   /** Trust only `ca`; default false */
   caOnly?: boolean | undefined
+  /**
+   * 'cached' trusts the CA certificates of RDS that `mysql-iam-proxy trust update` has downloaded for the region, 'auto'
+   * also downloads them in the background if the server's CA is unknown, 'off' trusts none of them; default 'cached'
+   */
+  regionBundle?: (typeof OPTION_VALUES.regionBundle.choices)[number] | undefined
+  /** The folder of the downloaded CA certificates; default: none, so that 'cached' has nothing to trust and 'auto' keeps them in memory */
+  bundleCache?: string | undefined
   /** The users that clients log in as here; default: any name, with any password or none */
   localUsers?: readonly LocalUserOptions[] | undefined
   /** Paths of PEM files for TLS to clients; the proxy reads them again when they change */
@@ -115,7 +122,7 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
   for (const network of options.allowFrom ?? []) check('allowFrom', network, networkProblem)
   for (const network of options.proxyProtocol ?? []) check('proxyProtocol', network, proxyProtocolProblem)
   for (const option of RANGES) check(option, options[option], value => rangeProblem(value, OPTION_VALUES[option]))
-  for (const option of ['tokenInHandshake', 'localTls'] as const) {
+  for (const option of ['tokenInHandshake', 'localTls', 'regionBundle'] as const) {
     const choices: readonly string[] = OPTION_VALUES[option].choices
     check(option, options[option], value =>
       choices.includes(value) ? undefined : `"${value}" is not one of ${choices.join(', ')}`,
@@ -126,7 +133,7 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
 
 /** The options that depend on one another. Of users, authorities and files only whether there are any counts. */
 export interface CombinedOptions
-  extends Pick<ProxyOptions, 'rdsEndpoint' | 'region' | 'listen' | 'trustNetwork' | 'localTls'> {
+  extends Pick<ProxyOptions, 'rdsEndpoint' | 'region' | 'listen' | 'trustNetwork' | 'localTls' | 'regionBundle'> {
   ca?: readonly unknown[] | undefined
   caOnly?: boolean | undefined
   localUsers?: readonly unknown[] | undefined
@@ -141,6 +148,9 @@ export function combinationProblems(options: CombinedOptions, names: OptionNames
     rdsEndpointProblem(options, names),
     options.caOnly && !options.ca?.length
       ? `${names.place('caOnly')}: needs at least one ${names.name('ca')}`
+      : undefined,
+    options.caOnly && options.regionBundle === 'auto'
+      ? `${names.place('regionBundle')}: auto contradicts ${names.name('caOnly')}`
       : undefined,
     exposureProblem(listen, options, names),
     localTlsProblem(options, names),

@@ -30,6 +30,7 @@ import { createAddressBook } from '../upstream/address-book.ts'
 import { type CircuitBreaker, createCircuitBreaker } from '../upstream/circuit-breaker.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
+import { createRegionBundle } from '../upstream/region-bundle.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { createAdmission } from './admission.ts'
 import { exposureProblem, type ProxyOptions, requireTlsProblem, validateOptions } from './options.ts'
@@ -87,7 +88,10 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
   const { maxLoginsPerSecond = OPTION_VALUES.maxLoginsPerSecond.default } = options
   const breaker = createCircuitBreaker(maxLoginsPerSecond > 0)
   const credentials = trackCredentials(credentialsProvider(options, endpoint), state, breaker)
-  const trust = createTrust(options.ca ?? [], options.caOnly ?? false)
+  const { region } = endpoint.rds
+  const mode = options.regionBundle ?? OPTION_VALUES.regionBundle.default
+  const regionBundle = region ? createRegionBundle({ region, mode, folder: options.bundleCache, log }) : undefined
+  const trust = createTrust(options.ca ?? [], options.caOnly ?? false, undefined, regionBundle)
   const access: Access = {
     users: options.localUsers ? createLocalUsers(options.localUsers) : undefined,
     loginThrottle: createLoginThrottle(),
@@ -135,7 +139,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
       const takeOver = predecessor && (() => predecessor.handOver())
       server = await startServer(listen, target, log, check, undefined, undefined, takeOver)
       // The first login would wait for both. Missing credentials are reported now, not at the first login.
-      setImmediate(() => trust.secureContext())
+      setImmediate(() => void trust.begin())
       credentials().catch(thrown => {
         const error = asProxyError(thrown)
         log.warn({ code: error.code, hint: hintFor(error, hintValues(endpoint, undefined)) }, error.message)

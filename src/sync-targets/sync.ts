@@ -16,6 +16,7 @@ import type { ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
+import { createRegionBundle } from '../upstream/region-bundle.ts'
 import { createTrust, type Trust } from '../upstream/trust.ts'
 import { resolverProblem } from '../value-checks.ts'
 import { canonicalAddress, type Family } from './address.ts'
@@ -55,6 +56,10 @@ export interface SyncOptions {
   ca?: readonly string[] | undefined
   /** trust only `ca` */
   caOnly?: boolean | undefined
+  /** which downloaded CA certificates of RDS to trust; default 'cached' */
+  regionBundle?: 'cached' | 'auto' | 'off' | undefined
+  /** their folder; default: none */
+  bundleCache?: string | undefined
   /** milliseconds for new targets to become healthy; default 5 minutes */
   healthTimeout?: number | undefined
   /** milliseconds between two passes of `startSync`; default 30,000 */
@@ -155,13 +160,18 @@ export function createSyncJob(options: SyncOptions, names: OptionNames = LIBRARY
       if (address === undefined) throw invalid('keepTargets', `"${text}" is not an IP address`)
       return address
     }),
-    verify: options.verify ? withoutResumption(createTrust(options.ca ?? [], options.caOnly ?? false)) : undefined,
+    verify: options.verify ? withoutResumption(trustOf(options, region)) : undefined,
     healthTimeout: options.healthTimeout ?? OPTION_VALUES.healthTimeout.default,
     interval: options.interval ?? OPTION_VALUES.interval.default,
     dryRun: options.dryRun ?? false,
     credentials: options.credentials ?? createCredentials({ ...options, region }),
     profile: options.profile,
   }
+}
+
+function trustOf({ ca = [], caOnly = false, regionBundle, bundleCache }: SyncOptions, region: string): Trust {
+  const mode = regionBundle ?? OPTION_VALUES.regionBundle.default
+  return createTrust(ca, caOnly, undefined, createRegionBundle({ region, mode, folder: bundleCache }))
 }
 
 /** With the port of DNS, if it has none. */

@@ -22,6 +22,8 @@ export interface TlsNames {
  * @throws ProxyError TLS_…, UPSTREAM_CLOSED, UPSTREAM_TIMEOUT
  */
 export async function startTls(wire: Wire, names: TlsNames, trust: Trust, confirm?: ConfirmMember): Promise<void> {
+  // Before everything else: what follows must not be interrupted.
+  await trust.refresh(timeLeft(wire) / 2)
   // After TLS, plaintext bytes behind the greeting would look as if the verified server had sent them.
   if (wire.socket.readableLength > 0) {
     throw new ProxyError('TLS_PLAINTEXT_INJECTED', 'the server sent plaintext between its greeting and TLS')
@@ -50,7 +52,7 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust, confir
     if (!tls.authorized) await confirmCertificate(tls, confirm, giveUp.signal)
     trust.remember(tls)
   } catch (error) {
-    throw tlsError(wire, names, giveUp.signal.reason ?? error)
+    throw tlsError(wire, names, giveUp.signal.reason ?? error, trust)
   } finally {
     cancelTimer()
     tls.off('close', onClose)
@@ -99,25 +101,30 @@ const TLS_CODES: Record<string, ErrorCode> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'TLS_UNKNOWN_CA',
 }
 
-function tlsError(wire: Wire, names: TlsNames, cause: unknown): ProxyError {
+function tlsError(wire: Wire, names: TlsNames, cause: unknown, trust: Trust): ProxyError {
   if (cause instanceof ProxyError) return cause
   const code = systemCode(cause)
   if (code === 'ECONNRESET' || code === 'EPIPE') return closed(wire, 'TLS')
   const { host } = names.rds
   const dial = formatHostPort(names.dial)
   const errorCode = TLS_CODES[code] ?? 'TLS_FAILED'
+  const reason = errorCode === 'TLS_UNKNOWN_CA' ? trust.explainUnknown(certificateIn(cause)) : ''
   const messages: Partial<Record<ErrorCode, string>> = {
     TLS_WRONG_NAME: `the certificate of the server behind ${dial} does not name ${host}${namesInError(cause)}${whyUnconfirmed(cause)}`,
     TLS_EXPIRED: `the certificate of ${host} has expired or is not valid yet (${code})`,
-    TLS_UNKNOWN_CA: `the certificate of ${host} was not issued by a trusted CA (${code})`,
+    TLS_UNKNOWN_CA: `the certificate of ${host} was not issued by a trusted CA (${code})${reason && `; ${reason}`}`,
   }
   return new ProxyError(errorCode, messages[errorCode] ?? `TLS with ${dial} failed: ${reasonOf(cause)}`, { cause })
 }
 
+/** The server's certificate, as far as the error has it. */
+function certificateIn(error: unknown): Partial<PeerCertificate> {
+  return (error instanceof Error && 'cert' in error ? (error.cert as PeerCertificate) : undefined) ?? {}
+}
+
 function namesInError(error: unknown): string {
-  const certificate =
-    error instanceof Error && 'cert' in error ? (error.cert as { subjectaltname?: string }) : undefined
-  return certificate?.subjectaltname ? `, it names ${certificate.subjectaltname.slice(0, 120)}` : ''
+  const { subjectaltname } = certificateIn(error)
+  return subjectaltname ? `, it names ${subjectaltname.slice(0, 120)}` : ''
 }
 
 function whyUnconfirmed(error: unknown): string {

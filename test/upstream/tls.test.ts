@@ -1,12 +1,15 @@
 /** startTls() against a server in the same process; on a clock that stands still. */
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { TLSSocket, type TLSSocketOptions } from 'node:tls'
 import { type Test, test } from 'tap'
 import { type Certificate, createAuthority, type IssueOptions } from '../../src/demo/certificates.ts'
 import { createWire } from '../../src/net/wire.ts'
+import { createRegionBundle } from '../../src/upstream/region-bundle.ts'
 import { startTls } from '../../src/upstream/tls.ts'
-import { createTrust } from '../../src/upstream/trust.ts'
+import { createTrust, type Trust } from '../../src/upstream/trust.ts'
 import { createTestClock } from '../support/clock.ts'
+import { createRdsAuthority } from '../support/rds-authority.ts'
 import { socketPair } from '../support/socket-pair.ts'
 
 const NAME = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
@@ -15,12 +18,12 @@ const authority = await createAuthority('Test CA')
 const good = await authority.issue({ names: [NAME] })
 
 /** A connection to a server that waits for TLS: our end, and the server's. */
-async function connect(t: Test) {
+async function connect(t: Test, otherTrust?: Trust) {
   const clock = createTestClock()
   const [server, socket] = await socketPair(t)
   server.on('error', () => {})
   const wire = createWire(socket, 'upstream', 5_000, clock)
-  const trust = createTrust([authority.certificate], true, clock)
+  const trust = otherTrust ?? createTrust([authority.certificate], false, clock)
   const dial = { host: '10.0.0.1', port: 3306 }
   return {
     clock,
@@ -97,6 +100,48 @@ test('a certificate of an unknown authority', async t => {
   accept(await (await createAuthority('somebody else')).issue({ names: [NAME] }))
   const message = `the certificate of ${NAME} was not issued by a trusted CA (UNABLE_TO_VERIFY_LEAF_SIGNATURE)`
   await t.rejects(start(), { code: 'TLS_UNKNOWN_CA', message })
+})
+
+test('a CA of a region that is not built in: with auto, the proxy downloads it, and the next login works', async t => {
+  const region = 'ca-west-1'
+  const host = `database-1.abcdefghijkl.${region}.rds.amazonaws.com`
+  const rds = createRdsAuthority(region)
+  const downloads: ((text: string) => void)[] = []
+  const bundle = createRegionBundle({
+    region,
+    mode: 'auto',
+    folder: join(t.testdir(), 'cache'),
+    fetchBundle: () => new Promise(resolve => downloads.push(resolve)),
+  })
+  const trust = createTrust([], false, createTestClock(), bundle)
+  const first = await connect(t, trust)
+  first.accept(rds.issue(host))
+  const because = `(UNABLE_TO_VERIFY_LEAF_SIGNATURE); the proxy is downloading the CA certificates of ${region}`
+  const message = `the certificate of ${host} was not issued by a trusted CA ${because}`
+  await t.rejects(first.start(host), { code: 'TLS_UNKNOWN_CA', message })
+
+  const second = await connect(t, trust)
+  second.accept(rds.issue(host))
+  const verified = second.start(host)
+  downloads[0]!(rds.root)
+  await verified
+  t.ok(second.wire.socket instanceof TLSSocket && second.wire.socket.authorized)
+  t.equal(downloads.length, 1)
+})
+
+test('plaintext that arrives while a login waits for a download', async t => {
+  let finish = () => {}
+  const refreshing = new Promise<void>(resolve => {
+    finish = resolve
+  })
+  const trust = { ...createTrust([authority.certificate], false), refresh: () => refreshing }
+  const { wire, server, start } = await connect(t, trust)
+  const outcome = t.rejects(start(), { code: 'TLS_PLAINTEXT_INJECTED' })
+  const isThere = once(wire.socket.pause(), 'readable')
+  server.write(Buffer.of(0))
+  await isThere
+  finish()
+  await outcome
 })
 
 test('a server that does not speak TLS, or not the same', async t => {

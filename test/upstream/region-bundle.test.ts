@@ -1,0 +1,212 @@
+/** The downloaded CA certificates of a region, on a clock that stands still and with a download that the test answers. */
+import { chmod, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Test, test } from 'tap'
+import { bundleFile, readBundle, writeBundle } from '../../src/upstream/bundle-cache.ts'
+import { builtInRoots, parseBundle, type RdsRoot } from '../../src/upstream/rds-bundle.ts'
+import { createRegionBundle, type RegionBundleOptions, saveRegion } from '../../src/upstream/region-bundle.ts'
+import { createTestClock } from '../support/clock.ts'
+import { createRdsAuthority } from '../support/rds-authority.ts'
+
+const REGION = 'il-central-1'
+const HOUR_MS = 3_600_000
+const { root } = createRdsAuthority(REGION)
+const another = createRdsAuthority(REGION, { commonName: `Amazon RDS ${REGION} Root CA RSA4096 G2` }).root
+const rootsIn = (...pems: string[]) => parseBundle(pems.join(''), 'test').roots
+const namesOf = (roots: readonly RdsRoot[]) =>
+  roots.map(({ name }) => name.slice(`Amazon RDS ${REGION} Root CA `.length))
+
+interface Download {
+  region: string
+  answer(text: string): void
+  fail(error: Error): void
+}
+
+function start(t: Test, options: Partial<RegionBundleOptions> = {}) {
+  const clock = createTestClock(1_000)
+  const folder = join(t.testdir(), 'cache')
+  const lines: string[] = []
+  const downloads: Download[] = []
+  const at = (level: string) => (fields: object, message: string) => {
+    const { code = '', hint } = fields as { code?: string; hint?: string }
+    lines.push([level, code, message].filter(Boolean).join(' '))
+    if (code) t.type(hint, 'string')
+  }
+  const bundle = createRegionBundle({
+    region: REGION,
+    mode: 'auto',
+    folder,
+    log: { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') },
+    clock,
+    fetchBundle: region =>
+      new Promise((answer, fail) => {
+        downloads.push({ region, answer, fail })
+      }),
+    ...options,
+  })
+  return { bundle, clock, folder, lines, downloads }
+}
+
+test('cached: the file is read again when it changes', async t => {
+  const { bundle, folder, lines, downloads } = start(t, { mode: 'cached' })
+  t.equal(bundle.isAutomatic, false)
+  await bundle.refresh()
+  t.same([bundle.roots(), bundle.isKnown()], [[], false])
+  await writeBundle(folder, REGION, rootsIn(root))
+  t.same(bundle.roots(), [], 'as of the last refresh')
+  await Promise.all([bundle.refresh(), bundle.refresh()])
+  t.same([namesOf(bundle.roots()), bundle.isKnown()], [['ECC384 G1'], true])
+  await writeBundle(folder, REGION, rootsIn(root, another))
+  await bundle.refresh()
+  t.same(namesOf(bundle.roots()), ['ECC384 G1', 'RSA4096 G2'])
+  await rm(bundleFile(folder, REGION))
+  await bundle.refresh()
+  await bundle.refresh()
+  t.same([bundle.roots(), bundle.isKnown()], [[], false])
+  t.equal(bundle.fetch(), false)
+  t.same(downloads, [])
+  t.same(lines, [
+    `info trusts 1 downloaded CA certificates of ${REGION}, from ${folder}`,
+    `info trusts 2 downloaded CA certificates of ${REGION}, from ${folder}`,
+    `info no longer trusts downloaded CA certificates of ${REGION}, from ${folder}`,
+  ])
+})
+
+test('an unusable file gets one warning, and what was trusted before stays', async t => {
+  const { bundle, folder, lines } = start(t, { mode: 'cached' })
+  await writeBundle(folder, REGION, rootsIn(root))
+  await bundle.refresh()
+  await writeBundle(folder, REGION, rootsIn(root, another))
+  await chmod(folder, 0o777)
+  await bundle.refresh()
+  await bundle.refresh()
+  t.same(namesOf(bundle.roots()), ['ECC384 G1'])
+  t.match(lines.slice(1), [
+    /^warn CONFIG_INVALID bundle-cache: .* can be changed by other users.*; the file is not used$/,
+  ])
+  t.equal(lines.length, 2)
+  await chmod(folder, 0o755)
+  await bundle.refresh()
+  t.same(namesOf(bundle.roots()), ['ECC384 G1', 'RSA4096 G2'], 'without a change of the file')
+})
+
+test('off, and without a folder: nothing is read', async t => {
+  const off = start(t, { mode: 'off' })
+  await writeBundle(off.folder, REGION, rootsIn(root))
+  await off.bundle.refresh()
+  t.same([off.bundle.roots(), off.bundle.fetch()], [[], false])
+  const { bundle } = start(t, { mode: 'cached', folder: undefined })
+  await bundle.refresh()
+  t.same(bundle.roots(), [])
+})
+
+test('a built-in region is known', async t => {
+  t.equal(start(t, { region: 'eu-west-1' }).bundle.isKnown(), true)
+})
+
+test('auto: one download, and a refresh waits for it', async t => {
+  const { bundle, folder, lines, downloads, clock } = start(t)
+  t.equal(bundle.isAutomatic, true)
+  t.equal(bundle.fetch(), true)
+  t.equal(bundle.fetch(), true, 'still running')
+  t.same(
+    downloads.map(({ region }) => region),
+    [REGION],
+  )
+  let isRefreshed = false
+  const refreshed = bundle.refresh().then(() => {
+    isRefreshed = true
+  })
+  await new Promise(setImmediate)
+  t.equal(isRefreshed, false)
+  downloads[0]!.answer(root)
+  await refreshed
+  t.same(namesOf(bundle.roots()), ['ECC384 G1'])
+  t.equal(await readFile(bundleFile(folder, REGION), 'utf8'), root)
+  t.equal(bundle.fetch(), false, 'less than an hour ago')
+  clock.advance(HOUR_MS)
+  t.equal(bundle.fetch(), true)
+  t.equal(downloads.length, 2)
+  t.same(lines, [
+    `info downloaded the CA certificates of ${REGION} from AWS`,
+    `info trusts 1 downloaded CA certificates of ${REGION}, from ${folder}`,
+  ])
+  downloads[1]!.answer(root)
+  await bundle.refresh()
+})
+
+test('auto: endpoints of a process share the download', async t => {
+  const first = start(t)
+  const second = start(t, { folder: first.folder })
+  t.equal(first.bundle.fetch(), true)
+  t.equal(second.bundle.fetch(), true)
+  first.downloads[0]!.answer(root)
+  await second.bundle.refresh()
+  t.same(namesOf(second.bundle.roots()), ['ECC384 G1'])
+  t.same(second.downloads, [])
+})
+
+test('auto: after a failure, an hour passes until the next attempt, and the file stays', async t => {
+  const { bundle, folder, lines, downloads, clock } = start(t)
+  await writeBundle(folder, REGION, rootsIn(root))
+  bundle.fetch()
+  downloads[0]!.answer('<html>Log in</html>')
+  await bundle.refresh()
+  t.same(namesOf(bundle.roots()), ['ECC384 G1'])
+  t.match(
+    lines[0],
+    /^warn TRUST_UPDATE_FAILED https:.* is a web page\..*; the next attempt is in an hour at the earliest$/,
+  )
+  clock.advance(HOUR_MS - 1)
+  t.equal(bundle.fetch(), false)
+  clock.advance(1)
+  t.equal(bundle.fetch(), true)
+  downloads[1]!.answer(createRdsAuthority('eu-west-1').root)
+  await bundle.refresh()
+  t.same(namesOf((await readBundle(folder, REGION)).roots), ['ECC384 G1'])
+  t.match(lines.at(-1), /another region/)
+})
+
+test('auto: what cannot be saved stays in memory', async t => {
+  const { bundle, folder, lines, downloads } = start(t)
+  await writeBundle(folder, REGION, rootsIn(root))
+  await rm(bundleFile(folder, REGION))
+  await chmod(folder, 0o777)
+  bundle.fetch()
+  downloads[0]!.answer(root + another)
+  await bundle.refresh()
+  t.same(namesOf(bundle.roots()), ['ECC384 G1', 'RSA4096 G2'])
+  t.match(lines[1], /^warn CONFIG_INVALID bundle-cache: .* other users.*; this process keeps them in memory$/)
+
+  const homeless = start(t, { folder: undefined, region: 'mx-central-1' })
+  homeless.bundle.fetch()
+  homeless.downloads[0]!.answer(createRdsAuthority('mx-central-1').root)
+  await homeless.bundle.refresh()
+  t.equal(homeless.bundle.roots().length, 1)
+  t.same(homeless.lines, ['info downloaded the CA certificates of mx-central-1 from AWS'])
+})
+
+test('auto: nothing is downloaded for partitions without a public trust store', async t => {
+  const { bundle, downloads } = start(t, { region: 'eusc-de-east-1' })
+  t.same([bundle.isAutomatic, bundle.fetch(), bundle.isKnown()], [false, false, false])
+  t.same(downloads, [])
+})
+
+test('an update says what is new and what was removed, and saves nothing that is built in', async t => {
+  const folder = join(t.testdir(), 'cache')
+  const first = await saveRegion(REGION, folder, rootsIn(root))
+  t.match(first, { isSaved: true, problem: undefined, removed: [] })
+  t.same(namesOf(first.isNew), ['ECC384 G1'])
+  const second = await saveRegion(REGION, folder, rootsIn(another))
+  t.same([namesOf(second.isNew), namesOf(second.removed)], [['RSA4096 G2'], ['ECC384 G1']])
+  const third = await saveRegion(REGION, folder, rootsIn(another))
+  t.match(third, { isNew: [], removed: [], isSaved: true })
+
+  const builtIn = [...builtInRoots().values()].filter(({ region }) => region === 'eu-west-1')
+  t.ok(builtIn.length > 0)
+  await writeBundle(folder, 'eu-west-1', rootsIn(createRdsAuthority('eu-west-1').root))
+  const known = await saveRegion('eu-west-1', folder, builtIn)
+  t.match(known, { isNew: [], isSaved: false, problem: undefined })
+  t.equal(known.removed.length, 1)
+  t.same((await readBundle(folder, 'eu-west-1')).roots, [])
+})
