@@ -86,10 +86,11 @@ async function adviseOnRefusal({ errno, message }: ERR_Packet, context: Context)
 async function adviseOnAccessDenied(context: Context): Promise<Advice[]> {
   const { rds } = context.target.endpoint
   const advice: Advice[] = []
-  const named = regionOf(rds.host)
-  if (named !== undefined && named !== rds.region) {
+  const named = regionOf(rds.host) ?? context.serverRegion
+  if (named !== undefined && rds.region !== undefined && named !== rds.region) {
+    const who = isGlobalEndpoint(rds.host) ? 'certificate of the server' : 'name of the endpoint'
     advice.push({
-      text: `The token was signed for region ${rds.region}, but the name of the endpoint says ${named}: do not set the region.`,
+      text: `The token was signed for region ${rds.region}, but the ${who} says ${named}: do not set the region.`,
     })
   }
   const rdsDatabase = await knownDatabase(context)

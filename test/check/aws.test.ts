@@ -714,6 +714,16 @@ test('a login that the writer of a global database refuses: the policy has the c
     })
   })
 
+  await t.test('the region is set, and no longer that of the writer', async t => {
+    await setUp(t, { DescribeGlobalClusters: globalClusters, DescribeDBClusters: memberCluster })
+    const upstream = await startScriptedUpstream(t, [refuseLogin(certificate)])
+    const options = { rdsEndpoint: GLOBAL, region: 'us-east-2', connect: upstream.address }
+    failsWith(t, await runCheck(t, { options }), 'login', 'UPSTREAM_REFUSED_LOGIN', [
+      /signed for region us-east-2, but the certificate of the server says eu-west-1: do not set the region/,
+      /"arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-SHOP-EU\/iam_user"/,
+    ])
+  })
+
   await t.test('without permission to read them', async t => {
     await setUp(t, {})
     const upstream = await startScriptedUpstream(t, [refuseLogin(certificate)])
