@@ -307,7 +307,7 @@ const duckdb = '1.5.5'
 function routerClient(settings: ClientSettings): Client {
   return {
     name: 'MySQL Router in front of the proxy',
-    usedBy: 'with connection sharing, under mysql2 of npm',
+    usedBy: 'with connection sharing, under mysql2 of npm; on MariaDB that also fails directly',
     async prepare() {
       const modules = settings.modules ?? (await nodeModules())
       const { root, env } = await debianRoot('sid', /^mysqlrouter$/, 'mysql-router')

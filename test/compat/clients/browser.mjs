@@ -56,7 +56,8 @@ await runSteps({
       async query(sql) {
         if (sql.length > MOST) throw new Unsupported('too much for a form')
         if (/^SELECT (REPEAT|id, word FROM numbers)/.test(sql)) throw new Unsupported('too much for a page')
-        if (/^(START TRANSACTION|SET @)/.test(sql)) throw new Unsupported('each page has its own connection')
+        if (/^(START TRANSACTION|SET @|INSERT INTO stops)/.test(sql))
+          throw new Unsupported('each page has its own connection')
         await loggedIn()
         return await tool.query(page, target, sql)
       },

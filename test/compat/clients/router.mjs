@@ -4,19 +4,22 @@
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import mysql from 'mysql2/promise'
 
 const [program, ...args] = process.argv.slice(2)
 const given = JSON.parse(process.env.COMPAT)
 const directory = await mkdtemp(join(tmpdir(), 'compat-router-'))
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
 const sections = []
 const targets = {}
 for (const [i, [route, target]] of Object.entries(given.targets).entries()) {
-  // Router takes no unix socket of a server. To a server it verifies one authority, named for all its routes.
+  // Clients reach Router over TCP without TLS.
   if (target.socket || target.ca) continue
   const port = await freePort()
   targets[route] = { ...target, port }
@@ -34,6 +37,30 @@ connection_sharing_delay=0
 max_connect_errors=1000000
 `)
 }
+
+/** Why a behaviour cannot run. Undefined if it can. */
+function reasonAgainst({ steps }) {
+  if (isMariadb) return 'connection sharing sets session_track_gtids, which MariaDB does not know'
+  if (steps.some(({ sql }) => /; ?SELECT/.test(sql))) return 'connection sharing forbids multi-statements'
+  const missing = steps.find(({ to }) => to && !targets[to])
+  return missing && `the test has no route of Router to ${missing.to}`
+}
+
+const { host, port, user, password } = given.targets.plain
+const connection = await mysql.createConnection({ host, port, user, password })
+const [[{ version: serverVersion }]] = await connection.query('SELECT VERSION() AS version')
+connection.destroy()
+const isMariadb = /mariadb/i.test(serverVersion)
+// The runner takes the first version.
+const [version] = /\d+\.\d+\.\d+/.exec(execFileSync('mysqlrouter', ['--version'], { encoding: 'utf8' }))
+print({ version })
+const behaviours = given.behaviours.filter(behaviour => {
+  const unsupported = reasonAgainst(behaviour)
+  if (unsupported) print({ behaviour: behaviour.id, unsupported })
+  return !unsupported
+})
+if (behaviours.length === 0) process.exit()
+
 const file = join(directory, 'router.conf')
 await writeFile(
   file,
@@ -58,18 +85,18 @@ await Promise.race([
   ended.then(reason => Promise.reject(new Error(reason))),
   ...Object.values(targets).map(({ port }) => untilListening(port)),
 ])
-// The runner takes the first version.
-const [version] = /\d+\.\d+\.\d+/.exec(execFileSync('mysqlrouter', ['--version'], { encoding: 'utf8' }))
-process.stdout.write(`${JSON.stringify({ version })}\n`)
 const client = spawn(program, args, {
   stdio: 'inherit',
-  env: { ...process.env, COMPAT: JSON.stringify({ ...given, targets }) },
+  env: { ...process.env, COMPAT: JSON.stringify({ ...given, targets, behaviours }) },
 })
 const [code] = await once(client, 'exit')
 router.kill('SIGKILL')
 await ended
-await rm(directory, { recursive: true, force: true })
 process.exit(code ?? 1)
+
+function print(line) {
+  process.stdout.write(`${JSON.stringify(line)}\n`)
+}
 
 async function untilListening(port) {
   for (;;) {
