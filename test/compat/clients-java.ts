@@ -103,11 +103,17 @@ export const javaTools: Client[] = [
   },
 ]
 
-/** @param javaArgs start it */
+/**
+ * Most of the time of such a tool is the start of Java.
+ * @param javaArgs start it
+ */
 function tool(name: string, version: string, javaArgs: string[]) {
   return {
     command: [process.execPath, program('tools.mjs'), name],
-    env: { COMPAT_VERSION: version, COMPAT_TOOL: JSON.stringify(['-Xmx512m', ...javaArgs]) },
+    env: {
+      COMPAT_VERSION: version,
+      COMPAT_TOOL: JSON.stringify(['-Xmx512m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', ...javaArgs]),
+    },
   }
 }
 

@@ -61,7 +61,7 @@ export async function startErrorProxies(
 
   const stop = await startProxy(
     [...program, '--config', file],
-    addresses['port closed']!,
+    OF_ONE_PROCESS.map(route => addresses[route]!),
     withoutCredentials(home),
     true,
   )
@@ -76,7 +76,7 @@ export async function startErrorProxies(
     stopForShutdown,
     async startAfterShutdown() {
       const command = [...program, '--config', fileOfShutdown]
-      stopShutdown ??= await startProxy(command, addresses.shutdown!, environmentOf(server))
+      stopShutdown ??= await startProxy(command, [addresses.shutdown!], environmentOf(server))
     },
     async stop() {
       holder.destroy()

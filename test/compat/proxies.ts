@@ -85,7 +85,7 @@ export async function startProxies(server: Server, program: readonly string[], s
 
   const file = join(scratch, 'proxies.yaml')
   await writeFile(file, JSON.stringify({ endpoints }))
-  const stop = await startProxy([...program, '--config', file], addresses.plain!, environmentOf(server))
+  const stop = await startProxy([...program, '--config', file], Object.values(addresses), environmentOf(server))
   return { addresses, missing, stop }
 }
 
@@ -122,13 +122,13 @@ async function makeCertificate(scratch: string): Promise<{ options: object; ca: 
 }
 
 /**
- * @param address that it listens on
+ * @param addresses that it listens on
  * @param environment changes of this process's
  * @param isQuiet true to drop its log, for a proxy that is there for its errors
  */
 export async function startProxy(
   command: string[],
-  address: Address,
+  addresses: Address[],
   environment: NodeJS.ProcessEnv,
   isQuiet = false,
 ): Promise<() => Promise<void>> {
@@ -142,10 +142,12 @@ export async function startProxy(
   running.add(child)
   const exit = once(child, 'exit')
   const deadline = performance.now() + 120_000
-  const listening = address.socket ? { path: address.socket } : address
-  while (!(await isListening(listening))) {
-    if (child.exitCode !== null || performance.now() > deadline) throw new Error(`no proxy with ${args.join(' ')}`)
-    await sleep(50)
+  for (const address of addresses) {
+    const listening = address.socket ? { path: address.socket } : address
+    while (!(await isListening(listening))) {
+      if (child.exitCode !== null || performance.now() > deadline) throw new Error(`no proxy with ${args.join(' ')}`)
+      await sleep(50)
+    }
   }
   return async () => {
     child.kill('SIGTERM')

@@ -265,7 +265,8 @@ async function servePhp(root) {
   const { port } = server.address()
   server.close()
   await once(server, 'close')
-  const settings = ['-d', `session.save_path=${home}`, '-d', 'memory_limit=512M']
+  // Adminer counts failed logins in a file there, and refuses more after 30.
+  const settings = ['-d', `session.save_path=${home}`, '-d', `upload_tmp_dir=${home}`, '-d', 'memory_limit=512M']
   const child = spawn('php', [...settings, '-S', `127.0.0.1:${port}`, '-t', root], {
     stdio: 'ignore',
     env: { ...process.env, ...tool.env, COMPAT: '', COMPAT_HOME: home, PHP_CLI_SERVER_WORKERS: '4' },
