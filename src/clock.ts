@@ -1,4 +1,5 @@
 /** Monotonic time for durations, deadlines and rates: setting the machine's clock does not move it. */
+import { uptime } from 'node:os'
 
 export interface Clock {
   /** milliseconds since a fixed moment; only differences mean something */
@@ -10,6 +11,14 @@ export interface Clock {
 /** Milliseconds between the wall clock and the monotonic clock. They change by more than drift only when somebody sets the machine's clock. */
 export function wallClockOffset(): number {
   return Date.now() - performance.now()
+}
+
+/**
+ * Milliseconds between the wall clock and the uptime of the machine. Unlike `wallClockOffset`, a machine that sleeps does not
+ * change it, because its uptime goes on.
+ */
+export function wallClockAgainstUptime(): number {
+  return Date.now() - uptime() * 1_000
 }
 
 /** The most that a timer of Node.js can hold. */

@@ -10,6 +10,8 @@ import type { ERR_Packet } from './protocol/packets.ts'
 export class ProxyError extends Error {
   override name = 'ProxyError'
   readonly code: ErrorCode
+  /** a hint for this error alone; undefined: that of the tables */
+  readonly hint: string | undefined
   /** values for the hint that the endpoint does not have, for example `ssoLogin` */
   readonly hintValues: Readonly<Record<string, string>>
   /** the server's own error, if the server sent one: the client gets it unchanged, with a hint added */
@@ -23,6 +25,7 @@ export class ProxyError extends Error {
     // Sentences are put together from it, and a foreign message may end with a full stop.
     super(message.replace(/\.+$/, ''), { cause: details.cause })
     this.code = code
+    this.hint = details.hint
     this.hintValues = details.hintValues ?? {}
     this.serverError = details.serverError
     this.delay = details.delay
@@ -32,6 +35,7 @@ export class ProxyError extends Error {
 
 export interface ErrorDetails {
   cause?: unknown
+  hint?: string | undefined
   hintValues?: Record<string, string>
   serverError?: ERR_Packet
   delay?: Promise<void>
@@ -46,7 +50,8 @@ export function asProxyError(thrown: unknown): ProxyError {
 
 /** What to do about `error`, with the `values` of the endpoint; '' if the server's message says it all. */
 export function hintFor(error: ProxyError, values: Readonly<Record<string, string | undefined>>): string {
-  const hint = error.serverError ? (SERVER_ERRORS[error.serverError.errno]?.hint ?? '') : ERRORS[error.code].hint
+  const ofTable = error.serverError ? SERVER_ERRORS[error.serverError.errno]?.hint : ERRORS[error.code].hint
+  const hint = error.hint ?? ofTable ?? ''
   return fillHint(hint, { ...values, ...error.hintValues })
 }
 

@@ -20,6 +20,7 @@ const WALL_CLOCK_FILES = [
   'state.ts',
   'upstream/bundle-cache.ts', // the validity of certificates
   'upstream/rds-bundle.ts',
+  'upstream/refusal.ts', // when credentials expire
   'upstream/trust.ts',
 ]
 

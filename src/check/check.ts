@@ -13,6 +13,7 @@ import { createAddressBook } from '../upstream/address-book.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { builtInRegions } from '../upstream/rds-bundle.ts'
+import { createLoginHistory } from '../upstream/refusal.ts'
 import { createRegionBundle, type RegionBundle } from '../upstream/region-bundle.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { adviseOn } from './advice.ts'
@@ -130,6 +131,7 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
       addresses: createAddressBook(),
       greetings: createGreetingWatch(formatHostPort(dial), silent),
       takesTokenInHandshake: undefined,
+      history: createLoginHistory(),
     },
     profile: options.profile,
     credentials,

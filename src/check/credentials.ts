@@ -5,6 +5,7 @@ import type { Credentials } from '../aws/credentials.ts'
 import { type AwsAgent, createAwsAgent } from '../aws/https-agent.ts'
 import { apiRegion, formatHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
+import { MAX_AHEAD_MS, MAX_BEHIND_MS } from '../upstream/refusal.ts'
 import type { Context, Identity } from './context.ts'
 import type { StepLog } from './steps.ts'
 
@@ -42,6 +43,7 @@ export async function checkCredentials(context: Context, log: StepLog): Promise<
   }
   log.fact('key', credentials.accessKeyId)
   const { expiration } = credentials
+  context.target.state.credentialsExpire = expiration?.getTime()
   if (expiration) {
     const left = expiration.getTime() - Date.now()
     log.fact('until', `${seconds(expiration)} (${spokenDuration(left)})`)
@@ -117,12 +119,6 @@ async function getIdentity({ target, credentials }: Context, agent: AwsAgent): P
     client.destroy()
   }
 }
-
-/** AWS refuses signatures from further in the future. */
-const MAX_AHEAD_MS = 5 * 60_000
-
-/** A token expires this long after it was signed. */
-const MAX_BEHIND_MS = 15 * 60_000
 
 /** A smaller difference is not worth a warning. */
 const CLOCK_WARNING_MS = 60_000

@@ -26,7 +26,7 @@ export async function checkLogin({ target, user, database, stop }: Context, log:
     const response = responseOf(user, database)
     const result = await login(upstream, target, response, user, stop)
     upstream = result.upstream
-    assertOK(upstream.wire, result.payload, user)
+    assertOK(upstream.wire, result.payload, user, result.hint)
     const asked = target.takesTokenInHandshake === false || target.endpoint.tokenInHandshake === 'never'
     log.fact('token', asked ? 'sent in answer to an AuthSwitchRequest' : 'sent inside HandshakeResponse41')
     if (target.endpoint.requireWriter) await requireWriter(upstream.wire, target.endpoint, response.capabilities)

@@ -26,7 +26,7 @@ import type { RelayEnd } from '../relay/relay.ts'
 import {
   assertOK,
   createTokenInTime,
-  isAccessDenied,
+  noteResult,
   refuseToSwitch,
   sendSecret,
   unexpectedPlugin,
@@ -84,10 +84,10 @@ export async function changeUser(
     await refuseToSwitch(upstream, user, '')
     throw error
   }
-  sendSecret(upstream, clearPassword(await createTokenInTime(target, user, upstream)))
+  const token = await createTokenInTime(target, user, upstream)
+  sendSecret(upstream, clearPassword(token))
   const result = await readPacket(upstream, 'the result of COM_CHANGE_USER')
-  if (isAccessDenied(result)) target.forgetToken?.(user)
-  assertOK(upstream, result, user)
+  assertOK(upstream, result, user, noteResult(target, result, user, token))
   sendOK(client, result)
   return users
 }

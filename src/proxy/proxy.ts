@@ -1,5 +1,6 @@
 /** One proxy, assembled from its parts. */
 import type { Server } from 'node:net'
+import { watchAwsDates } from '../aws/clock-ahead.ts'
 import { explainCredentialsError } from '../aws/credential-errors.ts'
 import { type CredentialsProvider, cacheUntilExpiry, createCredentials } from '../aws/credentials.ts'
 import { createConfirmMember } from '../aws/global-members.ts'
@@ -30,6 +31,7 @@ import { createAddressBook } from '../upstream/address-book.ts'
 import { type CircuitBreaker, createCircuitBreaker } from '../upstream/circuit-breaker.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
+import { createLoginHistory } from '../upstream/refusal.ts'
 import { createRegionBundle } from '../upstream/region-bundle.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { createAdmission } from './admission.ts'
@@ -81,6 +83,7 @@ export interface ServedProxy extends Proxy {
  */
 export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_NAMES): ServedProxy {
   validateOptions(options, names)
+  watchAwsDates()
   const endpoint = createEndpoint(options, names)
   const listen = parseListen(options.listen ?? OPTION_VALUES.listen.default)
   const log = withFields(options.logger ?? silent, () => ({ endpoint: endpoint.name }))
@@ -117,6 +120,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     greetings: createGreetingWatch(formatHostPort(endpoint.dial), log),
     orphans: createOrphans(),
     takesTokenInHandshake: undefined,
+    history: createLoginHistory(),
   }
   state.retryCredentials = () => void credentials().catch(() => {})
   let server: ProxyServer | undefined

@@ -136,10 +136,10 @@ async function handshake(
   await waitForSlot(target, legs.client, greeted.wire)
   place.leave()
   legs.place = undefined
-  const { upstream, payload } = await login(greeted, target, response, user, stop)
+  const { upstream, payload, hint } = await login(greeted, target, response, user, stop)
   legs.unauthenticatedUpstream = undefined
   legs.upstream = upstream.wire
-  assertOK(upstream.wire, payload, user)
+  assertOK(upstream.wire, payload, user, hint)
   const capabilities = response.capabilities & upstream.greeting.capabilities
   if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, capabilities)
   loggedIn(session, target, user)

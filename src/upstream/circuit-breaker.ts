@@ -204,8 +204,13 @@ function isSame(left: ProxyError, right: ProxyError): boolean {
 }
 
 /** The error of the last logins, for one that was not tried. */
-function openError({ code, message, hintValues, serverError }: ProxyError, left: number): ProxyError {
+function openError({ code, message, hint, hintValues, serverError }: ProxyError, left: number): ProxyError {
   const note = ` (not tried: recent logins failed like this; the next attempt is in ${Math.ceil(left / 1_000)} s)`
   const details = serverError && { serverError: { ...serverError, message: serverError.message + note } }
-  return new ProxyError(code, message + note, { hintValues: { ...hintValues }, fromOpenCircuit: true, ...details })
+  return new ProxyError(code, message + note, {
+    hint,
+    hintValues: { ...hintValues },
+    fromOpenCircuit: true,
+    ...details,
+  })
 }

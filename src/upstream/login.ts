@@ -2,7 +2,7 @@
 import { TLSSocket } from 'node:tls'
 import type { ConfirmMember } from '../aws/global-members.ts'
 import type { TokenSource } from '../aws/token.ts'
-import { type Endpoint, formatHostPort } from '../endpoint.ts'
+import { type Endpoint, formatHostPort, isRdsProxy } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import {
   framePacket,
@@ -35,6 +35,7 @@ import type { AddressBook } from './address-book.ts'
 import { dial, type Upstream } from './dial.ts'
 import type { GreetingWatch } from './greeting-watch.ts'
 import type { RateLimiter } from './rate-limiter.ts'
+import type { LoginHistory } from './refusal.ts'
 import { regionToSign } from './server-region.ts'
 import { startTls } from './tls.ts'
 import type { Trust } from './trust.ts'
@@ -54,6 +55,7 @@ export interface LoginTarget {
   confirmMember?: ConfirmMember | undefined
   /** whether the server accepts a token inside HandshakeResponse41; undefined until a login has shown it */
   takesTokenInHandshake: boolean | undefined
+  history: LoginHistory
 }
 
 /** Part of the login's time that slow credentials must leave for TLS and the server. */
@@ -63,6 +65,8 @@ const RESERVED_FOR_LOGIN_MS = 1_000
 export interface LoginResult {
   upstream: Upstream
   payload: Buffer
+  /** what to do about a refused login, if something points to its reason */
+  hint: string | undefined
 }
 
 /** A command without parameters. @param compressed whether the session has compressed packets */
@@ -73,10 +77,10 @@ export function writeCommand(wire: Wire, command: number, compressed: boolean): 
 }
 
 /** Turns the server's refusal into our error, which is the only way to answer a client. @throws ProxyError UPSTREAM_REFUSED_LOGIN */
-export function assertOK(wire: Wire, payload: Buffer, user: string): void {
+export function assertOK(wire: Wire, payload: Buffer, user: string, hint?: string): void {
   if (payload[0] === OK) return
   const serverError = parsed(wire, 'the result of the login', () => parseERR_Packet(payload))
-  throw new ProxyError('UPSTREAM_REFUSED_LOGIN', serverError.message, { serverError, hintValues: { user } })
+  throw new ProxyError('UPSTREAM_REFUSED_LOGIN', serverError.message, { serverError, hint, hintValues: { user } })
 }
 
 /**
@@ -96,11 +100,11 @@ export async function login(
 ): Promise<LoginResult> {
   const { tokenInHandshake: setting } = target.endpoint
   const atOnce = setting === 'auto' ? (target.takesTokenInHandshake ?? true) : setting === 'always'
-  const payload = await loginOnce(upstream, target, client, user, atOnce)
-  if (isAccessDenied(payload)) target.forgetToken?.(user)
+  const first = await loginOnce(upstream, target, client, user, atOnce)
+  const { payload } = first
   if (payload[0] === OK && atOnce) target.takesTokenInHandshake = true
   const undecided = setting === 'auto' && target.takesTokenInHandshake === undefined
-  if (!undecided || !isAccessDenied(payload)) return { upstream, payload }
+  if (!undecided || !isAccessDenied(payload)) return { upstream, ...first }
 
   upstream.wire.socket.destroy()
   // This server has just answered, so it greets soon.
@@ -108,10 +112,9 @@ export async function login(
   const second = await dial({ ...target.endpoint, greetingTimeout: loginTimeout }, stop, target)
   try {
     await target.limiter.acquire(tokenDeadline(second.wire), target.state, stop)
-    const secondPayload = await loginOnce(second, target, client, user, false)
-    if (isAccessDenied(secondPayload)) target.forgetToken?.(user)
-    if (secondPayload[0] === OK) target.takesTokenInHandshake = false
-    return { upstream: second, payload: secondPayload }
+    const result = await loginOnce(second, target, client, user, false)
+    if (result.payload[0] === OK) target.takesTokenInHandshake = false
+    return { upstream: second, ...result }
   } catch (error) {
     second.wire.socket.destroy()
     throw error
@@ -120,7 +123,7 @@ export async function login(
 
 const ER_ACCESS_DENIED_ERROR = 1045
 
-export function isAccessDenied(payload: Buffer): boolean {
+function isAccessDenied(payload: Buffer): boolean {
   return payload[0] === ERR && payload.length >= 3 && payload.readUInt16LE(1) === ER_ACCESS_DENIED_ERROR
 }
 
@@ -149,7 +152,7 @@ async function loginOnce(
   client: HandshakeResponse41,
   user: string,
   tokenInHandshake: boolean,
-): Promise<Buffer> {
+): Promise<Omit<LoginResult, 'upstream'>> {
   const { endpoint, trust } = target
   const { wire, greeting } = upstream
   assertSupportsTokens(greeting, endpoint)
@@ -175,20 +178,45 @@ async function loginOnce(
     authPlugin: tokenInHandshake ? MYSQL_CLEAR_PASSWORD : placeholderPlugin(greeting),
   }
   sendSecret(wire, encodeHandshakeResponse41(response))
-  return await timed(target.state, 'login', resultOfLogin(wire, user, token))
+  const { payload, wasAsked } = await timed(target.state, 'login', resultOfLogin(wire, user, token))
+  // The first of two attempts has shown already that the server expects a token: it asked for nothing else.
+  const isSecond = endpoint.tokenInHandshake === 'auto' && target.takesTokenInHandshake === undefined
+  const expectsToken = wasAsked || tokenInHandshake || isSecond
+  return { payload, hint: noteResult(target, payload, user, token, expectsToken) }
+}
+
+/**
+ * Keeps the result of a login with `token`. Returns what to do about a refusal, if something points to its reason.
+ * @param expectsToken whether the server asked for the token, or took it as the answer to a method that it expects
+ */
+export function noteResult(
+  { endpoint, forgetToken, history, state }: LoginTarget,
+  payload: Buffer,
+  user: string,
+  token: string,
+  expectsToken = true,
+): string | undefined {
+  if (payload[0] === OK) history.succeeded(user, token)
+  if (!isAccessDenied(payload)) return undefined
+  forgetToken?.(user)
+  // An RDS Proxy has its own rules: its database users need no plugin for IAM.
+  const isExpected = expectsToken || isRdsProxy(endpoint.rds.host)
+  return history.hintFor({ user, token, expectsToken: isExpected, credentialsExpire: state.credentialsExpire })
 }
 
 /** The server's OK_Packet or ERR_Packet, after an AuthSwitchRequest if the server sends one. */
-async function resultOfLogin(wire: Wire, user: string, token: string): Promise<Buffer> {
+async function resultOfLogin(wire: Wire, user: string, token: string): Promise<{ payload: Buffer; wasAsked: boolean }> {
+  let wasAsked = false
   let result = await readPacket(wire, 'the result of the login')
   if (result[0] === AUTH_SWITCH_REQUEST) {
     const question = result
     const { authPlugin } = parsed(wire, 'AuthSwitchRequest', () => parseAuthSwitchRequest(question))
     if (authPlugin !== MYSQL_CLEAR_PASSWORD) throw await refuseToSwitch(wire, user, authPlugin)
     sendSecret(wire, clearPassword(token))
+    wasAsked = true
     result = await readPacket(wire, 'the result of the login')
   }
-  if (result[0] === OK || result[0] === ERR) return result
+  if (result[0] === OK || result[0] === ERR) return { payload: result, wasAsked }
   if (result[0] === AUTH_MORE_DATA || result[0] === AUTH_SWITCH_REQUEST) throw unexpectedPlugin(user, 'more data')
   throw malformed(wire, 'the result of the login: neither OK_Packet nor ERR_Packet')
 }

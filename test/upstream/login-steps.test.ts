@@ -12,6 +12,7 @@ import { createAddressBook } from '../../src/upstream/address-book.ts'
 import { dial } from '../../src/upstream/dial.ts'
 import { createGreetingWatch } from '../../src/upstream/greeting-watch.ts'
 import { type LoginTarget, login } from '../../src/upstream/login.ts'
+import { createLoginHistory } from '../../src/upstream/refusal.ts'
 import { createTrust } from '../../src/upstream/trust.ts'
 import { PLAIN_CLIENT } from '../support/capabilities.ts'
 import { createTestClock } from '../support/clock.ts'
@@ -69,6 +70,7 @@ async function createTarget(port: number) {
     addresses: createAddressBook(clock),
     greetings: createGreetingWatch('db', silent, clock),
     takesTokenInHandshake: undefined,
+    history: createLoginHistory({ clock }),
   }
   const dialled = () => dial(target.endpoint, stays, { clock })
   const logIn = async () => login(await dialled(), target, client, 'iam_user', stays)
