@@ -132,13 +132,30 @@ test('a refused pass is a failed invocation', async t => {
   await t.rejects(runInLambda(job, silent, schedule, context, world), { code: 'SYNC_REFUSED', message: /ESERVFAIL/ })
 })
 
+test('a pass that leaves unhealthy targets is a failed invocation', async t => {
+  const world = createWorld(10)
+  const group = await world.openTargetGroup(new AbortController().signal)
+  world.openTargetGroup = async () => ({
+    ...group,
+    targets: async () => (await group.targets()).map(target => ({ ...target, health: 'unhealthy' })),
+  })
+  await t.rejects(runInLambda(job, silent, schedule, context, world), {
+    code: 'SYNC_UNHEALTHY',
+    message: /10\.0\.0\.1:3306 is unhealthy/,
+  })
+})
+
 test('the timeout of the function', async t => {
   const world = createWorld(0)
   world.sleep = async (_milliseconds, signal) => {
     await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   }
   const soon = { getRemainingTimeInMillis: () => 5_001 }
-  await t.rejects(runInLambda(job, silent, schedule, soon, world), { code: 'SYNC_REFUSED', message: /timeout/ })
+  await t.rejects(runInLambda(job, silent, schedule, soon, world), {
+    code: 'SYNC_REFUSED',
+    message: /timeout/,
+    hintValues: { nextStep: /^Raise the timeout of the Lambda function/ },
+  })
 })
 
 test('the handler, with its options in the environment', async t => {
