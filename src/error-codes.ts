@@ -147,14 +147,14 @@ const specs = {
   },
   FORWARD_PROXY_REFUSED: {
     ...DIAL,
-    hint: 'Let the proxy ({setting}) allow connections to {target}, or connect without it.',
+    hint: 'Let the proxy in {setting} allow connections to {target}, or connect without it.',
     explanation:
       'The rules of the forward proxy do not allow this host or port. Many HTTP proxies allow only port 443 until they are configured.',
     docs: 'docs/configuration.md#forward-proxies',
   },
   FORWARD_PROXY_TARGET: {
     ...DIAL,
-    hint: 'Check that {target} is right, and that the proxy ({setting}) can resolve and reach it.',
+    hint: 'Check that {target} is right, and that the proxy in {setting} can resolve and reach it.',
     explanation:
       'The forward proxy works, but it cannot connect to the host behind it. The proxy resolves the name, not this machine.',
     docs: 'docs/configuration.md#forward-proxies',

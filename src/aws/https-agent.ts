@@ -86,11 +86,16 @@ async function connectTo(
   }
   // The one on top. It takes those below with it; Node.js 20 crashes if one below is destroyed first.
   let current: Socket | undefined
+  const keep = (socket: Socket) => {
+    current = socket
+    // An error while nobody waits for one must not end the process.
+    socket.on('error', () => {})
+  }
   const timer = setTimeout(() => current?.destroy(timeout(target)), CONNECT_TIMEOUT_MS)
   const connect = async (to: HostPort, over?: Socket): Promise<Socket> => {
     const servername = isIP(to.host) === 0 ? to.host : ''
     const socket = tls.connect({ ...secure, ...to, servername, ...(over && { socket: over }) })
-    current = socket
+    keep(socket)
     await once(socket, 'secureConnect')
     if (!socket.authorized) throw untrusted(socket, to.host, proxy)
     return socket
@@ -100,7 +105,7 @@ async function connectTo(
     const reach = async () => {
       if (proxy.protocol === 'https') return await connect({ host: proxy.host, port: proxy.port })
       const socket = connectTcp(proxy.port, proxy.host)
-      current = socket
+      keep(socket)
       await once(socket, 'connect')
       return socket
     }
@@ -150,12 +155,16 @@ export function proxyFor(target: HostPort, environment: NodeJS.ProcessEnv): Forw
   throw invalid(setting, 'not the URL of a proxy, such as http://USER:PASSWORD@HOST:PORT')
 }
 
-/** The rules of Python's urllib, which botocore uses: suffixes at a dot, with or without a dot in front; or `*` alone. */
+/**
+ * The rules of Python's urllib, which botocore uses: suffixes at a dot, with or without a dot in front; or `*` alone. A port
+ * counts only if the URL has one, and those of AWS have none.
+ */
 function isExempt({ host, port }: HostPort, noProxy: string): boolean {
   if (noProxy === '*') return true
   const names = noProxy.split(',').map(name => name.trim().toLowerCase().replace(/^\.+/, ''))
-  const forms = [host.toLowerCase(), `${host.toLowerCase()}:${port}`, formatHostPort({ host, port })]
-  return names.some(name => name !== '' && forms.some(form => form === name || form.endsWith(`.${name}`)))
+  const name = host.toLowerCase()
+  const forms = port === 443 ? [name] : [name, `${name}:${port}`]
+  return names.some(exempt => exempt !== '' && forms.some(form => form === exempt || form.endsWith(`.${exempt}`)))
 }
 
 interface CaBundle {

@@ -18,9 +18,18 @@ const MAX_HTTP_ANSWER_BYTES = 16 * 1024
  */
 export async function openTunnel(socket: Socket, proxy: ForwardProxy, target: HostPort): Promise<void> {
   const tunnel: Tunnel = { socket, proxy, target }
-  if (proxy.protocol === 'socks5') await openSocks5(tunnel)
-  else await openHttp(tunnel)
+  // An error without a listener would end the process. Reads find it in the socket.
+  socket.on('error', ignore)
+  try {
+    if (proxy.protocol === 'socks5') await openSocks5(tunnel)
+    else await openHttp(tunnel)
+  } finally {
+    // 'error' comes a moment after the failure of the read.
+    if (!socket.destroyed) socket.off('error', ignore)
+  }
 }
+
+function ignore(): void {}
 
 interface Tunnel {
   socket: Socket

@@ -135,14 +135,10 @@ async function openTunnelUntil(
 ): Promise<void> {
   const onStop = () => socket.destroy()
   stop.addEventListener('abort', onStop)
-  // The tunnel looks for the error in the socket.
-  const onError = () => {}
-  socket.on('error', onError)
   try {
     await openTunnel(socket, proxy, target)
   } finally {
     stop.removeEventListener('abort', onStop)
-    socket.off('error', onError)
   }
 }
 

@@ -1,15 +1,19 @@
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpsServer, request } from 'node:https'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { type Test, test } from 'tap'
 import { type AwsAgent, createAwsAgent, proxyFor } from '../../src/aws/https-agent.ts'
 import { createAuthority } from '../../src/demo/certificates.ts'
 import { hintFor, ProxyError } from '../../src/errors.ts'
 import { listen, startHttpProxy } from '../support/forward-proxy.ts'
 import { freePort } from '../support/free-port.ts'
+
+const LOADER = ['--import=tsx', '--input-type=module', '--eval']
 
 const HOST = 'sts.eu-west-1.amazonaws.com'
 
@@ -85,11 +89,13 @@ test('which proxy is asked: the rules of the AWS CLI', t => {
   t.equal(shown({ HTTPS_PROXY: 'socks5h://u:p@proxy.corp' }), 'socks5://proxy.corp:1080 (HTTPS_PROXY)')
   t.equal(shown({ HTTPS_PROXY: 'http://[fd00::1]:3128/' }), 'http://[fd00::1]:3128 (HTTPS_PROXY)')
 
-  const exempt = ['*', HOST, HOST.toUpperCase(), 'amazonaws.com', '.amazonaws.com', 'x.test, .com', `${HOST}:443`]
+  const exempt = ['*', HOST, HOST.toUpperCase(), 'amazonaws.com', '.amazonaws.com', 'x.test, .com']
   for (const NO_PROXY of exempt) t.equal(shown({ HTTPS_PROXY, NO_PROXY }), undefined, `exempt: ${NO_PROXY}`)
-  for (const NO_PROXY of ['', 'aws.com', '*.amazonaws.com', `${HOST}:444`, 'x.test,*', '10.0.0.0/8']) {
+  for (const NO_PROXY of ['', 'aws.com', '*.amazonaws.com', `${HOST}:443`, `${HOST}:444`, 'x.test,*', '10.0.0.0/8']) {
     t.ok(shown({ HTTPS_PROXY, NO_PROXY }), `not exempt: ${NO_PROXY}`)
   }
+  const other = { host: HOST, port: 8443 }
+  t.equal(shown({ HTTPS_PROXY, NO_PROXY: `${HOST}:8443` }, other), undefined, 'the port of a URL that has one')
   t.ok(shown({ HTTPS_PROXY, NO_PROXY: '*', no_proxy: '' }), 'no_proxy counts before NO_PROXY')
 
   const local = ['169.254.169.254', '169.254.170.2', '169.254.170.23', '127.0.0.1', 'localhost', '::1', 'fd00:ec2::254']
@@ -220,4 +226,44 @@ test('where the CA bundle comes from', async t => {
   const empty = fileOf(t, 'no PEM')
   const noPem = await failureOf(get(agentFor(t, { AWS_CA_BUNDLE: empty })))
   t.match(noPem, { code: 'AWS_ENVIRONMENT_INVALID', message: /has no certificate in PEM format/ })
+})
+
+test('the deadline of a connection', async t => {
+  const silent = createServer()
+  const port = await listen(t, silent)
+  const wait = setTimeout
+  // Its 5 s are over as soon as the other side has the connection.
+  t.intercept(globalThis, 'setTimeout', {
+    value: (work: () => void, milliseconds: number) =>
+      milliseconds === 5_000 ? void silent.once('connection', () => wait(work, 100)) : wait(work, milliseconds),
+  })
+  const through = get(agentFor(t, { HTTPS_PROXY: `http://127.0.0.1:${port}` }))
+  t.match(await failureOf(through), { code: 'FORWARD_PROXY_TARGET', message: /has not connected to .* in time/ })
+  const direct = get(agentFor(t, {}), '127.0.0.1', port)
+  const message = `no connection to 127.0.0.1:${port} within 5000 ms`
+  await t.rejects(direct, { name: 'TimeoutError', code: 'ETIMEDOUT', message }, 'as the SDK expects it')
+})
+
+test('AWS_CA_BUNDLE adds to NODE_EXTRA_CA_CERTS', async t => {
+  const aws = await startAws(t, ['127.0.0.1'])
+  const other = await startAws(t, ['127.0.0.1'])
+  const program = `
+    import { request } from 'node:https'
+    import { createAwsAgent } from './src/aws/https-agent.ts'
+    for (const port of ${JSON.stringify([aws.port, other.port])}) {
+      const agent = createAwsAgent()
+      await new Promise(resolve => request({ host: '127.0.0.1', port, agent }, answer => {
+        console.log(answer.statusCode)
+        answer.resume().on('end', resolve)
+      }).on('error', error => resolve(console.log(error.code))).end())
+      agent.destroy()
+    }`
+  const run = async (NODE_EXTRA_CA_CERTS: string) => {
+    const { AWS_CONFIG_FILE: _, HTTPS_PROXY: __, https_proxy: ___, ...inherited } = process.env
+    const env = { ...inherited, NODE_EXTRA_CA_CERTS, AWS_CA_BUNDLE: aws.ca, AWS_CONFIG_FILE: '/no-such-file' }
+    const { stdout } = await promisify(execFile)(process.execPath, [...LOADER, program], { env })
+    return stdout.trim().split('\n')
+  }
+  t.same(await run(other.ca), ['200', '200'])
+  t.same(await run('/no-such-file'), ['200', 'AWS_TLS_UNTRUSTED'])
 })

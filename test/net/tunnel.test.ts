@@ -37,7 +37,6 @@ async function open(
   const proxy = readForwardProxy(url.replace('PROXY', `127.0.0.1:${port}`), 'the option proxy') as ForwardProxy
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   t.teardown(() => socket.destroy())
-  socket.on('error', () => {})
   await once(socket, 'connect')
   const opening = openTunnel(socket, proxy, target)
   during?.(socket)
