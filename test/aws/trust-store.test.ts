@@ -1,5 +1,8 @@
 /** The download from AWS's trust store, against a server in the same process. */
-import type { RequestListener } from 'node:http'
+import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { bundleUrl, download, GLOBAL_BUNDLE_URL } from '../../src/aws/trust-store.ts'
 import { createTestClock } from '../support/clock.ts'
@@ -106,6 +109,45 @@ test('a server without a valid certificate, whatever NODE_TLS_REJECT_UNAUTHORIZE
   const other = await startTrustStore(t, answer, 'portal.example')
   await t.rejects(ask(other.connection), { code: 'TRUST_UPDATE_FAILED', message: /ERR_TLS_CERT_ALTNAME_INVALID/ })
   t.same([unknown.requests, other.requests], [[], []])
+})
+
+/** Environment variables for one test. */
+function setEnvironment(t: Test, variables: Record<string, string>): void {
+  const kept = { ...process.env }
+  for (const name of Object.keys(kept)) if (/^(https?|no)_proxy$|^AWS_|^REQUESTS_/i.test(name)) delete process.env[name]
+  Object.assign(process.env, { AWS_CONFIG_FILE: '/no-such-home/config', ...variables })
+  t.teardown(() => {
+    process.env = kept
+  })
+}
+
+test('by default as all calls to AWS: through HTTPS_PROXY, and with the authority of AWS_CA_BUNDLE', async t => {
+  const { connection, requests } = await startTrustStore(t, (_request, response) => response.end('a bundle'))
+  const targets: string[] = []
+  const proxy = createServer()
+  proxy.on('connect', (request, client: Socket) => {
+    targets.push(request.url ?? '')
+    const server = connect(Number(connection.port), '127.0.0.1', () => {
+      client.write('HTTP/1.1 200 Connection established\r\n\r\n')
+      server.pipe(client).pipe(server)
+    })
+    for (const socket of [server, client]) socket.on('error', () => {})
+  })
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  t.teardown(() => proxy.close())
+  const { port } = proxy.address() as AddressInfo
+  const folder = t.testdir({ 'ca.pem': String(connection.ca) })
+  setEnvironment(t, { HTTPS_PROXY: `http://127.0.0.1:${port}`, AWS_CA_BUNDLE: join(folder, 'ca.pem') })
+  t.equal(await download(URL_OF_BUNDLE, { maxBytes: 100 }), 'a bundle')
+  t.same(targets, [`${TRUST_STORE}:443`])
+  t.equal(requests.length, 1)
+
+  setEnvironment(t, { HTTPS_PROXY: `http://127.0.0.1:${port}` })
+  await t.rejects(download(URL_OF_BUNDLE, { maxBytes: 100 }), { code: 'AWS_TLS_UNTRUSTED' })
+  setEnvironment(t, { AWS_CA_BUNDLE: join(folder, 'missing.pem') })
+  await t.rejects(download(URL_OF_BUNDLE, { maxBytes: 100 }), { code: 'AWS_ENVIRONMENT_INVALID' })
+  t.equal(requests.length, 1, 'an untrusted server gets no request')
 })
 
 test('an unreachable server', async t => {
