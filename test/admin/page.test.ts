@@ -62,7 +62,7 @@ function busyEndpoints(): [EndpointState, EndpointState] {
     credentialsExpire: now + HOUR,
     certificateExpires: now + 5.5 * DAY,
     localCertificateExpires: now + 300 * DAY,
-    rolesAnywhereCertificateExpires: now + 20 * HOUR,
+    rolesAnywhereCertificateExpires: now + 20.5 * HOUR,
   })
   const other = makeState({ name: 'database-2', address: '127.0.0.1:3307', credentialsFailed: true })
   const programs = ['DBeaver', 'mysql', undefined, 'a-very-long-name-of-some-connector/12.0.1-beta-20260101']
