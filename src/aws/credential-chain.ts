@@ -27,8 +27,8 @@ interface Passed {
 }
 
 /**
- * As defaultProvider.js of @aws-sdk/credential-provider-node. A credential_process has no link there of its own here: the
- * link of the profile runs it, and the SDK would run a failed one twice.
+ * As defaultProvider.js of @aws-sdk/credential-provider-node, without its separate link for credential_process: the link of
+ * the profile runs it as well, so that the SDK's chain runs a failed one twice.
  * https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
  * @throws NoCredentials; what a provider threw that ends the chain
  */

@@ -72,12 +72,11 @@ function parseKey(text: Buffer, file: string, passphrase: string | undefined): K
   let key: KeyObject
   try {
     key = createPrivateKey({ key: text, ...(passphrase === undefined ? {} : { passphrase }) })
-  } catch (error) {
+  } catch {
+    // The error is not kept as the cause, because it could repeat what the file contains.
     const isEncrypted = /ENCRYPTED/.test(text.toString('latin1'))
     const problem =
       passphrase === undefined ? 'is encrypted and needs its passphrase' : 'does not open with this passphrase'
-    // The error is not kept as the cause: it could repeat what the file contains.
-    void error
     throw invalid(file, isEncrypted ? problem : 'has no PEM private key')
   }
   const type = key.asymmetricKeyType
