@@ -8,6 +8,7 @@ import type { ERR_Packet } from '../protocol/packets.ts'
 import { enableIamCommand, quote, shell } from './aws-cli.ts'
 import { type Context, type Database, regionOfDatabase } from './context.ts'
 import { describeDatabase } from './database.ts'
+import { adviseFromIamLog } from './iam-log.ts'
 import { connectPolicy, type DatabaseUser, partitionOf } from './policy.ts'
 import { adviseOnProxyLogin } from './proxy-advice.ts'
 import { alterToIamUser, createIamUser, sqlName, sqlText, sqlUser } from './sql.ts'
@@ -82,6 +83,9 @@ async function adviseOnRefusal({ errno, message }: ERR_Packet, context: Context)
   }
 }
 
+/** https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/UsingWithRDS.IAMDBAuth.html#UsingWithRDS.IAMDBAuth.GlobalContextKeys */
+const UNSUPPORTED_KEYS = 'aws:Referer, aws:SourceIp, aws:SourceVpc, aws:SourceVpce, aws:UserAgent or aws:VpcSourceIp'
+
 /** The server gives the same answer in all these cases. The most likely causes come first. */
 async function adviseOnAccessDenied(context: Context): Promise<Advice[]> {
   const { rds } = context.target.endpoint
@@ -94,6 +98,7 @@ async function adviseOnAccessDenied(context: Context): Promise<Advice[]> {
     })
   }
   const rdsDatabase = await knownDatabase(context)
+  advice.push(...(await adviseFromIamLog(context)))
   const { identity, user } = context
   const signedFor = regionOfDatabase(context)
   const wanted: DatabaseUser = {
@@ -108,11 +113,16 @@ async function adviseOnAccessDenied(context: Context): Promise<Advice[]> {
   const more = secondaries.map(({ region, resourceId }) => ({ ...wanted, region, resourceId }))
   const who = identity ? describeIdentity(identity.arn) : 'the owner of these credentials'
   advice.push({
-    text: `IAM: attach this policy to ${who}. No permissions boundary, SCP or session policy may deny it.`,
+    text: `IAM: attach this policy to ${who}. No permissions boundary, SCP or session policy may deny it. A condition on ${UNSUPPORTED_KEYS} never matches.`,
     snippet: connectPolicy(wanted, ...more),
   })
   const attach = identity && attachCommand(identity.arn)
   if (attach) advice.push({ text: 'Save it as policy.json, then run:', snippet: attach })
+  if (identity) {
+    advice.push({
+      text: `These credentials belong to account ${identity.account}, and the database must be in it too. For a database in another account, assume a role there.`,
+    })
+  }
   const isProxy = isRdsProxy(rds.host)
   if (!rdsDatabase && isGlobalEndpoint(rds.host)) {
     advice.push({
