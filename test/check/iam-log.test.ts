@@ -108,7 +108,7 @@ test('without a line, permission or --aws: how to read the log', async t => {
   t.match(advice!.text, /has no line about app yet.*\/aws\/rds\/instance\/database-1\/iam-db-auth-error/)
   t.match(
     advice!.snippet,
-    /describe-db-log-files[^]*--db-instance-identifier database-1[^]*--filename-contains iam-db-auth/,
+    /describe-db-log-files[\s\S]*--db-instance-identifier database-1[\s\S]*--filename-contains iam-db-auth/,
   )
   t.equal(none.api.requests.length, 3)
   const denied = await setUp(t, {})
