@@ -753,7 +753,7 @@ const specs = {
   WAIT_TIMEOUT: {
     ...DIAL,
     source: 'proxy',
-    hint: 'Check the log of the proxy, and that wait uses the same admin-listen or listen.',
+    hint: 'Check the log of the proxy, and that wait uses the same admin-listen, health-listen or listen.',
     explanation: 'The proxy did not become ready in the time that wait allows.',
     docs: 'docs/reference.md#options',
   },

@@ -9,34 +9,46 @@ export interface Life {
   isStopping(): boolean
 }
 
+/** Whether a process with several endpoints is ready when one of them is, or when all of them are. */
+export type ReadyWhen = 'any' | 'all'
+
+export interface Readiness {
+  isReady: boolean
+  /** why the process or single endpoints are not ready */
+  reasons: string[]
+}
+
 /**
- * The reasons to send no more clients here; none means ready. An unreachable database is not a reason: another replica of
- * the proxy could not reach it either, and clients get an error that says so.
+ * Whether to send clients here. An unreachable database is not a reason against it: another replica of the proxy could not
+ * reach it either, and clients get an error that says so.
+ * @param states the endpoints to ask about
  * @param now Date.now(), for the expiry of credentials
  */
-export function whyNotReady(states: readonly EndpointState[], life: Life, now = Date.now()): string[] {
-  if (life.isStopping()) return ['stopping']
-  if (!life.isStarted()) return ['not started yet']
+export function readinessOf(
+  states: readonly EndpointState[],
+  life: Life,
+  readyWhen: ReadyWhen,
+  now = Date.now(),
+): Readiness {
+  if (life.isStopping()) return { isReady: false, reasons: ['stopping'] }
+  if (!life.isStarted()) return { isReady: false, reasons: ['not started yet'] }
+  const serving = states.filter(({ retired }) => !retired)
+  const reasons = serving.map(state => whyNotReady(state, now))
+  const ready = reasons.filter(of => of.length === 0).length
+  const isReady = ready === serving.length || (readyWhen === 'any' && ready > 0)
+  return { isReady, reasons: reasons.flat() }
+}
+
+function whyNotReady(state: EndpointState, now: number): string[] {
+  const { name, sessions, maxConnections, credentialsFailed, credentialsExpire, address, sync } = state
   const reasons: string[] = []
-  for (const {
-    name,
-    retired,
-    sessions,
-    maxConnections,
-    credentialsFailed,
-    credentialsExpire,
-    address,
-    sync,
-  } of states) {
-    if (retired) continue
-    if (maxConnections > 0 && sessions.size >= maxConnections) {
-      reasons.push(`${name}: all ${maxConnections} connections are in use`)
-    }
-    const stillGood = credentialsExpire !== undefined && credentialsExpire > now
-    if (credentialsFailed && !stillGood) reasons.push(`${name}: no AWS credentials`)
-    // An endpoint that also serves clients stays ready: they do not need sync-targets.
-    if (address === '' && sync?.outcome === 'failed') reasons.push(`${name}: the last pass of sync-targets failed`)
+  if (maxConnections > 0 && sessions.size >= maxConnections) {
+    reasons.push(`${name}: all ${maxConnections} connections are in use`)
   }
+  const stillGood = credentialsExpire !== undefined && credentialsExpire > now
+  if (credentialsFailed && !stillGood) reasons.push(`${name}: no AWS credentials`)
+  // An endpoint that also serves clients stays ready: they do not need sync-targets.
+  if (address === '' && sync?.outcome === 'failed') reasons.push(`${name}: the last pass of sync-targets failed`)
   return reasons
 }
 

@@ -1,12 +1,13 @@
 /**
- * The admin listener: health, metrics, status and the status page, over HTTP.
+ * The admin listener: health, metrics, status and the status page, over HTTP. The health listener: health and metrics alone.
  *
  * Health and metrics need no token, as probes and Prometheus have none; they contain no user, client address or message.
  * The page itself needs none either, as it asks for it. If a token is configured, everything else needs it: the data on the
- * page, and each request that changes something. Without a token, the listener accepts loopback addresses only.
+ * page, and each request that changes something. Without a token, the admin listener accepts loopback addresses only; the
+ * health listener accepts any address.
  */
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { monotonicClock } from '../clock.ts'
 import { formatHostPort, type HostPort, isPrivate } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
@@ -16,16 +17,20 @@ import { listenOn } from '../net/listen.ts'
 import { type EndpointState, type Session, sessionFields } from '../state.ts'
 import { limitConnections } from './connection-limit.ts'
 import { hasToken, isForLoopback, isFromOtherPage } from './guard.ts'
-import { createCredentialsRetry, type Life, whyNotReady } from './health.ts'
+import { createCredentialsRetry, type Life, type ReadyWhen, readinessOf } from './health.ts'
 import { createHistory, SLOT_MS } from './history.ts'
 import { createMetrics } from './metrics.ts'
 import { loadPage } from './page.ts'
 import { pageStatus } from './status.ts'
 
 export interface AdminOptions extends Life {
-  listen: HostPort
-  /** required for addresses other than loopback */
+  /** undefined: no admin listener */
+  listen: HostPort | undefined
+  /** undefined: no health listener */
+  healthListen?: HostPort | undefined
+  /** required for an admin listener at an address other than loopback */
   token: string | undefined
+  readyWhen: ReadyWhen
   /** the current endpoints; a reload changes them */
   endpoints: () => readonly EndpointState[]
   /** called for POST /quitquitquit; undefined turns that off */
@@ -35,8 +40,9 @@ export interface AdminOptions extends Life {
 }
 
 export interface Admin {
-  /** the address that it listens on, with the actual port if 0 was requested */
-  address: HostPort
+  /** the addresses that it listens on, with the actual ports if 0 was requested */
+  address: HostPort | undefined
+  healthAddress: HostPort | undefined
   /** Adds new endpoints to the metrics now, so that no login is missed. Otherwise this happens every two seconds. */
   watchAll(): void
   /** Stops listening and closes all connections. Further calls do nothing. */
@@ -60,7 +66,16 @@ interface Route {
    * machine. token: the same, and neither other web pages nor requests without the token.
    */
   access: 'probes' | 'everybody' | 'token'
-  answer(): Reply | Promise<Reply>
+  /** whether the health listener serves it too */
+  isHealth?: true
+  answer(query: URLSearchParams): Reply | Promise<Reply>
+}
+
+/** What one of the two addresses serves, and to whom. */
+interface Place {
+  healthOnly: boolean
+  /** whether the Host header may name another machine: with a token, or for health and metrics beyond loopback */
+  anyHost: boolean
 }
 
 /** Longest accepted request body. Its content is ignored. */
@@ -78,10 +93,10 @@ const SERVER_OPTIONS = {
   connectionsCheckingInterval: 1_000,
 }
 
-/** Starts to listen. @throws ProxyError CONFIG_INVALID for an address beyond loopback without a token, LISTEN_FAILED */
+/** Starts to listen, at one or both addresses. @throws ProxyError CONFIG_INVALID for an address beyond loopback without a token, LISTEN_FAILED */
 export async function startAdmin(options: AdminOptions, log: Logger): Promise<Admin> {
-  const { listen, token, endpoints, onQuit, version } = options
-  if (!isPrivate(listen) && token === undefined) {
+  const { listen, healthListen, token, readyWhen, endpoints, onQuit, version } = options
+  if (listen && !isPrivate(listen) && token === undefined) {
     const message = `the admin listener needs a token on ${formatHostPort(listen)}, which is not a loopback address`
     throw new ProxyError('CONFIG_INVALID', message)
   }
@@ -111,13 +126,15 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     '/startup': {
       method: 'GET',
       access: 'probes',
-      answer: () => health(options.isStarted() ? [] : ['not started yet']),
+      isHealth: true,
+      answer: () => health(options.isStarted(), options.isStarted() ? [] : ['not started yet']),
     },
-    '/readiness': { method: 'GET', access: 'probes', answer: () => health(whyNotReady(endpoints(), options)) },
-    '/liveness': { method: 'GET', access: 'probes', answer: () => health([]) },
+    '/readiness': { method: 'GET', access: 'probes', isHealth: true, answer: readiness },
+    '/liveness': { method: 'GET', access: 'probes', isHealth: true, answer: () => health(true, []) },
     '/metrics': {
       method: 'GET',
       access: 'everybody',
+      isHealth: true,
       answer: async () => ({ status: 200, type: metrics.contentType, body: await metrics.text() }),
     },
     '/': {
@@ -134,11 +151,29 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
       method: 'GET',
       access: 'token',
       answer() {
-        const notReady = whyNotReady(endpoints(), options)
-        return json(200, pageStatus(endpoints(), history, { version, uptime: uptime(), notReady }))
+        const { isReady, reasons: notReady } = readinessOf(endpoints(), options, readyWhen)
+        return json(200, pageStatus(endpoints(), history, { version, uptime: uptime(), isReady, notReady }))
       },
     },
     '/quitquitquit': { method: 'POST', access: 'token', answer: quit },
+  }
+
+  /** Of all endpoints, or of those that the query names. */
+  function readiness(query: URLSearchParams): Reply {
+    const wanted = query.getAll('endpoint')
+    if (wanted.length === 0 || !options.isStarted()) {
+      const { isReady, reasons } = readinessOf(endpoints(), options, readyWhen)
+      return health(isReady, reasons)
+    }
+    const states = endpoints().filter(({ retired }) => !retired)
+    const unknown = wanted.find(name => !states.some(state => state.name === name))
+    if (unknown !== undefined) {
+      const names = states.map(({ name }) => name).join(', ')
+      return { status: 404, body: `There is no such endpoint. There are: ${names}` }
+    }
+    const found = states.filter(({ name }) => wanted.includes(name))
+    const { isReady, reasons } = readinessOf(found, options, 'all')
+    return health(isReady, reasons)
   }
 
   function quit(): Reply {
@@ -162,10 +197,13 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     return { method: 'POST', access: 'token', answer: () => closeSession(decode(endpoint), id) }
   }
 
-  function refusal(request: IncomingMessage, route: Route): Reply | undefined {
+  function refusal(request: IncomingMessage, route: Route, place: Place): Reply | undefined {
     const { headers } = request
+    if (place.healthOnly && !route.isHealth) {
+      return { status: 403, body: 'This address serves only health and metrics. The rest is at --admin-listen.' }
+    }
     if (route.access === 'probes') return undefined
-    if (token === undefined && !isForLoopback(headers)) {
+    if (!place.anyHost && !isForLoopback(headers)) {
       return { status: 403, body: 'The Host header does not name this machine; use localhost or 127.0.0.1.' }
     }
     if (route.access === 'everybody') return undefined
@@ -174,31 +212,54 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     return { status: 401, body: 'The admin token is missing or invalid.', headers: { 'www-authenticate': 'Bearer' } }
   }
 
-  async function reply(request: IncomingMessage): Promise<Reply> {
+  async function reply(request: IncomingMessage, place: Place): Promise<Reply> {
     if (!(await skipBody(request))) {
       return { status: 413, body: `The body is longer than ${MAX_BODY_BYTES} bytes.`, headers: { connection: 'close' } }
     }
-    const route = routeOf(request.url?.split('?')[0] ?? '')
+    const [path = '', query = ''] = (request.url ?? '').split('?', 2)
+    const route = routeOf(path)
     if (!route) return { status: 404, body: 'Not found.' }
     const allowed = route.method === 'GET' ? ['GET', 'HEAD'] : ['POST']
     if (!allowed.includes(request.method ?? '')) {
       return { status: 405, body: `Use ${route.method}.`, headers: { allow: allowed.join(', ') } }
     }
-    return refusal(request, route) ?? (await route.answer())
+    return refusal(request, route, place) ?? (await route.answer(new URLSearchParams(query)))
   }
 
-  const server = createServer(SERVER_OPTIONS, (request, response) => {
-    reply(request)
+  const serve = (request: IncomingMessage, response: ServerResponse, place: Place) => {
+    reply(request, place)
       .catch((error: unknown) => {
         if (request.errored) return undefined // the client disconnected while it sent its body
         log.error({ code: 'INTERNAL', stack: error instanceof Error ? error.stack : error }, 'admin request failed')
         return { status: 500, body: 'This is a bug in mysql-iam-proxy. Please report it with the line in the log.' }
       })
       .then(answer => answer && send(response, answer))
-  })
-  server.setTimeout(IDLE_TIMEOUT_MS)
-  limitConnections(server, shareOpenFiles().adminConnections)
-  const address = (await listenOn(server, listen)) as HostPort
+  }
+  const servers: Server[] = []
+  const open = async (listen: HostPort, place: Place) => {
+    const server = createServer(SERVER_OPTIONS, (request, response) => serve(request, response, place))
+    server.setTimeout(IDLE_TIMEOUT_MS)
+    limitConnections(server, shareOpenFiles().adminConnections)
+    const address = (await listenOn(server, listen)) as HostPort
+    server.on('error', error => log.error({ code: systemCode(error) }, `admin listener: ${error.message}`))
+    servers.push(server)
+    return address
+  }
+  const close = async () => {
+    for (const server of servers.splice(0)) {
+      server.close()
+      server.closeAllConnections()
+      await once(server, 'close')
+    }
+  }
+  const address = listen && (await open(listen, { healthOnly: false, anyHost: token !== undefined }))
+  const atHealth = healthListen && { healthOnly: true, anyHost: !isPrivate(healthListen) }
+  const healthAddress =
+    atHealth &&
+    (await open(healthListen, atHealth).catch(async error => {
+      await close()
+      throw error
+    }))
   const retryCredentials = createCredentialsRetry(0)
   const timer = setInterval(() => {
     const now = uptime()
@@ -207,22 +268,20 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     retryCredentials(endpoints(), now)
   }, SLOT_MS)
   timer.unref()
-  server.on('error', error => log.error({ code: systemCode(error) }, `admin listener: ${error.message}`))
   return {
     address,
+    healthAddress,
     watchAll,
     async close() {
       clearInterval(timer)
-      if (!server.listening) return
-      server.close()
-      server.closeAllConnections()
-      await once(server, 'close')
+      await close()
     },
   }
 }
 
-function health(reasons: readonly string[]): Reply {
-  return reasons.length === 0 ? { status: 200, body: 'ok' } : { status: 503, body: reasons.join('\n') }
+/** A process that is ready because of other endpoints also lists the reasons of those that are not. */
+function health(isReady: boolean, reasons: readonly string[]): Reply {
+  return isReady ? { status: 200, body: ['ok', ...reasons].join('\n') } : { status: 503, body: reasons.join('\n') }
 }
 
 function json(status: number, value: unknown): Reply {

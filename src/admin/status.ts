@@ -18,6 +18,8 @@ export interface Status {
   /** milliseconds since the start, of a monotonic clock; for rates */
   uptime: number
   /** reasons to send no more clients here; none means ready */
+  isReady: boolean
+  /** why the process or single endpoints are not ready */
   notReady: string[]
   /** log lines that were dropped because the log could not be written */
   logLinesDropped: number
@@ -96,6 +98,8 @@ export interface ProcessFacts {
   version: string
   /** milliseconds of a monotonic clock */
   uptime: number
+  isReady: boolean
+  /** why the process or single endpoints are not ready */
   notReady: string[]
 }
 

@@ -1,4 +1,4 @@
-/** The admin listener, as the settings ask for it. */
+/** The admin and the health listener, as the settings ask for them. */
 import type { Admin, AdminOptions } from '../admin/server.ts'
 import type { Settings } from '../config/settings.ts'
 import { formatHostPort, type HostPort, isPrivate, parseHostPort } from '../endpoint.ts'
@@ -8,16 +8,16 @@ import type { OptionNames } from '../option-values.ts'
 import { hostAndPortProblem } from '../value-checks.ts'
 import { packageVersion } from '../version.ts'
 
-type AdminSettings = Pick<Settings, 'admin-listen' | 'admin-token-file'>
+type AdminSettings = Pick<Settings, 'admin-listen' | 'admin-token-file' | 'health-listen' | 'ready-when'>
 
 /**
- * Resolves with undefined where no admin listener is asked for. Its modules are loaded only for one that is.
+ * Resolves with undefined where neither listener is asked for. Their modules are loaded only for one that is.
  * @param names how the settings were written, for errors
  * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED
  */
 export async function startAdminAsSet(
   settings: AdminSettings,
-  options: Omit<AdminOptions, 'listen' | 'token' | 'version'>,
+  options: Omit<AdminOptions, keyof ReadSettings | 'version'>,
   log: Logger,
   names: OptionNames,
 ): Promise<Admin | undefined> {
@@ -25,32 +25,50 @@ export async function startAdminAsSet(
   if (!found) return undefined
   const { startAdmin } = await import('../admin/server.ts')
   const admin = await startAdmin({ ...options, ...found, version: packageVersion() }, log)
-  log.info({}, `admin listener on http://${formatHostPort(admin.address)}`)
+  const { address, healthAddress } = admin
+  if (address) log.info({}, `admin listener on http://${formatHostPort(address)}`)
+  if (healthAddress) log.info({}, `health and metrics on http://${formatHostPort(healthAddress)}`)
   return admin
 }
 
+type ReadSettings = Pick<AdminOptions, 'listen' | 'healthListen' | 'token' | 'readyWhen'>
+
 /**
- * The address and the secret of the admin listener; undefined where none is asked for.
+ * The addresses and the secret of the listeners; undefined where none is asked for.
  * @throws ProxyError CONFIG_INVALID
  */
 export async function readAdminSettings(
   settings: AdminSettings,
   names: OptionNames,
-): Promise<{ listen: HostPort; token: string | undefined } | undefined> {
-  const { 'admin-listen': address, 'admin-token-file': file } = settings
-  if (address === undefined) {
-    if (file === undefined) return undefined
+): Promise<ReadSettings | undefined> {
+  const { 'admin-token-file': file, 'ready-when': readyWhen } = settings
+  const listen = readAddress(settings, 'admin-listen', names)
+  const healthListen = readAddress(settings, 'health-listen', names)
+  if (listen === undefined && file !== undefined) {
     throw invalid(`${names.place('admin-token-file')}: needs ${names.name('admin-listen')}`)
   }
-  const problem = hostAndPortProblem(address)
-  if (problem) throw invalid(`${names.place('admin-listen')}: ${problem}`)
-  const listen = parseHostPort(address, 0, names.place('admin-listen'))
-  if (file === undefined && !isPrivate(listen)) {
-    const message = `${formatHostPort(listen)} is not a loopback address; add ${names.name('admin-token-file')}`
+  if (listen && file === undefined && !isPrivate(listen)) {
+    const instead = `or use ${names.name('health-listen')} for health and metrics alone`
+    const message = `${formatHostPort(listen)} is not a loopback address; add ${names.name('admin-token-file')}, ${instead}`
     throw invalid(`${names.place('admin-listen')}: ${message}`)
   }
+  if (!listen && !healthListen) return undefined
   const { readAdminToken } = await import('../admin/guard.ts')
-  return { listen, token: file === undefined ? undefined : await readAdminToken(file, names.place('admin-token-file')) }
+  const token = file === undefined ? undefined : await readAdminToken(file, names.place('admin-token-file'))
+  return { listen, healthListen, token, readyWhen }
+}
+
+/** @throws ProxyError CONFIG_INVALID */
+function readAddress(
+  settings: AdminSettings,
+  option: 'admin-listen' | 'health-listen',
+  names: OptionNames,
+): HostPort | undefined {
+  const address = settings[option]
+  if (address === undefined) return undefined
+  const problem = hostAndPortProblem(address)
+  if (problem) throw invalid(`${names.place(option)}: ${problem}`)
+  return parseHostPort(address, 0, names.place(option))
 }
 
 function invalid(message: string): ProxyError {

@@ -345,7 +345,26 @@ export const OPTIONS = {
     commands: ['run', 'wait', 'sync-targets', 'config'],
     check: hostAndPortProblem,
     describe:
-      'The address of the status page, /startup, /readiness, /liveness and /metrics (default: none). Beyond loopback, the status page needs --admin-token-file',
+      'The address of the status page, /startup, /readiness, /liveness and /metrics (default: none). Beyond loopback, it needs --admin-token-file',
+  },
+  'health-listen': {
+    kind: 'string',
+    placeholder: 'HOST:PORT',
+    perProcess: true,
+    commands: ['run', 'wait', 'sync-targets', 'config'],
+    check: hostAndPortProblem,
+    describe:
+      'An address that serves only /startup, /readiness, /liveness and /metrics (default: none). It needs no secret, also beyond loopback; for probes and Prometheus',
+  },
+  'ready-when': {
+    kind: 'string',
+    placeholder: 'any|all',
+    perProcess: true,
+    choices: ['any', 'all'],
+    default: 'any',
+    commands: ['run', 'config'],
+    describe:
+      'When /readiness of a proxy with several endpoints says ready. any: at least one endpoint is ready. all: each endpoint is ready. /readiness?endpoint=NAME is about one endpoint',
   },
   'admin-token-file': {
     kind: 'string',
@@ -360,6 +379,16 @@ export const OPTIONS = {
     perProcess: true,
     commands: ['run', 'config'],
     describe: 'Let POST /quitquitquit on the admin listener stop the proxy, as SIGTERM does; for Kubernetes Jobs',
+  },
+  until: {
+    kind: 'string',
+    placeholder: 'ready|started',
+    perProcess: true,
+    choices: ['ready', 'started'],
+    default: 'ready',
+    commands: ['wait'],
+    describe:
+      'What to wait for, with --admin-listen or --health-listen. ready: the proxy can take clients (/readiness). started: every endpoint listens (/startup)',
   },
   max: {
     ...duration({ default: 30_000, min: 1, max: 24 * HOUR_MS }),
@@ -463,8 +492,8 @@ export const OPTIONS = {
   endpoint: {
     kind: 'string',
     placeholder: 'NAME',
-    commands: ['check'],
-    describe: 'Which endpoint of --config to check, if it has several',
+    commands: ['check', 'wait'],
+    describe: 'The endpoint to check or to wait for, if the proxy has several',
   },
   json: {
     kind: 'boolean',

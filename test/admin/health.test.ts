@@ -1,12 +1,17 @@
 import { test } from 'tap'
-import { createCredentialsRetry, whyNotReady } from '../../src/admin/health.ts'
+import { createCredentialsRetry, readinessOf } from '../../src/admin/health.ts'
 import type { EndpointState } from '../../src/state.ts'
 import { addSession, makeState } from '../support/states.ts'
 
+const running = { isStarted: () => true, isStopping: () => false }
+
 test('reasons not to be ready', async t => {
   const now = 1_000_000
-  const life = { isStarted: () => true, isStopping: () => false }
-  const reasons = (overrides: Partial<EndpointState>) => whyNotReady([makeState(overrides)], life, now)
+  const reasons = (overrides: Partial<EndpointState>) => {
+    const { isReady, reasons } = readinessOf([makeState(overrides)], running, 'any', now)
+    t.equal(isReady, reasons.length === 0, 'the one endpoint decides')
+    return reasons
+  }
   t.same(reasons({}), [])
   t.same(reasons({ maxConnections: 0, sessions: new Set([addSession(makeState())]) }), [], '0 is no limit')
   t.same(reasons({ credentialsFailed: true }), ['database-1: no AWS credentials'])
@@ -20,15 +25,29 @@ test('reasons not to be ready', async t => {
   const down = new Map([['DIAL_REFUSED', 99] as const])
   t.same(reasons({ outcomes: down, certificateExpires: 1 }), [], 'an unreachable database is not a reason')
   t.same(reasons({ credentialsFailed: true, retired: true }), [], 'it accepts no more clients')
-  const two = [makeState({ credentialsFailed: true }), makeState({ name: 'two', credentialsFailed: true })]
-  t.equal(whyNotReady(two, life, now).length, 2)
+})
+
+test('several endpoints: any or all', async t => {
+  const good = makeState({ name: 'good' })
+  const bad = makeState({ name: 'bad', credentialsFailed: true })
+  const retired = makeState({ name: 'retired', retired: true })
+  const reasons = ['bad: no AWS credentials']
+  t.same(readinessOf([good, bad], running, 'any'), { isReady: true, reasons }, 'the reasons are listed anyway')
+  t.same(readinessOf([good, bad], running, 'all'), { isReady: false, reasons })
+  for (const rule of ['any', 'all'] as const) {
+    t.same(readinessOf([bad, bad], running, rule), { isReady: false, reasons: [...reasons, ...reasons] }, rule)
+    t.same(readinessOf([bad, retired], running, rule), { isReady: false, reasons }, 'a former endpoint does not count')
+    t.same(readinessOf([good, good], running, rule), { isReady: true, reasons: [] }, rule)
+    t.same(readinessOf([], running, rule), { isReady: true, reasons: [] }, 'no endpoint')
+    const stopping = { ...running, isStopping: () => true }
+    t.same(readinessOf([good], stopping, rule), { isReady: false, reasons: ['stopping'] })
+  }
 })
 
 test('a login in progress uses a connection', async t => {
   const state = makeState({ maxConnections: 1 })
   addSession(state, { phase: 'logging in' })
-  const life = { isStarted: () => true, isStopping: () => false }
-  t.equal(whyNotReady([state], life).length, 1)
+  t.equal(readinessOf([state], running, 'any').isReady, false)
 })
 
 test('missing credentials are requested again without a login', async t => {

@@ -41,7 +41,7 @@ test('steps of the wall clock move neither uptime nor slots', t => {
   history.tick([state], 2_000)
   const statusAt = (wallClock: number) => {
     t.intercept(Date, 'now', { value: () => wallClock })
-    return pageStatus([state], history, { version: '1.2.3', uptime: 3_000, notReady: [] })
+    return pageStatus([state], history, { version: '1.2.3', uptime: 3_000, isReady: true, notReady: [] })
   }
   for (const wallClock of [1_800_000_000_000, 1_800_000_000_000 - 3_600_000]) {
     const { now, startedAt, uptime, endpoints } = statusAt(wallClock)

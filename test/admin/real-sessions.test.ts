@@ -25,6 +25,7 @@ test('logins, sessions, bytes and closing, on a real server', async t => {
     {
       listen: { host: '127.0.0.1', port: 0 },
       token: undefined,
+      readyWhen: 'any',
       endpoints: () => [proxy.state],
       isStarted: () => true,
       isStopping: () => false,
@@ -33,7 +34,7 @@ test('logins, sessions, bytes and closing, on a real server', async t => {
     silent,
   )
   t.teardown(() => admin.close())
-  const url = `http://127.0.0.1:${admin.address.port}`
+  const url = `http://127.0.0.1:${admin.address?.port}`
   const scrape = async () => parseMetrics(await (await fetch(`${url}/metrics`)).text())
   const status = async () => (await (await fetch(`${url}/api/status`)).json()) as Status
 

@@ -9,6 +9,7 @@ import { readAdminToken } from '../../src/admin/guard.ts'
 import { type AdminOptions, startAdmin } from '../../src/admin/server.ts'
 import { MAX_SESSIONS, type Status } from '../../src/admin/status.ts'
 import { type Logger, silent } from '../../src/log.ts'
+import { freePort } from '../support/free-port.ts'
 import { parseMetrics, valueIn } from '../support/prometheus.ts'
 import { addSession, makeState, NLB, RDS } from '../support/states.ts'
 
@@ -23,6 +24,7 @@ interface Answer {
 
 interface TestAdmin {
   port: number
+  healthPort: number | undefined
   watchAll(): void
   ask(method: string, path: string, headers?: Record<string, string>, body?: string): Promise<Answer>
   status(): Promise<Status>
@@ -33,6 +35,7 @@ async function start(t: Test, options: Partial<AdminOptions> = {}, log: Logger =
     {
       listen: { host: '127.0.0.1', port: 0 },
       token: undefined,
+      readyWhen: 'any',
       endpoints: () => [],
       isStarted: () => true,
       isStopping: () => false,
@@ -42,16 +45,30 @@ async function start(t: Test, options: Partial<AdminOptions> = {}, log: Logger =
     log,
   )
   t.teardown(() => admin.close())
-  const { port } = admin.address
-  const ask: TestAdmin['ask'] = async (method, path, headers = {}, body = '') => {
-    const sent = request({ host: '127.0.0.1', port, method, path, headers, agent: false })
-    sent.end(body)
-    const [response] = await once(sent, 'response')
-    let text = ''
-    for await (const chunk of response) text += chunk
-    return { status: response.statusCode, headers: response.headers, body: text }
+  const port = (admin.address ?? admin.healthAddress)!.port
+  const ask: TestAdmin['ask'] = (...request) => askAt(port, ...request)
+  return {
+    port,
+    healthPort: admin.healthAddress?.port,
+    watchAll: admin.watchAll,
+    ask,
+    status: async () => JSON.parse((await ask('GET', '/api/status')).body),
   }
-  return { port, watchAll: admin.watchAll, ask, status: async () => JSON.parse((await ask('GET', '/api/status')).body) }
+}
+
+async function askAt(
+  port: number,
+  method: string,
+  path: string,
+  headers: Record<string, string> = {},
+  body = '',
+): Promise<Answer> {
+  const sent = request({ host: '127.0.0.1', port, method, path, headers, agent: false })
+  sent.end(body)
+  const [response] = await once(sent, 'response')
+  let text = ''
+  for await (const chunk of response) text += chunk
+  return { status: response.statusCode, headers: response.headers, body: text }
 }
 
 // ---- health ----
@@ -82,6 +99,85 @@ test('startup, readiness and liveness', async t => {
   t.equal(await probe('/readiness'), '503 stopping\n')
   t.equal(await probe('/startup'), '200 ok\n')
   t.equal(await probe('/liveness'), '200 ok\n')
+})
+
+test('readiness of one endpoint', async t => {
+  let isStarted = false
+  const states = [
+    makeState({ name: 'shop' }),
+    makeState({ name: 'a/b é', credentialsFailed: true }),
+    makeState({ name: 'former', retired: true }),
+  ]
+  const { ask } = await start(t, { endpoints: () => (isStarted ? states : []), isStarted: () => isStarted })
+  const probe = async (query: string) => {
+    const { status, body } = await ask('GET', `/readiness${query}`)
+    return `${status} ${body}`
+  }
+  const broken = 'a/b é: no AWS credentials'
+  t.equal(await probe('?endpoint=shop'), '503 not started yet\n', 'the endpoints are unknown before the start')
+  isStarted = true
+  t.equal(await probe('?endpoint=shop'), '200 ok\n')
+  t.equal(await probe('?endpoint=a%2Fb+%C3%A9'), `503 ${broken}\n`)
+  t.equal(await probe('?endpoint=shop&endpoint=a/b%20%C3%A9'), `503 ${broken}\n`, 'several: all of them')
+  const unknown = '404 There is no such endpoint. There are: shop, a/b é\n'
+  for (const name of ['other', 'former', '', '%zz']) t.equal(await probe(`?endpoint=${name}`), unknown, name)
+  t.equal(await probe(''), `200 ok\n${broken}\n`, 'any')
+  t.equal(await probe('?other=1'), `200 ok\n${broken}\n`)
+  const all = await start(t, { endpoints: () => states, readyWhen: 'all' })
+  t.match(await all.ask('GET', '/readiness'), { status: 503, body: `${broken}\n` })
+  t.match(await all.status(), { isReady: false, notReady: [broken] })
+})
+
+// ---- the health listener ----
+
+test('the health listener serves health and metrics at any address without a token, and nothing else', async t => {
+  const anywhere = { host: '0.0.0.0', port: 0 }
+  const state = makeState()
+  const session = addSession(state)
+  let quits = 0
+  const onQuit = () => {
+    quits++
+  }
+  const options = { healthListen: anywhere, endpoints: () => [state], onQuit }
+  const both = await start(t, options)
+  const alone = await start(t, { ...options, listen: undefined })
+  t.equal(alone.healthPort, alone.port)
+  const close = `/api/sessions/database-1/${session.id}/close`
+  for (const port of [both.healthPort!, alone.port]) {
+    for (const host of ['10.1.2.3:9090', 'localhost']) {
+      for (const path of ['/startup', '/readiness', '/readiness?endpoint=database-1', '/liveness', '/metrics']) {
+        t.equal((await askAt(port, 'GET', path, { host })).status, 200, path)
+      }
+      for (const [method, path] of [
+        ['GET', '/'],
+        ['GET', '/api/status'],
+        ['POST', close],
+        ['POST', '/quitquitquit'],
+      ] as const) {
+        const { status, body } = await askAt(port, method, path, { host, ...bearer })
+        t.equal(status, 403, path)
+        t.match(body, /only health and metrics/)
+      }
+    }
+    t.equal((await askAt(port, 'GET', '/nothing')).status, 404)
+  }
+  t.equal(state.sessions.size, 1)
+  t.equal(quits, 0)
+  t.equal((await both.ask('GET', '/api/status')).status, 200, 'the admin listener beside it serves everything')
+})
+
+test('the health listener on loopback: no metrics for a name that is rebound to this machine', async t => {
+  const { ask } = await start(t, { listen: undefined, healthListen: { host: '127.0.0.1', port: 0 } })
+  t.equal((await ask('GET', '/metrics', { host: 'evil.example' })).status, 403)
+  t.equal((await ask('GET', '/metrics')).status, 200)
+})
+
+test('a health listener that cannot listen closes the admin listener again', async t => {
+  const { port } = await start(t)
+  const free = await freePort()
+  const options = { listen: { host: '127.0.0.1', port: free }, healthListen: { host: '127.0.0.1', port } }
+  await t.rejects(start(t, options), { code: 'LISTEN_FAILED' })
+  await start(t, { listen: { host: '127.0.0.1', port: free } })
 })
 
 // ---- paths and methods ----
@@ -258,7 +354,7 @@ test('the status', async t => {
   state.onPhase?.('tls', 900)
   for (let i = 1; i <= 100; i++) state.onPhase?.('total', i)
   const found = await status()
-  t.match(found, { version: '1.2.3', node: process.version, notReady: [] })
+  t.match(found, { version: '1.2.3', node: process.version, isReady: true, notReady: [] })
   t.match(found.endpoints, [
     {
       name: 'database-1',
@@ -529,9 +625,10 @@ test('an exception in a handler is a 500 and a log line, and the listener contin
 })
 
 test('close ends open connections', async t => {
-  const options = { token: undefined, endpoints: () => [], isStarted: () => true, isStopping: () => false }
-  const admin = await startAdmin({ ...options, listen: { host: '127.0.0.1', port: 0 }, version: '1.2.3' }, silent)
-  const socket = connect(admin.address.port, '127.0.0.1')
+  const life = { isStarted: () => true, isStopping: () => false }
+  const options = { ...life, token: undefined, readyWhen: 'any', endpoints: () => [], version: '1.2.3' } as const
+  const admin = await startAdmin({ ...options, listen: { host: '127.0.0.1', port: 0 } }, silent)
+  const socket = connect(admin.address!.port, '127.0.0.1')
   await once(socket, 'connect')
   socket.write('GET /liveness HTTP/1.1\r\nHost: localhost\r\n\r\n')
   await once(socket, 'data')

@@ -19,15 +19,66 @@ async function listen(t: Test, server: Server): Promise<string> {
   return `127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-test('--admin-listen: asks /startup until it answers 200', async t => {
-  const answers = [503, 503, 200]
+/** Gives the answers in sequence, then 500, and notes what it was asked. */
+async function scriptedHealth(t: Test, answers: [status: number, body?: string][]) {
   const asked: string[] = []
   const server = createHttpServer((request, response) => {
     asked.push(`${request.method} ${request.url}`)
-    response.writeHead(answers.shift() ?? 500).end()
+    const [status, body] = answers.shift() ?? [500]
+    response.writeHead(status).end(body)
   })
-  await wait({ 'admin-listen': await listen(t, server) })
-  t.same(asked, Array(3).fill('GET /startup'))
+  return { asked, address: await listen(t, server) }
+}
+
+test('asks /readiness until it answers 200', async t => {
+  for (const option of ['admin-listen', 'health-listen']) {
+    const { asked, address } = await scriptedHealth(t, [[503], [404], [200]])
+    await wait({ [option]: address })
+    t.same(asked, Array(3).fill('GET /readiness'))
+  }
+})
+
+test('--until started: asks /startup', async t => {
+  const { asked, address } = await scriptedHealth(t, [[503], [200]])
+  await wait({ 'admin-listen': address, until: 'started' })
+  t.same(asked, Array(2).fill('GET /startup'))
+})
+
+test('--endpoint: asks for that endpoint, and a proxy without it ends the wait', async t => {
+  const { asked, address } = await scriptedHealth(t, [
+    [503],
+    [200],
+    [404, 'There is no such endpoint. There are: shop\n'],
+  ])
+  await wait({ 'health-listen': address, endpoint: 'a/b é' })
+  t.same(asked, Array(2).fill('GET /readiness?endpoint=a%2Fb+%C3%A9'))
+  await t.rejects(wait({ 'health-listen': address, endpoint: 'etl' }), {
+    code: 'CONFIG_INVALID',
+    message: '--endpoint: There is no such endpoint. There are: shop',
+  })
+  await t.rejects(wait({ endpoint: 'etl' }), { code: 'CONFIG_INVALID', message: /needs --admin-listen or --health-l/ })
+  await t.rejects(wait({ 'health-listen': address, endpoint: 'etl', until: 'started' }), { code: 'CONFIG_INVALID' })
+})
+
+test('an address that means all addresses of this machine is asked on loopback', async t => {
+  for (const [any, loopback] of [
+    ['0.0.0.0', '127.0.0.1'],
+    ['[::]', '::1'],
+  ] as const) {
+    const server = createHttpServer((_request, response) => void response.end())
+    server.listen(0, loopback)
+    await once(server, 'listening')
+    t.teardown(() => server.close())
+    await wait({ 'health-listen': `${any}:${(server.address() as AddressInfo).port}` })
+  }
+})
+
+test('WAIT_TIMEOUT says why the proxy is not ready', async t => {
+  const { address } = await scriptedHealth(t, [[503, 'shop: no AWS credentials\netl: \x1b[31mfull\n']])
+  await t.rejects(wait({ 'admin-listen': address, max: '1ms' }), {
+    code: 'WAIT_TIMEOUT',
+    message: `no proxy was ready at ${address} within 1ms; it says: shop: no AWS credentials; etl: ; [31mfull`,
+  })
 })
 
 test('--listen: connects until something listens', async t => {

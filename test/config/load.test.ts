@@ -406,7 +406,7 @@ test('config check reads the files that options name', async t => {
   t.match(await wrong(tls), /^config\.yaml:2:11: tls-cert: TLS certificate \/no\.pem, key \/no\.pem: .*not a PEM/)
   t.equal(
     await wrong(`rds-endpoint: ${HOST}\nadmin-listen: 0.0.0.0:9090\n`),
-    'config.yaml:2:15: admin-listen: 0.0.0.0:9090 is not a loopback address; add admin-token-file',
+    'config.yaml:2:15: admin-listen: 0.0.0.0:9090 is not a loopback address; add admin-token-file, or use health-listen for health and metrics alone',
   )
 })
 

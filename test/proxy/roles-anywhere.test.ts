@@ -22,7 +22,7 @@ test('a login with credentials of IAM Roles Anywhere; the status knows when its 
   t.ok(upstream.connections.some(hasToken))
   t.equal(standIn.requests, 1, 'one request for the start and the login')
   const { state } = proxy as unknown as { state: Parameters<typeof pageStatus>[0][number] }
-  const status = pageStatus([state], createHistory(0), { version: '1', uptime: 0, notReady: [] })
+  const status = pageStatus([state], createHistory(0), { version: '1', uptime: 0, isReady: true, notReady: [] })
   const left = (status.endpoints[0]?.rolesAnywhereCertificateExpires ?? 0) - Date.now()
   t.ok(left > 29 * 86_400_000 && left < 31 * 86_400_000)
   t.notMatch(JSON.stringify(log), CREDENTIALS.secretAccessKey)

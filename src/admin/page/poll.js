@@ -101,10 +101,10 @@ function render(status) {
 }
 
 /** @param {Status} status */
-function renderState({ notReady, version, node, startedAt, now, logLinesDropped, endpoints }) {
+function renderState({ isReady, notReady, version, node, startedAt, now, logLinesDropped, endpoints }) {
   const state = byId('state')
-  const isReady = notReady.length === 0
-  setText(state, isReady ? 'Ready' : `Not ready: ${notReady.join('; ')}`)
+  const reasons = notReady.join('; ')
+  setText(state, reasons === '' ? 'Ready' : isReady ? `Ready, except ${reasons}` : `Not ready: ${reasons}`)
   state.dataset['level'] = isReady ? 'good' : 'bad'
   const dropped = logLinesDropped > 0 ? ` · ${plain.format(logLinesDropped)} log lines dropped` : ''
   const versions = `version ${version} · Node.js ${node.replace(/^v/, '')}`
