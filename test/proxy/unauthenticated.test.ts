@@ -30,7 +30,8 @@ async function refusedLogins(server: RealServer): Promise<number> {
 }
 
 testOnEachOwnServer('310 clients that only connect', async (t, server) => {
-  const proxy = await startProxy(t, server, { localUsers })
+  // A client waits that long for a place.
+  const proxy = await startProxy(t, server, { localUsers, loginTimeout: 10_000 })
   const sockets = await Promise.all(Array.from({ length: 310 }, () => connectSilently(t, proxy)))
   await until('they have all the places that one address gets', async () => (await unauthenticated(server)) === 15)
 
