@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Connection } from 'mysql2/promise'
 import { test } from 'tap'
 import { realServer } from './support/mariadb.ts'
 import { connect, startProxy, until } from './support/raw-client.ts'
@@ -133,10 +134,14 @@ test('every field of real sessions is in docs/logs.md', async t => {
   const login = { user: 'one', password: 'a long password' }
   await t.rejects(connect(proxy, { ...login, password: 'wrong' }))
   await until('it has ended', () => proxy.log.some(({ fields }) => fields['code'] === 'CLIENT_ACCESS_DENIED'))
-  const connection = await connect(proxy, { ...login, database: 'lab' })
+  let connection: Connection | undefined
+  await until('it has left its place', async () => {
+    connection = await connect(proxy, { ...login, database: 'lab' }).catch(() => undefined)
+    return connection !== undefined
+  })
   await t.rejects(connect(proxy, login), /too many connections/)
-  await connection.changeUser({ ...login, user: 'two' })
-  await connection.end()
+  await connection!.changeUser({ ...login, user: 'two' })
+  await connection!.end()
   await until('the session has ended', () => proxy.log.at(-1)?.message === 'session ended')
   t.ok(proxy.log.length > 4, `${proxy.log.length} lines`)
   for (const { message, fields } of proxy.log) {

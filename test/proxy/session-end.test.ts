@@ -80,7 +80,9 @@ test('how sessions end', async t => {
       else client.socket.destroy()
       await until('the thread is gone', async () => (await threadInfo(server, threadId)) === undefined)
       await expectNothingLeft(proxy)
-      t.match(sessionsEnded(proxy), [{ threadId, endedBy: how === 'an RST' ? 'client reset' : 'client closed' }])
+      // A system that has unread data sends an RST behind its FIN: which one the proxy sees first depends on the moment.
+      const endedBy = how === 'an RST' ? 'client reset' : /^client (closed|reset)$/
+      t.match(sessionsEnded(proxy), [{ threadId, endedBy }])
     })
   }
 
