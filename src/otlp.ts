@@ -2,7 +2,13 @@
  * Sends spans by OTLP over HTTP, as JSON, without a library: docs/decisions/0122-own-otlp-exporter.md.
  * https://opentelemetry.io/docs/specs/otlp/ and https://opentelemetry.io/docs/specs/otel/protocol/exporter/
  */
-import { type Agent, type IncomingMessage, request as requestHttp } from 'node:http'
+import {
+  type Agent,
+  type IncomingMessage,
+  request as requestHttp,
+  validateHeaderName,
+  validateHeaderValue,
+} from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { type Clock, monotonicClock } from './clock.ts'
 import { ProxyError, systemCode } from './errors.ts'
@@ -55,6 +61,9 @@ const MAX_BATCH_SPANS = 512
 
 const DEFAULT_TIMEOUT_MS = 10_000
 
+/** The most that a timer of Node.js can hold. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1
+
 /** How long the end of the process may wait. */
 const CLOSE_TIMEOUT_MS = 2_000
 
@@ -87,7 +96,9 @@ export function readOtlpSettings(
     return { problem: 'OTEL_EXPORTER_OTLP_ENDPOINT is not a URL with http or https' }
   }
   const timeout = Number(readTraces('TIMEOUT') ?? DEFAULT_TIMEOUT_MS)
-  if (!(timeout > 0)) return { problem: 'OTEL_EXPORTER_OTLP_TIMEOUT is not a number of milliseconds' }
+  if (!(timeout > 0 && timeout <= MAX_TIMEOUT_MS)) {
+    return { problem: 'OTEL_EXPORTER_OTLP_TIMEOUT is not a number of milliseconds' }
+  }
   const ratio = readRatio(read('TRACES_SAMPLER') ?? 'always_on', read('TRACES_SAMPLER_ARG') ?? '1')
   if (ratio === undefined) return { problem: 'OTEL_TRACES_SAMPLER or OTEL_TRACES_SAMPLER_ARG is unsupported' }
   const named = parsePairs(read('RESOURCE_ATTRIBUTES'))
@@ -95,6 +106,7 @@ export function readOtlpSettings(
   if (!named || !headers) {
     return { problem: 'OTEL_EXPORTER_OTLP_HEADERS or OTEL_RESOURCE_ATTRIBUTES is not name=value, separated by commas' }
   }
+  if (!areValid(headers)) return { problem: 'OTEL_EXPORTER_OTLP_HEADERS has a header that HTTP does not allow' }
   const service = read('SERVICE_NAME') ?? named['service.name'] ?? 'mysql-iam-proxy'
   const resource = { 'service.version': version, ...named, 'service.name': service }
   return { url: new URL(address), headers, timeout, resource, ratio }
@@ -128,6 +140,19 @@ function parsePairs(text = ''): Record<string, string> | undefined {
     }
   }
   return pairs
+}
+
+/** Node.js refuses to send others, such as one with a line end. */
+function areValid(headers: Record<string, string>): boolean {
+  try {
+    for (const [name, value] of Object.entries(headers)) {
+      validateHeaderName(name)
+      validateHeaderValue(name, value)
+    }
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** @param agent for https */
@@ -231,23 +256,33 @@ function encodeAttributes(attributes: Attributes): object[] {
     }))
 }
 
-/** Resolves with the problem, '' if there is none. */
-function post(
+interface Sent {
+  /** '' if there is none */
+  problem: string
+  mayRetry: boolean
+}
+
+/** Never rejects. */
+async function post(
   { url, headers }: OtlpSettings,
   body: string,
   timeout: number,
   agent: Agent | undefined,
-): Promise<{ problem: string; mayRetry: boolean }> {
-  return new Promise(resolve => {
-    const signal = AbortSignal.timeout(Math.ceil(timeout))
-    const options = {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), ...headers },
-      signal,
-    }
+): Promise<Sent> {
+  const signal = AbortSignal.timeout(Math.ceil(timeout))
+  const late = new Promise<Sent>(resolve => {
+    // The error of the request comes later if its agent still waits for a connection.
+    signal.addEventListener('abort', () => resolve({ problem: 'no answer in time', mayRetry: true }), { once: true })
+  })
+  const options = {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), ...headers },
+    signal,
+  }
+  const answer = new Promise<Sent>(resolve => {
     const onResponse = (response: IncomingMessage) => {
       const { statusCode = 0 } = response
-      response.resume().once('error', () => {})
+      response.resume().on('error', () => {})
       const isOK = statusCode >= 200 && statusCode < 300
       resolve({ problem: isOK ? '' : `HTTP status ${statusCode}`, mayRetry: RETRYABLE.includes(statusCode) })
     }
@@ -255,10 +290,15 @@ function post(
       url.protocol === 'https:'
         ? requestHttps(url, { ...options, ...(agent && { agent }) }, onResponse)
         : requestHttp(url, options, onResponse)
-    request.once('error', error => {
+    request.on('error', error => {
       const why = error instanceof ProxyError ? error.message : systemCode(error) || 'no answer'
       resolve({ problem: signal.aborted ? 'no answer in time' : why, mayRetry: true })
     })
     request.end(body)
   })
+  return await Promise.race([answer, late]).catch((error: Error) => ({
+    // Node.js refuses such an address or header. Its message may repeat them.
+    problem: `no request is possible (${systemCode(error) || error.name})`,
+    mayRetry: false,
+  }))
 }

@@ -1,3 +1,4 @@
+import { Agent } from 'node:https'
 import { createServer } from 'node:net'
 import { type Test, test } from 'tap'
 import { type Logger, silent } from '../src/log.ts'
@@ -71,7 +72,11 @@ test('what cannot be followed is a problem, which names the variable but no valu
     [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://secret:x' }, /^OTEL_EXPORTER_OTLP_ENDPOINT is not a URL/],
     [{ OTEL_EXPORTER_OTLP_HEADERS: 'secret' }, /^OTEL_EXPORTER_OTLP_HEADERS or /],
     [{ OTEL_EXPORTER_OTLP_HEADERS: 'a=secret%' }, /^OTEL_EXPORTER_OTLP_HEADERS or /],
+    [{ OTEL_EXPORTER_OTLP_HEADERS: 'authorization=secret%0A' }, /^OTEL_EXPORTER_OTLP_HEADERS has a header that HTTP /],
+    [{ OTEL_EXPORTER_OTLP_HEADERS: 'a:b=secret' }, /^OTEL_EXPORTER_OTLP_HEADERS has a header that HTTP /],
     [{ OTEL_EXPORTER_OTLP_TIMEOUT: 'x' }, /^OTEL_EXPORTER_OTLP_TIMEOUT /],
+    [{ OTEL_EXPORTER_OTLP_TIMEOUT: 'Infinity' }, /^OTEL_EXPORTER_OTLP_TIMEOUT /],
+    [{ OTEL_EXPORTER_OTLP_TIMEOUT: '3000000000' }, /^OTEL_EXPORTER_OTLP_TIMEOUT /],
     [{ OTEL_TRACES_SAMPLER: 'jaeger_remote' }, /^OTEL_TRACES_SAMPLER /],
     [{ OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '2' }, /^OTEL_TRACES_SAMPLER /],
   ]
@@ -218,6 +223,29 @@ test('a receiver that does not answer', async t => {
   exporter.add([makeSpan('one')])
   await runUntil('the problem is logged', clock, () => lines.length === 1)
   t.match(lines, [{ message: /no answer in time$/ }])
+})
+
+test('an address that no request can have does not end the process', async t => {
+  // The user is not UTF-8.
+  const { exporter, lines, clock } = start('http://%ff:secret@127.0.0.1:1')
+  exporter.add([makeSpan('one')])
+  await runUntil('the problem is logged', clock, () => lines.length === 1)
+  t.match(lines, [{ message: /: no request is possible \(URIError\)$/, fields: { dropped: 1 } }])
+  t.notMatch(JSON.stringify(lines), 'secret')
+})
+
+test('the end does not wait for a connection that is not there', async t => {
+  // Node.js reports the end of a request only once its agent has a connection.
+  const agent = new Agent()
+  agent.createConnection = () => undefined
+  const connecting = setTimeout(() => {}, 60_000)
+  t.teardown(() => clearTimeout(connecting))
+  const settings = settingsOf({ OTEL_EXPORTER_OTLP_ENDPOINT: 'https://127.0.0.1:1', OTEL_EXPORTER_OTLP_TIMEOUT: '50' })
+  const lines: string[] = []
+  const exporter = createSpanExporter(settings, { ...silent, warn: (_fields, message) => lines.push(message) }, agent)
+  exporter.add([makeSpan('one')])
+  await exporter.close()
+  t.match(lines, [/no answer in time$/])
 })
 
 test('the end sends what waits, on the real clock', async t => {

@@ -76,10 +76,15 @@ async function confirmCertificate(
   tls.authorized = true
 }
 
-/** The host names on a certificate. */
-export function namesOf({ subjectaltname = '', subject }: PeerCertificate): string[] {
-  const names = subjectaltname.split(', ').flatMap(name => /^DNS:(.+)$/.exec(name)?.[1] ?? [])
-  return [...names, ...(subject?.CN ? [subject.CN].flat() : [])]
+/** A name that Node.js quotes, because it contains a comma or another special character. No host name does. */
+const QUOTED = /"(?:[^"\\]|\\.)*"/g
+
+/** The host names on a certificate: as in Node.js, the common name counts only if there is no other. */
+export function namesOf({ subjectaltname = '', subject }: Pick<PeerCertificate, 'subjectaltname' | 'subject'>): string[] {
+  // Split first, a quoted URI could contain ", DNS:" and a name that the certificate is not for.
+  const entries = subjectaltname.replace(QUOTED, '').split(', ')
+  const names = entries.flatMap(name => /^DNS:(.+)$/.exec(name)?.[1] ?? [])
+  return names.length > 0 ? names : [subject?.CN ?? []].flat()
 }
 
 const WRONG_NAME = 'ERR_TLS_CERT_ALTNAME_INVALID'

@@ -6,7 +6,7 @@ import { type Test, test } from 'tap'
 import { type Certificate, createAuthority, type IssueOptions } from '../../src/demo/certificates.ts'
 import { createWire } from '../../src/net/wire.ts'
 import { createRegionBundle } from '../../src/upstream/region-bundle.ts'
-import { startTls } from '../../src/upstream/tls.ts'
+import { namesOf, startTls } from '../../src/upstream/tls.ts'
 import { createTrust, type Trust } from '../../src/upstream/trust.ts'
 import { createTestClock } from '../support/clock.ts'
 import { createRdsAuthority } from '../support/rds-authority.ts'
@@ -231,4 +231,16 @@ test('TLS takes at most the time of the login', async t => {
   await once(server, 'data')
   clock.advance(5_000)
   await outcome
+})
+
+test('the names on a certificate are those that Node.js verifies', t => {
+  const names = (subjectaltname: string | undefined, ...CN: string[]) =>
+    namesOf({ subjectaltname, subject: { CN } } as unknown as Parameters<typeof namesOf>[0])
+  t.same(names('DNS:a.example, IP Address:10.0.0.1, DNS:*.b.example'), ['a.example', '*.b.example'])
+  // Node.js quotes a name with a comma, so that it does not look like two.
+  t.same(names('URI:"http://a/, DNS:other.example, x\\"y, DNS:z", DNS:a.example'), ['a.example'])
+  t.same(names('DNS:"a.example, DNS:other.example"'), [])
+  t.same(names('DNS:a.example', 'other.example'), ['a.example'], 'the common name does not count beside others')
+  t.same(names(undefined, 'a.example'), ['a.example'])
+  t.end()
 })
