@@ -187,7 +187,7 @@ function readHostPort(text: string, defaultPort: number): HostPort | undefined {
 export function hostPortProblem(text: string): string | undefined {
   if (readHostPort(text, DEFAULT_PORT)) return undefined
   if (isIP(text) === 6) return `"${text}" is not host or host:port; write [${text}] for an IPv6 address`
-  return `"${text}" is not host or host:port`
+  return `"${withoutSecrets(text)}" is not host or host:port`
 }
 
 /** The start of the URLs that drivers take: mysql://, jdbc:mysql://, jdbc:aws-wrapper:mysql://, mysql+pymysql://. */
@@ -217,6 +217,11 @@ function withoutUrl(text: string): string {
 /** `text` without the user and password of a URL, to be shown. */
 export function withoutUser(text: string): string {
   return text.replace(/^([a-z0-9+:.-]+:\/\/)?.*@/is, '$1')
+}
+
+/** `text` without what may be a password in a URL: the user, and what follows a question mark. */
+export function withoutSecrets(text: string): string {
+  return withoutUser(text).replace(/\?.+$/s, '?…')
 }
 
 /** What is wrong with a `host[:port]` to connect to; undefined where nothing is. A URL is not repeated: it may hold a password. */

@@ -1,6 +1,6 @@
 /** Checks of single values. Each says what is wrong, for the text after the option's name; undefined where nothing is. */
 import { isIP, isIPv4 } from 'node:net'
-import { hostPortProblem, isRegion } from './endpoint.ts'
+import { hostPortProblem, isRegion, withoutSecrets } from './endpoint.ts'
 
 export type ValueCheck = (value: string) => string | undefined
 
@@ -68,7 +68,9 @@ export function roleProblem(arn: string): string | undefined {
 export function httpsProblem(text: string): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined
   const isPlain = url?.protocol === 'https:' && url.pathname === '/' && !url.search && !url.username && !url.password
-  return isPlain ? undefined : `"${text}" is not an address such as https://rolesanywhere.eu-west-1.amazonaws.com`
+  return isPlain
+    ? undefined
+    : `"${withoutSecrets(text)}" is not an address such as https://rolesanywhere.eu-west-1.amazonaws.com`
 }
 
 /** https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html */

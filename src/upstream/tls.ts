@@ -80,7 +80,10 @@ async function confirmCertificate(
 const QUOTED = /"(?:[^"\\]|\\.)*"/g
 
 /** The host names on a certificate: as in Node.js, the common name counts only if there is no other. */
-export function namesOf({ subjectaltname = '', subject }: Pick<PeerCertificate, 'subjectaltname' | 'subject'>): string[] {
+export function namesOf({
+  subjectaltname = '',
+  subject,
+}: Pick<PeerCertificate, 'subjectaltname' | 'subject'>): string[] {
   // Split first, a quoted URI could contain ", DNS:" and a name that the certificate is not for.
   const entries = subjectaltname.replace(QUOTED, '').split(', ')
   const names = entries.flatMap(name => /^DNS:(.+)$/.exec(name)?.[1] ?? [])

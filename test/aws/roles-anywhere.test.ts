@@ -367,5 +367,6 @@ test('options that are wrong', async t => {
     { duration: Number.NaN },
   ]) {
     t.equal(problems(wrong).length, 1, JSON.stringify(wrong))
+    t.notMatch(problems(wrong).join(), 'hunter2', 'a password is not repeated')
   }
 })
