@@ -106,6 +106,8 @@ const CONNECT = 1
 const IPV4 = 1
 const NAME = 3
 const IPV6 = 4
+/** Its length has one byte. */
+const MAX_NAME_BYTES = 255
 
 /** The replies of RFC 1928 to a request, other than success. */
 const REPLIES: Readonly<Record<number, [code: ErrorCode, meaning: string]>> = {
@@ -132,7 +134,9 @@ async function openSocks5(tunnel: Tunnel): Promise<void> {
   if (method === USER_AND_PASSWORD) await sendPassword(tunnel)
 
   const address = formatHostPort(target)
-  socket.write(Buffer.concat([Buffer.from([VERSION, CONNECT, 0]), encodeAddress(target)]))
+  const encoded = encodeAddress(target)
+  if (!encoded) throw forwardProxyError('FORWARD_PROXY_TARGET', tunnel, `cannot connect to ${address}: name too long`)
+  socket.write(Buffer.concat([Buffer.from([VERSION, CONNECT, 0]), encoded]))
   const reply = await read(tunnel, 'target', parseReply)
   if (reply === 0) return
   const [code, meaning] = REPLIES[reply] ?? ['FORWARD_PROXY_TARGET', `reply ${reply}`]
@@ -151,12 +155,14 @@ async function sendPassword(tunnel: Tunnel): Promise<void> {
   if (status !== 0) throw authenticationError(tunnel, '')
 }
 
-/** ATYP, DST.ADDR and DST.PORT. */
-function encodeAddress({ host, port }: HostPort): Buffer {
+/** ATYP, DST.ADDR and DST.PORT; undefined for a name of more than 255 bytes. */
+function encodeAddress({ host, port }: HostPort): Buffer | undefined {
   const tail = Buffer.from([port >> 8, port & 0xff])
   if (isIP(host) === 4) return Buffer.concat([Buffer.from([IPV4, ...host.split('.').map(Number)]), tail])
-  if (isIP(host) === 6) return Buffer.concat([Buffer.from([IPV6]), encodeIPv6(host), tail])
+  // An address with a zone, as fe80::1%eth0, goes as a name: the 16 bytes have no place for the zone.
+  if (isIP(host) === 6 && !host.includes('%')) return Buffer.concat([Buffer.from([IPV6]), encodeIPv6(host), tail])
   const name = Buffer.from(host)
+  if (name.length > MAX_NAME_BYTES) return undefined
   return Buffer.concat([Buffer.from([NAME, name.length]), name, tail])
 }
 

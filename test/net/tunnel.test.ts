@@ -84,6 +84,7 @@ test('SOCKS 5: addresses in requests and replies', async t => {
     ['fd00::1:2', '05010004 fd000000000000000000000000010002 0cea'],
     ['::1', '05010004 00000000000000000000000000000001 0cea'],
     ['1:2:3:4:5:6:7:8', '05010004 00010002000300040005000600070008 0cea'],
+    ['fe80::1%2', '05010003 09 666538303a3a312532 0cea'],
   ]
   const replies = [OK, hex(`05 00 00 04 ${'00'.repeat(16)} 0cea`), hex('05 00 00 03 02 6162 0cea')]
   for (const [host, request] of targets) {
@@ -99,6 +100,13 @@ test('SOCKS 5: addresses in requests and replies', async t => {
       t.equal((await takeBytes(socket, 1)).toString(), '!', 'the whole reply was read')
     }
   }
+})
+
+test('SOCKS 5: a name that does not fit into a request is an error, not a request for another name', async t => {
+  const target = { host: `${'a'.repeat(300)}.example`, port: 3306 }
+  const { error, received } = await open(t, 'socks5://PROXY', [[3, NO_LOGIN]], { target })
+  t.match(error, { code: 'FORWARD_PROXY_TARGET', message: /: name too long$/ })
+  t.equal(received.length, 3, 'no request')
 })
 
 test('an answer in pieces', async t => {
