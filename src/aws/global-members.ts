@@ -17,7 +17,8 @@ const KEEP_REFUSAL_MS = 10_000
 
 /**
  * Resolves with undefined if one of the names on a certificate is the endpoint of a cluster of the global database, or else
- * with why that is not known. It never rejects.
+ * with why that is not known.
+ * @throws ProxyError CREDENTIALS_… if there are none to ask RDS with: they are the problem, not the certificate
  */
 export type ConfirmMember = (certificateNames: readonly string[]) => Promise<string | undefined>
 
@@ -52,10 +53,15 @@ export function createConfirmMember(
     // One request for all logins that wait.
     const answer = answers.get(cluster) ?? confirm(host, cluster, credentials, profile)
     answers.set(cluster, answer)
-    const problem = await answer
-    if (problem === undefined) confirmed.add(cluster)
-    setTimeout(() => answers.delete(cluster), problem === undefined ? 0 : KEEP_REFUSAL_MS).unref()
-    return problem
+    let keep = 0
+    try {
+      const problem = await answer
+      if (problem === undefined) confirmed.add(cluster)
+      else keep = KEEP_REFUSAL_MS
+      return problem
+    } finally {
+      setTimeout(() => answers.delete(cluster), keep).unref()
+    }
   }
 }
 
@@ -82,8 +88,10 @@ async function confirm(
       if (answer?.DBClusters?.some(({ Endpoint }) => Endpoint?.toLowerCase() === cluster)) return undefined
     }
     return `RDS does not count ${cluster} among the clusters of the global database`
-  } catch (error) {
-    return asProxyError(error).message
+  } catch (thrown) {
+    const error = asProxyError(thrown)
+    if (error.code.startsWith('CREDENTIALS_')) throw error
+    return error.message
   } finally {
     client.destroy()
   }

@@ -156,6 +156,23 @@ test('a certificate that names neither the global endpoint nor one of its cluste
   }
 })
 
+test('without credentials to ask RDS with: the error is theirs, and later credentials count at once', async t => {
+  setEnvironment(t)
+  const api = await startAwsApi(t, { DescribeGlobalClusters: { error: 'InvalidClientTokenId' } })
+  const writer = await startWriter(withoutGlobal)
+  const { address } = await start(t, [writer.script])
+  const { error } = await logIn(t, address)
+  t.match(error, { errno: 1105, message: /rds:DescribeGlobalClusters failed/ })
+  t.notMatch(error?.message, /does not name/)
+  t.same(writer.tokens, [])
+  Object.assign(api.answers, {
+    DescribeGlobalClusters: globalCluster('eu-west-1'),
+    DescribeDBClusters: cluster(CLUSTER),
+  })
+  await query(address)
+  t.equal(writer.tokens.length, 1)
+})
+
 test('RDS is asked only about a valid certificate, and only of a global endpoint', async t => {
   setEnvironment(t)
   const api = await startAwsApi(t)
