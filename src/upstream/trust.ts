@@ -103,7 +103,8 @@ export function createTrust(
     explainUnknown({ issuer }) {
       if (caOnly) return 'ca-only turns the RDS bundle and the public roots off'
       // Only the endpoint of a global database has no region.
-      if (!bundle) return 'for a global endpoint, downloaded CA certificates do not count; add the CA with the option ca'
+      if (!bundle)
+        return 'for a global endpoint, downloaded CA certificates do not count; add the CA with the option ca'
       const { region } = bundle
       const isKnown = bundle.isKnown()
       const claimsRds = issuer?.OU === AMAZON_RDS

@@ -375,7 +375,10 @@ test('the start of a proxy downloads only for an unknown region, and only with a
 test('what is said of an unknown authority', async t => {
   const ofRds = { issuer: { OU: 'Amazon RDS' } as PeerCertificate['issuer'] }
   // Trust of a global endpoint, which has no region: trust update would not help.
-  t.match(createTrust([], false).explainUnknown(ofRds), /^for a global endpoint, downloaded CA certificates do not count/)
+  t.match(
+    createTrust([], false).explainUnknown(ofRds),
+    /^for a global endpoint, downloaded CA certificates do not count/,
+  )
   const { state, bundle } = testBundle()
   const trust = createTrust([], false, createTestClock(), bundle)
   t.equal(trust.explainUnknown({}), `the built-in RDS bundle has no CA of ${NEW_REGION}`)
