@@ -1,11 +1,14 @@
 /** Live counters and sessions of an endpoint: written by sessions, read by metrics, status page and drain. */
 import type { Endpoint } from './endpoint.ts'
-import type { ErrorCode } from './error-codes.ts'
+import { ERRORS, type ErrorCode } from './error-codes.ts'
 import { asProxyError, hintFor, type ProxyError } from './errors.ts'
 
 /** A step of a login, in the order in which they happen. */
 export const PHASES = ['dial', 'client', 'queue', 'token', 'tls', 'login'] as const
 export type Phase = (typeof PHASES)[number]
+
+/** What an open session does. open: its last packet does not say whether a transaction is open. */
+export type Activity = 'waiting for an answer' | 'in a transaction' | 'idle' | 'open'
 
 /** One client, from accept to close. */
 export interface Session {
@@ -33,6 +36,8 @@ export interface Session {
   endedBy: ErrorCode | undefined
   /** whether it could end now and interrupt nothing: no answer is due, no transaction is open */
   isIdle(): boolean
+  /** for display; meaningless before the login */
+  activity(): Activity
   /** ends the session; the client gets an ERR_Packet unless it is in the middle of an answer */
   close(why: ErrorCode): void
 }
@@ -47,9 +52,13 @@ export interface LoginTracer {
   end(session: Session, code: 'OK' | ErrorCode): void
 }
 
+/** An error, or several with the same code and message. The session and its users are those of the newest. */
 export interface ErrorRecord {
-  /** Date.now() */
+  /** Date.now() of the newest */
   at: number
+  /** Date.now() of the first */
+  firstAt: number
+  count: number
   code: ErrorCode
   message: string
   hint: string
@@ -58,6 +67,15 @@ export interface ErrorRecord {
   localUser: string | undefined
   user: string | undefined
   client: string
+}
+
+/** Logins that failed, without one that succeeded between them. */
+export interface Failing {
+  count: number
+  /** of the newest */
+  code: ErrorCode
+  /** Date.now() of the first */
+  since: number
 }
 
 export const SYNC_OUTCOMES = ['unchanged', 'changed', 'unhealthy', 'refused', 'failed'] as const
@@ -87,6 +105,8 @@ export interface EndpointState {
   ended: Traffic
   /** logins by result, since the start */
   outcomes: Map<'OK' | ErrorCode, number>
+  /** failed logins since the last that succeeded; mistakes of clients do not count. undefined if there is none */
+  failing: Failing | undefined
   /** the newest last, at most 50 */
   recentErrors: ErrorRecord[]
   /** logins that wait in the queue */
@@ -101,8 +121,8 @@ export interface EndpointState {
   rolesAnywhereCertificateExpires: number | undefined
   /** when the server's certificate expires, in Date.now() time; undefined before the first login */
   certificateExpires: number | undefined
-  /** the same for our own certificate for clients */
-  localCertificateExpires: number | undefined
+  /** the same for our own certificate for clients; a function, because new files can replace it */
+  localCertificateExpires: () => number | undefined
   /** the passes of sync-targets; undefined before the first */
   sync: SyncState | undefined
   /** gets the duration of each phase of each login, in milliseconds; 'total' is from accept to OK_Packet */
@@ -123,6 +143,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     maxConnections,
     ended: { bytesFromClient: 0, bytesFromUpstream: 0 },
     outcomes: new Map(),
+    failing: undefined,
     recentErrors: [],
     loginsQueued: 0,
     credentialsExpire: undefined,
@@ -130,7 +151,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     retryCredentials: undefined,
     rolesAnywhereCertificateExpires: undefined,
     certificateExpires: undefined,
-    localCertificateExpires: undefined,
+    localCertificateExpires: () => undefined,
     sync: undefined,
     onPhase: undefined,
     tracer: undefined,
@@ -160,11 +181,16 @@ export function noteSync(state: EndpointState, { outcome, reason }: Pick<SyncSta
 }
 
 /** Counts the result of a login. */
-export function countOutcome({ outcomes }: EndpointState, code: 'OK' | ErrorCode): void {
-  outcomes.set(code, (outcomes.get(code) ?? 0) + 1)
+export function countOutcome(state: EndpointState, code: 'OK' | ErrorCode): void {
+  state.outcomes.set(code, (state.outcomes.get(code) ?? 0) + 1)
+  if (code === 'OK') state.failing = undefined
+  else if (ERRORS[code].source !== 'client') {
+    const { count, since } = state.failing ?? { count: 0, since: Date.now() }
+    state.failing = { count: count + 1, code, since }
+  }
 }
 
-/** Keeps an error for the status page. */
+/** Keeps an error for the status page. Equal ones share a record, so that one kind does not displace the others. */
 export function keepError(
   { recentErrors }: EndpointState,
   error: ProxyError,
@@ -173,8 +199,19 @@ export function keepError(
 ): void {
   const { code, message } = error
   const hint = hintFor(error, values)
-  recentErrors.push({ at: Date.now(), code, message, hint, session: id, localUser, user: values['user'], client })
+  const index = recentErrors.findIndex(other => other.code === code && other.message === message)
+  const before = index < 0 ? undefined : recentErrors.splice(index, 1)[0]
+  const at = Date.now()
+  const times = { at, firstAt: before?.firstAt ?? at, count: (before?.count ?? 0) + 1 }
+  recentErrors.push({ ...times, code, message, hint, session: id, localUser, user: values['user'], client })
   if (recentErrors.length > MOST_RECENT_ERRORS) recentErrors.shift()
+}
+
+/** How many logins have failed. */
+export function countFailed({ outcomes }: EndpointState): number {
+  let failed = 0
+  for (const [code, times] of outcomes) if (code !== 'OK') failed += times
+  return failed
 }
 
 /** The fields that every log line about a session has: docs/logs.md. */

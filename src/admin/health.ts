@@ -40,16 +40,20 @@ export function readinessOf(
 }
 
 function whyNotReady(state: EndpointState, now: number): string[] {
-  const { name, sessions, maxConnections, credentialsFailed, credentialsExpire, address, sync } = state
+  const { name, sessions, maxConnections, credentialsFailed, address, sync } = state
   const reasons: string[] = []
   if (maxConnections > 0 && sessions.size >= maxConnections) {
     reasons.push(`${name}: all ${maxConnections} connections are in use`)
   }
-  const stillGood = credentialsExpire !== undefined && credentialsExpire > now
-  if (credentialsFailed && !stillGood) reasons.push(`${name}: no AWS credentials`)
+  if (credentialsFailed && !hasCredentials(state, now)) reasons.push(`${name}: no AWS credentials`)
   // An endpoint that also serves clients stays ready: they do not need sync-targets.
   if (address === '' && sync?.outcome === 'failed') reasons.push(`${name}: the last pass of sync-targets failed`)
   return reasons
+}
+
+/** Whether the newest credentials are known to be valid still. @param now Date.now() */
+export function hasCredentials({ credentialsExpire }: Pick<EndpointState, 'credentialsExpire'>, now: number): boolean {
+  return credentialsExpire !== undefined && credentialsExpire > now
 }
 
 const RETRY_INTERVAL_MS = 10_000

@@ -143,7 +143,8 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
 
   function setGauges(state: EndpointState): void {
     const endpoint = { endpoint: state.name }
-    const { certificateExpires: server, localCertificateExpires: local, rolesAnywhereCertificateExpires } = state
+    const { certificateExpires: server, rolesAnywhereCertificateExpires } = state
+    const local = state.localCertificateExpires()
     maxConnections.set(endpoint, state.maxConnections)
     credentialsOK.set(endpoint, state.credentialsFailed ? 0 : 1)
     if (state.credentialsExpire !== undefined) credentialsExpiry.set(endpoint, state.credentialsExpire / 1_000)

@@ -8,6 +8,7 @@
  */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { performance } from 'node:perf_hooks'
 import { monotonicClock } from '../clock.ts'
 import { formatHostPort, type HostPort, isPrivate } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
@@ -15,13 +16,16 @@ import { shareOpenFiles } from '../file-limit.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
 import { type EndpointState, type Session, sessionFields } from '../state.ts'
+import { createActivities } from './activity.ts'
+import { closeSessions } from './close-sessions.ts'
 import { limitConnections } from './connection-limit.ts'
 import { hasToken, isForLoopback, isFromOtherPage } from './guard.ts'
 import { createCredentialsRetry, type Life, type ReadyWhen, readinessOf } from './health.ts'
 import { createHistory, SLOT_MS } from './history.ts'
 import { createMetrics } from './metrics.ts'
 import { loadPage } from './page.ts'
-import { pageStatus } from './status.ts'
+import { readQuery } from './sessions.ts'
+import { pageStatus, readStatusQuery } from './status.ts'
 
 export interface AdminOptions extends Life {
   /** undefined: no admin listener */
@@ -105,6 +109,9 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
   const page = loadPage()
   const metrics = createMetrics(endpoints, version)
   const history = createHistory(0)
+  const activities = createActivities()
+  let utilization = performance.eventLoopUtilization()
+  let busy = 0
 
   const watched = new WeakSet<EndpointState>()
   function watch(state: EndpointState): void {
@@ -150,11 +157,13 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     '/api/status': {
       method: 'GET',
       access: 'token',
-      answer() {
+      answer(query) {
         const { isReady, reasons: notReady } = readinessOf(endpoints(), options, readyWhen)
-        return json(200, pageStatus(endpoints(), history, { version, uptime: uptime(), isReady, notReady }))
+        const facts = { version, uptime: uptime(), isReady, notReady, busy }
+        return json(200, pageStatus(endpoints(), { history, activities }, facts, readStatusQuery(query)))
       },
     },
+    '/api/sessions/close': { method: 'POST', access: 'token', answer: closeMatching },
     '/quitquitquit': { method: 'POST', access: 'token', answer: quit },
   }
 
@@ -188,6 +197,17 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     log.info({ endpoint, ...sessionFields(session) }, 'session closed through the admin listener')
     session.close('SESSION_CLOSED')
     return json(200, { closed: true })
+  }
+
+  async function closeMatching(parameters: URLSearchParams): Promise<Reply> {
+    const { filter, endpoint, status } = readQuery(parameters)
+    if (filter.trim() === '' && endpoint === '' && status === '' && parameters.get('all') !== 'true') {
+      return json(400, { error: 'give filter, endpoint or status, or all=true for all sessions' })
+    }
+    const closed = await closeSessions(endpoints(), { filter, endpoint, status }, (name, session) =>
+      log.info({ endpoint: name, ...sessionFields(session) }, 'session closed through the admin listener'),
+    )
+    return json(200, { closed })
   }
 
   function routeOf(path: string): Route | undefined {
@@ -265,6 +285,9 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     const now = uptime()
     watchAll()
     history.tick(endpoints(), now)
+    activities.tick(endpoints(), monotonicClock.now())
+    busy = performance.eventLoopUtilization(utilization).utilization
+    utilization = performance.eventLoopUtilization()
     retryCredentials(endpoints(), now)
   }, SLOT_MS)
   timer.unref()

@@ -2,16 +2,25 @@
  * The answer to GET /api/status, which the status page shows. It has no secrets. Times are milliseconds of the Unix epoch
  * unless their comment says otherwise.
  */
+import { monotonicClock } from '../clock.ts'
 import { formatHostPort } from '../endpoint.ts'
 import { droppedLogLines } from '../log-sink.ts'
 import type { EndpointState } from '../state.ts'
-import { countOpen, traffic } from '../state.ts'
-import type { History, Slot } from './history.ts'
+import { countFailed, countOpen, traffic } from '../state.ts'
+import type { Activities } from './activity.ts'
+import { type History, type LastMinute, type Peaks, RANGES, type Range, type Slot } from './history.ts'
+import { type Level, type Problem, problemsOf, stateOf } from './problems.ts'
+import { listSessions, readQuery, type SessionQuery, type SessionRow } from './sessions.ts'
 
 export interface Status {
   version: string
   /** of Node.js */
   node: string
+  pid: number
+  /** resident memory in bytes */
+  memory: number
+  /** how busy the event loop was lately, from 0 to 1 */
+  busy: number
   /** the wall clock of this process */
   now: number
   startedAt: number
@@ -23,17 +32,29 @@ export interface Status {
   notReady: string[]
   /** log lines that were dropped because the log could not be written */
   logLinesDropped: number
+  /** of each endpoint's history */
+  range: Range
   endpoints: EndpointStatus[]
-  /** oldest first; at most MAX_SESSIONS over all endpoints */
+  /** as the request asks for: 50 by default, the oldest first */
   sessions: SessionRow[]
+  /** how many sessions fit the filter of the request */
+  sessionsMatching: number
+  sessionsTotal: number
   /** newest first */
   errors: ErrorStatus[]
 }
 
 export interface EndpointStatus {
   name: string
+  level: Level
+  /** the state in two or three words */
+  word: string
+  /** the worst first */
+  problems: Problem[]
   /** the address for clients; '' before it listens, and for a retired endpoint whose last sessions are still open */
   address: string
+  /** a reload removed or replaced it, and its last sessions are still open */
+  retired: boolean
   /** host:port that the proxy dials */
   dial: string
   /** host:port of the RDS endpoint: its certificate is required, and tokens are signed for it */
@@ -44,12 +65,18 @@ export interface EndpointStatus {
   /** clients that are logged in */
   open: number
   loggingIn: number
+  /** milliseconds since the accept of the oldest of them */
+  longestLogin: number | undefined
   /** 0 means no limit */
   maxConnections: number
   /** logins that wait in the queue */
   waiting: number
   loginsOK: number
   loginsFailed: number
+  lastMinute: LastMinute
+  peaks: Peaks
+  /** when a login succeeded last */
+  lastLogin: number | undefined
   /** milliseconds, over the newest logins */
   loginTime: { median: number; p95: number } | undefined
   bytesFromClient: number
@@ -60,28 +87,17 @@ export interface EndpointStatus {
   /** of the certificate for IAM Roles Anywhere */
   rolesAnywhereCertificateExpires: number | undefined
   localCertificateExpires: number | undefined
-  /** the last five minutes, oldest first */
+  /** of the range that the request asks for, oldest first; none for an endpoint that it does not name */
   history: readonly Slot[]
-}
-
-export interface SessionRow {
-  id: string
-  endpoint: string
-  since: number
-  phase: 'logging in' | 'open'
-  client: string
-  localUser: string | undefined
-  user: string | undefined
-  database: string | undefined
-  program: string | undefined
-  threadId: number | undefined
-  bytesFromClient: number
-  bytesFromServer: number
 }
 
 export interface ErrorStatus {
   endpoint: string
+  /** of the newest; the session and its users are its */
   at: number
+  firstAt: number
+  /** errors with the same code and message */
+  count: number
   code: string
   message: string
   hint: string
@@ -91,9 +107,6 @@ export interface ErrorStatus {
   client: string
 }
 
-/** Bounds the size of the answer. The counts include the sessions that are not listed. */
-export const MAX_SESSIONS = 1_000
-
 export interface ProcessFacts {
   version: string
   /** milliseconds of a monotonic clock */
@@ -101,69 +114,112 @@ export interface ProcessFacts {
   isReady: boolean
   /** why the process or single endpoints are not ready */
   notReady: string[]
+  /** how busy the event loop was lately, from 0 to 1 */
+  busy: number
 }
 
-/** The current status. @param history on the clock of `uptime`, from the start */
-export function pageStatus(states: readonly EndpointState[], history: History, facts: ProcessFacts): Status {
-  const sessions = states.flatMap(sessionsOf).sort((left, right) => left.since - right.since)
-  const errors = states.flatMap(errorsOf).sort((left, right) => right.at - left.at)
-  const now = Date.now()
-  const startedAt = now - facts.uptime
+/** What a request asks for. */
+export interface StatusQuery {
+  sessions: SessionQuery
+  range: Range
+  /** the endpoints whose history is wanted; undefined means all */
+  open: readonly string[] | undefined
+}
+
+/** What the page needs to know about the past. */
+export interface Past {
+  /** on the clock of `uptime`, from the start */
+  history: History
+  /** on the clock of `Session.started` */
+  activities: Activities
+}
+
+/** Reads the parameters of a request. Unknown and invalid values count as missing. */
+export function readStatusQuery(parameters: URLSearchParams): StatusQuery {
+  const range = parameters.get('range') ?? ''
   return {
-    ...facts,
-    node: process.version,
-    now,
-    startedAt,
-    logLinesDropped: droppedLogLines(),
-    endpoints: states.map(state => endpointStatus(state, history, startedAt)),
-    sessions: sessions.slice(0, MAX_SESSIONS),
-    errors,
+    sessions: readQuery(parameters),
+    range: Object.hasOwn(RANGES, range) ? (range as Range) : '5m',
+    open: parameters.has('open') ? parameters.getAll('open') : undefined,
   }
 }
 
-function endpointStatus(state: EndpointState, history: History, startedAt: number): EndpointStatus {
+/** The current status. */
+export function pageStatus(
+  states: readonly EndpointState[],
+  past: Past,
+  facts: ProcessFacts,
+  query: StatusQuery = readStatusQuery(new URLSearchParams()),
+): Status {
+  const errors = states.flatMap(errorsOf).sort((left, right) => right.at - left.at)
+  const now = Date.now()
+  const startedAt = now - facts.uptime
+  const { rows, matching, total } = listSessions(states, query.sessions, past.activities, monotonicClock.now())
+  return {
+    ...facts,
+    node: process.version,
+    pid: process.pid,
+    memory: process.memoryUsage.rss(),
+    now,
+    startedAt,
+    logLinesDropped: droppedLogLines(),
+    range: query.range,
+    endpoints: states.map(state => endpointStatus(state, past.history, facts.uptime, now, query)),
+    errors,
+    sessions: rows,
+    sessionsMatching: matching,
+    sessionsTotal: total,
+  }
+}
+
+function endpointStatus(
+  state: EndpointState,
+  history: History,
+  uptime: number,
+  now: number,
+  { range, open: wanted }: StatusQuery,
+): EndpointStatus {
   const open = countOpen(state)
-  let loginsFailed = 0
-  for (const [code, times] of state.outcomes) if (code !== 'OK') loginsFailed += times
+  const lastMinute = history.lastMinute(state, uptime)
+  const problems = state.retired ? [] : problemsOf(state, lastMinute, now)
+  const lastLogin = history.lastLogin(state)
+  const slots = wanted && !wanted.includes(state.name) ? [] : history.slots(state, range)
   return {
     name: state.name,
+    ...stateOf(state, problems),
+    problems,
     address: state.retired ? '' : state.address,
+    retired: state.retired,
     dial: formatHostPort(state.endpoint.dial),
     rds: formatHostPort(state.endpoint.rds),
     region: state.endpoint.rds.region ?? 'the region of the writer',
     user: state.endpoint.user,
     open,
     loggingIn: state.sessions.size - open,
+    longestLogin: longestLogin(state),
     maxConnections: state.maxConnections,
     waiting: state.loginsQueued,
     loginsOK: state.outcomes.get('OK') ?? 0,
-    loginsFailed,
+    loginsFailed: countFailed(state),
+    lastMinute,
+    peaks: history.peaks(state),
+    lastLogin: lastLogin === undefined ? undefined : now - uptime + lastLogin,
     loginTime: history.loginTime(state),
     ...traffic(state),
     credentialsExpire: state.credentialsExpire,
     credentialsFailed: state.credentialsFailed,
     certificateExpires: state.certificateExpires,
     rolesAnywhereCertificateExpires: state.rolesAnywhereCertificateExpires,
-    localCertificateExpires: state.localCertificateExpires,
-    history: history.slots(state).map(slot => ({ ...slot, at: startedAt + slot.at })),
+    localCertificateExpires: state.localCertificateExpires(),
+    history: slots.map(slot => ({ ...slot, at: now - uptime + slot.at })),
   }
 }
 
-function sessionsOf({ name, sessions }: EndpointState): SessionRow[] {
-  return Array.from(sessions, session => ({
-    id: session.id,
-    endpoint: name,
-    since: session.since,
-    phase: session.phase,
-    client: session.client,
-    localUser: session.localUser,
-    user: session.user,
-    database: session.database,
-    program: session.program,
-    threadId: session.threadId,
-    bytesFromClient: session.traffic.bytesFromClient,
-    bytesFromServer: session.traffic.bytesFromUpstream,
-  }))
+/** How long the oldest login has been in progress, in milliseconds. */
+function longestLogin({ sessions }: EndpointState): number | undefined {
+  // The oldest is first: a Set keeps the order of insertion.
+  for (const { phase, started } of sessions) if (phase !== 'open') return Math.round(monotonicClock.now() - started)
+  return undefined
 }
 
 function errorsOf({ name, recentErrors }: EndpointState): ErrorStatus[] {

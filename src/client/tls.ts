@@ -39,26 +39,30 @@ export async function createLocalTls(
   let loaded = await load(certFile, keyFile)
   let lastCheck = clock.now()
   let lastWarning = ''
-  return {
-    async secureContext() {
-      if (clock.now() - lastCheck < RELOAD_INTERVAL_MS) return loaded.context
-      lastCheck = clock.now()
-      try {
-        if ((await versionOf(certFile, keyFile)) !== loaded.version) {
-          loaded = await load(certFile, keyFile)
-          log.info({ expires: new Date(loaded.expires).toISOString() }, `${certFile}: new certificate for clients`)
-        }
-        lastWarning = ''
-      } catch (error) {
-        // Perhaps half-written, or one of two files: the next check may find both.
-        const { message } = error as Error
-        if (message !== lastWarning)
-          log.warn({ code: 'CONFIG_INVALID' }, `${message}; the previous certificate stays in use`)
-        lastWarning = message
+  async function secureContext(): Promise<SecureContext> {
+    if (clock.now() - lastCheck < RELOAD_INTERVAL_MS) return loaded.context
+    lastCheck = clock.now()
+    try {
+      if ((await versionOf(certFile, keyFile)) !== loaded.version) {
+        loaded = await load(certFile, keyFile)
+        log.info({ expires: new Date(loaded.expires).toISOString() }, `${certFile}: new certificate for clients`)
       }
-      return loaded.context
+      lastWarning = ''
+    } catch (error) {
+      // Perhaps half-written, or one of two files: the next check may find both.
+      const { message } = error as Error
+      if (message !== lastWarning)
+        log.warn({ code: 'CONFIG_INVALID' }, `${message}; the previous certificate stays in use`)
+      lastWarning = message
+    }
+    return loaded.context
+  }
+  return {
+    secureContext,
+    expires() {
+      void secureContext() // the next call knows of files that are new, also if no client connects
+      return loaded.expires
     },
-    expires: () => loaded.expires,
   }
 }
 

@@ -78,6 +78,16 @@ export function isIdle(status: number): boolean {
   return (status & (SERVER_STATUS_IN_TRANS | SERVER_MORE_RESULTS_EXISTS | SERVER_STATUS_CURSOR_EXISTS)) === 0
 }
 
+/** @param status flags of an OK_Packet or EOF_Packet */
+export function isInTransaction(status: number): boolean {
+  return (status & SERVER_STATUS_IN_TRANS) !== 0
+}
+
+/** Whether the answer goes on. @param status flags of an OK_Packet or EOF_Packet */
+export function hasMoreResults(status: number): boolean {
+  return (status & SERVER_MORE_RESULTS_EXISTS) !== 0
+}
+
 const EOF = 0xfe
 const EOF_LENGTH = 5
 

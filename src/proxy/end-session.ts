@@ -4,10 +4,17 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, toERR_Packet } from '../errors.ts'
 import { framePacket, frameUncompressed, type Wire } from '../net/wire.ts'
-import { endsWithERR_Packet, endsWithPrepareOK, isIdle, statusAtEnd } from '../protocol/last-packet.ts'
+import {
+  endsWithERR_Packet,
+  endsWithPrepareOK,
+  hasMoreResults,
+  isIdle,
+  isInTransaction,
+  statusAtEnd,
+} from '../protocol/last-packet.ts'
 import { type ERR_Packet, encodeERR_Packet } from '../protocol/packets.ts'
 import type { Flow } from '../relay/relay.ts'
-import type { Session } from '../state.ts'
+import type { Activity, Session } from '../state.ts'
 
 /** How long the client may take to read the last bytes. */
 const LINGER_MS = 1_000
@@ -26,7 +33,7 @@ export interface Ending {
   compressed: boolean
 }
 
-/** Sets `session.isIdle` and `session.close` for the time in which its bytes are relayed. */
+/** Sets `session.isIdle`, `session.activity` and `session.close` for the time in which its bytes are relayed. */
 export function installClose(ending: Ending): void {
   const { session, flow } = ending
   session.isIdle = () => {
@@ -35,7 +42,17 @@ export function installClose(ending: Ending): void {
     const status = statusAtEnd(flow.lastBytes)
     return status !== undefined && isIdle(status)
   }
+  session.activity = () => activityOf(flow)
   session.close = why => endWith(ending, new ProxyError(why, MESSAGES[why] ?? why))
+}
+
+function activityOf({ clientSpokeLast, lastBytes }: Flow): Activity {
+  if (clientSpokeLast) return 'waiting for an answer'
+  if (lastBytes.length === 0) return 'idle' // no command yet
+  const status = statusAtEnd(lastBytes)
+  if (status === undefined) return 'open'
+  if (hasMoreResults(status)) return 'waiting for an answer'
+  return isInTransaction(status) ? 'in a transaction' : 'idle'
 }
 
 /** Ends an open session; the client gets `error` unless it is in the middle of an answer. */

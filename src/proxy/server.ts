@@ -117,7 +117,7 @@ export async function startServer(
     throw error
   }
   state.address = formatListen(address)
-  state.localCertificateExpires = access.tls?.expires()
+  state.localCertificateExpires = () => access.tls?.expires()
   // A failed accept concerns one client only.
   server.on('error', error => {
     logSeldom(new ProxyError('FILE_LIMIT_REACHED', `a client could not be accepted (${systemCode(error)})`), {})
@@ -210,6 +210,7 @@ function createSessionInfo(socket: Socket, client: string, clock: Clock): Sessio
     traffic: { bytesFromClient: 0, bytesFromUpstream: 0 },
     endedBy: undefined,
     isIdle: () => false,
+    activity: () => 'open',
     close(why) {
       this.endedBy = why
       socket.destroy()

@@ -58,8 +58,13 @@ export interface SessionStatus {
   readonly bytesFromServer: number
 }
 
+/** An error, or several with the same code and message. The session and its users are those of the newest. */
 export interface RecentError {
+  /** Time of the newest */
   readonly at: Date
+  /** Time of the first */
+  readonly firstAt: Date
+  readonly count: number
   readonly code: ErrorCode
   /** What happened, without secrets */
   readonly message: string
@@ -101,7 +106,11 @@ export function statusOf(state: EndpointState): ProxyStatus {
     credentialsFailed: state.credentialsFailed,
     credentialsExpire: toDate(state.credentialsExpire),
     certificateExpires: toDate(state.certificateExpires),
-    recentErrors: state.recentErrors.map(({ at, ...error }) => ({ ...error, at: new Date(at) })),
+    recentErrors: state.recentErrors.map(({ at, firstAt, ...error }) => ({
+      ...error,
+      at: new Date(at),
+      firstAt: new Date(firstAt),
+    })),
   }
 }
 

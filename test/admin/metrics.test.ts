@@ -22,7 +22,7 @@ test('gauges and counters of a state', async t => {
     ]),
     credentialsExpire: 1_800_000_000_500,
     certificateExpires: 1_900_000_000_000,
-    localCertificateExpires: 2_000_000_000_000,
+    localCertificateExpires: () => 2_000_000_000_000,
     rolesAnywhereCertificateExpires: 2_100_000_000_000,
   })
   addSession(state)
@@ -147,7 +147,15 @@ test('users, addresses and messages are never labels', async t => {
   for (let i = 0; i < 100; i++) {
     addSession(state, { user: `user-${i}`, client: `10.0.0.${i}`, program: `program-${i}` })
     const who = { session: `user-${i}`, localUser: `user-${i}`, user: `user-${i}`, client: `10.0.0.${i}` }
-    state.recentErrors.push({ at: 1, code: 'INTERNAL', message: `message-${i}`, hint: `hint-${i}`, ...who })
+    state.recentErrors.push({
+      at: 1,
+      firstAt: 1,
+      count: 1,
+      code: 'INTERNAL',
+      message: `message-${i}`,
+      hint: `hint-${i}`,
+      ...who,
+    })
   }
   t.equal(ownSamples(await scrape()).length, before)
   t.notMatch(await metrics.text(), /user-|10\.0\.0|program-|message-|hint-/)

@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { readAdminToken } from '../../src/admin/guard.ts'
 import { type AdminOptions, startAdmin } from '../../src/admin/server.ts'
-import { MAX_SESSIONS, type Status } from '../../src/admin/status.ts'
+import { MAX_SESSIONS } from '../../src/admin/sessions.ts'
+import type { Status } from '../../src/admin/status.ts'
 import { type Logger, silent } from '../../src/log.ts'
 import { freePort } from '../support/free-port.ts'
 import { parseMetrics, valueIn } from '../support/prometheus.ts'
@@ -191,6 +192,7 @@ const PATHS = {
   '/api/status': 'GET',
   '/quitquitquit': 'POST',
   '/api/sessions/database-1/1/close': 'POST',
+  '/api/sessions/close': 'POST',
 }
 
 test('each path accepts one method', async t => {
@@ -345,11 +347,11 @@ test('the status', async t => {
     ended: { bytesFromClient: 1, bytesFromUpstream: 2 },
     credentialsExpire: 123,
   })
-  const open = addSession(state, { since: 2_000, traffic: { bytesFromClient: 10, bytesFromUpstream: 20 } })
-  const young = addSession(state, { since: 3_000, phase: 'logging in', user: undefined, client: 'unix' })
+  const open = addSession(state, { started: 2, traffic: { bytesFromClient: 10, bytesFromUpstream: 20 } })
+  const young = addSession(state, { started: 3, phase: 'logging in', user: undefined, client: 'unix' })
   const who = { session: 'test-1', localUser: 'connector', user: 'iam_user', client: '::1' }
   const error = { code: 'DIAL_REFUSED', message: 'refused', hint: 'Look.', ...who } as const
-  state.recentErrors.push({ at: 1, ...error }, { at: 2, ...error })
+  state.recentErrors.push({ at: 1, firstAt: 1, count: 1, ...error }, { at: 3, firstAt: 2, count: 2, ...error })
   const { status } = await start(t, { endpoints: () => [state] })
   state.onPhase?.('tls', 900)
   for (let i = 1; i <= 100; i++) state.onPhase?.('total', i)
@@ -381,10 +383,10 @@ test('the status', async t => {
     'oldest first',
   )
   t.match(found.sessions[0], { endpoint: 'database-1', user: 'iam_user', database: 'shop', bytesFromServer: 20 })
-  t.match(found.sessions[1], { phase: 'logging in', client: 'unix' })
+  t.match(found.sessions[1], { status: 'logging in', client: 'unix' })
   t.same(
     found.errors.map(({ at }) => at),
-    [2, 1],
+    [3, 1],
     'newest first',
   )
   t.match(found.errors[0], { ...error, endpoint: 'database-1' })
@@ -393,9 +395,14 @@ test('the status', async t => {
 test('the status lists a limited number of sessions', async t => {
   const state = makeState()
   for (let i = 0; i < MAX_SESSIONS + 10; i++) addSession(state)
-  const { status } = await start(t, { endpoints: () => [state] })
-  const { sessions, endpoints } = await status()
-  t.equal(sessions.length, MAX_SESSIONS)
+  const { status, ask } = await start(t, { endpoints: () => [state] })
+  const { endpoints, sessions, sessionsTotal } = await status()
+  t.same([sessions.length, sessionsTotal], [50, MAX_SESSIONS + 10])
+  const rows = async (parameter: string) =>
+    JSON.parse((await ask('GET', `/api/status?rows=${parameter}`)).body).sessions.length
+  t.equal(await rows('99999'), MAX_SESSIONS)
+  t.equal(await rows('0'), 0)
+  for (const invalid of ['-1', '1.5', 'x', '']) t.equal(await rows(invalid), invalid === '' ? 0 : 50, invalid)
   t.equal(endpoints[0]?.open, MAX_SESSIONS + 10)
 })
 
@@ -447,6 +454,31 @@ test('closing a session', async t => {
   t.same([...state.sessions], [kept])
   t.match(lines, [{ endpoint: 'a/b é', user: 'app', client: '127.0.0.1' }])
   t.equal((await ask('POST', path(session.id))).status, 404, 'already closed')
+})
+
+test('closing all sessions of a filter', async t => {
+  const lines: object[] = []
+  const log = { ...silent, info: (fields: object) => lines.push(fields) }
+  const state = makeState({ name: 'shop' })
+  const other = makeState({ name: 'mail' })
+  for (let i = 0; i < 250; i++) addSession(state, { user: i % 2 ? 'app' : 'batch' })
+  addSession(other, { user: 'app' })
+  const { ask } = await start(t, { endpoints: () => [state, other] }, log)
+  const close = async (query: string) => {
+    const { status, body } = await ask('POST', `/api/sessions/close?${query}`)
+    return status === 200 ? JSON.parse(body).closed : status
+  }
+  for (const nothing of ['', 'filter=%20', 'endpoint=', 'all=1', 'sort=user&rows=1']) {
+    t.equal(await close(nothing), 400, `no filter: ${nothing}`)
+  }
+  t.equal(await close('filter=nobody'), 0)
+  t.equal(await close('filter=APP&endpoint=shop'), 125)
+  t.same([state.sessions.size, other.sessions.size], [125, 1])
+  t.equal(lines.length, 125)
+  t.match(lines[0], { endpoint: 'shop', user: 'app' })
+  t.equal(await close('status=waiting+for+an+answer'), 0)
+  t.equal(await close('all=true'), 126)
+  t.same([state.sessions.size, other.sessions.size], [0, 0])
 })
 
 test('quitquitquit', async t => {
@@ -508,6 +540,7 @@ test('with a token, health, metrics and the empty page stay open, and the rest r
     for (const [method, path] of [
       ['GET', '/api/status'],
       ['POST', close],
+      ['POST', '/api/sessions/close?all=true'],
       ['POST', '/quitquitquit'],
     ] as const) {
       const { status, headers, body } = await ask(method, path, authorization ? { authorization } : {})

@@ -18,7 +18,7 @@ const expressions = dashboard.panels.flatMap(({ targets }) => targets.map(({ exp
 
 /** The names and labels of all possible samples. */
 async function allMetrics() {
-  const state = makeState({ credentialsExpire: 1, certificateExpires: 1, localCertificateExpires: 1 })
+  const state = makeState({ credentialsExpire: 1, certificateExpires: 1, localCertificateExpires: () => 1 })
   noteSync(state, { outcome: 'unchanged', reason: undefined })
   const metrics = createMetrics(() => [state], '1.2.3')
   metrics.observe('database-1', 'total', 1)

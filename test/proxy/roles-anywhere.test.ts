@@ -1,4 +1,5 @@
 import { test } from 'tap'
+import { createActivities } from '../../src/admin/activity.ts'
 import { createHistory } from '../../src/admin/history.ts'
 import { pageStatus } from '../../src/admin/status.ts'
 import { checkEnded, hasToken, logIn, startProxy, until } from '../support/proxy.ts'
@@ -22,7 +23,8 @@ test('a login with credentials of IAM Roles Anywhere; the status knows when its 
   t.ok(upstream.connections.some(hasToken))
   t.equal(standIn.requests, 1, 'one request for the start and the login')
   const { state } = proxy as unknown as { state: Parameters<typeof pageStatus>[0][number] }
-  const status = pageStatus([state], createHistory(0), { version: '1', uptime: 0, isReady: true, notReady: [] })
+  const past = { history: createHistory(0), activities: createActivities() }
+  const status = pageStatus([state], past, { version: '1', uptime: 0, isReady: true, notReady: [], busy: 0 })
   const left = (status.endpoints[0]?.rolesAnywhereCertificateExpires ?? 0) - Date.now()
   t.ok(left > 29 * 86_400_000 && left < 31 * 86_400_000)
   t.notMatch(JSON.stringify(log), CREDENTIALS.secretAccessKey)

@@ -44,6 +44,7 @@ export function addSession(state: EndpointState, overrides: Partial<Session> = {
     traffic: { bytesFromClient: 0, bytesFromUpstream: 0 },
     endedBy: undefined,
     isIdle: () => true,
+    activity: () => 'idle',
     close(why) {
       session.endedBy = why
       state.sessions.delete(session)

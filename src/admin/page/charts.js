@@ -1,6 +1,5 @@
 // The charts. Their view box of 1000 × 100 is stretched to the available width; strokes and labels keep their size.
 
-const MAX_SPAN_MS = 5 * MINUTE_MS
 const WIDTH = 1_000
 const HEIGHT = 100
 
@@ -51,7 +50,7 @@ function createChart(name, plot, now, format) {
     now,
     needle,
     format,
-    ...{ span: MAX_SPAN_MS, summary: '', slots: [], end: 0 },
+    ...{ span: MINUTE_MS, summary: '', slots: [], end: 0 },
     pointer: -1,
     describe: () => '',
   }
@@ -85,7 +84,7 @@ function nearest(slots, at) {
 }
 
 /**
- * Sets the scales. Time starts at the oldest slot, in whole minutes, at most five. Values go from 0 to a round number.
+ * Sets the scales. Time starts at the oldest slot, in whole minutes, at most the chosen range. Values go from 0 to a round number.
  * @param {Chart} chart
  * @param {readonly Slot[]} history
  * @param {number} highest
@@ -96,7 +95,7 @@ function setScale(chart, history, highest, least, now) {
   const top = roundUp(Math.max(highest, least))
   chart.end = now
   const age = now - (history[0]?.at ?? now)
-  chart.span = Math.min(MAX_SPAN_MS, Math.max(1, Math.ceil(age / MINUTE_MS)) * MINUTE_MS)
+  chart.span = Math.min(RANGES[view.range].span, Math.max(1, Math.ceil(age / MINUTE_MS)) * MINUTE_MS)
   chart.slots = history.filter(({ at }) => at >= now - chart.span)
   setText(chart.top, chart.format(top).replace('.0 ', ' '))
   setText(/** @type {Element} */ (chart.plot.querySelector('.from')), `${formatSpan(chart.span)} ago`)
@@ -149,6 +148,34 @@ function drawLogins(chart, history, loginTime, now) {
     loginTime ? `median ${formatMs(loginTime.median)}, 95th percentile ${formatMs(loginTime.p95)}` : 'no logins yet',
   )
 }
+
+/**
+ * Draws a bar for each slot: the failed logins at the bottom, the successful ones on top of them.
+ * @param {Chart} chart @param {readonly Slot[]} history @param {EndpointStatus['lastMinute']} lastMinute @param {number} now
+ */
+function drawOutcomes(chart, history, lastMinute, now) {
+  const highest = Math.max(0, ...history.map(({ logins, failed }) => logins + failed))
+  const { x, y } = setScale(chart, history, highest, 1, now)
+  let good = ''
+  let bad = ''
+  let from = (chart.slots[0]?.at ?? now) - RANGES[view.range].slotMs
+  for (const { at, logins, failed } of chart.slots) {
+    const left = x(Math.max(from, now - chart.span))
+    const width = Math.max(1.5, (x(at) - left) * 0.8)
+    const middle = y(failed)
+    if (failed > 0) bad += bar(left, width, middle, HEIGHT)
+    if (logins > 0) good += bar(left, width, y(logins + failed), middle)
+    from = at
+  }
+  chart.marks.append(makeSvg('path', { class: 'bar good', d: good }), makeSvg('path', { class: 'bar bad', d: bad }))
+  setText(chart.empty, good || bad ? '' : `No logins in the last ${formatSpan(chart.span)}`)
+  chart.describe = ({ logins, failed }) => `${plain.format(logins)} succeeded, ${plain.format(failed)} failed`
+  finish(chart, `${chart.describe({ at: 0, fromClient: 0, fromServer: 0, ...lastMinute })} in the last minute`)
+}
+
+/** @param {number} left @param {number} width @param {number} top @param {number} bottom */
+const bar = (left, width, top, bottom) =>
+  `M${left.toFixed(1)},${bottom.toFixed(2)}V${top.toFixed(2)}h${width.toFixed(1)}V${bottom.toFixed(2)}Z`
 
 /** @param {Chart} chart @param {readonly Slot[]} history @param {number} now */
 function drawRates(chart, history, now) {

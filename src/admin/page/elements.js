@@ -3,7 +3,7 @@
 
 /** @typedef {import('../status.ts').Status} Status */
 /** @typedef {import('../status.ts').EndpointStatus} EndpointStatus */
-/** @typedef {import('../status.ts').SessionRow} SessionRow */
+/** @typedef {import('../sessions.ts').SessionRow} SessionRow */
 /** @typedef {import('../status.ts').ErrorStatus} ErrorStatus */
 /** @typedef {import('../history.ts').Slot} Slot */
 

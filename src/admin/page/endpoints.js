@@ -1,8 +1,9 @@
-// Each endpoint: its names, figures, charts and expiry times.
+// The table of endpoints: a row for each, its problems, and its details on demand.
 
-const endpointTemplate = /** @type {HTMLTemplateElement} */ (byId('endpoint-template'))
+const rowTemplate = /** @type {HTMLTemplateElement} */ (byId('endpoint-template'))
+const rangeChoice = /** @type {HTMLSelectElement} */ (byId('range'))
 
-/** @typedef {{ section: HTMLElement, at: (name: string) => HTMLElement, login: Chart, rate: Chart }} EndpointView */
+/** @typedef {{ body: HTMLElement, at: (name: string) => HTMLElement, login: Chart, outcome: Chart, rate: Chart }} EndpointView */
 
 /** @type {Map<string, EndpointView>} */
 const endpointViews = new Map()
@@ -22,92 +23,212 @@ function shortenNames(endpoints) {
 /** @param {string} name */
 const shortName = name => shortNames.get(name) ?? name
 
+function buildRangeChoice() {
+  for (const [range, { name }] of Object.entries(RANGES)) {
+    const option = /** @type {HTMLOptionElement} */ (make('option', '', name))
+    option.value = range
+    rangeChoice.append(option)
+  }
+  rangeChoice.value = view.range
+  rangeChoice.addEventListener('change', () => {
+    view.range = /** @type {HistoryRange} */ (rangeChoice.value)
+    changeView()
+  })
+}
+
 /** @param {Status} status */
 function renderEndpoints(status) {
-  const list = byId('endpoints')
+  const table = byId('endpoint-table')
   // The key includes the address: after a reload, an endpoint can appear twice, current and retired.
   const keys = status.endpoints.map(({ name, address }) => JSON.stringify([name, address]))
-  for (const [key, { section }] of endpointViews) {
+  for (const [key, { body }] of endpointViews) {
     if (keys.includes(key)) continue
-    section.remove()
+    body.remove()
     endpointViews.delete(key)
   }
   shortenNames(status.endpoints)
   for (const [index, endpoint] of status.endpoints.entries()) {
     const key = keys[index] ?? ''
-    const view = endpointViews.get(key) ?? addEndpoint(key, list)
-    renderEndpoint(view, endpoint, status.now)
+    const view = endpointViews.get(key) ?? addEndpoint(key, endpoint.name, table)
+    renderEndpoint(view, endpoint, status)
   }
-  if (status.endpoints.length > 0) list.querySelector('.empty')?.remove()
-  else if (!list.firstChild) list.append(make('p', 'empty', 'No endpoint is configured.'))
+  table.hidden = status.endpoints.length === 0
+  byId('no-endpoints').hidden = status.endpoints.length > 0
 }
 
-/** @param {string} key @param {HTMLElement} list @returns {EndpointView} */
-function addEndpoint(key, list) {
-  const section = /** @type {HTMLElement} */ (
-    /** @type {DocumentFragment} */ (endpointTemplate.content.cloneNode(true)).firstElementChild
+let endpointCount = 0
+
+/** @param {string} key @param {string} name @param {HTMLElement} table @returns {EndpointView} */
+function addEndpoint(key, name, table) {
+  const body = /** @type {HTMLElement} */ (
+    /** @type {DocumentFragment} */ (rowTemplate.content.cloneNode(true)).firstElementChild
   )
   /** @param {string} name */
-  const at = name => /** @type {HTMLElement} */ (section.querySelector(`[data-at="${name}"]`))
-  const heading = at('name')
-  heading.id = `endpoint-${endpointViews.size}-${Date.now()}`
-  section.setAttribute('aria-labelledby', heading.id)
+  const at = name => /** @type {HTMLElement} */ (body.querySelector(`[data-at="${name}"]`))
+  const details = at('details')
+  details.id = `endpoint-details-${++endpointCount}`
+  at('name').setAttribute('aria-controls', details.id)
+  at('name').addEventListener('click', () => toggle(name))
   const login = createChart('Login time', at('login-plot'), at('login-now'), formatMs)
+  const outcome = createChart('Logins', at('outcome-plot'), at('outcome-now'), value => plain.format(value))
   const rate = createChart('Throughput', at('rate-plot'), at('rate-now'), value => `${formatBytes(value)}/s`)
-  const view = { section, at, login, rate }
-  list.append(section)
+  const view = { body, at, login, outcome, rate }
+  table.append(body)
   endpointViews.set(key, view)
   return view
 }
 
-/** @param {EndpointView} view @param {EndpointStatus} endpoint @param {number} now */
-function renderEndpoint({ at, login, rate }, endpoint, now) {
-  const { open, maxConnections, loggingIn, loginsFailed, loginTime, history } = endpoint
-  setText(at('name'), shortName(endpoint.name))
-  setText(at('address'), endpoint.address || 'no longer listening; its last sessions are still open')
+/** Opens or closes the details of an endpoint. @param {string} name */
+function toggle(name) {
+  const endpoints = latest?.endpoints ?? []
+  const open = new Set(endpoints.map(({ name }) => name).filter(name => isOpen(name, endpoints.length)))
+  if (!open.delete(name)) open.add(name)
+  view.open = open
+  if (latest) renderEndpoints(latest)
+  changeView()
+}
+
+/** @param {EndpointView} endpointView @param {EndpointStatus} endpoint @param {Status} status */
+function renderEndpoint(endpointView, endpoint, { now, endpoints }) {
+  const { body, at } = endpointView
+  const { open, maxConnections, loggingIn, lastMinute, loginTime, name } = endpoint
+  at('row').dataset['level'] = endpoint.level
+  setText(at('word'), endpoint.word)
+  setText(at('name'), shortName(name))
+  setText(at('open'), plain.format(open))
+  setText(at('limit'), maxConnections > 0 ? ` of ${plain.format(maxConnections)}` : '')
+  setText(at('rate'), plain.format(lastMinute.logins))
+  setText(at('failures'), plain.format(lastMinute.failed))
+  at('failures').classList.toggle('bad', lastMinute.failed > 0)
+  setText(at('p50'), loginTime ? formatMs(loginTime.median) : '–')
+  setText(at('p95'), loginTime ? formatMs(loginTime.p95) : '–')
+  setText(at('received'), formatBytes(endpoint.bytesFromServer))
+  setText(at('sent'), formatBytes(endpoint.bytesFromClient))
+  const expiries = expiriesOf(endpoint, now)
+  showShort(at('credentials'), expiries[0])
+  showShort(at('certificate'), expiries.slice(1).sort((left, right) => left.end - right.end)[0])
+  renderProblems(at('problems'), endpoint.problems)
+
+  const isShown = isOpen(name, endpoints.length)
+  at('name').setAttribute('aria-expanded', String(isShown))
+  at('details').hidden = !isShown
+  body.classList.toggle('open', isShown)
+  if (isShown) renderDetails(endpointView, endpoint, loggingIn, now, expiries)
+}
+
+/** @param {HTMLElement} cell @param {Expiry | undefined} expiry */
+function showShort(cell, expiry) {
+  setText(cell, expiry?.short ?? '–')
+  cell.dataset['level'] = expiry?.level ?? 'unknown'
+  cell.title = expiry ? `${expiry.what} ${expiry.when}` : ''
+}
+
+/** @param {HTMLElement} row @param {EndpointStatus['problems']} problems */
+function renderProblems(row, problems) {
+  row.hidden = problems.length === 0
+  const key = JSON.stringify(problems)
+  if (row.dataset['key'] === key) return
+  row.dataset['key'] = key
+  const list = /** @type {Element} */ (row.querySelector('ul'))
+  list.replaceChildren(...problems.map(makeProblem))
+}
+
+/** @param {EndpointStatus['problems'][number]} problem */
+function makeProblem({ level, what, advice, command }) {
+  const item = make('li')
+  item.dataset['level'] = level
+  item.append(make('strong', '', `${what}.`), ` ${advice}`)
+  if (command === undefined) return item
+  const line = make('p', 'command')
+  const code = make('code', '', command)
+  const button = make('button', '', 'Copy')
+  button.setAttribute('type', 'button')
+  button.setAttribute('aria-label', `Copy the command ${command}`)
+  button.addEventListener('click', () => copy(code))
+  line.append(code, ' ', button)
+  item.append(line)
+  return item
+}
+
+/** Copies the text of an element. Beyond loopback, a browser without TLS allows only the selection. @param {Element} element */
+async function copy(element) {
+  try {
+    await navigator.clipboard.writeText(element.textContent ?? '')
+    showNotice('Copied.')
+  } catch {
+    getSelection()?.selectAllChildren(element)
+    showNotice('Selected. Copy it with the keyboard.')
+  }
+}
+
+/** @param {EndpointView} view @param {EndpointStatus} endpoint @param {number} loggingIn @param {number} now @param {Expiry[]} expiries */
+function renderDetails({ at, login, outcome, rate }, endpoint, loggingIn, now, expiries) {
+  const { open, maxConnections, loginsFailed, loginTime, history, peaks, longestLogin } = endpoint
+  setText(
+    at('address'),
+    endpoint.retired ? 'no longer listening; its last sessions are still open' : endpoint.address || 'not listening',
+  )
   setText(at('dial'), endpoint.dial === endpoint.rds ? 'the RDS endpoint, directly' : endpoint.dial)
   setText(at('rds'), `${endpoint.rds} in ${endpoint.region}`)
   setText(at('user'), endpoint.user ?? 'chosen by each client')
 
-  setText(at('open'), plain.format(open))
-  setText(at('limit'), maxConnections > 0 ? `of ${plain.format(maxConnections)}` : 'no limit')
+  setText(at('sessions'), plain.format(open))
+  setText(
+    at('sessions-of'),
+    `${maxConnections > 0 ? `of ${plain.format(maxConnections)}` : 'no limit'}, peak ${plain.format(peaks.sessions)}`,
+  )
   const meter = /** @type {HTMLMeterElement} */ (at('meter'))
   meter.hidden = maxConnections === 0
   Object.assign(meter, { max: maxConnections || 1, high: maxConnections * 0.8, optimum: 0, value: open + loggingIn })
   setText(at('logins'), plain.format(endpoint.loginsOK))
   setText(at('failed'), loginsFailed > 0 ? `and ${plain.format(loginsFailed)} failed` : 'none failed')
   at('failed').classList.toggle('bad', loginsFailed > 0)
+  const last = endpoint.lastLogin === undefined ? 'none yet' : formatWhen(endpoint.lastLogin, now)
+  setText(at('last-login'), `peak ${plain.format(peaks.loginsPerMinute)} a minute, last ${last}`)
   setText(at('waiting'), plain.format(endpoint.waiting))
-  setText(at('logging-in'), loggingIn > 0 ? `of ${plain.format(loggingIn)} logging in` : '')
+  const longest = longestLogin === undefined ? '' : `, the longest for ${formatMs(longestLogin)}`
+  setText(at('logging-in'), `of ${plain.format(loggingIn)} logging in${longest}; peak ${plain.format(peaks.waiting)}`)
   setText(at('bytes'), formatBytes(endpoint.bytesFromServer))
-  setText(at('sent'), `${formatBytes(endpoint.bytesFromClient)} sent`)
+  setText(at('bytes-sent'), `${formatBytes(endpoint.bytesFromClient)} sent`)
 
+  setText(at('slot'), `per ${RANGES[view.range].slot}`)
   drawLogins(login, history, loginTime, now)
+  drawOutcomes(outcome, history, endpoint.lastMinute, now)
   drawRates(rate, history, now)
-  renderExpiries(at('expiries'), endpoint, now)
+  renderExpiries(at('expiries'), expiries)
 }
 
 /** @typedef {'good' | 'soon' | 'bad' | 'unknown'} Level */
+/** @typedef {{ what: string, when: string, short: string, level: Level, end: number }} Expiry  end: when, in ms of the epoch */
 
-/** @param {HTMLElement} list @param {EndpointStatus} endpoint @param {number} now */
-function renderExpiries(list, endpoint, now) {
+/** The credentials first. @param {EndpointStatus} endpoint @param {number} now @returns {Expiry[]} */
+function expiriesOf(endpoint, now) {
   const { credentialsExpire, credentialsFailed, certificateExpires, localCertificateExpires } = endpoint
   const { rolesAnywhereCertificateExpires } = endpoint
-  /** @type {[string, string, Level][]} */
-  const items = []
-  items.push(['AWS credentials', ...describeCredentials(credentialsExpire, credentialsFailed, now)])
-  if (certificateExpires === undefined) items.push(['Database certificate', 'unknown until the first login', 'unknown'])
-  else items.push(certificate('Database certificate', certificateExpires, now))
+  const items = [describeCredentials(credentialsExpire, credentialsFailed, now)]
+  const end = Number.POSITIVE_INFINITY
+  if (certificateExpires !== undefined) items.push(certificate('Database certificate', certificateExpires, now))
+  else
+    items.push({
+      what: 'Database certificate',
+      when: 'unknown until the first login',
+      short: 'unknown',
+      level: 'unknown',
+      end,
+    })
   if (localCertificateExpires !== undefined)
     items.push(certificate('Certificate for clients', localCertificateExpires, now))
-
   if (rolesAnywhereCertificateExpires !== undefined)
     items.push(certificate('Certificate for IAM Roles Anywhere', rolesAnywhereCertificateExpires, now, DAY_MS / 4, 0))
+  return items
+}
 
+/** @param {HTMLElement} list @param {Expiry[]} items */
+function renderExpiries(list, items) {
   while (list.children.length > items.length) list.lastElementChild?.remove()
-  for (const [index, [what, when, severity]] of items.entries()) {
+  for (const [index, { what, when, level }] of items.entries()) {
     const item = /** @type {HTMLElement} */ (list.children[index] ?? list.appendChild(makeExpiry()))
-    item.dataset['level'] = severity
+    item.dataset['level'] = level
     setText(/** @type {Element} */ (item.children[0]), what)
     setText(/** @type {Element} */ (item.children[1]), when)
   }
@@ -115,16 +236,21 @@ function renderExpiries(list, endpoint, now) {
 
 /**
  * Logins renew credentials. So expired credentials are normal without logins, but a failed request for new ones is not.
- * @param {number | undefined} expire @param {boolean} failed @param {number} now @returns {[string, Level]}
+ * @param {number | undefined} expire @param {boolean} failed @param {number} now @returns {Expiry}
  */
 function describeCredentials(expire, failed, now) {
+  const what = 'AWS credentials'
+  const end = expire ?? Number.POSITIVE_INFINITY
   const isGood = expire !== undefined && expire > now
-  if (failed && isGood) return [`renewal failed; expire ${describeExpiry(expire, now)}`, 'soon']
-  if (failed) return ['unavailable; see the errors below', 'bad']
-  if (expire === undefined) return ['no expiry, or not requested yet', 'unknown']
+  const left = isGood ? `in ${formatSpan(expire - now)}` : ''
+  if (failed && isGood)
+    return { what, when: `renewal failed; expire ${describeExpiry(expire, now)}`, short: left, level: 'soon', end }
+  if (failed) return { what, when: 'unavailable; see the errors below', short: 'unavailable', level: 'bad', end }
+  if (expire === undefined)
+    return { what, when: 'no expiry, or not requested yet', short: 'no expiry', level: 'unknown', end }
   return isGood
-    ? [`expire ${describeExpiry(expire, now)}`, 'good']
-    : ['expired; the next login requests new ones', 'unknown']
+    ? { what, when: `expire ${describeExpiry(expire, now)}`, short: left, level: 'good', end }
+    : { what, when: 'expired; the next login requests new ones', short: 'at next login', level: 'unknown', end }
 }
 
 function makeExpiry() {
@@ -136,23 +262,26 @@ function makeExpiry() {
 /**
  * Certificates for IAM Roles Anywhere often live for a day only, others for months.
  * @param {string} what @param {number} expires @param {number} now @param {number} soon @param {number} bad
- * @returns {[string, string, Level]}
+ * @returns {Expiry}
  */
-const certificate = (what, expires, now, soon = 7 * DAY_MS, bad = DAY_MS) => [
-  what,
-  `${expires < now ? 'expired' : 'expires'} ${describeExpiry(expires, now)}`,
-  level(expires - now, soon, bad),
-]
+function certificate(what, expires, now, soon = 7 * DAY_MS, bad = DAY_MS) {
+  const when = `${expires <= now ? 'expired' : 'expires'} ${describeExpiry(expires, now)}`
+  const short = expires <= now ? 'expired' : `in ${roughSpan(expires - now)}`
+  return { what, when, short, level: level(expires - now, soon, bad), end: expires }
+}
 
 /** @param {number} left @param {number} soon @param {number} bad @returns {Level} */
 const level = (left, soon, bad) => (left <= bad ? 'bad' : left <= soon ? 'soon' : 'good')
+
+/** @param {number} ms */
+function roughSpan(ms) {
+  const days = Math.floor(ms / DAY_MS)
+  return days > 730 ? `${Math.floor(days / 365)} years` : days > 1 ? `${days} days` : formatSpan(ms)
+}
 
 /** @param {number} expires @param {number} now */
 function describeExpiry(expires, now) {
   const left = expires - now
   const when = Math.abs(left) < DAY_MS ? `at ${clock.format(expires)}` : `on ${day.format(expires)}`
-  if (left <= 0) return `${formatSpan(-left)} ago, ${when}`
-  const days = Math.floor(left / DAY_MS)
-  const span = days > 730 ? `${Math.floor(days / 365)} years` : days > 1 ? `${days} days` : formatSpan(left)
-  return `in ${span}, ${when}`
+  return left <= 0 ? `${formatSpan(-left)} ago, ${when}` : `in ${roughSpan(left)}, ${when}`
 }

@@ -1,49 +1,50 @@
-// Recent errors, with hints.
+// Recent errors, with hints. The proxy groups equal ones.
+
+const SHOWN_ERRORS = 5
+let showsAllErrors = false
+
+byId('more-errors').addEventListener('click', () => {
+  showsAllErrors = true
+  if (latest) renderErrors(latest)
+  byId('errors-section').focus()
+})
 
 /** @param {Status} status */
 function renderErrors({ errors, endpoints, startedAt, now }) {
   const list = byId('errors')
-  const groups = grouped(errors)
-  const key = JSON.stringify([groups.map(({ count, error }) => [count, error.at, error.code]), endpoints.length])
-  byId('no-errors').hidden = groups.length > 0
-  list.hidden = groups.length === 0
+  const shown = showsAllErrors ? errors : errors.slice(0, SHOWN_ERRORS)
+  const more = byId('more-errors')
+  more.hidden = shown.length === errors.length
+  setText(more, `Show all ${plain.format(errors.length)} kinds`)
+  byId('no-errors').hidden = errors.length > 0
+  list.hidden = errors.length === 0
   setText(byId('no-errors'), `No errors since the proxy started (${formatWhen(startedAt, now)}).`)
-  setText(byId('errors-count'), errors.length > 0 ? plain.format(errors.length) : '')
+  const count = errors.reduce((sum, { count }) => sum + count, 0)
+  setText(byId('errors-count'), count > 0 ? plain.format(count) : '')
+  const key = JSON.stringify([shown.map(({ count, at, code }) => [count, at, code]), endpoints.length])
   if (list.dataset['key'] === key) return
   list.dataset['key'] = key
-  list.replaceChildren(...groups.map(group => makeError(group, endpoints.length > 1, now)))
+  list.replaceChildren(...shown.map(error => makeError(error, endpoints.length > 1, now)))
 }
 
-/** @typedef {{ error: ErrorStatus, count: number, users: Set<string> }} ErrorGroup */
-
-/** Groups equal errors, with their count. @param {ErrorStatus[]} errors @returns {ErrorGroup[]} */
-function grouped(errors) {
-  /** @type {Map<string, ErrorGroup>} */
-  const groups = new Map()
-  for (const error of errors) {
-    const key = JSON.stringify([error.endpoint, error.code, error.message])
-    const group = groups.get(key) ?? { error, count: 0, users: new Set() }
-    group.count++
-    group.users.add(
-      `${error.localUser ?? error.user ?? 'unknown user'} from ${error.client} (session ${error.session})`,
-    )
-    groups.set(key, group)
-  }
-  return [...groups.values()]
-}
-
-/** @param {ErrorGroup} group @param {boolean} nameEndpoint @param {number} now */
-function makeError({ error, count, users }, nameEndpoint, now) {
+/** @param {ErrorStatus} error @param {boolean} nameEndpoint @param {number} now */
+function makeError(error, nameEndpoint, now) {
+  const { count, localUser, user, client, session } = error
   const item = make('li')
   const time = make('time', '', formatWhen(error.at, now))
   time.setAttribute('datetime', new Date(error.at).toISOString())
   const text = make('div', 'text')
-  const who = [...users].slice(0, 3).join('; ') + (users.size > 3 ? `; and ${users.size - 3} more` : '')
   const about = make('p', 'about')
-  about.append(make('code', '', error.code), ` ${nameEndpoint ? `${shortName(error.endpoint)} · ` : ''}${who}`)
+  const who = `${localUser ?? user ?? 'unknown user'} from ${client} (session ${session})`
+  about.append(
+    make('code', '', error.code),
+    ` ${nameEndpoint ? `${shortName(error.endpoint)} · ` : ''}${count > 1 ? 'last: ' : ''}${who}`,
+  )
   text.append(make('p', 'message', error.message))
   if (error.hint) text.append(make('p', 'hint', error.hint))
   text.append(about)
-  item.append(time, text, make('span', 'times', count > 1 ? `${count}×` : ''))
+  const times = make('p', 'times')
+  if (count > 1) times.append(make('strong', '', `${plain.format(count)}×`), ` since ${formatWhen(error.firstAt, now)}`)
+  item.append(time, text, times)
   return item
 }

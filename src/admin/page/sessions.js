@@ -1,79 +1,69 @@
-// The table of sessions: sorting, filter and closing.
+// The table of sessions. The proxy filters and sorts; this shows the result, and closes one session or all of a filter.
 
 const filterInput = /** @type {HTMLInputElement} */ (byId('filter'))
+const endpointChoice = /** @type {HTMLSelectElement} */ (byId('endpoint-choice'))
+const statusChoice = /** @type {HTMLSelectElement} */ (byId('status-choice'))
 const sortChoice = /** @type {HTMLSelectElement} */ (byId('sort-choice'))
 const confirmDialog = /** @type {HTMLDialogElement} */ (byId('confirm'))
 
-// Rates are computed between two statuses, on the monotonic clock of the proxy.
+/** After the last key in the filter. */
+const TYPING_MS = 200
 
-/** @type {Map<string, { uptime: number, bytes: number, rate: number | undefined }>} */
-let measured = new Map()
+/** A transaction without traffic for so long probably blocks others. */
+const LONG_TRANSACTION_MS = 60 * SECOND_MS
 
-/** @param {SessionRow} session */
-const keyOf = session => session.id
-
-/** @param {SessionRow} session */
-const bytesOf = session => session.bytesFromClient + session.bytesFromServer
-
-/** @param {Status} next */
-function measureRates(next) {
-  measured = new Map(
-    next.sessions.map(session => {
-      const before = measured.get(keyOf(session))
-      const bytes = bytesOf(session)
-      const seconds = before ? (next.uptime - before.uptime) / SECOND_MS : 0
-      const rate = before && seconds > 0 ? Math.max(0, (bytes - before.bytes) / seconds) : undefined
-      return [keyOf(session), { uptime: next.uptime, bytes, rate }]
-    }),
-  )
-}
-
-/** @param {SessionRow} session */
-const rateOf = session => measured.get(keyOf(session))?.rate
-
-/** @param {SessionRow} session */
+/** @param {Pick<SessionRow, 'localUser' | 'user'>} session */
 function usersOf({ localUser, user }) {
   return localUser === undefined || localUser === user ? user : `${localUser} → ${user}`
+}
+
+/** What a session does, and for how long. @param {SessionRow} session */
+function describeStatus({ status, quiet = 0, age }) {
+  if (status === 'logging in') return `logging in, ${formatSpan(age)}`
+  const isLong = quiet >= 2 * SECOND_MS
+  if (status === 'idle') return isLong ? `idle for ${formatSpan(quiet)}` : 'idle'
+  if (status === 'waiting for an answer') return isLong ? `waiting for ${formatSpan(quiet)}` : 'waiting'
+  const what = status === 'in a transaction' ? 'in transaction' : 'open'
+  return isLong ? `${what}, idle ${formatSpan(quiet)}` : what
 }
 
 /**
  * @typedef {object} Column
  * @property {string} name
- * @property {(session: SessionRow) => string | number | undefined} value  for sorting and the filter
- * @property {(session: SessionRow, now: number) => string} [text]
+ * @property {string} key  in the status API
+ * @property {(session: SessionRow) => string} text
  * @property {boolean} [isNumber]
  */
 
 /** @type {Column[]} */
 const COLUMNS = [
-  {
-    name: 'User',
-    value: usersOf,
-    text: session => usersOf(session) ?? (session.phase === 'open' ? '' : 'logging in…'),
-  },
-  { name: 'Database', value: ({ database }) => database },
-  { name: 'Client', value: ({ client }) => client },
-  { name: 'Program', value: ({ program }) => program },
-  { name: 'Endpoint', value: ({ endpoint }) => shortName(endpoint) },
-  { name: 'Session', value: ({ id }) => id },
-  { name: 'Thread', value: ({ threadId }) => threadId, isNumber: true },
-  { name: 'Age', value: ({ since }) => -since, text: ({ since }, now) => formatSpan(now - since), isNumber: true },
-  { name: 'Received', value: s => s.bytesFromServer, text: s => formatBytes(s.bytesFromServer), isNumber: true },
-  { name: 'Sent', value: s => s.bytesFromClient, text: s => formatBytes(s.bytesFromClient), isNumber: true },
+  { name: 'User', key: 'user', text: session => usersOf(session) ?? '' },
+  { name: 'State', key: 'status', text: describeStatus },
+  { name: 'Database', key: 'database', text: ({ database = '' }) => database },
+  { name: 'Endpoint', key: 'endpoint', text: ({ endpoint }) => shortName(endpoint) },
+  { name: 'Client', key: 'client', text: ({ client }) => client },
+  { name: 'Program', key: 'program', text: ({ program = '' }) => program },
+  { name: 'Session', key: 'session', text: ({ id }) => id },
+  { name: 'Thread', key: 'thread', text: ({ threadId = '' }) => String(threadId), isNumber: true },
+  { name: 'Age', key: 'age', text: ({ age }) => formatSpan(age), isNumber: true },
+  { name: 'Received', key: 'received', text: s => formatBytes(s.bytesFromServer), isNumber: true },
+  { name: 'Sent', key: 'sent', text: s => formatBytes(s.bytesFromClient), isNumber: true },
   {
     name: 'Rate',
-    value: rateOf,
-    text: s => (rateOf(s) === undefined ? '…' : `${formatBytes(rateOf(s) ?? 0)}/s`),
+    key: 'rate',
+    text: ({ rate }) => (rate === undefined ? '…' : `${formatBytes(rate)}/s`),
     isNumber: true,
   },
 ]
-
-const sort = { column: /** @type {Column} */ (COLUMNS.find(({ name }) => name === 'Age')), descending: true }
 
 /** @type {Map<string, HTMLTableRowElement>} */
 const rows = new Map()
 /** @type {WeakMap<Element, SessionRow>} */
 const sessionOfRow = new WeakMap()
+/** whether the user has just sorted or filtered: rows then move, also below the pointer */
+let mayReorder = false
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let typing
 
 function buildSessionTable() {
   for (const column of COLUMNS) {
@@ -82,112 +72,148 @@ function buildSessionTable() {
     head.dataset['column'] = column.name
     const button = make('button', 'sort', column.name)
     button.setAttribute('type', 'button')
-    button.addEventListener('click', () =>
-      sortBy(column, sort.column === column ? !sort.descending : Boolean(column.isNumber)),
-    )
+    button.addEventListener('click', () => {
+      const isSame = view.sort === column.key
+      sortBy(column, isSame ? view.order === 'up' : Boolean(column.isNumber))
+    })
     head.append(button)
     byId('session-head').append(head)
-    const option = make('option', '', column.name)
+    const option = /** @type {HTMLOptionElement} */ (make('option', '', column.name))
+    option.value = column.key
     sortChoice.append(option)
   }
   const last = make('th')
   last.append(make('span', 'visually-hidden', 'Close'))
   byId('session-head').append(last)
   sortChoice.addEventListener('change', () => {
-    const column = COLUMNS.find(({ name }) => name === sortChoice.value)
+    const column = COLUMNS.find(({ key }) => key === sortChoice.value)
     if (column) sortBy(column, Boolean(column.isNumber))
   })
-  filterInput.addEventListener('input', () => latest && renderSessions(latest, true))
+  filterInput.value = view.filter
+  statusChoice.value = view.status
+  filterInput.addEventListener('input', () => {
+    clearTimeout(typing)
+    typing = setTimeout(filterChanged, TYPING_MS)
+  })
+  endpointChoice.addEventListener('change', filterChanged)
+  statusChoice.addEventListener('change', filterChanged)
+  byId('clear-filter').addEventListener('click', () => {
+    filterInput.value = ''
+    endpointChoice.value = ''
+    statusChoice.value = ''
+    filterChanged()
+    filterInput.focus()
+  })
+  byId('more-sessions').addEventListener('click', () => {
+    view.rows = Math.min(view.rows + ROWS, MAX_ROWS)
+    changeView()
+  })
+  byId('close-all').addEventListener('click', confirmCloseAll)
   markSort()
+}
+
+function filterChanged() {
+  clearTimeout(typing)
+  const [filter, endpoint, status] = [filterInput.value, endpointChoice.value, statusChoice.value]
+  Object.assign(view, { filter, endpoint, status, rows: ROWS })
+  mayReorder = true
+  changeView()
 }
 
 /** @param {Column} column @param {boolean} descending */
 function sortBy(column, descending) {
-  Object.assign(sort, { column, descending })
+  Object.assign(view, { sort: column.key, order: descending ? 'down' : 'up' })
   markSort()
-  if (latest) renderSessions(latest, true)
+  mayReorder = true
+  changeView()
 }
 
 function markSort() {
-  sortChoice.value = sort.column.name
+  sortChoice.value = view.sort
+  const sorted = COLUMNS.find(({ key }) => key === view.sort)?.name ?? 'Age'
   for (const head of byId('session-head').children) {
-    const isSorted = head instanceof HTMLElement && head.dataset['column'] === sort.column.name
-    if (isSorted) head.setAttribute('aria-sort', sort.descending ? 'descending' : 'ascending')
+    const isSorted = head instanceof HTMLElement && head.dataset['column'] === sorted
+    if (isSorted) head.setAttribute('aria-sort', view.order === 'down' ? 'descending' : 'ascending')
     else head.removeAttribute('aria-sort')
   }
 }
 
-/** @param {SessionRow} left @param {SessionRow} right */
-function compare(left, right) {
-  const a = sort.column.value(left)
-  const b = sort.column.value(right)
-  // Rows without a value come last in both directions.
-  if (a === undefined || b === undefined)
-    return Number(a === undefined) - Number(b === undefined) || compareIds(left, right)
-  const order = typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b))
-  return (sort.descending ? -order : order) || compareIds(left, right)
-}
+const isFiltered = () => [...filterParameters()].length > 0
 
-/** Ids end with a count. @param {SessionRow} left @param {SessionRow} right */
-function compareIds(left, right) {
-  return left.id.localeCompare(right.id, 'en', { numeric: true })
-}
-
-/** @param {SessionRow} session @param {string} wanted */
-function matches(session, wanted) {
-  if (wanted === '') return true
-  const { id, localUser, user, database, client, program, endpoint, threadId } = session
-  return [id, localUser, user, database, client, program, endpoint, threadId].some(value =>
-    String(value ?? '')
-      .toLowerCase()
-      .includes(wanted),
-  )
-}
-
-/** @param {Status} status @param {boolean} [mayReorder] */
-function renderSessions({ sessions, endpoints, now }, mayReorder = false) {
+/** @param {Status} status */
+function renderSessions({ sessions, sessionsMatching, sessionsTotal, endpoints }) {
   const table = byId('session-table')
   const body = byId('session-rows')
-  const wanted = filterInput.value.trim().toLowerCase()
-  const shown = sessions.filter(session => matches(session, wanted)).sort(compare)
-  const keys = new Set(shown.map(keyOf))
+  const ids = new Set(sessions.map(({ id }) => id))
   const focused = document.activeElement?.closest('tr')
-  for (const [key, row] of rows) {
-    if (keys.has(key)) continue
+  for (const [id, row] of rows) {
+    if (ids.has(id)) continue
     row.remove()
-    rows.delete(key)
+    rows.delete(id)
     if (row === focused && !confirmDialog.open) byId('sessions').focus()
   }
-  for (const session of shown) {
-    const row = rows.get(keyOf(session)) ?? addRow(session)
+  for (const session of sessions) {
+    const row = rows.get(session.id) ?? addRow(session)
     sessionOfRow.set(row, session)
-    fillRow(row, session, now)
+    fillRow(row, session)
   }
   // Rows stay in place while the pointer or focus is on them, unless the user sorts or filters.
   const isInUse = body.matches(':hover') || body.contains(document.activeElement) || confirmDialog.open
   if (mayReorder || !isInUse) {
-    for (const [index, session] of shown.entries()) {
-      const row = /** @type {HTMLTableRowElement} */ (rows.get(keyOf(session)))
+    for (const [index, { id }] of sessions.entries()) {
+      const row = /** @type {HTMLTableRowElement} */ (rows.get(id))
       if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null)
     }
   }
-  table.classList.toggle('one-endpoint', endpoints.length < 2)
-  table.hidden = shown.length === 0
-  byId('sessions').classList.toggle('none', sessions.length === 0)
-  const all = endpoints.reduce((sum, { open, loggingIn }) => sum + open + loggingIn, 0)
-  const isPart = shown.length < all
+  mayReorder = false
+  fillEndpointChoice(endpoints)
+  byId('content').classList.toggle('one-endpoint', endpoints.length < 2)
+  table.hidden = sessions.length === 0
+  byId('sessions').classList.toggle('none', sessionsTotal === 0)
+  const isPart = sessions.length < sessionsTotal
+  const matching = isFiltered() && sessionsMatching < sessionsTotal ? `, ${plain.format(sessionsMatching)} match` : ''
   setText(
     byId('sessions-count'),
-    isPart ? `${plain.format(shown.length)} of ${plain.format(all)} shown` : plain.format(all),
+    isPart
+      ? `${plain.format(sessions.length)} of ${plain.format(sessionsTotal)} shown${matching}`
+      : plain.format(sessionsTotal),
   )
+  renderButtons(sessions.length, sessionsMatching)
   const none = byId('no-sessions')
-  none.hidden = shown.length > 0
+  none.hidden = sessions.length > 0
   setText(
     none,
-    sessions.length > 0
-      ? `No session matches “${filterInput.value.trim()}”.`
-      : `No clients are connected.${howToConnect(endpoints)}`,
+    sessionsTotal > 0 ? 'No session matches the filter.' : `No clients are connected.${howToConnect(endpoints)}`,
   )
+}
+
+/** @param {number} shown @param {number} matching */
+function renderButtons(shown, matching) {
+  const more = byId('more-sessions')
+  more.hidden = shown >= matching || shown >= MAX_ROWS
+  setText(more, `Show ${Math.min(ROWS, matching - shown)} more`)
+  byId('clear-filter').hidden = !isFiltered()
+  const closeAll = byId('close-all')
+  closeAll.hidden = !isFiltered() || matching === 0
+  setText(closeAll, matching === 1 ? 'Close the 1 that matches' : `Close all ${plain.format(matching)} that match`)
+}
+
+/** @param {EndpointStatus[]} endpoints */
+function fillEndpointChoice(endpoints) {
+  const names = [...new Set(endpoints.map(({ name }) => name))]
+  if (view.endpoint !== '' && !names.includes(view.endpoint)) names.push(view.endpoint)
+  const key = JSON.stringify(names)
+  if (endpointChoice.dataset['key'] === key) return
+  endpointChoice.dataset['key'] = key
+  const options = names.map(name => {
+    const option = /** @type {HTMLOptionElement} */ (make('option', '', shortName(name)))
+    option.value = name
+    return option
+  })
+  const all = /** @type {HTMLOptionElement} */ (make('option', '', 'All endpoints'))
+  all.value = ''
+  endpointChoice.replaceChildren(all, ...options)
+  endpointChoice.value = view.endpoint
 }
 
 /** @param {EndpointStatus[]} endpoints */
@@ -214,52 +240,81 @@ function addRow(session) {
   button.addEventListener('click', () => confirmClose(row))
   last.append(button)
   row.append(last)
-  rows.set(keyOf(session), row)
+  rows.set(session.id, row)
   byId('session-rows').append(row)
   return row
 }
 
-/** @param {HTMLTableRowElement} row @param {SessionRow} session @param {number} now */
-function fillRow(row, session, now) {
-  row.classList.toggle('pending', session.phase !== 'open')
-  for (const [index, { text, value }] of COLUMNS.entries()) {
+/** @param {HTMLTableRowElement} row @param {SessionRow} session */
+function fillRow(row, session) {
+  row.classList.toggle('pending', session.status === 'logging in')
+  const isLong = session.status === 'in a transaction' && (session.quiet ?? 0) >= LONG_TRANSACTION_MS
+  row.classList.toggle('long', isLong)
+  for (const [index, { text }] of COLUMNS.entries()) {
     const cell = /** @type {HTMLElement} */ (row.children[index])
-    const content = text ? text(session, now) : String(value(session) ?? '')
+    const content = text(session)
     setText(cell, content)
     cell.classList.toggle('blank', content === '')
-    if (content.length > 24) cell.title = content
+    if (content.length > 16) cell.title = content
   }
   row.querySelector('button')?.setAttribute('aria-label', `Close session of ${nameOf(session)}`)
 }
 
 /** @param {SessionRow} session */
-function nameOf({ user, client, threadId }) {
-  return `${user ?? 'unknown user'} from ${client}${threadId === undefined ? '' : `, thread ${threadId}`}`
+function nameOf({ localUser, user, client, threadId }) {
+  const who = usersOf({ localUser, user }) ?? 'unknown user'
+  return `${who} from ${client}${threadId === undefined ? '' : `, thread ${threadId}`}`
+}
+
+/** Asks, and does `work` after a yes. @param {string} title @param {string} who @param {string} label @param {() => Promise<void>} work */
+function confirmThen(title, who, label, work) {
+  setText(byId('confirm-title'), title)
+  setText(byId('confirm-who'), who)
+  setText(byId('confirm-close'), label)
+  confirmDialog.returnValue = 'cancel'
+  confirmDialog.showModal()
+  confirmDialog.onclose = async () => {
+    if (confirmDialog.returnValue === 'close') await work()
+    if (!document.activeElement || document.activeElement === document.body) byId('sessions').focus()
+  }
 }
 
 /** @param {HTMLTableRowElement} row */
 function confirmClose(row) {
   const session = sessionOfRow.get(row)
   if (!session) return
-  setText(byId('confirm-who'), nameOf(session))
-  confirmDialog.returnValue = 'cancel'
-  confirmDialog.showModal()
-  confirmDialog.onclose = async () => {
-    if (confirmDialog.returnValue === 'close') await closeSession(session)
-    if (!row.isConnected) byId('sessions').focus()
-  }
+  confirmThen('Close this session?', nameOf(session), 'Close session', () => closeSession(session))
+}
+
+function confirmCloseAll() {
+  const count = latest?.sessionsMatching ?? 0
+  const parameters = filterParameters()
+  const what = [...parameters].map(([name, value]) => `${name}: ${name === 'endpoint' ? shortName(value) : value}`)
+  const sessions = count === 1 ? '1 session' : `${plain.format(count)} sessions`
+  confirmThen(`Close ${sessions}?`, `All with ${what.join(', ')}`, `Close ${sessions}`, () => closeAll(parameters))
 }
 
 /** @param {SessionRow} session */
-async function closeSession(session) {
+function closeSession(session) {
+  const path = `/api/sessions/${encodeURIComponent(session.endpoint)}/${session.id}/close`
+  return requestClose(path, () => `Closed the session of ${nameOf(session)}.`)
+}
+
+/** @param {URLSearchParams} parameters */
+function closeAll(parameters) {
+  return requestClose(`/api/sessions/close?${parameters}`, ({ closed }) => `Closed ${plain.format(closed)} sessions.`)
+}
+
+/** @param {string} path @param {(answer: { closed: number }) => string} describe */
+async function requestClose(path, describe) {
   try {
-    const response = await send(`/api/sessions/${encodeURIComponent(session.endpoint)}/${session.id}/close`, 'POST')
+    const response = await send(path, 'POST')
     if (response.status === 401) return askForToken()
-    if (response.ok) showNotice(`Closed the session of ${nameOf(session)}.`)
+    if (response.ok) showNotice(describe(await response.json()))
     else if (response.status === 404) showNotice('This session had already ended.')
-    else showNotice(`Session not closed. The proxy answered: ${await response.text()}`)
+    else showNotice(`Not closed. The proxy answered: ${await response.text()}`)
     await poll()
   } catch {
-    showNotice('Session not closed. The proxy did not answer.')
+    showNotice('Not closed. The proxy did not answer.')
   }
 }

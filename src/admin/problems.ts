@@ -1,0 +1,153 @@
+/** The state of an endpoint in a word, and what to do about each problem. */
+import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
+import type { EndpointState, ErrorRecord } from '../state.ts'
+import { hasCredentials } from './health.ts'
+import type { LastMinute } from './history.ts'
+
+/** bad: clients get errors now. soon: they will, or some do. unknown: no login has shown anything yet. */
+export type Level = 'good' | 'soon' | 'bad' | 'unknown'
+
+export interface Problem {
+  level: 'soon' | 'bad'
+  /** two or three words */
+  word: string
+  /** a sentence without its full stop */
+  what: string
+  /** one or more sentences */
+  advice: string
+  /** to run in a shell; undefined if no command helps */
+  command: string | undefined
+}
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+
+/** So many failures in a row, without a success between them, are more than a coincidence. */
+const FAILURES_IN_A_ROW = 3
+
+/** The share of --max-connections from that on the endpoint counts as nearly full. */
+const NEARLY_FULL = 0.8
+
+/** The problems of an endpoint, the worst first. @param now Date.now() */
+export function problemsOf(state: EndpointState, { failed }: LastMinute, now: number): Problem[] {
+  const found = [
+    credentials(state, now),
+    failingLogins(state, failed),
+    connections(state),
+    ...certificates(state, now),
+    targets(state),
+  ].filter(problem => problem !== undefined)
+  return found.sort((left, right) => Number(right.level === 'bad') - Number(left.level === 'bad'))
+}
+
+/** The level and word of an endpoint. @param problems those of `problemsOf` */
+export function stateOf(state: EndpointState, problems: readonly Problem[]): { level: Level; word: string } {
+  if (state.retired) return { level: 'unknown', word: 'Closing' }
+  const [worst] = problems
+  if (worst) return worst
+  if (state.outcomes.has('OK')) return { level: 'good', word: 'Working' }
+  return { level: 'unknown', word: 'No logins yet' }
+}
+
+function credentials(state: EndpointState, now: number): Problem | undefined {
+  if (!state.credentialsFailed) return undefined
+  const error = newest(state, ({ code }) => code.startsWith('CREDENTIALS_'))
+  const toRun = /^Run: (.+?)\.?$/.exec(error?.hint ?? '')?.[1]
+  const command = toRun ?? checkCommand(state.endpoint)
+  const advice = error ? sentences(toRun ? { ...error, hint: '' } : error) : 'Every login needs AWS credentials.'
+  return hasCredentials(state, now)
+    ? { level: 'soon', word: 'Renewal fails', what: 'AWS credentials cannot be renewed', advice, command }
+    : { level: 'bad', word: 'No credentials', what: 'AWS credentials are unavailable', advice, command }
+}
+
+function failingLogins(state: EndpointState, failed: number): Problem | undefined {
+  const { failing, outcomes, endpoint, credentialsFailed } = state
+  const command = checkCommand(endpoint)
+  if (credentialsFailed && failing?.code.startsWith('CREDENTIALS_')) return undefined
+  if (failing && (failing.count >= FAILURES_IN_A_ROW || !outcomes.has('OK'))) {
+    const { count, code } = failing
+    const times = count === 1 ? 'the only login failed' : `${count.toLocaleString('en')} in a row`
+    const error = newest(state, other => other.code === code)
+    const what = `Every login fails (${times}): ${code}`
+    return { level: 'bad', word: 'Every login fails', what, advice: error ? sentences(error) : '', command }
+  }
+  if (failed === 0) return undefined
+  const logins = failed === 1 ? 'login' : 'logins'
+  const what = `${failed.toLocaleString('en')} ${logins} failed in the last minute`
+  return { level: 'soon', word: 'Some logins fail', what, advice: 'See the errors below.', command: undefined }
+}
+
+function connections({ maxConnections, sessions }: EndpointState): Problem | undefined {
+  if (maxConnections === 0 || sessions.size < maxConnections * NEARLY_FULL) return undefined
+  const isFull = sessions.size >= maxConnections
+  const what = `${sessions.size.toLocaleString('en')} of ${maxConnections.toLocaleString('en')} connections are in use`
+  const advice = 'Close idle sessions below, use smaller connection pools, or raise --max-connections.'
+  return { level: isFull ? 'bad' : 'soon', word: isFull ? 'Full' : 'Nearly full', what, advice, command: undefined }
+}
+
+function certificates(state: EndpointState, now: number): (Problem | undefined)[] {
+  const { certificateExpires, rolesAnywhereCertificateExpires, endpoint } = state
+  const rds = 'RDS replaces it without your help in most cases. Otherwise rotate it in RDS.'
+  const local = 'Write the new files to --tls-cert and --tls-key. The proxy loads them without a restart.'
+  const rolesAnywhere = 'Write the new files to the same paths. The proxy loads them without a restart.'
+  return [
+    certificate("The database's certificate", certificateExpires, now, DAY_MS, rds, checkCommand(endpoint)),
+    certificate('The certificate for clients', state.localCertificateExpires(), now, DAY_MS, local, undefined),
+    certificate(
+      'The certificate for IAM Roles Anywhere',
+      rolesAnywhereCertificateExpires,
+      now,
+      0,
+      rolesAnywhere,
+      undefined,
+    ),
+  ]
+}
+
+/** @param bad below so much time left, it is bad. Seven times that is soon, or six hours for certificates that live for a day. */
+function certificate(
+  name: string,
+  expires: number | undefined,
+  now: number,
+  bad: number,
+  advice: string,
+  command: string | undefined,
+): Problem | undefined {
+  const left = (expires ?? Number.POSITIVE_INFINITY) - now
+  if (left > (bad * 7 || HOUR_MS * 6)) return undefined
+  const hasExpired = left <= 0
+  const hours = Math.floor(left / HOUR_MS)
+  const when = hasExpired ? 'has expired' : `expires in ${hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} days`}`
+  const word = hasExpired ? 'Certificate expired' : 'Certificate expires'
+  return { level: left <= bad ? 'bad' : 'soon', word, what: `${name} ${when}`, advice, command }
+}
+
+function targets({ sync }: EndpointState): Problem | undefined {
+  if (!sync || sync.outcome === 'unchanged' || sync.outcome === 'changed') return undefined
+  const what = `The last pass of sync-targets: ${sync.outcome}`
+  const advice = sync.reason ? `${sync.reason}.` : 'See the log.'
+  return { level: 'soon', word: 'Targets out of sync', what, advice, command: undefined }
+}
+
+function newest({ recentErrors }: EndpointState, fits: (error: ErrorRecord) => boolean): ErrorRecord | undefined {
+  return recentErrors.findLast(fits)
+}
+
+function sentences({ message, hint }: Pick<ErrorRecord, 'message' | 'hint'>): string {
+  // A first word that is no name gets a capital.
+  const sentence = message.replace(/^[a-z]+ /, word => word[0]!.toUpperCase() + word.slice(1))
+  return hint ? `${sentence}. ${hint}` : `${sentence}.`
+}
+
+/** The command that looks at every step of a login. */
+function checkCommand(endpoint: Endpoint): string {
+  const options = [`--rds-endpoint ${quote(formatHostPort(endpoint.rds))}`]
+  if (isIndirect(endpoint)) options.push(`--connect ${quote(formatHostPort(endpoint.dial))}`)
+  if (endpoint.user !== undefined) options.push(`--user ${quote(endpoint.user)}`)
+  return `mysql-iam-proxy check ${options.join(' ')}`
+}
+
+/** For a POSIX shell. */
+function quote(text: string): string {
+  return /^[\w.@:%+,/=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}
