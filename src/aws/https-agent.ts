@@ -9,14 +9,13 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { Agent, type RequestOptions } from 'node:https'
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import * as tls from 'node:tls'
 import { formatHostPort, type HostPort } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { type ForwardProxy, isLocalHost, readForwardProxy } from '../forward-proxy.ts'
 import { forwardProxyError, openTunnel } from '../net/tunnel.ts'
+import { awsFile } from './profiles.ts'
 
 /** Time for a connection: to the proxy, through it, and TLS. */
 const CONNECT_TIMEOUT_MS = 5_000
@@ -177,10 +176,10 @@ async function findCaBundle(
   profile: string | undefined,
   environment: NodeJS.ProcessEnv,
 ): Promise<CaBundle | undefined> {
-  const { AWS_CA_BUNDLE, AWS_CONFIG_FILE, AWS_PROFILE, REQUESTS_CA_BUNDLE } = environment
+  const { AWS_CA_BUNDLE, AWS_PROFILE, REQUESTS_CA_BUNDLE } = environment
   if (AWS_CA_BUNDLE) return { setting: 'AWS_CA_BUNDLE', file: AWS_CA_BUNDLE }
-  const config = AWS_CONFIG_FILE ?? join(homedir(), '.aws', 'config')
-  const text = await readFile(config, 'utf8').catch(() => '')
+  const config = awsFile('config', environment)
+  const text = config === undefined ? '' : await readFile(config, 'utf8').catch(() => '')
   const file = caBundleOf(profile ?? AWS_PROFILE ?? 'default', text)
   if (file) return { setting: 'ca_bundle', file }
   return REQUESTS_CA_BUNDLE ? { setting: 'REQUESTS_CA_BUNDLE', file: REQUESTS_CA_BUNDLE } : undefined

@@ -3,6 +3,24 @@ import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
+/**
+ * The path of a file of the AWS CLI and the SDKs; undefined without a home directory, as for a user id of a container that
+ * has no entry in /etc/passwd.
+ */
+export function awsFile(
+  name: 'config' | 'credentials',
+  { AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE }: NodeJS.ProcessEnv,
+  findHome = homedir,
+): string | undefined {
+  const given = name === 'config' ? AWS_CONFIG_FILE : AWS_SHARED_CREDENTIALS_FILE
+  if (given) return given
+  try {
+    return join(findHome(), '.aws', name)
+  } catch {
+    return undefined
+  }
+}
+
 export interface ProfileNames {
   /** as the SDK finds them */
   profiles: string[]
@@ -15,13 +33,13 @@ export interface ProfileNames {
  * https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
  */
 export async function readProfileNames(environment: NodeJS.ProcessEnv = process.env): Promise<ProfileNames> {
-  const { AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE } = environment
-  const sections = async (file: string) => {
-    const text = await readFile(file, 'utf8').catch(() => '')
+  const sections = async (name: 'config' | 'credentials') => {
+    const file = awsFile(name, environment)
+    const text = file === undefined ? '' : await readFile(file, 'utf8').catch(() => '')
     return Array.from(text.matchAll(/^[ \t]*\[([^\]\r\n]+)\]/gm), match => match[1]!.trim())
   }
-  const inConfig = await sections(AWS_CONFIG_FILE || join(homedir(), '.aws', 'config'))
-  const inCredentials = await sections(AWS_SHARED_CREDENTIALS_FILE || join(homedir(), '.aws', 'credentials'))
+  const inConfig = await sections('config')
+  const inCredentials = await sections('credentials')
   const profiles = inConfig.flatMap(section => {
     const name = /^profile\s+(["']?)(.+)\1$/.exec(section)?.[2]
     return name ?? (section === 'default' ? ['default'] : [])
