@@ -22,7 +22,8 @@ export interface RegionBundle {
   /** Looks at the file again, and waits for a download that runs. Never rejects. */
   refresh(): Promise<void>
   /**
-   * With `auto`: starts a download in the background, unless the last attempt was less than an hour ago.
+   * With `auto`: starts a download in the background, unless the last attempt was less than an hour ago; or a minute, if it
+   * failed and the region has no CA.
    * @returns whether a download runs now
    */
   fetch(): boolean
@@ -45,12 +46,17 @@ export interface RegionBundleOptions {
 /** Between two downloads for the same region and folder. */
 const FETCH_INTERVAL_MS = 3_600_000
 
+/** The same after a failure, while no login to the region can succeed: at boot, the network may be up later. */
+const RETRY_INTERVAL_MS = 60_000
+
 interface Attempt {
   started: number
   /** undefined once it has ended */
   running: Promise<void> | undefined
   /** what the last download found, if it could not be saved */
   unsaved: readonly RdsRoot[]
+  /** of the last failure in a row, for the log; '' if there is none */
+  problem: string
 }
 
 /** By folder and region: the endpoints of a process share a download, also after a reload. */
@@ -88,10 +94,13 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
     return [...new Map(found.map(root => [root.fingerprint, root])).values()]
   }
 
+  const isKnown = () => builtInRegions().has(region) || roots().length > 0
+
   async function fetchOnce(attempt: Attempt): Promise<void> {
     try {
       const update = await updateRegion(region, folder, () => fetchBundle(region))
       const isBuiltIn = ({ fingerprint }: RdsRoot) => builtInRoots().has(fingerprint)
+      attempt.problem = ''
       attempt.unsaved = update.isSaved ? [] : update.roots.filter(root => !isBuiltIn(root))
       const added = update.isNew.map(({ name }) => name)
       log.info({ region, added }, `downloaded the CA certificates of ${region} from AWS`)
@@ -99,7 +108,11 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
       if (problem) log.warn(errorFields(problem), `${problem.message}; this process keeps them in memory`)
     } catch (thrown) {
       const error = asProxyError(thrown)
-      log.warn(errorFields(error), `${error.message}; the next attempt is in an hour at the earliest`)
+      const next = isKnown() ? 'an hour' : 'a minute'
+      if (error.message !== attempt.problem) {
+        log.warn(errorFields(error), `${error.message}; the next attempt is in ${next} at the earliest`)
+      }
+      attempt.problem = error.message
     } finally {
       attempt.running = undefined
     }
@@ -120,13 +133,15 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
     fetch() {
       if (!isAutomatic) return false
       const last = attempts.get(key)
-      if (last && clock.now() - last.started < FETCH_INTERVAL_MS) return last.running !== undefined
-      const attempt: Attempt = { started: clock.now(), running: undefined, unsaved: last?.unsaved ?? [] }
+      const interval = last?.problem && !isKnown() ? RETRY_INTERVAL_MS : FETCH_INTERVAL_MS
+      if (last && (last.running || clock.now() - last.started < interval)) return last.running !== undefined
+      const { unsaved = [], problem = '' } = last ?? {}
+      const attempt: Attempt = { started: clock.now(), running: undefined, unsaved, problem }
       attempts.set(key, attempt)
       attempt.running = fetchOnce(attempt)
       return true
     },
-    isKnown: () => builtInRegions().has(region) || roots().length > 0,
+    isKnown,
   }
 }
 

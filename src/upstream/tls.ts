@@ -32,11 +32,12 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust, confir
   const { host } = names.rds
   // A resumed handshake shows no certificate, but behind a global endpoint each login reads the region from it.
   const session = isGlobalEndpoint(host) ? undefined : trust.session()
+  const secureContext = trust.secureContext()
   const tls = connectTls({
     socket: wire.socket,
     host, // checked against the certificate
     ...(isIP(host) ? {} : { servername: host }),
-    secureContext: trust.secureContext(),
+    secureContext,
     ...(session ? { session } : {}),
     // The certificate is checked right after the handshake, before anything is sent. Breaking off the handshake would
     // count as a connection error; after max_connect_errors a server locks out everybody behind our address (ERROR 1129).
@@ -50,7 +51,7 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust, confir
   try {
     await once(tls, 'secureConnect', { signal: giveUp.signal })
     if (!tls.authorized) await confirmCertificate(tls, confirm, giveUp.signal)
-    trust.remember(tls)
+    trust.remember(tls, secureContext)
   } catch (error) {
     throw tlsError(wire, names, giveUp.signal.reason ?? error, trust)
   } finally {

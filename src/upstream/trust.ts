@@ -37,8 +37,11 @@ export interface Trust {
   explainUnknown(certificate: Partial<PeerCertificate>): string
   /** the session to offer to the server; undefined if none may be resumed */
   session(): Buffer | undefined
-  /** keeps the sessions that the server issues on a verified connection */
-  remember(socket: TLSSocket): void
+  /**
+   * Keeps the sessions that the server issues on a verified connection.
+   * @param verifiedBy the context of its handshake; default: the one of now
+   */
+  remember(socket: TLSSocket, verifiedBy?: SecureContext): void
   /** when the last verified certificate expires, in Date.now() time; undefined before the first */
   certificateExpires(): number | undefined
 }
@@ -116,7 +119,7 @@ export function createTrust(
     session() {
       return resumable && Date.now() < resumable.until ? resumable.session : undefined
     },
-    remember(socket) {
+    remember(socket, verifiedBy = context) {
       if (!socket.authorized) return
       // A resumed handshake shows no certificate: the session expires with the first certificate of its full handshake.
       const chain = socket.isSessionReused() ? undefined : socket.getPeerCertificate(true)
@@ -125,7 +128,8 @@ export function createTrust(
       const isFresh = resumable && clock.now() - resumable.since < SESSION_LIFETIME_MS
       if (socket.isSessionReused() && isFresh) return
       const keep = (session: Buffer | undefined) => {
-        if (session && until !== undefined) resumable = { session, since: clock.now(), until }
+        // The authorities may have changed since: one that no longer counts must not live on in sessions.
+        if (session && until !== undefined && context === verifiedBy) resumable = { session, since: clock.now(), until }
       }
       // A TLS 1.3 server issues sessions after the handshake, a TLS 1.2 server during it.
       if (socket.getProtocol() === 'TLSv1.2') keep(socket.getSession())

@@ -2,6 +2,7 @@
 import { chmod, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
+import { ProxyError } from '../../src/errors.ts'
 import { bundleFile, readBundle, writeBundle } from '../../src/upstream/bundle-cache.ts'
 import { builtInRoots, parseBundle, type RdsRoot } from '../../src/upstream/rds-bundle.ts'
 import { createRegionBundle, type RegionBundleOptions, saveRegion } from '../../src/upstream/region-bundle.ts'
@@ -146,15 +147,16 @@ test('auto: endpoints of a process share the download', async t => {
   t.same(second.downloads, [])
 })
 
-test('auto: after a failure, an hour passes until the next attempt, and the file stays', async t => {
+test('auto: with a CA of the region, an hour passes after a failure until the next attempt, and the file stays', async t => {
   const { bundle, folder, lines, downloads, clock } = start(t)
   await writeBundle(folder, REGION, rootsIn(root))
+  await bundle.refresh()
   bundle.fetch()
   downloads[0]!.answer('<html>Log in</html>')
   await bundle.refresh()
   t.same(namesOf(bundle.roots()), ['ECC384 G1'])
   t.match(
-    lines[0],
+    lines[1],
     /^warn TRUST_UPDATE_FAILED https:.* is a web page\..*; the next attempt is in an hour at the earliest$/,
   )
   clock.advance(HOUR_MS - 1)
@@ -165,6 +167,25 @@ test('auto: after a failure, an hour passes until the next attempt, and the file
   await bundle.refresh()
   t.same(namesOf((await readBundle(folder, REGION)).roots), ['ECC384 G1'])
   t.match(lines.at(-1), /another region/)
+})
+
+test('auto: while the region has no CA, the next attempt after a failure is in a minute; the log says so once', async t => {
+  const { bundle, lines, downloads, clock } = start(t)
+  for (let minute = 0; minute < 3; minute++) {
+    t.equal(bundle.fetch(), true)
+    downloads[minute]!.fail(new ProxyError('TRUST_UPDATE_FAILED', 'ENOTFOUND'))
+    await bundle.refresh()
+    clock.advance(59_999)
+    t.equal(bundle.fetch(), false)
+    clock.advance(1)
+  }
+  t.same(lines, ['warn TRUST_UPDATE_FAILED ENOTFOUND; the next attempt is in a minute at the earliest'])
+  bundle.fetch()
+  downloads[3]!.answer(root)
+  await bundle.refresh()
+  t.same(namesOf(bundle.roots()), ['ECC384 G1'])
+  clock.advance(60_000)
+  t.equal(bundle.fetch(), false, 'after a success, an hour passes')
 })
 
 test('auto: what cannot be saved stays in memory', async t => {

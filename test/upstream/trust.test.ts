@@ -372,6 +372,23 @@ test('the start of a proxy downloads only for an unknown region, and only with a
   await createTrust([], false).begin()
 })
 
+test('a session of authorities that changed meanwhile is not kept', async t => {
+  const { state, bundle } = testBundle()
+  const trust = createTrust([authority.certificate], false, createTestClock(), bundle)
+  const before = trust.secureContext()
+  const socket = connection(false)
+  trust.remember(socket, before)
+  state.roots = parseBundle(createRdsAuthority(NEW_REGION).root, 'test').roots
+  await trust.refresh(1_000)
+  const after = trust.secureContext()
+  socket.emit('session', Buffer.from('late'))
+  t.equal(trust.session(), undefined, 'the change came before the session')
+  trust.remember(connection(false, { protocol: 'TLSv1.2' }), before)
+  t.equal(trust.session(), undefined, 'the change came during the handshake')
+  trust.remember(connection(false, { protocol: 'TLSv1.2' }), after)
+  t.ok(trust.session())
+})
+
 test('what is said of an unknown authority', async t => {
   const ofRds = { issuer: { OU: 'Amazon RDS' } as PeerCertificate['issuer'] }
   // Trust of a global endpoint, which has no region: trust update would not help.
