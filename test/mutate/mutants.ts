@@ -43,7 +43,7 @@ const OPERATORS: Readonly<Record<string, string>> = {
 }
 
 /** Calls whose arguments are words for people: a changed wording is no fault. */
-const FOR_PEOPLE = /^(new (ProxyError|MalformedPacketError|Error)|[\w.]*log(ger)?\.\w+)$/
+const FOR_PEOPLE = /^(new (ProxyError|MalformedPacket|Error)|[\w.]*log(ger)?\.\w+)$/
 
 /** @param javascript a module, its types replaced by spaces */
 export function createMutants(javascript: string): Mutant[] {
