@@ -63,6 +63,8 @@ test('a request signed with an EC key', t => {
 
 test('a request signed with an RSA key, with intermediate certificates', t => {
   const { privateKey: key, publicKey } = generateKeyPairSync('rsa', { modulusLength: 1024 })
+  const one = signCreateSession(requestWith(key, intermediates.slice(0, 1)))
+  t.equal(one['x-amz-x509-chain'], base64(intermediates[0]!))
   const headers = signCreateSession(requestWith(key, intermediates))
   const { algorithm, names, signature } = authorizationOf(headers)
   const chain = `${base64(intermediates[0]!)},${base64(intermediates[1]!)}`

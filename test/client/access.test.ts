@@ -15,7 +15,7 @@ test('an address is allowed if it is in one of the networks', t => {
 
 test('without networks every address is allowed', t => {
   const allows = createAllowList([])
-  for (const address of [...INSIDE, ...OUTSIDE, undefined]) t.equal(allows(address), true, address)
+  for (const address of [...INSIDE, ...OUTSIDE, undefined]) t.equal(allows(address), true, address ?? 'a unix socket')
   t.end()
 })
 

@@ -15,10 +15,20 @@ export type Outcome = 'passed' | 'failed' | 'hung'
 /** Node.js' own type stripping starts sooner than tsx. */
 const ARGS = ['--import=./test/support/warnings.mjs']
 
-function start(project: string, args: readonly string[], env: NodeJS.ProcessEnv, channel: 'ignore' | 'ipc') {
+interface Streams {
+  stdout?: 'ignore' | 'pipe'
+  channel?: 'ignore' | 'ipc'
+}
+
+function start(
+  project: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  { stdout = 'ignore', channel = 'ignore' }: Streams = {},
+) {
   const child = spawn(process.execPath, [...ARGS, ...args], {
     cwd: project,
-    stdio: ['ignore', 'ignore', 'ignore', channel],
+    stdio: ['ignore', stdout, 'ignore', channel],
     detached: true,
     env: { ...process.env, TAP_TIMEOUT: '6000', NODE_COMPILE_CACHE: `${project}.cache`, ...env },
   })
@@ -31,22 +41,30 @@ function start(project: string, args: readonly string[], env: NodeJS.ProcessEnv,
   return { child, kill }
 }
 
-/** Runs one test file up to its first failure. */
+/**
+ * Runs one test file up to its first failure.
+ * @param onOutput gets what it writes to stdout
+ */
 export async function tryTest(
   project: string,
   test: string,
   env: NodeJS.ProcessEnv,
   limitMs = LONGEST_MS,
+  onOutput?: (text: string) => void,
 ): Promise<Outcome> {
-  const { child, kill } = start(project, [test], { TAP_BAIL: '1', ...env }, 'ignore')
+  const stdout = onOutput ? 'pipe' : 'ignore'
+  const { child, kill } = start(project, [test], { TAP_BAIL: '1', ...env }, { stdout })
+  if (onOutput) child.stdout?.setEncoding('utf8').on('data', onOutput)
   let isLate = false
   const timer = setTimeout(() => {
     isLate = true
     kill()
   }, limitMs)
+  const isClosed = new Promise(resolve => child.on('close', resolve))
   const code = await new Promise(resolve => child.on('exit', resolve))
   clearTimeout(timer)
   kill()
+  await isClosed
   return isLate ? 'hung' : code === 0 ? 'passed' : 'failed'
 }
 
@@ -56,8 +74,20 @@ export async function tryTest(
  */
 export async function measureLimit(project: string, test: string, env: NodeJS.ProcessEnv): Promise<number> {
   const started = performance.now()
-  if ((await tryTest(project, test, env)) !== 'passed') throw new Error(`${test} fails without any change`)
+  let output = ''
+  const outcome = await tryTest(project, test, env, LONGEST_MS, text => {
+    output += text
+  })
+  if (outcome !== 'passed') throw failsUnchanged(test, outcome, output)
   return TIMES * (performance.now() - started) + SPARE_MS
+}
+
+/** With the first failure, in TAP. */
+function failsUnchanged(test: string, outcome: Outcome, output = ''): Error {
+  const lines = output.split('\n')
+  const first = lines.findIndex(line => /^ *(not ok|Bail out)/.test(line))
+  const excerpt = first < 0 ? lines.slice(-10) : lines.slice(first, first + 30)
+  return new Error([`${test} ${outcome} without any change`, ...excerpt].join('\n').trim())
 }
 
 /**
@@ -79,7 +109,7 @@ export async function tryTexts(
   while (outcomes.length <= texts.length) {
     const left = [unchanged, ...texts.slice(outcomes.length), unchanged]
     const found = await tryInOneProcess(project, { ...work, texts: left }, env)
-    if (found[0] !== 'passed') throw new Error(`${work.test} fails without any change`)
+    if (found[0] !== 'passed') throw failsUnchanged(work.test, found[0]!)
     if (found.length === left.length && found.at(-1) !== 'passed') return undefined
     outcomes.push(...found.slice(1))
     // Once more in the next process, which measures its limit again: perhaps only the machine was slow.
@@ -94,7 +124,7 @@ export async function tryTexts(
 /** The outcomes up to the first text with which the process hangs or ends. */
 async function tryInOneProcess(project: string, work: Work, env: NodeJS.ProcessEnv): Promise<Outcome[]> {
   const reload = fileURLToPath(new URL('reload.ts', import.meta.url))
-  const { child, kill } = start(project, [reload], env, 'ipc')
+  const { child, kill } = start(project, [reload], env, { channel: 'ipc' })
   const outcomes: Outcome[] = []
   let limitMs = LONGEST_MS
   let started = performance.now()
