@@ -18,6 +18,8 @@ const KEEPALIVE_MS = 60_000
  * @throws ProxyError DIAL_…, UPSTREAM_…, TLS_…
  */
 export async function verifyAddress(address: string, rds: HostPort, trust: Trust, signal: AbortSignal): Promise<void> {
+  // Otherwise the first address of a region that is not built in would be refused while its CA is downloaded.
+  await trust.begin()
   const target = { host: address, port: rds.port }
   const timing = {
     connectTimeout: CONNECT_TIMEOUT_MS,

@@ -1,9 +1,12 @@
+import { join } from 'node:path'
 import { test } from 'tap'
 import { createAuthority } from '../../src/demo/certificates.ts'
 import { CLIENT_SSL } from '../../src/protocol/capabilities.ts'
 import { verifyAddress } from '../../src/sync-targets/verify.ts'
+import { createRegionBundle } from '../../src/upstream/region-bundle.ts'
 import { createTrust } from '../../src/upstream/trust.ts'
 import { startMariadb } from '../support/mariadb.ts'
+import { createRdsAuthority } from '../support/rds-authority.ts'
 import {
   ACCESS_DENIED,
   greetingWithout,
@@ -54,6 +57,23 @@ test('another server', async t => {
   t.same(users, ['mysql-iam-proxy', 'mysql-iam-proxy'], 'left like the right one')
   await t.rejects(verify(upstream.port), { code: 'TLS_NOT_OFFERED' })
   await t.rejects(verify(upstream.port), { code: 'UPSTREAM_NOT_MYSQL' })
+})
+
+test('a region whose CA is not built in: the first address waits for the download', async t => {
+  const region = 'il-central-1'
+  const host = `database-1.abcdefghijkl.${region}.rds.amazonaws.com`
+  const rds = createRdsAuthority(region)
+  const certificate = rds.issue(host)
+  const upstream = await startScriptedUpstream(t, [
+    async peer => {
+      await untilResponse(peer, {}, certificate)
+      peer.send(ACCESS_DENIED)
+    },
+  ])
+  const folder = join(t.testdir(), 'cache')
+  const bundle = createRegionBundle({ region, mode: 'auto', folder, fetchBundle: async () => rds.root })
+  const trust = createTrust([], false, undefined, bundle)
+  await t.resolves(verifyAddress('127.0.0.1', { host, port: upstream.port }, trust, signal))
 })
 
 test('no server', async t => {
