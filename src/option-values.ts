@@ -35,8 +35,11 @@ export const OPTION_VALUES = {
 export interface OptionNames {
   /** 'connect', '--connect' or 'MYSQL_IAM_PROXY_CONNECT' */
   name(option: string): string
-  /** The name after the place where the option was given, for the start of a message: 'proxy.yaml:5:7: connect' */
-  place(option: string): string
+  /**
+   * The name after the place where the option was given, for the start of a message: 'proxy.yaml:5:7: connect'
+   * @param index of one of several values
+   */
+  place(option: string, index?: number): string
 }
 
 /** What a user of the library wrote. */

@@ -217,5 +217,5 @@ function describeExposure({ localUsers = [], listen = '', trustNetwork }: ProxyO
 /** Logs why a reload failed. */
 export function logReloadFailure(thrown: unknown, log: Logger): void {
   const error = asProxyError(thrown)
-  log.error({ code: error.code, hint: hintFor(error, {}) }, `${error.message}; the previous configuration stays active`)
+  log.error({ code: error.code, hint: hintFor(error, {}) }, `the previous configuration stays active: ${error.message}`)
 }

@@ -14,6 +14,7 @@ const WALL_CLOCK_FILES = [
   'check/credentials.ts',
   'check/tls.ts',
   'client/self-signed.ts', // the validity of its certificate
+  'client/tls.ts',
   'clock.ts', // notices that the wall clock was set
   'demo/certificates.ts',
   'proxy/server.ts', // the time of a session's start, for display

@@ -88,9 +88,12 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
         print(`${style('green', '✓')} A login through the whole path and a query succeeded${more}.`)
         return
       }
-      const [first, ...rest] = wrap(failed.message, width - 2)
+      // Each mistake of a configuration file has its line, and a mark below it. A server's text keeps to its paragraph.
+      const [message = '', ...placed] = failed.code === 'CONFIG_INVALID' ? failed.message.split('\n') : [failed.message]
+      const [first, ...rest] = wrap(message, width - 2)
       print(`${style('red', '✗')} ${style('bold', first!)}`)
       for (const line of rest) print(INDENT + style('bold', line))
+      for (const line of placed) print(line)
       print('')
       const explanation = failed.explanation
       say(explanation)

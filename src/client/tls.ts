@@ -1,5 +1,5 @@
 /** TLS to clients, with a certificate from files that may change. */
-import { X509Certificate } from 'node:crypto'
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { stat } from 'node:fs/promises'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
@@ -66,31 +66,106 @@ export async function createLocalTls(
   }
 }
 
-/** What OpenSSL's codes mean here. */
-const REASONS: Readonly<Record<string, string>> = {
-  ERR_OSSL_X509_KEY_VALUES_MISMATCH: 'the key does not belong to the certificate',
-  ERR_OSSL_BAD_DECRYPT: 'the key is encrypted; use one without a passphrase',
-  ERR_MISSING_PASSPHRASE_FOR_ENCRYPTED_KEY: 'the key is encrypted; use one without a passphrase',
-  ERR_OSSL_PEM_NO_START_LINE: 'one of them is not a PEM certificate or key, or they are swapped',
-}
-
 async function versionOf(...files: string[]): Promise<string> {
   const stats = await Promise.all(files.map(file => stat(file)))
   return stats.map(({ mtimeMs, ino, size }) => `${mtimeMs} ${ino} ${size}`).join()
 }
 
+/** How messages call the two files. */
+interface Labels {
+  cert: string
+  key: string
+}
+
+const OWN_LABELS: Labels = { cert: 'TLS certificate', key: 'TLS key' }
+
 async function load(certFile: string, keyFile: string): Promise<Loaded> {
-  const [cert, key] = await Promise.all([readText('TLS certificate', certFile), readText('TLS key', keyFile)])
-  try {
-    const { validTo } = new X509Certificate(cert)
-    // As bytes: Node.js ignores an empty string, and would go on without a key.
-    const context = createSecureContext({ cert, key: Buffer.from(key), minVersion: 'TLSv1.2' })
-    return { context, expires: Date.parse(validTo), version: await versionOf(certFile, keyFile) }
-  } catch (error) {
-    const code = systemCode(error)
-    const reason = REASONS[code] ? `${REASONS[code]} (${code})` : code || (error as Error).message
-    throw new ProxyError('CONFIG_INVALID', `TLS certificate ${certFile}, key ${keyFile}: ${reason}`, { cause: error })
+  const version = await versionOf(certFile, keyFile).catch(() => '')
+  const { problems, context, expires } = await checkCertificate(certFile, keyFile, OWN_LABELS)
+  if (!context) throw new ProxyError('CONFIG_INVALID', problems.join('; '))
+  return { context, expires, version }
+}
+
+interface CheckedCertificate {
+  /** Each begins with the label and name of its file */
+  problems: string[]
+  /** undefined with a problem */
+  context: SecureContext | undefined
+  /** In Date.now() time */
+  expires: number
+  /** Clients that verify the certificate refuse it, others don't */
+  warning: string | undefined
+}
+
+/** Reads the certificate and key for clients, and says what is wrong with which of them. */
+export async function checkCertificate(certFile: string, keyFile: string, labels: Labels): Promise<CheckedCertificate> {
+  const problems: string[] = []
+  const of = {
+    cert: (problem: string) => void problems.push(`${labels.cert} ${certFile}: ${problem}`),
+    key: (problem: string) => void problems.push(`${labels.key} ${keyFile}: ${problem}`),
   }
+  const read = async (label: string, file: string) => {
+    return await readText(label, file).catch(error => void problems.push((error as Error).message))
+  }
+  const [cert, key] = [await read(labels.cert, certFile), await read(labels.key, keyFile)]
+  const certificate = cert === undefined ? undefined : parseCertificate(cert, of.cert)
+  const privateKey = key === undefined ? undefined : parseKey(key, of.key)
+  if (certificate && privateKey && !certificate.checkPrivateKey(privateKey)) {
+    of.key(`the key does not belong to the certificate ${certFile}`)
+  }
+  let context: SecureContext | undefined
+  if (problems.length === 0) {
+    try {
+      // As bytes: Node.js ignores an empty string, and would go on without a key.
+      context = createSecureContext({ cert, key: Buffer.from(key!), minVersion: 'TLSv1.2' })
+    } catch (error) {
+      of.cert(systemCode(error) || (error as Error).message)
+    }
+  }
+  const expires = certificate ? Date.parse(certificate.validTo) : 0
+  const dated = certificate && dateWarning(certificate)
+  return { problems, context, expires, warning: dated && `${labels.cert} ${certFile}: ${dated}` }
+}
+
+function parseCertificate(pem: string, report: (problem: string) => void): X509Certificate | undefined {
+  if (!/-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/.test(pem)) {
+    report(
+      pem.includes('PRIVATE KEY-----') ? 'is a private key, not a certificate' : 'is not a certificate in PEM format',
+    )
+    return undefined
+  }
+  try {
+    return new X509Certificate(pem)
+  } catch (error) {
+    report(`is not a valid certificate (${systemCode(error)})`)
+    return undefined
+  }
+}
+
+function parseKey(pem: string, report: (problem: string) => void): KeyObject | undefined {
+  if (!/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(pem)) {
+    report(
+      pem.includes('CERTIFICATE-----') ? 'is a certificate, not a private key' : 'is not a private key in PEM format',
+    )
+    return undefined
+  }
+  if (/BEGIN ENCRYPTED|Proc-Type: 4,ENCRYPTED/.test(pem)) {
+    report('the key is encrypted; use one without a passphrase')
+    return undefined
+  }
+  try {
+    return createPrivateKey(pem)
+  } catch (error) {
+    report(`is not a valid private key (${systemCode(error)})`)
+    return undefined
+  }
+}
+
+function dateWarning({ validFrom, validTo }: X509Certificate): string | undefined {
+  const now = Date.now()
+  const shown = (date: string) => new Date(date).toISOString()
+  if (Date.parse(validTo) <= now) return `the certificate expired on ${shown(validTo)}`
+  return Date.parse(validFrom) > now ? `the certificate is not valid before ${shown(validFrom)}` : undefined
 }
 
 /** Starts TLS after the client's SSLRequest. `wire` then uses the TLS socket. @throws ProxyError CLIENT_… */

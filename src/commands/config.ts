@@ -3,13 +3,12 @@ import { stringify } from 'yaml'
 import { mayBeInFile, SYNC_KEYS } from '../config/keys.ts'
 import { type EndpointConfig, loadConfig } from '../config/load.ts'
 import { type OptionName, optionNames, optionSpec } from '../config/options.ts'
-import { prepareEndpoints } from '../config/proxy-options.ts'
 import { configSchema } from '../config/schema.ts'
 import type { Settings } from '../config/settings.ts'
 import { formatDuration } from '../duration.ts'
 import { readDatabaseProxy } from '../forward-proxy.ts'
 import { silent } from '../log.ts'
-import { readAdminSettings } from './start-admin.ts'
+import { addressProblems, checkConfig } from './check-config.ts'
 
 /** What the command prints. @throws ProxyError CONFIG_INVALID, with every mistake that would keep the proxy from starting */
 export async function configCommand(
@@ -19,14 +18,16 @@ export async function configCommand(
 ): Promise<string> {
   if (what === 'schema') return JSON.stringify(configSchema(), null, 2)
   const config = await loadConfig(flags, [], environment)
-  await readAdminSettings(config.settings, config.names)
-  const warnings: string[] = []
-  const log = { ...silent, warn: (_fields: object, message: string) => warnings.push(`Warning: ${message}`) }
-  await prepareEndpoints(config.endpoints, log)
   const count = config.endpoints.length
-  if (what === 'check') {
-    const good = `The configuration is good: ${count} ${count === 1 ? 'endpoint' : 'endpoints'}.`
-    return [...warnings, good].join('\n')
+  const good = `The configuration is good: ${count} ${count === 1 ? 'endpoint' : 'endpoints'}.`
+  if (config.settings['syntax-only']) {
+    if (what === 'check') return `${good} Files and addresses were not checked.`
+  } else {
+    const warnings: string[] = []
+    const warn = (message: string) => void warnings.push(`Warning: ${message}`)
+    const log = { ...silent, warn: (_fields: object, message: string) => warn(message) }
+    await checkConfig(config, log, () => addressProblems(config, warn))
+    if (what === 'check') return [...warnings, good].join('\n')
   }
   const ofProcess = valuesOf(
     config.settings,

@@ -1,8 +1,9 @@
 /** `mysql-iam-proxy`: serves until a signal stops it. */
 import { type Config, loadConfig } from '../config/load.ts'
-import { createLogger, type Logger } from '../log.ts'
+import { createLogger, type Logger, silent } from '../log.ts'
 import { logReloadFailure, type Service, startService } from '../service.ts'
 import { createNotifier } from '../systemd.ts'
+import { checkConfig } from './check-config.ts'
 import { startAdminAsSet } from './start-admin.ts'
 import { startTracesAsSet } from './start-traces.ts'
 
@@ -16,7 +17,11 @@ export async function run(
   endpoints: readonly string[],
   stop: AbortSignal,
 ): Promise<Config> {
-  const readConfig = () => loadConfig(flags, endpoints, process.env)
+  const readConfig = async () => {
+    const config = await loadConfig(flags, endpoints, process.env)
+    await checkConfig(config, silent) // the endpoints log their warnings when they start
+    return config
+  }
   const config = await readConfig()
   const { settings } = config
   const log = await createLogger(settings['log-level'], settings['log-format'])

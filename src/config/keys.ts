@@ -23,6 +23,17 @@ export const SYNC_KEYS = optionNames.filter(name => {
   return commands?.includes('sync-targets') && !commands.includes('run') && !byHand.includes(name)
 })
 
+/** As options are written here: localUsers and local_users are local-users. */
+export function kebab(name: string): string {
+  return name
+    .replace(/[a-z](?=[A-Z])/g, '$&-')
+    .replaceAll('_', '-')
+    .toLowerCase()
+}
+
+/** Options that describe one database, so they cannot apply to several. In a file they belong to an endpoint. */
+export const OF_ONE_ENDPOINT: readonly OptionName[] = ['rds-endpoint', 'connect', 'listen']
+
 /** A file names no other file and holds no password. */
 export function mayBeInFile(option: OptionName): boolean {
   const { environmentOnly, commands } = optionSpec(option)

@@ -1,11 +1,12 @@
 /** The configuration of a process: flags > environment > file > defaults, for one endpoint or several. */
 import { formatListen, type Listen, parseListen, withoutUser } from '../endpoint.ts'
-import { ProxyError } from '../errors.ts'
 import type { OptionNames } from '../option-values.ts'
 import { combinationProblems } from '../proxy/options.ts'
 import { didYouMean } from '../text.ts'
+import type { ConfigText } from './config-text.ts'
 import type { ConfigFile } from './file.ts'
-import type { LocalUserConfig } from './keys.ts'
+import { type LocalUserConfig, OF_ONE_ENDPOINT } from './keys.ts'
+import { invalidConfig } from './mistakes.ts'
 import { isOption, type OptionName, optionNames, optionSpec } from './options.ts'
 import {
   environmentSource,
@@ -24,6 +25,8 @@ export interface Config {
   /** How the process's options were written, for errors */
   names: OptionNames
   endpoints: EndpointConfig[]
+  /** Of the file, for errors */
+  text: ConfigText | undefined
 }
 
 export interface EndpointConfig {
@@ -37,6 +40,14 @@ export interface EndpointConfig {
   names: OptionNames
   /** Whether the option was given, with a valid value or not */
   isGiven(option: OptionName): boolean
+  /** Of the file, for errors */
+  text: ConfigText | undefined
+}
+
+/** An endpoint, and what only the checks need to know of it. */
+interface Found extends EndpointConfig {
+  namePlace: string
+  unclear: ReadonlySet<string>
 }
 
 export interface SyncConfig {
@@ -44,9 +55,6 @@ export interface SyncConfig {
   /** How its options were written, for errors */
   names: OptionNames
 }
-
-/** Options that describe one database, so they cannot apply to several. */
-const OF_ONE_ENDPOINT: readonly OptionName[] = ['rds-endpoint', 'connect', 'listen']
 
 /**
  * The whole configuration, checked as far as that is possible without reading the files that options name.
@@ -66,47 +74,52 @@ export async function loadConfig(
   const configSource = sourceOfOption(above, 'config')
   const path = configSource?.value('config')?.toString()
   const file = path ? await readFileNamed(path, configSource!.place('config'), problems) : undefined
+  const text = file?.text
+  const content = file?.content
   // Without the content of the file, any other report would be false.
-  if (path && !file) throw invalid(problems, path)
+  if (file && !content) throw invalidConfig(problems, text)
   const ofCommand: Source = { ...flagsGiven, value: option => defaults[option] }
-  const below = file ? [file.source, ofCommand] : [ofCommand]
+  const below = content ? [content.source, ofCommand] : [ofCommand]
   const processSources = [...above, ...below]
   const settings = resolve(processSources, problems)
-  const names = namesIn(processSources, file?.source ?? flagsGiven)
-  const common = file?.localUsers ?? []
+  const names = namesIn(processSources, content?.source ?? flagsGiven)
+  const common = content?.localUsers ?? []
+  const none: ReadonlySet<string> = new Set()
+  const withoutName = { name: undefined, namePlace: '', localUsers: common, sync: undefined, text }
 
-  const found: EndpointConfig[] = []
-  endpoints.forEach((text, index) => {
-    const sources = [shorthandSource(text, index, problems), ...processSources]
+  const found: Found[] = []
+  endpoints.forEach((shorthand, index) => {
+    const sources = [shorthandSource(shorthand, index, problems), ...processSources]
     found.push({
-      name: undefined,
+      ...withoutName,
       settings: resolve(sources, problems),
-      localUsers: common,
-      sync: undefined,
       names: namesIn(sources, flagsGiven),
       isGiven: givenIn(sources),
+      unclear: none,
     })
   })
-  for (const { name, source, localUsers, sync } of file?.endpoints ?? []) {
+  for (const { name, namePlace, unclear, source, localUsers, sync } of content?.endpoints ?? []) {
     const sources = [...above, source, ...below]
     found.push({
       name,
+      namePlace,
       sync: sync && { settings: resolve([sync, ...sources], problems), names: namesIn([sync, ...sources], sync) },
       settings: resolve(sources, problems),
       localUsers: localUsers.length > 0 ? localUsers : common,
       names: namesIn(sources, source),
       isGiven: givenIn(sources),
+      unclear,
+      text,
     })
   }
-  const isBroken = file?.endpoints?.length === 0 && problems.length > 0
+  const isBroken = content?.endpoints?.length === 0 || content?.unclear.has('endpoints')
   if (found.length === 0 && !isBroken)
     found.push({
-      name: undefined,
+      ...withoutName,
       settings,
-      localUsers: common,
-      sync: undefined,
       names,
       isGiven: givenIn(processSources),
+      unclear: content?.unclear ?? none,
     })
   if (found.length > 1) {
     for (const option of OF_ONE_ENDPOINT) {
@@ -116,23 +129,19 @@ export async function loadConfig(
     }
   }
   for (const endpoint of found) problems.push(...endpointProblems(endpoint))
-  problems.push(...conflicts(found))
-  if (problems.length > 0) throw invalid(problems, path)
-  return { settings, names, endpoints: found }
+  problems.push(...conflicts(found, settings, names, content?.endpoints ? undefined : content?.missingEndpoints))
+  if (problems.length > 0) throw invalidConfig(problems, text)
+  return { settings, names, endpoints: found, text }
 }
 
 /** The file reader and the YAML parser are loaded only for a file. */
-async function readFileNamed(path: string, label: string, problems: string[]): Promise<ConfigFile | undefined> {
+async function readFileNamed(path: string, label: string, problems: string[]): Promise<ConfigFile> {
   const { readConfigFile } = await import('./file.ts')
   return await readConfigFile(path, label, problems)
 }
 
 function givenIn(sources: readonly Source[]): (option: OptionName) => boolean {
   return option => sourceOfOption(sources, option) !== undefined
-}
-
-function invalid(problems: readonly string[], path: string | undefined): ProxyError {
-  return new ProxyError('CONFIG_INVALID', inOrder(problems, path).join(path ? '\n  ' : '; '))
 }
 
 /** What is wrong with an endpoint by itself, beyond single values. */
@@ -182,26 +191,41 @@ function duplicateUsers(settings: Settings, localUsers: readonly LocalUserConfig
   })
 }
 
-/** What several endpoints cannot share, and endpoints without a database. */
-function conflicts(endpoints: readonly EndpointConfig[]): string[] {
+/**
+ * What several endpoints cannot share, and endpoints without a database.
+ * @param missing the report of a file without endpoints
+ */
+function conflicts(
+  endpoints: readonly Found[],
+  settings: Settings,
+  names: OptionNames,
+  missing: string | undefined,
+): string[] {
   const problems: string[] = []
   const named = new Set<string>()
   const listening: { listen: Listen; called: string }[] = []
-  for (const { name, settings, names, isGiven } of endpoints) {
-    const called = name ?? settings['rds-endpoint'] ?? ''
-    const missing = `${names.place('rds-endpoint')} is missing`
-    if (!isGiven('rds-endpoint')) problems.push(missing)
-    if (name !== undefined && named.has(name)) problems.push(`${names.place('rds-endpoint')}: duplicate endpoint name`)
-    named.add(called)
-    if (!settings.listen) continue
-    const listen = parseListen(settings.listen)
+  const checkListener = (text: string, option: string, names: OptionNames, called: string) => {
+    const listen = parseListen(text)
     const other = listening.find(other => overlap(other.listen, listen))
     if (other) {
       problems.push(
-        `${names.place('listen')}: endpoint ${other.called} already listens on ${formatListen(other.listen)}; give each endpoint its own ${names.name('listen')}`,
+        `${names.place(option)}: ${other.called} already listens on ${formatListen(other.listen)}; give each its own address`,
       )
     }
     listening.push({ listen, called })
+  }
+  for (const option of ['admin-listen', 'health-listen'] as const) {
+    const address = settings[option]
+    if (address) checkListener(address, option, names, names.name(option))
+  }
+  for (const { name, namePlace, settings, names, isGiven, unclear } of endpoints) {
+    const called = `endpoint ${name ?? settings['rds-endpoint'] ?? ''}`.trim()
+    if (!isGiven('rds-endpoint') && !unclear.has('rds-endpoint')) {
+      problems.push(missing ?? `${names.place('rds-endpoint')} is missing`)
+    }
+    if (name !== undefined && named.has(name)) problems.push(`${namePlace}: duplicate endpoint name`)
+    named.add(name ?? settings['rds-endpoint'] ?? '')
+    if (settings.listen && !unclear.has('listen')) checkListener(settings.listen, 'listen', names, called)
   }
   return problems
 }
@@ -245,17 +269,4 @@ function shorthandSource(text: string, index: number, problems: string[]): Sourc
     name: option => option,
     place: option => `${shown}: ${option}`,
   }
-}
-
-/** Mistakes outside of the file first, then those in the file by line and column. */
-function inOrder(problems: readonly string[], path: string | undefined): string[] {
-  const position = (problem: string): [line: number, column: number] => {
-    const inFile = path !== undefined && problem.startsWith(`${path}:`)
-    const match = inFile ? /^:(\d+):(\d+)/.exec(problem.slice(path.length)) : null
-    return match ? [Number(match[1]), Number(match[2])] : [0, 0]
-  }
-  return [...new Set(problems)].sort((left, right) => {
-    const [a, b] = [position(left), position(right)]
-    return a[0] - b[0] || a[1] - b[1]
-  })
 }

@@ -478,6 +478,13 @@ export const OPTIONS = {
     default: 'auto',
     describe: 'pretty for people, or one JSON object per line. auto: pretty on a terminal, json otherwise',
   },
+  'syntax-only': {
+    kind: 'boolean',
+    perProcess: true,
+    commands: ['config'],
+    describe:
+      'Check only the configuration itself, not the files and addresses that it names. For a configuration whose credentials exist only while the service runs',
+  },
   database: {
     kind: 'string',
     placeholder: 'NAME',

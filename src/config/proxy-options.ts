@@ -1,15 +1,17 @@
 /** The options of proxies from settings, with the files that they name read and checked. */
 import { isPasswordHash, type LocalUserOptions } from '../client/local-users.ts'
-import { createLocalTls } from '../client/tls.ts'
+import { checkCertificate } from '../client/tls.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
 import { type Logger, withFields } from '../log.ts'
+import type { OptionNames } from '../option-values.ts'
 import { firstLine, passwordProblem, readPassword } from '../password-file.ts'
-import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
+import { optionProblems, type ProxyOptions } from '../proxy/options.ts'
 import type { SyncJob } from '../sync-targets/sync.ts'
 import { defaultCacheFolder } from '../upstream/bundle-cache.ts'
 import { readCa } from '../upstream/trust.ts'
 import type { LocalUserConfig } from './keys.ts'
 import type { EndpointConfig, SyncConfig } from './load.ts'
+import { invalidConfig } from './mistakes.ts'
 import { toRolesAnywhere } from './roles-anywhere.ts'
 import type { Settings } from './settings.ts'
 
@@ -26,23 +28,27 @@ export interface PreparedEndpoint {
  * @throws ProxyError CONFIG_INVALID, with the mistakes of all endpoints
  */
 export async function prepareEndpoints(configs: readonly EndpointConfig[], log: Logger): Promise<PreparedEndpoint[]> {
-  const prepared: PreparedEndpoint[] = []
   const problems: string[] = []
+  const prepared = await endpointsFrom(configs, log, problems)
+  if (problems.length > 0) throw invalidConfig(problems, configs[0]?.text)
+  return prepared
+}
+
+/** As prepareEndpoints does, but adds the mistakes to `problems`. An endpoint with a mistake is not in the result. */
+export async function endpointsFrom(
+  configs: readonly EndpointConfig[],
+  log: Logger,
+  problems: string[],
+): Promise<PreparedEndpoint[]> {
+  const prepared: PreparedEndpoint[] = []
   for (const config of configs) {
-    try {
-      const name = config.name ?? config.settings['rds-endpoint']
-      const options = await toProxyOptions(
-        config,
-        withFields(log, () => ({ endpoint: name })),
-      )
-      prepared.push({ config, options, sync: config.sync && (await toSyncJob(config.sync)) })
-    } catch (thrown) {
-      const error = asProxyError(thrown)
-      if (error.code !== 'CONFIG_INVALID') throw error
-      problems.push(error.message)
-    }
+    const name = config.name ?? config.settings['rds-endpoint']
+    const logOfEndpoint = withFields(log, () => ({ endpoint: name }))
+    const before = problems.length
+    const options = await optionsFrom(config, logOfEndpoint, problems)
+    const sync = config.sync && (await collect(() => toSyncJob(config.sync!), problems))
+    if (problems.length === before && options) prepared.push({ config, options, sync })
   }
-  if (problems.length > 0) throw invalid([...new Set(problems)].join('\n  '))
   return prepared
 }
 
@@ -51,10 +57,20 @@ export async function prepareEndpoints(configs: readonly EndpointConfig[], log: 
  * @throws ProxyError CONFIG_INVALID, with every mistake in the files
  */
 export async function toProxyOptions(config: EndpointConfig, log: Logger): Promise<ProxyOptions> {
+  const problems: string[] = []
+  const options = await optionsFrom(config, log, problems)
+  if (!options || problems.length > 0) throw invalidConfig(problems, config.text)
+  return options
+}
+
+async function optionsFrom(config: EndpointConfig, log: Logger, problems: string[]): Promise<ProxyOptions | undefined> {
   const { settings, names } = config
   const rdsEndpoint = settings['rds-endpoint']
-  if (!rdsEndpoint) throw invalid(`${names.place('rds-endpoint')} is missing`)
-  const problems: string[] = []
+  if (!rdsEndpoint) {
+    problems.push(`${names.place('rds-endpoint')} is missing`)
+    return undefined
+  }
+  const before = problems.length
   const tls = tlsFiles(settings)
   const options: ProxyOptions = {
     rdsEndpoint,
@@ -66,7 +82,7 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     region: settings.region,
     profile: settings.profile,
     rolesAnywhere: toRolesAnywhere(settings),
-    ca: await allOf(settings.ca, file => readCa(file, names.place('ca')), problems),
+    ca: await allOf(settings.ca, (file, index) => readCa(file, names.place('ca', index)), problems),
     caOnly: settings['ca-only'],
     regionBundle: settings['region-bundle'],
     bundleCache: settings['bundle-cache'] ?? defaultCacheFolder(),
@@ -91,10 +107,21 @@ export async function toProxyOptions(config: EndpointConfig, log: Logger): Promi
     clientWriteTimeout: settings['client-write-timeout'],
     logger: log,
   }
-  if (tls) await collect(() => createLocalTls(tls.certFile, tls.keyFile, log), `${names.place('tls-cert')}: `, problems)
-  if (problems.length > 0) throw invalid(problems.join('\n  '))
-  validateOptions(options, names)
+  if (tls) problems.push(...(await tlsProblems(tls, names, log)))
+  // With a file that could not be read, further reports would be false.
+  if (problems.length === before) problems.push(...optionProblems(options, names))
   return options
+}
+
+async function tlsProblems(
+  { certFile, keyFile }: { certFile: string; keyFile: string },
+  names: OptionNames,
+  log: Logger,
+): Promise<string[]> {
+  const labels = { cert: names.place('tls-cert'), key: names.place('tls-key') }
+  const { problems, warning } = await checkCertificate(certFile, keyFile, labels)
+  if (warning) log.warn({ code: 'CONFIG_INVALID' }, warning)
+  return problems
 }
 
 /** The modules of sync-targets are loaded only for an endpoint with a `sync`. @throws ProxyError CONFIG_INVALID */
@@ -104,23 +131,23 @@ async function toSyncJob({ settings, names }: SyncConfig): Promise<SyncJob> {
 }
 
 /** The result of `work`; undefined where it fails, with the mistake in `problems`. */
-async function collect<Result>(work: () => Promise<Result>, prefix: string, problems: string[]) {
+export async function collect<Result>(work: () => Promise<Result>, problems: string[]): Promise<Result | undefined> {
   try {
     return await work()
   } catch (thrown) {
     const error = asProxyError(thrown)
     if (error.code !== 'CONFIG_INVALID') throw error
-    problems.push(prefix + error.message)
+    problems.push(error.message)
     return undefined
   }
 }
 
 async function allOf<Item, Result>(
   items: readonly Item[],
-  work: (item: Item) => Promise<Result>,
+  work: (item: Item, index: number) => Promise<Result>,
   problems: string[],
 ): Promise<Result[]> {
-  const results = await Promise.all(items.map(item => collect(() => work(item), '', problems)))
+  const results = await Promise.all(items.map((item, index) => collect(() => work(item, index), problems)))
   return results.filter(result => result !== undefined) as Result[]
 }
 
@@ -137,7 +164,7 @@ async function readLocalUsers(config: EndpointConfig, problems: string[], log: L
     password === undefined
       ? await readPassword(file ?? '', names.place('local-password-file'), log)
       : checkPasswordOf(password, names.place('local-password'))
-  const secret = await collect(readSecret, '', problems)
+  const secret = await collect(readSecret, problems)
   return secret === undefined ? users : [{ name, ...asSecret(secret) }, ...users]
 }
 

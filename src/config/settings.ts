@@ -92,7 +92,7 @@ export function namesIn(sources: readonly Source[], otherwise: Source): OptionNa
   const source = (option: OptionName) => sourceOfOption(sources, option) ?? otherwise
   return {
     name: option => source(kebab(option)).name(kebab(option)),
-    place: option => source(kebab(option)).place(kebab(option)),
+    place: (option, index) => source(kebab(option)).place(kebab(option), index),
   }
 }
 

@@ -1,7 +1,7 @@
 /** The socket that clients connect to: a TCP port, a unix socket for one user, or a socket from systemd. */
 import { once } from 'node:events'
 import { lstat, mkdir, stat, unlink } from 'node:fs/promises'
-import { type AddressInfo, connect, type Server } from 'node:net'
+import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { dirname } from 'node:path'
 import { formatListen, type HostPort, type Listen } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
@@ -23,14 +23,35 @@ export async function listenOn(server: Server, listen: Listen, predecessor?: Ser
     if (!server.listening) await once(server, 'listening')
   } catch (error) {
     if (error instanceof ProxyError) throw error
-    const code = systemCode(error)
-    const taken = 'path' in listen ? 'another process listens there' : 'the port is in use'
-    const why = code === 'EADDRINUSE' ? taken : code
+    const why = whyNotListen(listen, systemCode(error))
     throw new ProxyError('LISTEN_FAILED', `cannot listen on ${formatListen(listen)}: ${why}`, { cause: error })
   }
   const address = server.address() as AddressInfo | string | null
   if (address === null) return listen // a unix socket that was taken over
   return typeof address === 'string' ? { path: address } : { host: address.address, port: address.port }
+}
+
+function whyNotListen(listen: Listen, code: string): string {
+  if (code === 'EADDRINUSE') return 'path' in listen ? 'another process listens there' : 'the port is in use'
+  if (code === 'EADDRNOTAVAIL') return 'this machine does not have the address (EADDRNOTAVAIL)'
+  return code === 'EACCES' ? 'this user may not use the port (EACCES)' : code
+}
+
+/** Why the proxy could not listen there; undefined where it could. Uses a port for a moment, and changes no files. */
+export async function probeListen(listen: Listen): Promise<{ why: string; isInUse: boolean } | undefined> {
+  if ('systemd' in listen) return undefined
+  if ('path' in listen) return await probeSocketPath(listen.path)
+  const server = createServer()
+  try {
+    server.listen({ host: listen.host, port: listen.port, exclusive: true })
+    await once(server, 'listening')
+    return undefined
+  } catch (error) {
+    const code = systemCode(error)
+    return { why: whyNotListen(listen, code), isInUse: code === 'EADDRINUSE' }
+  } finally {
+    if (server.listening) await new Promise(resolve => server.close(resolve))
+  }
 }
 
 /** Binds with mode 0600 from the first moment. */
@@ -45,23 +66,33 @@ function bindPrivately(server: Server, path: string): void {
 
 /** Creates the directory with mode 0700 if it is missing, and removes the socket of a process that has stopped. */
 async function prepareSocketPath(path: string): Promise<void> {
-  const directory = dirname(path)
-  await mkdir(directory, { recursive: true, mode: 0o700 })
-  const { mode, uid } = await stat(directory)
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const unsafe = await directoryProblem(dirname(path))
+  if (unsafe) throw new ProxyError('CONFIG_INVALID', `cannot listen on unix:${path}: ${unsafe}`)
+  const taken = await probeSocketPath(path)
+  if (taken) throw new ProxyError('LISTEN_FAILED', `cannot listen on unix:${path}: ${taken.why}`)
+  await unlink(path).catch(() => {})
+}
+
+async function probeSocketPath(path: string): Promise<{ why: string; isInUse: boolean } | undefined> {
+  const unsafe = await directoryProblem(dirname(path))
+  if (unsafe) return { why: unsafe, isInUse: false }
+  const found = await lstat(path).catch(() => undefined)
+  if (!found) return undefined
+  if (!found.isSocket()) return { why: 'the path exists and is not a socket', isInUse: false }
+  return (await isListening({ path })) ? { why: 'another process listens there', isInUse: true } : undefined
+}
+
+/** undefined also for a directory that does not exist yet. */
+async function directoryProblem(directory: string): Promise<string | undefined> {
+  const found = await stat(directory).catch(() => undefined)
+  if (!found) return undefined
+  if (!found.isDirectory()) return `${directory} is not a directory`
+  const { mode, uid } = found
   const othersMayWrite = (mode & 0o022) !== 0 && (mode & 0o1000) === 0
   const isOthers = uid !== process.getuid?.() && uid !== 0
-  if (othersMayWrite || isOthers) {
-    const why = `other users can write to ${directory} and could put their own socket there; use a directory with mode 0700`
-    throw new ProxyError('CONFIG_INVALID', `cannot listen on unix:${path}: ${why}`)
-  }
-  const found = await lstat(path).catch(() => undefined)
-  if (!found) return
-  if (!found.isSocket())
-    throw new ProxyError('LISTEN_FAILED', `cannot listen on unix:${path}: the path exists and is not a socket`)
-  if (await isListening({ path })) {
-    throw new ProxyError('LISTEN_FAILED', `cannot listen on unix:${path}: another process listens there`)
-  }
-  await unlink(path)
+  if (!othersMayWrite && !isOthers) return undefined
+  return `other users can write to ${directory} and could put their own socket there; use a directory with mode 0700`
 }
 
 /** Whether a process accepts connections at `address`. @param stop ends the wait if nothing answers; the result is then false */

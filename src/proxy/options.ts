@@ -70,14 +70,19 @@ export interface ProxyOptions extends EndpointOptions {
 
 /** @throws ProxyError CONFIG_INVALID, with every mistake; options are called as in `names` */
 export function validateOptions(options: ProxyOptions, names: OptionNames = LIBRARY_NAMES): void {
+  const problems = optionProblems(options, names)
+  if (problems.length > 0) throw new ProxyError('CONFIG_INVALID', problems.join('; '))
+}
+
+/** Every mistake in the options, without those of the files that they name. */
+export function optionProblems(options: ProxyOptions, names: OptionNames): string[] {
   const problems = valueProblems(options, names)
   // Options that are invalid themselves make no sense together.
-  if (problems.length === 0) {
-    problems.push(...combinationProblems(options, names))
-    if (options.ca?.length) problems.push(...problemsOf(() => createTrust(options.ca!, false)))
-    if (options.localUsers) problems.push(...problemsOf(() => createLocalUsers(options.localUsers!)))
-  }
-  if (problems.length > 0) throw new ProxyError('CONFIG_INVALID', problems.join('; '))
+  if (problems.length > 0) return problems
+  problems.push(...combinationProblems(options, names))
+  if (options.ca?.length) problems.push(...problemsOf(() => createTrust(options.ca!, false)))
+  if (options.localUsers) problems.push(...problemsOf(() => createLocalUsers(options.localUsers!)))
+  return problems
 }
 
 function problemsOf(create: () => unknown): string[] {
@@ -167,10 +172,13 @@ export function exposureProblem(
   { localUsers, tls, trustNetwork }: CombinedOptions,
   names: OptionNames,
 ): string | undefined {
-  if (isPrivate(listen) || trustNetwork || (localUsers?.length && tls)) return undefined
-  const safe = `set local users (${names.name('localUsers')}) and TLS (${names.name('tls')})`
+  const hasUsers = localUsers !== undefined && localUsers.length > 0
+  if (isPrivate(listen) || trustNetwork || (hasUsers && tls)) return undefined
+  const users = hasUsers ? [] : [`local users (${names.name('localUsers')})`]
+  const safe = `set ${[...users, ...(tls ? [] : [`TLS (${names.name('tls')})`])].join(' and ')}`
+  const what = hasUsers ? 'send passwords without TLS' : 'use the database without a password'
   const isolated = `${names.name('trustNetwork')} if the network itself is isolated, as that of a pod is`
-  return `${names.place('listen')}: other machines can reach ${formatListen(listen)} and use the database without a password; ${safe}, or ${isolated}`
+  return `${names.place('listen')}: other machines can reach ${formatListen(listen)} and ${what}; ${safe}, or ${isolated}`
 }
 
 function localTlsProblem({ tls, localTls }: CombinedOptions, names: OptionNames): string | undefined {

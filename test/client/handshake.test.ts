@@ -391,5 +391,5 @@ test('a client certificate with a missing file or an empty key', async t => {
   await refused('/no/such/cert', keyFile, 'TLS certificate /no/such/cert: ENOENT')
   await refused(certFile, '/no/such/key', 'TLS key /no/such/key: ENOENT')
   await writeFile(keyFile, '')
-  await refused(certFile, keyFile, `TLS certificate ${certFile}, key ${keyFile}: `)
+  await refused(certFile, keyFile, `TLS key ${keyFile}: is not a private key in PEM format`)
 })

@@ -21,13 +21,12 @@ test('exec listens on a free port, unless listen is set', async t => {
 
   t.equal(await listensOn({ 'rds-endpoint': HOST }), '127.0.0.1:0')
   t.equal(await listensOn({}, [`${HOST}?connect-timeout=1s`]), '127.0.0.1:0')
-  t.equal(await listensOn({ config: file(`rds-endpoint: ${HOST}\n`) }), '127.0.0.1:0')
+  t.equal(await listensOn({ 'rds-endpoint': HOST, config: file('user: app\n') }), '127.0.0.1:0')
   t.equal(await listensOn({ config: file(`endpoints: [{ rds-endpoint: ${HOST} }]\n`) }), '127.0.0.1:0')
 
   t.equal(await listensOn({ 'rds-endpoint': HOST, listen: named }), named, 'the default, but named: a flag')
   t.equal(await listensOn({ 'rds-endpoint': HOST }, [], { [environmentName('listen')]: named }), named, 'environment')
   t.equal(await listensOn({}, [`${HOST}?port=3306`]), named, 'shorthand')
-  t.equal(await listensOn({ config: file(`rds-endpoint: ${HOST}\nlisten: ${named}\n`) }), named, 'top of the file')
   const ofEndpoint = `endpoints: [{ rds-endpoint: ${HOST}, listen: '${named}' }]\n`
   t.equal(await listensOn({ config: file(ofEndpoint) }), named, 'an endpoint of the file')
 })

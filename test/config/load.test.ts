@@ -36,7 +36,8 @@ async function mistakes(t: Test, text: string, given: Given = {}): Promise<strin
     return []
   } catch (error) {
     if (!(error instanceof ProxyError) || error.code !== 'CONFIG_INVALID') throw error
-    return error.message.split('\n').map(line => line.trim().replace(/^.*(?=config\.yaml)/, ''))
+    const lines = error.message.split('\n').map(line => line.trim().replace(/^.*(?=config\.yaml)/, ''))
+    return lines.filter(line => !/^(\d+ )?\|( |$)/.test(line)) // mistakes.test.ts tests the marks
   }
 }
 
@@ -79,7 +80,7 @@ test('several endpoints', async t => {
 })
 
 test('flag > environment > file > default', async t => {
-  const text = `rds-endpoint: ${HOST}\nuser: of-file\nlogin-timeout: 3s\nmax-connections: 3\n`
+  const text = `user: of-file\nlogin-timeout: 3s\nendpoints:\n  - {rds-endpoint: ${HOST}, max-connections: 3}\n`
   const environment = { MYSQL_IAM_PROXY_USER: 'of-environment', MYSQL_IAM_PROXY_MAX_CONNECTIONS: '2' }
   const { endpoints } = await load(t, text, { flags: { 'max-connections': '1' }, environment })
   t.match(endpoints[0]!.settings, {
@@ -152,12 +153,11 @@ endpoint: []
       `config.yaml:5:22: endpoint ${HOST}: max-connections: "many" is not a number such as 100`,
       `config.yaml:6:5: endpoint ${HOST}: log-level: applies to the whole process; move it to the top of the file`,
       `config.yaml:7:14: endpoint ${HOST}: connect: takes one value`,
-      `config.yaml:9:9: endpoint ${HOST}: local user a: needs one of password-file, password-env and password-hash`,
       `config.yaml:10:9: endpoint ${HOST}: local user a: password: unknown key; use password-file, password-env or password-hash`,
       `config.yaml:11:9: endpoint ${HOST}: local user without a name: name is missing`,
-      `config.yaml:11:9: endpoint ${HOST}: local user without a name: needs only one of password-file, password-env and password-hash`,
+      `config.yaml:11:9: endpoint ${HOST}: local user without a name: needs only one of password-file, password-env, password-hash`,
       'config.yaml:13:5: endpoint second: rds-endpoint is missing',
-      `config.yaml:14:13: endpoint second: listen: endpoint ${HOST} already listens on 127.0.0.1:3306; give each endpoint its own listen`,
+      `config.yaml:14:13: endpoint second: listen: endpoint ${HOST} already listens on 127.0.0.1:3306; give each its own address`,
       'config.yaml:15:1: endpoint: unknown key; did you mean endpoints?',
     ],
   )
@@ -165,16 +165,27 @@ endpoint: []
 
 test('other mistakes', async t => {
   const texts: [string, RegExp][] = [
-    ['- a\n- b\n', /^config\.yaml:1:1: the file is not a mapping of options$/],
-    ['', /^config\.yaml:1:1: the file is not a mapping of options$/],
-    ['rds-endpoint: a\nrds-endpoint: b\n', /^config\.yaml:2:1: duplicate key$/],
+    ['- a\n- b\n', /^config\.yaml:1:1: the file is not a mapping of options; begin with endpoints:$/],
+    ['', /^config\.yaml:1:1: the file is empty; begin with endpoints:$/],
+    ['user: a\nuser: b\nendpoint: []\n', /^config\.yaml:2:1: user: duplicate key\nconfig\.yaml:3:1: endpoint: unknown/],
     ['a: "\n', /^config\.yaml:\d:\d: Missing closing/],
+    ['user: a\n', /^config\.yaml:1:1: endpoints is missing; write one mapping for each database below it$/],
+    ['endpoints: []\n', /^config\.yaml:1:12: endpoints: is empty; write one mapping for each database$/],
+    ['a:\n  - b: c\n   d: e\n', /^config\.yaml:3:4: wrong indentation: the keys of a mapping.*same column$/],
+    ['a: b: c\n', /^config\.yaml:1:4: wrong indentation, or a value that contains ": " and needs quotes$/],
+    ['user: !secret a\n', /^config\.yaml:1:7: YAML tags are unsupported; a value that begins with ! needs quotes$/],
+    ['user: a\n---\nuser: b\n', /^config\.yaml:2:1: the file has several documents; remove the --- between them$/],
+    ['name: a\n', /^config\.yaml:1:1: name: describes one database; write it below endpoints/],
+    [`endpoints:\n  rds-endpoint: ${HOST}\n`, /^config\.yaml:2:3: endpoints: is one mapping, not a list; begin/],
     ['endpoints: 5\n', /^config\.yaml:1:12: endpoints: is not a list of mappings$/],
     ['endpoints: [a]\n', /^config\.yaml:1:12: endpoints: is not a list of mappings$/],
-    [`rds-endpoint: ${HOST}\nlocal-users: a\n`, /^config\.yaml:2:14: local-users: is not a list/],
-    [`rds-endpoint: ${HOST}\nlocal-users: []\n`, /^config\.yaml:2:14: local-users: is empty/],
-    [`config: other.yaml\nrds-endpoint: ${HOST}\n`, /^config\.yaml:1:1: config: unknown key/],
-    [`local-password: secret\nrds-endpoint: ${HOST}\n`, /^config\.yaml:1:1: local-password: unknown key/],
+    ['user: a\nlocal-users: a\n', /^config\.yaml:1:1: endpoints is.*\nconfig\.yaml:2:14: local-users: is not a list/],
+    [`endpoints: [{rds-endpoint: ${HOST}}]\nlocal-users: []\n`, /^config\.yaml:2:14: local-users: is empty/],
+    [`config: other.yaml\nendpoints: [{rds-endpoint: ${HOST}}]\n`, /^config\.yaml:1:1: config: unknown key/],
+    [
+      `local-password: secret\nendpoints: [{rds-endpoint: ${HOST}}]\n`,
+      /^config\.yaml:1:1: local-password: unknown key/,
+    ],
   ]
   for (const [text, message] of texts) t.match((await mistakes(t, text)).join('\n'), message, text)
   for (const text of texts.map(([text]) => text)) t.notMatch((await mistakes(t, text)).join('\n'), 'secret')
@@ -266,16 +277,19 @@ test('wrong values in several endpoints, each with its place', async t => {
 
 test('IAM Roles Anywhere', async t => {
   const arn = (what: string, region = 'eu-west-1') => `arn:aws:rolesanywhere:${region}:123456789012:${what}/1`
-  const text = `rds-endpoint: ${HOST}
+  const text = `
 roles-anywhere-certificate: host.pem
 roles-anywhere-trust-anchor: ${arn('trust-anchor')}
 roles-anywhere-profile: ${arn('profile')}
 roles-anywhere-role: arn:aws:iam::123456789012:role/rds-connect
 roles-anywhere-duration: 2h
 `
-  const options = async (more: string) => (await prepareEndpoints((await load(t, text + more)).endpoints, silent))[0]!
-  const sync = `\nendpoints:\n  - sync: {target-group-arn: '${GROUP_ARN}'}\n`
-  const { options: found, sync: job } = await options(`roles-anywhere-key: key.pem${sync}`)
+  const options = async (more: string, ofEndpoint = '') => {
+    const endpoints = `\nendpoints:\n  - rds-endpoint: ${HOST}\n${ofEndpoint}`
+    return (await prepareEndpoints((await load(t, text + more + endpoints)).endpoints, silent))[0]!
+  }
+  const sync = `    sync: {target-group-arn: '${GROUP_ARN}'}\n`
+  const { options: found, sync: job } = await options('roles-anywhere-key: key.pem', sync)
   t.same(found.rolesAnywhere, {
     certificateFile: 'host.pem',
     keyFile: 'key.pem',
@@ -289,25 +303,26 @@ roles-anywhere-duration: 2h
     endpoint: undefined,
   })
   t.type(job?.credentials, 'function')
-  for (const [more, problem] of [
-    ['', /roles-anywhere-key is missing; IAM Roles Anywhere needs it/],
-    [sync, /roles-anywhere-key is missing; IAM Roles Anywhere needs it/],
+  for (const [more, ofEndpoint, problem] of [
+    ['', '', /roles-anywhere-key is missing; IAM Roles Anywhere needs it/],
+    ['', sync, /roles-anywhere-key is missing; IAM Roles Anywhere needs it/],
     [
       'roles-anywhere-key: key.pem\nprofile: dev',
+      '',
       /config\.yaml:8:10: profile: contradicts roles-anywhere-certificate; use one of them/,
     ],
   ] as const) {
-    await t.rejects(options(more), { code: 'CONFIG_INVALID', message: problem })
+    await t.rejects(options(more, ofEndpoint), { code: 'CONFIG_INVALID', message: problem })
   }
-  t.match(await mistakes(t, text.replace('role/rds', 'user/rds')), [
+  t.match(await mistakes(t, `${text.replace('role/rds', 'user/rds')}endpoints: [{rds-endpoint: ${HOST}}]\n`), [
     'config.yaml:5:22: roles-anywhere-role: "arn:aws:iam::123456789012:user/rds-connect" is not arn:aws:iam::ACCOUNT:role/NAME',
   ])
 })
 
 test('options that conflict are reported with the names that were used', async t => {
-  const open = await mistakes(t, `rds-endpoint: ${HOST}\nlisten: 0.0.0.0:3306\n`)
+  const open = await mistakes(t, `endpoints:\n  - listen: 0.0.0.0:3306\n    rds-endpoint: ${HOST}\n`)
   t.match(open, [
-    /^config\.yaml:2:9: listen: other machines can reach 0\.0\.0\.0:3306.*\(local-users\).*\(tls-cert\), or trust-network/,
+    /^config\.yaml:2:13: endpoint .*: listen: other machines can reach 0\.0\.0\.0:3306.*\(local-users\).*\(tls-cert\), or trust-network/,
   ])
   t.notMatch(open.join(), /--/)
   const flags = { 'rds-endpoint': HOST, 'tls-cert': 'a.pem', 'ca-only': true }
@@ -318,7 +333,9 @@ test('options that conflict are reported with the names that were used', async t
   await t.rejects(loadConfig({ 'rds-endpoint': HOST }, [], conflicting), {
     message: /^MYSQL_IAM_PROXY_REQUIRE_TLS: contradicts MYSQL_IAM_PROXY_LOCAL_TLS off$/,
   })
-  t.match(await mistakes(t, `rds-endpoint: ${HOST}\ntls-key: a.pem\n`), ['config.yaml:2:10: tls-key: needs tls-cert'])
+  t.match(await mistakes(t, `endpoints: [{rds-endpoint: ${HOST}}]\ntls-key: a.pem\n`), [
+    'config.yaml:2:10: tls-key: needs tls-cert',
+  ])
 })
 
 test('endpoints with overlapping listeners are refused', async t => {
@@ -378,7 +395,11 @@ test('config check reads the files that options name', async t => {
   const wrong = async (text: string) =>
     await configCommand('check', { config: await file(t, text) }, {}).then(
       result => result,
-      (error: Error) => error.message.replace(/^.*(?=config\.yaml)/, '').replaceAll(files, ''),
+      (error: Error) =>
+        error.message
+          .split('\n')[0]!
+          .replace(/^.*(?=config\.yaml)/, '')
+          .replaceAll(files, ''),
     )
   const place = /^config\.yaml:5:\d+: endpoint x: local user a: password-/
   for (const [secret, message] of [
@@ -397,21 +418,21 @@ test('config check reads the files that options name', async t => {
   t.match(await wrong(user(`password-file: ${files}/good`)), /good: 1 endpoint\./)
   t.match(await wrong(user('password-hash: *2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19')), /:5:\d+: .*\* needs quotes$/)
   const users = '{name: a, password-env: X}'
-  t.match(await mistakes(t, `rds-endpoint: ${HOST}\nlocal-users: [${users}, ${users}]\n`), [
+  t.match(await mistakes(t, `endpoints: [{rds-endpoint: ${HOST}}]\nlocal-users: [${users}, ${users}]\n`), [
     'config.yaml:2:50: local user a: name: duplicate local user',
   ])
-  const pem = `rds-endpoint: ${HOST}\nca: ${files}/no.pem\n`
+  const pem = `endpoints: [{rds-endpoint: ${HOST}}]\nca: ${files}/no.pem\n`
   t.equal(await wrong(pem), 'config.yaml:2:5: ca /no.pem: not a certificate in PEM format')
-  const tls = `rds-endpoint: ${HOST}\ntls-cert: ${files}/no.pem\ntls-key: ${files}/no.pem\n`
-  t.match(await wrong(tls), /^config\.yaml:2:11: tls-cert: TLS certificate \/no\.pem, key \/no\.pem: .*not a PEM/)
+  const tls = `endpoints: [{rds-endpoint: ${HOST}}]\ntls-cert: ${files}/no.pem\ntls-key: ${files}/no.pem\n`
+  t.match(await wrong(tls), /^config\.yaml:2:11: tls-cert \/no\.pem: is not a certificate in PEM format$/m)
   t.equal(
-    await wrong(`rds-endpoint: ${HOST}\nadmin-listen: 0.0.0.0:9090\n`),
+    await wrong(`endpoints: [{rds-endpoint: ${HOST}}]\nadmin-listen: 0.0.0.0:9090\n`),
     'config.yaml:2:15: admin-listen: 0.0.0.0:9090 is not a loopback address; add admin-token-file, or use health-listen for health and metrics alone',
   )
 })
 
 test('a value is used as written', async t => {
-  const { endpoints } = await load(t, `rds-endpoint: ${HOST}\nuser: 007\nprofile: 'dev'\n`)
+  const { endpoints } = await load(t, `endpoints: [{rds-endpoint: ${HOST}}]\nuser: 007\nprofile: 'dev'\n`)
   t.match(endpoints[0]!.settings, { user: '007', profile: 'dev' })
 })
 
@@ -425,7 +446,6 @@ test('old names of keys, with the new ones', async t => {
   ])
   t.match(await mistakes(t, `rdsEndpoint: a\nrds_endpoint: b\n`), [
     /rdsEndpoint: unknown key; did you mean rds-endpoint\?/,
-    /^config\.yaml:1:1: rds-endpoint is missing/,
     /rds_endpoint: unknown key; did you mean rds-endpoint\?/,
   ])
 })
