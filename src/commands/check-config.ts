@@ -5,7 +5,6 @@ import { collect, endpointsFrom } from '../config/proxy-options.ts'
 import { formatListen, parseListen } from '../endpoint.ts'
 import type { Logger } from '../log.ts'
 import { probeListen } from '../net/listen.ts'
-import type { OptionNames } from '../option-values.ts'
 import { readAdminSettings } from './start-admin.ts'
 
 /**
