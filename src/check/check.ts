@@ -23,6 +23,7 @@ import { checkDatabase } from './database.ts'
 import { checkLoadBalancer } from './load-balancer.ts'
 import { checkLocalLeg, checkLogin, checkSession } from './login.ts'
 import { checkDns, checkGreeting, checkTcp } from './network.ts'
+import { checkRoundTrips } from './round-trips.ts'
 import { createSteps, type Reporter, type StepLog, type StepsResult } from './steps.ts'
 import { checkTls } from './tls.ts'
 
@@ -35,6 +36,13 @@ export interface Wanted {
   database: string | undefined
   /** inspect RDS and the load balancer too */
   aws: boolean
+  /** also count the round trips of a login, for a report */
+  report?: boolean
+}
+
+/** The result, and what the steps have found; undefined if the configuration is invalid. */
+export interface Checked extends StepsResult {
+  context: Context | undefined
 }
 
 /**
@@ -45,7 +53,7 @@ export async function check(
   configuration: () => Promise<Wanted>,
   reporter: Reporter,
   stop: AbortSignal,
-): Promise<StepsResult> {
+): Promise<Checked> {
   let context: Context | undefined
   const steps = createSteps(reporter, {
     hintValues: () => hintValuesOf(context),
@@ -68,13 +76,14 @@ export async function check(
     await steps.step('login', log => checkLogin(known, log))
     const connection = await steps.step('local leg', log => checkLocalLeg(known, log))
     await steps.step('session', log => checkSession(known, connection, log))
+    if (known.report) await steps.step('round trips', log => checkRoundTrips(known, log))
   }
   // The step has reported it already.
   await run().catch(asProxyError)
   for (const close of context ? (context as Context).cleanup.reverse() : []) await close()
   const result = steps.result()
   reporter.finish(result)
-  return result
+  return { ...result, context }
 }
 
 /** Whether the CAs of the region are built in. */
@@ -90,7 +99,7 @@ function describeBundle(bundle: RegionBundle | undefined, caOnly: boolean): stri
 
 /** @throws ProxyError CONFIG_INVALID */
 async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: StepLog): Promise<Context> {
-  const { proxy: options, user, database, aws } = await read()
+  const { proxy: options, user, database, aws, report = false } = await read()
   validateOptions(options)
   const endpoint = createEndpoint(options)
   const { rds, dial } = endpoint
@@ -138,6 +147,7 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
     user,
     database,
     aws,
+    report,
     stop,
     cleanup: [],
   }

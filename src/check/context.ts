@@ -1,5 +1,6 @@
-/** What check knows about the login so far. Each step adds to it, and advice uses it. */
+/** What check knows about the login so far. Each step adds to it. Advice and the report use it. */
 
+import type { X509Certificate } from 'node:crypto'
 import type { UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import type { Credentials } from '../aws/credentials.ts'
 import { apiRegion, hintValues } from '../endpoint.ts'
@@ -19,6 +20,8 @@ export interface Context {
   database: string | undefined
   /** whether to inspect RDS and the load balancer too */
   aws: boolean
+  /** whether to count round trips */
+  report: boolean
   stop: AbortSignal
   /** run in reverse order at the end */
   cleanup: (() => Promise<void> | void)[]
@@ -30,6 +33,16 @@ export interface Context {
   addresses?: { dial: string[]; rds: string[] }
   /** its greeting has arrived, and nothing was sent */
   upstream?: Upstream
+  /** the id of the access key that signs tokens */
+  accessKeyId?: string
+  /** in bytes */
+  tokenLength?: number
+  /** of the connection that checked the certificate */
+  tls?: TlsFacts
+  /** from the greeting to the OK_Packet of a login; only with a report */
+  roundTrips?: number
+  /** the settings of the server that check reads */
+  variables?: Readonly<Record<string, string>>
   /** the names on the server's certificate */
   certificateNames?: string[]
   /** the region of the server, from its certificate or else from DNS; only for an Aurora global endpoint */
@@ -51,6 +64,15 @@ export function hintValuesOf(context: Context | undefined): Record<string, strin
 export function regionOfDatabase({ target, serverRegion }: Context): string {
   const { rds } = target.endpoint
   return rds.region ?? serverRegion ?? apiRegion(rds)
+}
+
+export interface TlsFacts {
+  protocol: string
+  cipher: string
+  /** of the key exchange */
+  group: string
+  /** from the server's certificate up */
+  chain: X509Certificate[]
 }
 
 /** The database behind an endpoint, as RDS describes it. */

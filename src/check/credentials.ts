@@ -42,6 +42,7 @@ export async function checkCredentials(context: Context, log: StepLog): Promise<
     log.fact('certificate', `${certificate.name}, expires ${ends}`)
   }
   log.fact('key', credentials.accessKeyId)
+  context.accessKeyId = credentials.accessKeyId
   const { expiration } = credentials
   context.target.state.credentialsExpire = expiration?.getTime()
   if (expiration) {
@@ -142,13 +143,16 @@ export function checkClock({ clockAhead }: Context, log: StepLog): void {
 }
 
 /** The contents of the token, without its signature and session token. */
-export async function checkToken({ options, target, user, credentials }: Context, log: StepLog): Promise<void> {
+export async function checkToken(context: Context, log: StepLog): Promise<void> {
+  const { options, target, user, credentials } = context
   const { rds } = target.endpoint
   if (rds.region === undefined) {
     log.fact('for', `user ${user} on ${formatHostPort(rds)}; the region is on the server's certificate`)
     return
   }
-  const { host, searchParams } = new URL(`https://${await target.createToken(user)}`)
+  const token = await target.createToken(user)
+  context.tokenLength = token.length
+  const { host, searchParams } = new URL(`https://${token}`)
   const [, , region] = (searchParams.get('X-Amz-Credential') ?? '').split('/')
   log.fact('for', `user ${searchParams.get('DBUser')} on ${host}, region ${region}`)
   const signed = parseAmzDate(searchParams.get('X-Amz-Date') ?? '')

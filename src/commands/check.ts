@@ -1,11 +1,15 @@
 /** `mysql-iam-proxy check [USER]`: finds the one thing to fix. */
+import { writeFile } from 'node:fs/promises'
+import { createInterface } from 'node:readline/promises'
 import { check, type Wanted } from '../check/check.ts'
 import { jsonReporter, terminalReporter } from '../check/report.ts'
+import { toReport } from '../check/report-file.ts'
 import { type EndpointConfig, loadConfig } from '../config/load.ts'
 import { toProxyOptions } from '../config/proxy-options.ts'
 import { resolveSettings } from '../config/settings.ts'
-import { ProxyError } from '../errors.ts'
+import { ProxyError, systemCode } from '../errors.ts'
 import { silent } from '../log.ts'
+import { packageVersion } from '../version.ts'
 
 /** The maximum width of the output, in characters. */
 const WIDTH = 80
@@ -22,8 +26,54 @@ export async function runCheck(flags: Readonly<Record<string, unknown>>, stop: A
         isLive: stdout.isTTY,
         colours: stdout.isTTY && !process.env.NO_COLOR,
       })
-  const { exitCode } = await check(() => readWanted(flags), reporter, stop)
-  return exitCode
+  const { context, ...result } = await check(() => readWanted(flags), reporter, stop)
+  const report = reportOf(flags)
+  if (report && !stop.aborted) {
+    const facts = { version: packageVersion(), node: process.version, platform: `${process.platform} ${process.arch}` }
+    await writeReport(report, toReport(result, context, facts), wantsJson(flags), stop)
+  }
+  return result.exitCode
+}
+
+interface ReportFile {
+  path: string
+  /** whether to write without asking */
+  yes: boolean
+}
+
+/** Shows the document first. Asks only on a terminal. Standard output holds only JSON with --json. @throws ProxyError CONFIG_INVALID */
+async function writeReport({ path, yes }: ReportFile, text: string, json: boolean, stop: AbortSignal): Promise<void> {
+  const output = json ? process.stderr : process.stdout
+  output.write(`\n${text}\n`)
+  if (!yes && process.stdin.isTTY && output.isTTY) {
+    const question = createInterface({ input: process.stdin, output })
+    const answer = await question
+      .question(`Write this report to ${path}? Look for anything that you don't want to publish. [y/N] `, {
+        signal: stop,
+      })
+      .catch(() => '')
+      .finally(() => question.close())
+    if (!/^y(es)?$/i.test(answer.trim())) {
+      output.write('Not written.\n')
+      return
+    }
+  }
+  try {
+    await writeFile(path, text)
+  } catch (cause) {
+    throw new ProxyError('CONFIG_INVALID', `--report ${path}: ${systemCode(cause)}`, { cause })
+  }
+  output.write(`Written to ${path}.\n`)
+}
+
+/** The file of --report; undefined without it, or if the options are invalid, which check has reported. */
+function reportOf(flags: Readonly<Record<string, unknown>>): ReportFile | undefined {
+  try {
+    const { report, yes } = resolveSettings(flags, process.env)
+    return report === undefined ? undefined : { path: report, yes }
+  } catch {
+    return undefined
+  }
 }
 
 /** @throws ProxyError CONFIG_INVALID */
@@ -35,6 +85,7 @@ async function readWanted(flags: Readonly<Record<string, unknown>>): Promise<Wan
     user: (flags['db-user'] as string | undefined) ?? endpoint.settings.user,
     database: settings.database,
     aws: settings.aws,
+    report: settings.report !== undefined,
   }
 }
 

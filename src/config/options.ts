@@ -496,6 +496,14 @@ export const OPTIONS = {
     commands: ['check'],
     describe: 'Also check the database in RDS and the load balancer, as far as the credentials allow',
   },
+  report: {
+    kind: 'string',
+    placeholder: 'FILE',
+    commands: ['check'],
+    describe:
+      'Also write a Markdown report for an issue, without names, addresses, accounts, keys and users. check prints it and asks on a terminal first. It needs one login more',
+  },
+  yes: { kind: 'boolean', commands: ['check'], describe: 'Write the file of --report without asking' },
   endpoint: {
     kind: 'string',
     placeholder: 'NAME',

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { type Test, test } from 'tap'
 import { identity, startAwsApi } from '../support/aws-api.ts'
 import { setEnvironment } from '../support/check.ts'
@@ -47,6 +48,29 @@ test('check: exit code 0, for people and for scripts', async t => {
   t.equal(forScripts.code, 0)
   t.equal(forScripts.stderr, '')
   t.match(JSON.parse(forScripts.stdout), { ok: true, code: 'OK', exitCode: 0 })
+})
+
+test('check --report: prints the report, and writes it', async t => {
+  const server = await realServer(t)
+  const args = ['check', 'iam_user', ...environmentFor(t, server)]
+  await startAwsApi(t, { GetCallerIdentity: identity('arn:aws:iam::123456789012:user/me') })
+  const files = t.testdirName
+  const path = `${files}/report.md`
+  const { code, stdout, stderr } = await run(t, [...args, '--report', path])
+  t.equal(code, 0)
+  t.equal(stderr, '')
+  const report = await readFile(path, 'utf8')
+  t.match(report, /^# Report of mysql-iam-proxy check\n/)
+  t.ok(stdout.includes(report), 'it is shown first')
+  t.ok(stdout.endsWith(`Written to ${path}.\n`))
+  t.notMatch(report, server.rdsHost)
+
+  const both = await run(t, [...args, '--json', '--yes', '--report', path])
+  t.match(JSON.parse(both.stdout), { ok: true }, 'standard output has only JSON')
+  t.match(both.stderr, /# Report of/)
+  const failed = await run(t, [...args, '--report', `${files}/none/report.md`])
+  t.equal(failed.code, 2)
+  t.match(failed.stderr, /--report .*none\/report\.md: ENOENT/)
 })
 
 test('check: the exit code is that of the error', async t => {

@@ -75,6 +75,8 @@ test('defaults', async t => {
     'syntax-only': false,
     database: undefined,
     aws: false,
+    report: undefined,
+    yes: false,
     name: undefined,
     json: false,
   })
@@ -164,6 +166,8 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
   'syntax-only': ['true', 'false', 'yes'],
   database: ['a', 'b'],
   aws: ['true', 'false', 'yes'],
+  report: ['a.md', 'b.md'],
+  yes: ['true', 'false', 'maybe'],
   endpoint: ['a', 'b'],
   json: ['true', 'false', 'yes'],
 }
