@@ -9,6 +9,9 @@ import type { LoginTracer, Phase, Session } from './state.ts'
 /** Phases that wait for the database. */
 const CLIENT_PHASES: readonly Phase[] = ['dial', 'tls', 'login']
 
+/** Longer than the names that servers allow. */
+const MAX_NAME_LENGTH = 256
+
 /** A login that runs now. */
 interface Login {
   traceId: string
@@ -75,11 +78,17 @@ export function createLoginTracer(endpoint: Endpoint, exporter: Pick<SpanExporte
 function describe({ id, localUser, user, client, database, threadId }: Session, { name }: Endpoint): Attributes {
   return {
     'client.address': client,
-    'user.name': localUser,
-    'db.namespace': database,
+    'user.name': short(localUser),
+    'db.namespace': short(database),
     'mysql_iam_proxy.endpoint': name,
     'mysql_iam_proxy.session': id,
-    'mysql_iam_proxy.user': user,
+    'mysql_iam_proxy.user': short(user),
     'mysql_iam_proxy.thread_id': threadId,
   }
+}
+
+/** The protocol allows names of 128 KiB, and many spans may wait for a receiver. The copy does not keep the whole text. */
+function short(name: string | undefined): string | undefined {
+  if (name === undefined || name.length <= MAX_NAME_LENGTH) return name
+  return `${Buffer.from(name.slice(0, MAX_NAME_LENGTH))}…`
 }

@@ -67,6 +67,13 @@ test('a failed login has its error, and so has the phase that failed', async t =
   checkNoSecrets(t, [...log, ...(spans as never[])])
 })
 
+test('names that clients choose are cut: many spans may wait', async t => {
+  const { address, spans } = await traced(t, [goodLogin])
+  const connection = await connectMysql(address, { database: 'd'.repeat(60_000) })
+  await connection.end()
+  t.equal(spans[0]?.attributes['db.namespace'], `${'d'.repeat(256)}…`)
+})
+
 test('a login that the server refuses', async t => {
   const { address, spans } = await traced(t, [refuseLogin()])
   await logIn(t, address)

@@ -40,6 +40,9 @@ interface Kept {
 /** Users whose token is kept: clients choose the names. */
 const MAX_KEPT = 1_000
 
+/** No server has a user with a longer name. The protocol allows 128 KiB, and a token repeats it. */
+const MAX_NAME_LENGTH = 256
+
 /** A step of the wall clock is more than this. A token contains the time, so one from before a step may be wrong. */
 const CLOCK_STEP_MS = 1_000
 
@@ -66,6 +69,7 @@ export function createReusedTokens(
       if (before && before.region === region && isUsable(before, keys)) return before.token
       const now = clock.now()
       const token = await sign(rds, region, user, keys)
+      if (user.length > MAX_NAME_LENGTH) return token
       const left = keys.expiration ? keys.expiration.getTime() - (now + wallOffset()) : Number.POSITIVE_INFINITY
       kept.delete(user)
       if (kept.size >= MAX_KEPT) kept.delete(kept.keys().next().value!)

@@ -97,6 +97,12 @@ test('a thousand users at most have a token', async t => {
   t.not(await create('user-0'), first)
 })
 
+test('a name that is longer than those of servers is not kept: clients choose it', async t => {
+  const { create } = setUp(t)
+  t.not(await create('a'.repeat(257)), await create('a'.repeat(257)))
+  t.equal(await create('a'.repeat(256)), await create('a'.repeat(256)))
+})
+
 test('a reused token is a valid token', async t => {
   const tokens = createReusedTokens(rds, async () => key, MINUTE_MS)
   await tokens.create('iam_user')
