@@ -29,6 +29,8 @@ export interface Session {
   database: string | undefined
   /** `program_name` of the connection attributes, or `_client_name` */
   program: string | undefined
+  /** the version of TLS to the client, such as TLSv1.3; undefined without TLS, and before the client's HandshakeResponse41 */
+  tls: string | undefined
   /** the server's thread id; undefined before its greeting */
   threadId: number | undefined
   traffic: Traffic

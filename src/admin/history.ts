@@ -1,6 +1,6 @@
 /** Rates, logins and login times of each endpoint over the last 24 hours, for the status page. */
 
-import type { EndpointState } from '../state.ts'
+import type { EndpointState, Phase } from '../state.ts'
 import { countFailed, countOpen, traffic } from '../state.ts'
 
 /** Interval between calls of `tick`. */
@@ -57,12 +57,16 @@ export interface Peaks {
 export interface History {
   /** Counts a login and how long it took. */
   addLogin(state: EndpointState, milliseconds: number): void
+  /** Keeps how long a phase of a login took. */
+  addPhase(state: EndpointState, phase: Phase, milliseconds: number): void
   /** Ends the current slots of each endpoint. @param now milliseconds of a monotonic clock */
   tick(states: readonly EndpointState[], now: number): void
   /** oldest first; at most as many as the range has */
   slots(state: EndpointState, range: Range): readonly Slot[]
   /** milliseconds, over the newest logins; undefined before the first login */
   loginTime(state: EndpointState): { median: number; p95: number } | undefined
+  /** the median of each phase in milliseconds, over the newest logins */
+  phaseTimes(state: EndpointState): Partial<Record<Phase, number>>
   /** @param now milliseconds of the clock of `tick` */
   lastMinute(state: EndpointState, now: number): LastMinute
   peaks(state: EndpointState): Peaks
@@ -83,9 +87,10 @@ interface Series {
   failed: number
 }
 
-interface Record {
+interface Past {
   series: { [range in Range]: Series }
   recent: number[]
+  phases: Map<Phase, number[]>
   peaks: Peaks
   lastLogin: number | undefined
 }
@@ -94,16 +99,22 @@ const RANGE_NAMES = Object.keys(RANGES) as Range[]
 
 /** @param now milliseconds of the clock of `tick` */
 export function createHistory(now: number): History {
-  const records = new WeakMap<EndpointState, Record>()
+  const records = new WeakMap<EndpointState, Past>()
   let lastTick = now
 
-  function recordOf(state: EndpointState): Record {
+  function recordOf(state: EndpointState): Past {
     let record = records.get(state)
     if (!record) {
       const counts = { fromClient: 0, fromServer: 0, failed: 0 }
       const start = (): Series => ({ slots: [], logins: 0, times: [], slowest: 0, at: lastTick, ...counts })
       const series = { '5m': start(), '1h': start(), '6h': start(), '24h': start() }
-      record = { series, recent: [], peaks: { sessions: 0, waiting: 0, loginsPerMinute: 0 }, lastLogin: undefined }
+      record = {
+        series,
+        recent: [],
+        phases: new Map(),
+        peaks: { sessions: 0, waiting: 0, loginsPerMinute: 0 },
+        lastLogin: undefined,
+      }
       records.set(state, record)
     }
     return record
@@ -128,8 +139,13 @@ export function createHistory(now: number): History {
         one.logins++
         one.slowest = Math.max(one.slowest, milliseconds)
       }
-      recent.push(milliseconds)
-      if (recent.length > MAX_RECENT_LOGINS) recent.shift()
+      keep(recent, milliseconds)
+    },
+    addPhase(state, phase, milliseconds) {
+      const { phases } = recordOf(state)
+      const times = phases.get(phase) ?? []
+      keep(times, milliseconds)
+      phases.set(phase, times)
     },
     tick(states, now) {
       for (const state of states) {
@@ -154,6 +170,10 @@ export function createHistory(now: number): History {
       const { recent } = recordOf(state)
       return recent.length > 0 ? { median: quantile(recent, 0.5), p95: quantile(recent, 0.95) } : undefined
     },
+    phaseTimes(state) {
+      const { phases } = recordOf(state)
+      return Object.fromEntries(Array.from(phases, ([phase, times]) => [phase, quantile(times, 0.5)]))
+    },
     lastMinute,
     peaks: state => recordOf(state).peaks,
     lastLogin: state => recordOf(state).lastLogin,
@@ -175,6 +195,11 @@ function endSlot(series: Series, { range, slot }: { range: number; slot: number 
   })
   if (series.slots.length > range / slot) series.slots.shift()
   Object.assign(series, { logins: 0, times: [], slowest: 0, at: now, ...totals })
+}
+
+function keep(recent: number[], milliseconds: number): void {
+  recent.push(milliseconds)
+  if (recent.length > MAX_RECENT_LOGINS) recent.shift()
 }
 
 /** The quantile `share` of `values` by the nearest-rank method, rounded to two decimals. */

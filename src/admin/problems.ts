@@ -13,6 +13,8 @@ export interface Problem {
   word: string
   /** a sentence without its full stop */
   what: string
+  /** since when, in Date.now() time, if that is known */
+  since?: number
   /** one or more sentences */
   advice: string
   /** to run in a shell; undefined if no command helps */
@@ -69,7 +71,8 @@ function failingLogins(state: EndpointState, failed: number): Problem | undefine
     const times = count === 1 ? 'the only login failed' : `${count.toLocaleString('en')} in a row`
     const error = newest(state, other => other.code === code)
     const what = `Every login fails (${times}): ${code}`
-    return { level: 'bad', word: 'Every login fails', what, advice: error ? sentences(error) : '', command }
+    const advice = error ? sentences(error) : ''
+    return { level: 'bad', word: 'Every login fails', what, since: failing.since, advice, command }
   }
   if (failed === 0) return undefined
   const logins = failed === 1 ? 'login' : 'logins'
@@ -87,6 +90,7 @@ function connections({ maxConnections, sessions }: EndpointState): Problem | und
 
 function certificates(state: EndpointState, now: number): (Problem | undefined)[] {
   const { certificateExpires, rolesAnywhereCertificateExpires, endpoint } = state
+  // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html has the CAs with automatic rotation.
   const rds = 'RDS replaces it without your help in most cases. Otherwise rotate it in RDS.'
   const local = 'Write the new files to --tls-cert and --tls-key. The proxy loads them without a restart.'
   const rolesAnywhere = 'Write the new files to the same paths. The proxy loads them without a restart.'

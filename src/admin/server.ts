@@ -105,6 +105,8 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     throw new ProxyError('CONFIG_INVALID', message)
   }
   const startedAt = monotonicClock.now()
+  const shares = shareOpenFiles()
+  const sessionsLimit = Number.isFinite(shares.sessions) ? shares.sessions : undefined
   const uptime = () => monotonicClock.now() - startedAt
   const page = loadPage()
   const metrics = createMetrics(endpoints, version)
@@ -122,6 +124,7 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
       next?.(phase, milliseconds)
       metrics.observe(state.name, phase, milliseconds)
       if (phase === 'total') history.addLogin(state, milliseconds)
+      else history.addPhase(state, phase, milliseconds)
     }
   }
   const watchAll = () => {
@@ -159,7 +162,7 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
       access: 'token',
       answer(query) {
         const { isReady, reasons: notReady } = readinessOf(endpoints(), options, readyWhen)
-        const facts = { version, uptime: uptime(), isReady, notReady, busy }
+        const facts = { version, uptime: uptime(), isReady, notReady, busy, sessionsLimit }
         return json(200, pageStatus(endpoints(), { history, activities }, facts, readStatusQuery(query)))
       },
     },
@@ -259,7 +262,7 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
   const open = async (listen: HostPort, place: Place) => {
     const server = createServer(SERVER_OPTIONS, (request, response) => serve(request, response, place))
     server.setTimeout(IDLE_TIMEOUT_MS)
-    limitConnections(server, shareOpenFiles().adminConnections)
+    limitConnections(server, shares.adminConnections)
     const address = (await listenOn(server, listen)) as HostPort
     server.on('error', error => log.error({ code: systemCode(error) }, `admin listener: ${error.message}`))
     servers.push(server)

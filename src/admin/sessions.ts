@@ -17,6 +17,8 @@ export interface SessionRow {
   user: string | undefined
   database: string | undefined
   program: string | undefined
+  /** the version of TLS to the client; undefined without TLS */
+  tls: string | undefined
   threadId: number | undefined
   /** bytes per second of both directions; undefined for a new session */
   rate: number | undefined
@@ -70,6 +72,7 @@ const SORT_KEYS = {
   client: ({ session }) => session.client,
   program: ({ session }) => lower(session.program),
   session: ({ session }) => session.started,
+  tls: ({ session }) => session.tls,
   thread: ({ session }) => session.threadId,
   rate: ({ session }, activities) => activities.rateOf(session),
   received: ({ session }) => session.traffic.bytesFromUpstream,
@@ -128,10 +131,10 @@ export function findSessions(
 }
 
 function matches(session: Session, endpoint: string, words: readonly string[]): boolean {
-  const { id, localUser = '', user = '', database = '', client, program = '', threadId = '' } = session
+  const { id, localUser = '', user = '', database = '', client, program = '', tls = '', threadId = '' } = session
   // A line feed separates fields: no word contains one.
   const text =
-    `${id}\n${localUser}\n${user}\n${database}\n${client}\n${program}\n${threadId}\n${endpoint}`.toLowerCase()
+    `${id}\n${localUser}\n${user}\n${database}\n${client}\n${program}\n${tls}\n${threadId}\n${endpoint}`.toLowerCase()
   return words.every(word => text.includes(word))
 }
 
@@ -164,6 +167,7 @@ function rowOf({ endpoint, session }: Found, activities: Activities, now: number
     user: session.user,
     database: session.database,
     program: session.program,
+    tls: session.tls,
     threadId: session.threadId,
     rate: activities.rateOf(session),
     bytesFromClient: session.traffic.bytesFromClient,

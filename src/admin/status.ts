@@ -4,8 +4,9 @@
  */
 import { monotonicClock } from '../clock.ts'
 import { formatHostPort } from '../endpoint.ts'
+import type { ErrorCode } from '../error-codes.ts'
 import { droppedLogLines } from '../log-sink.ts'
-import type { EndpointState } from '../state.ts'
+import type { EndpointState, Phase } from '../state.ts'
 import { countFailed, countOpen, traffic } from '../state.ts'
 import type { Activities } from './activity.ts'
 import { type History, type LastMinute, type Peaks, RANGES, type Range, type Slot } from './history.ts'
@@ -21,6 +22,8 @@ export interface Status {
   memory: number
   /** how busy the event loop was lately, from 0 to 1 */
   busy: number
+  /** how many sessions the limit of open files allows; undefined for any number */
+  sessionsLimit: number | undefined
   /** the wall clock of this process */
   now: number
   startedAt: number
@@ -79,6 +82,10 @@ export interface EndpointStatus {
   lastLogin: number | undefined
   /** milliseconds, over the newest logins */
   loginTime: { median: number; p95: number } | undefined
+  /** the median of each phase in milliseconds, over the newest logins */
+  phaseTimes: Partial<Record<Phase, number>>
+  /** failed logins by error code, since the start */
+  failures: Partial<Record<ErrorCode, number>>
   bytesFromClient: number
   bytesFromServer: number
   credentialsExpire: number | undefined
@@ -116,6 +123,8 @@ export interface ProcessFacts {
   notReady: string[]
   /** how busy the event loop was lately, from 0 to 1 */
   busy: number
+  /** how many sessions the limit of open files allows; undefined for any number */
+  sessionsLimit: number | undefined
 }
 
 /** What a request asks for. */
@@ -205,6 +214,8 @@ function endpointStatus(
     peaks: history.peaks(state),
     lastLogin: lastLogin === undefined ? undefined : now - uptime + lastLogin,
     loginTime: history.loginTime(state),
+    phaseTimes: history.phaseTimes(state),
+    failures: Object.fromEntries([...state.outcomes].filter(([code]) => code !== 'OK')),
     ...traffic(state),
     credentialsExpire: state.credentialsExpire,
     credentialsFailed: state.credentialsFailed,

@@ -206,6 +206,7 @@ function createSessionInfo(socket: Socket, client: string, clock: Clock): Sessio
     user: undefined,
     database: undefined,
     program: undefined,
+    tls: undefined,
     threadId: undefined,
     traffic: { bytesFromClient: 0, bytesFromUpstream: 0 },
     endedBy: undefined,

@@ -1,5 +1,6 @@
 /** One connection, top to bottom, in wire order: the diagram in docs/architecture.md. */
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { type Access, addressRefusal } from '../client/access.ts'
 import { authenticateClient, type Client, greet, sendError, sendOK, type Users, usersOf } from '../client/handshake.ts'
 import { sourceOf } from '../client/source.ts'
@@ -127,6 +128,7 @@ async function handshake(
     const [client, response] = await timed(state, 'client', greet(legs.client, greeted.greeting, access)) // HandshakeResponse41
     const users = usersOf(response.user, endpoint.user, access)
     describe(session, response, users)
+    if (client.wire.socket instanceof TLSSocket) session.tls = client.wire.socket.getProtocol() ?? undefined
     await authenticateClient(client, { ...response, switchFirst: false }, access, session.client)
     return { client, response, user: users.user }
   }

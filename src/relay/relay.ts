@@ -98,7 +98,7 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
       held = length < chunk.length ? chunk.subarray(length) : undefined
       if (length > 0) {
         flow.bytesFromClient += length
-        flow.clientSpokeLast = true
+        flow.clientSpokeLast ||= length < chunk.length || !isStatementClose(chunk)
         flow.hasQuit = endsWithQuit(chunk)
         forward(held ? chunk.subarray(0, length) : chunk, client, upstream)
       }
@@ -209,6 +209,14 @@ function copyOfEnd(chunk: Buffer, last: Buffer): Buffer {
 function endsWithQuit(chunk: Buffer): boolean {
   const { length } = chunk
   return length >= 5 && chunk[length - 1] === 1 && chunk.readUInt32LE(length - 5) === 1
+}
+
+/**
+ * Whether `chunk` is one COM_STMT_CLOSE, which gets no answer. Many pools send one last, and stay idle then.
+ * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_stmt_close.html
+ */
+function isStatementClose(chunk: Buffer): boolean {
+  return chunk.length === 9 && chunk[4] === 0x19 && chunk.readUInt32LE(0) === 5
 }
 
 /** Writes `chunk`. A destination above its high-water mark pauses its source until it has written all. */

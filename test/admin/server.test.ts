@@ -371,6 +371,8 @@ test('the status', async t => {
       loginsOK: 5,
       loginsFailed: 3,
       loginTime: { median: 50, p95: 95 },
+      phaseTimes: { tls: 900 },
+      failures: { DIAL_REFUSED: 2, TLS_EXPIRED: 1 },
       bytesFromClient: 11,
       bytesFromServer: 22,
       credentialsExpire: 123,

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { createLocalTls } from '../../src/client/tls.ts'
 import { createAuthority } from '../../src/demo/certificates.ts'
@@ -15,8 +16,8 @@ async function createFiles(t: Test) {
   t.teardown(() => rm(directory, { recursive: true }))
   const [certFile, keyFile] = [join(directory, 'cert.pem'), join(directory, 'key.pem')]
   const authority = await createAuthority('local')
-  const renew = async () => {
-    const { certificate, key } = await authority.issue({ names: ['localhost'] })
+  const renew = async (notAfter?: Date) => {
+    const { certificate, key } = await authority.issue({ names: ['localhost'], ...(notAfter ? { notAfter } : {}) })
     await writeFile(certFile, certificate)
     await writeFile(keyFile, key)
   }
@@ -58,4 +59,14 @@ test('invalid files leave the previous certificate in use, with one warning', as
   await renew()
   clock.advance(RELOAD_INTERVAL_MS)
   t.not(await tls.secureContext(), first, 'and valid ones are loaded again')
+})
+
+test('the time of expiry follows new files, also if no client connects', async t => {
+  const { renew, clock, tls } = await createFiles(t)
+  const first = tls.expires()
+  await renew(new Date(Date.now() + 48 * 3_600_000))
+  clock.advance(RELOAD_INTERVAL_MS)
+  t.equal(tls.expires(), first, 'it asks for the files')
+  while (tls.expires() === first) await setImmediate()
+  t.pass('and knows of them soon')
 })

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type mysql from 'mysql2/promise'
 import { test } from 'tap'
+import { createProxy } from '../../src/proxy/proxy.ts'
 import { realServer } from '../support/mariadb.ts'
 import {
   COM_QUERY,
@@ -130,4 +131,31 @@ testOnEachServer('a statement prepared within a transaction does not hide the tr
   t.match(proxy.log.at(-1), { message: 'session ended', fields: { endedBy: 'PROXY_STOPPING' } })
   writing.socket.destroy()
   idle.destroy()
+})
+
+test('what a session does, as the status page shows it', async t => {
+  const server = await realServer(t)
+  const proxy = createProxy({
+    rdsEndpoint: `${server.rdsHost}:${server.rdsPort}`,
+    connect: `${server.host}:${server.port}`,
+    listen: '127.0.0.1:0',
+    credentials: server.keys.longTerm,
+    ca: [server.ca],
+  })
+  t.teardown(() => proxy.close())
+  const connection = await connect(await proxy.listen())
+  const [session] = proxy.state.sessions
+  t.equal(session?.activity(), 'idle')
+  await connection.query('SELECT 1')
+  t.equal(session?.activity(), 'idle')
+  await connection.beginTransaction()
+  t.equal(session?.activity(), 'in a transaction')
+  await connection.query('SELECT no_such_column').catch(() => undefined)
+  t.equal(session?.activity(), 'open', 'an error does not say')
+  await connection.rollback()
+  const slow = value(connection, 'SELECT SLEEP(0.5)')
+  await until('the proxy has the command', async () => session?.activity() === 'waiting for an answer')
+  await slow
+  t.equal(session?.activity(), 'idle')
+  connection.destroy()
 })

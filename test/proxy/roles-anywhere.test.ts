@@ -24,7 +24,14 @@ test('a login with credentials of IAM Roles Anywhere; the status knows when its 
   t.equal(standIn.requests, 1, 'one request for the start and the login')
   const { state } = proxy as unknown as { state: Parameters<typeof pageStatus>[0][number] }
   const past = { history: createHistory(0), activities: createActivities() }
-  const status = pageStatus([state], past, { version: '1', uptime: 0, isReady: true, notReady: [], busy: 0 })
+  const status = pageStatus([state], past, {
+    version: '1',
+    uptime: 0,
+    isReady: true,
+    notReady: [],
+    busy: 0,
+    sessionsLimit: undefined,
+  })
   const left = (status.endpoints[0]?.rolesAnywhereCertificateExpires ?? 0) - Date.now()
   t.ok(left > 29 * 86_400_000 && left < 31 * 86_400_000)
   t.notMatch(JSON.stringify(log), CREDENTIALS.secretAccessKey)

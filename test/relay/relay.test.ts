@@ -366,3 +366,26 @@ test('both are closed already', async t => {
   })
   t.match(await relayed, { bytesFromClient: 0, bytesFromUpstream: 0 })
 })
+
+test('a COM_STMT_CLOSE gets no answer, so none is due', async t => {
+  const [client, nearClient] = await socketPair()
+  const [upstream, nearUpstream] = await socketPair()
+  const flow = createFlow()
+  const relayed = relay(nearClient, nearUpstream, flow, false)
+  const close = packet(Buffer.of(0x19, 1, 0, 0, 0))
+  const sendAndSee = async (bytes: Buffer) => {
+    client.write(bytes)
+    await once(upstream, 'data')
+    return flow.clientSpokeLast
+  }
+  t.equal(await sendAndSee(close), false)
+  t.equal(await sendAndSee(packet('\x03SELECT 1')), true)
+  t.equal(await sendAndSee(close), true, 'the answer to the command before it is due')
+  upstream.write('answer')
+  await once(client, 'data')
+  t.equal(await sendAndSee(close), false)
+  t.equal(await sendAndSee(Buffer.concat([close, packet('\x03DO 1')])), true)
+  client.end()
+  upstream.end()
+  await relayed
+})

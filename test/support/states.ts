@@ -40,6 +40,7 @@ export function addSession(state: EndpointState, overrides: Partial<Session> = {
     user: 'iam_user',
     database: 'shop',
     program: 'mysql',
+    tls: undefined,
     threadId: 4_000 + lastId,
     traffic: { bytesFromClient: 0, bytesFromUpstream: 0 },
     endedBy: undefined,

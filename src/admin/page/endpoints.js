@@ -134,10 +134,13 @@ function renderProblems(row, problems) {
 }
 
 /** @param {EndpointStatus['problems'][number]} problem */
-function makeProblem({ level, what, advice, command }) {
+function makeProblem({ level, what, since, advice, command }) {
   const item = make('li')
   item.dataset['level'] = level
-  item.append(make('strong', '', `${what}.`), ` ${advice}`)
+  item.append(
+    make('strong', '', since === undefined ? `${what}.` : `${what}, since ${formatWhen(since, Date.now())}.`),
+    ` ${advice}`,
+  )
   if (command === undefined) return item
   const line = make('p', 'command')
   const code = make('code', '', command)
@@ -183,19 +186,40 @@ function renderDetails({ at, login, outcome, rate }, endpoint, loggingIn, now, e
   setText(at('logins'), plain.format(endpoint.loginsOK))
   setText(at('failed'), loginsFailed > 0 ? `and ${plain.format(loginsFailed)} failed` : 'none failed')
   at('failed').classList.toggle('bad', loginsFailed > 0)
-  const last = endpoint.lastLogin === undefined ? 'none yet' : formatWhen(endpoint.lastLogin, now)
-  setText(at('last-login'), `peak ${plain.format(peaks.loginsPerMinute)} a minute, last ${last}`)
+  const last = endpoint.lastLogin === undefined ? '' : `, last at ${formatWhen(endpoint.lastLogin, now)}`
+  setText(at('last-login'), `peak ${plain.format(peaks.loginsPerMinute)} a minute${last}`)
   setText(at('waiting'), plain.format(endpoint.waiting))
-  const longest = longestLogin === undefined ? '' : `, the longest for ${formatMs(longestLogin)}`
+  const longest =
+    longestLogin === undefined
+      ? ''
+      : `, the longest for ${longestLogin >= MINUTE_MS ? formatSpan(longestLogin) : formatMs(longestLogin)}`
   setText(at('logging-in'), `of ${plain.format(loggingIn)} logging in${longest}; peak ${plain.format(peaks.waiting)}`)
   setText(at('bytes'), formatBytes(endpoint.bytesFromServer))
   setText(at('bytes-sent'), `${formatBytes(endpoint.bytesFromClient)} sent`)
 
   setText(at('slot'), `per ${RANGES[view.range].slot}`)
+  const phases = Object.entries(endpoint.phaseTimes).sort(([, left], [, right]) => right - left)
+  showList(
+    at('phases'),
+    'Median of each phase:',
+    phases.map(([phase, ms]) => `${phase} ${formatMs(ms)}`),
+  )
+  const failures = Object.entries(endpoint.failures).sort(([, left], [, right]) => right - left)
+  showList(
+    at('codes'),
+    'Failed logins:',
+    failures.map(([code, count]) => `${code} ${plain.format(count)}`),
+  )
   drawLogins(login, history, loginTime, now)
   drawOutcomes(outcome, history, endpoint.lastMinute, now)
   drawRates(rate, history, now)
   renderExpiries(at('expiries'), expiries)
+}
+
+/** @param {HTMLElement} element @param {string} title @param {string[]} items */
+function showList(element, title, items) {
+  element.hidden = items.length === 0
+  setText(element, `${title} ${items.join(', ')}`)
 }
 
 /** @typedef {'good' | 'soon' | 'bad' | 'unknown'} Level */
@@ -242,7 +266,7 @@ function describeCredentials(expire, failed, now) {
   const what = 'AWS credentials'
   const end = expire ?? Number.POSITIVE_INFINITY
   const isGood = expire !== undefined && expire > now
-  const left = isGood ? `in ${formatSpan(expire - now)}` : ''
+  const left = isGood ? `in ${roughSpan(expire - now)}` : ''
   if (failed && isGood)
     return { what, when: `renewal failed; expire ${describeExpiry(expire, now)}`, short: left, level: 'soon', end }
   if (failed) return { what, when: 'unavailable; see the errors below', short: 'unavailable', level: 'bad', end }
@@ -276,7 +300,9 @@ const level = (left, soon, bad) => (left <= bad ? 'bad' : left <= soon ? 'soon' 
 /** @param {number} ms */
 function roughSpan(ms) {
   const days = Math.floor(ms / DAY_MS)
-  return days > 730 ? `${Math.floor(days / 365)} years` : days > 1 ? `${days} days` : formatSpan(ms)
+  if (days > 730) return `${Math.floor(days / 365)} years`
+  if (days > 1) return `${days} days`
+  return formatSpan(ms < MINUTE_MS ? ms : Math.floor(ms / MINUTE_MS) * MINUTE_MS)
 }
 
 /** @param {number} expires @param {number} now */

@@ -127,8 +127,9 @@ function renderState(status) {
   const dropped = logLinesDropped > 0 ? ` · ${plain.format(logLinesDropped)} log lines dropped` : ''
   const versions = `version ${version} · Node.js ${node.replace(/^v/, '')}`
   setText(byId('facts'), `up ${formatSpan(now - startedAt)} · ${versions}${dropped}`)
+  const limit = status.sessionsLimit === undefined ? '' : ` of at most ${plain.format(status.sessionsLimit)}`
   const memory = `memory ${formatBytes(status.memory)} · event loop ${Math.round(100 * status.busy)} % busy`
-  setText(byId('process'), `Process ${status.pid} · ${memory} · ${plain.format(sessionsTotal)} connections`)
+  setText(byId('process'), `Process ${status.pid} · ${memory} · ${plain.format(sessionsTotal)}${limit} connections`)
   const open = endpoints.reduce((sum, { open }) => sum + open, 0)
   document.title = `${title || `${plain.format(open)} open`} · mysql-iam-proxy`
   setIcon(level)

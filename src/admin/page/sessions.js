@@ -43,6 +43,7 @@ const COLUMNS = [
   { name: 'Endpoint', key: 'endpoint', text: ({ endpoint }) => shortName(endpoint) },
   { name: 'Client', key: 'client', text: ({ client }) => client },
   { name: 'Program', key: 'program', text: ({ program = '' }) => program },
+  { name: 'TLS', key: 'tls', text: ({ tls = '' }) => tls.replace('TLSv', '') || 'none' },
   { name: 'Session', key: 'session', text: ({ id }) => id },
   { name: 'Thread', key: 'thread', text: ({ threadId = '' }) => String(threadId), isNumber: true },
   { name: 'Age', key: 'age', text: ({ age }) => formatSpan(age), isNumber: true },
