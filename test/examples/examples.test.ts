@@ -290,14 +290,14 @@ test('Kubernetes: each container meets the restricted profile', async t => {
   for (const [path, document] of ofKubernetes) {
     const pod = document.spec?.template?.spec
     if (!pod) continue
-    t.match(
-      pod.securityContext,
-      { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: 'RuntimeDefault' } },
-      path,
-    )
+    t.match(pod.securityContext, { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } }, path)
+    t.notOk('runAsUser' in pod.securityContext, `${path}: the application keeps the user of its image`)
     for (const container of [...(pod.initContainers ?? []), ...pod.containers]) {
       const asked = { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } }
-      t.same(container.securityContext, asked, `${path} ${container.name}`)
+      const user = isOurs(container) ? { runAsUser: 65532, runAsGroup: 65532 } : {}
+      t.same(container.securityContext, { ...user, ...asked }, `${path} ${container.name}`)
+      const { requests, limits } = container.resources ?? {}
+      t.ok(requests?.cpu && requests.memory && limits?.memory, `${path} ${container.name}: resources`)
     }
   }
 })
@@ -331,6 +331,32 @@ test('Kubernetes: all references exist', async t => {
       if (app) t.equal(settingOf(start, file), `127.0.0.1:${port}`, path)
     }
   }
+})
+
+test('Kubernetes: probes need no Secret', t => {
+  for (const [path, document] of ofKubernetes) {
+    const pod = document.spec?.template?.spec
+    for (const container of [...(pod?.initContainers ?? []), ...(pod?.containers ?? [])].filter(isOurs)) {
+      const probes = [container.startupProbe, container.readinessProbe, container.livenessProbe]
+      for (const probe of probes) if (probe?.httpGet) t.equal(probe.httpGet.port, 'health', path)
+      const start = starts().find(({ where }) => where === `${path} ${document.kind}`)!
+      t.equal(settingOf(start, 'admin-token-file'), undefined, path)
+      t.match(settingOf(start, 'admin-listen'), /^127\.0\.0\.1:/, path)
+    }
+  }
+  t.end()
+})
+
+test('Kubernetes: the network policy allows DNS at the cluster and at NodeLocal DNSCache', t => {
+  const policies = ofKubernetes.filter(([, { kind }]) => kind === 'NetworkPolicy')
+  t.equal(policies.length, 1)
+  const [dns] = policies[0]![1].spec.egress
+  t.same(
+    dns.ports.map(({ protocol, port }: Value) => `${protocol} ${port}`),
+    ['UDP 53', 'TCP 53'],
+  )
+  t.match(dns.to, [{ namespaceSelector: {} }, { ipBlock: { cidr: '169.254.20.10/32' } }])
+  t.end()
 })
 
 test('Kubernetes: the parts of the shared service match', async t => {
