@@ -15,6 +15,9 @@ const CONFIRM_TIMEOUT_MS = 3_000
 /** How long an answer that is not a confirmation counts. */
 const KEEP_REFUSAL_MS = 10_000
 
+/** The same for rejected credentials: each login would ask RDS, but new ones may come at any moment. */
+const KEEP_FAILURE_MS = 1_000
+
 /**
  * Resolves with undefined if one of the names on a certificate is the endpoint of a cluster of the global database, or else
  * with why that is not known.
@@ -53,11 +56,11 @@ export function createConfirmMember(
     // One request for all logins that wait.
     const answer = answers.get(cluster) ?? confirm(host, cluster, credentials, profile)
     answers.set(cluster, answer)
-    let keep = 0
+    let keep = KEEP_FAILURE_MS
     try {
       const problem = await answer
+      keep = problem === undefined ? 0 : KEEP_REFUSAL_MS
       if (problem === undefined) confirmed.add(cluster)
-      else keep = KEEP_REFUSAL_MS
       return problem
     } finally {
       setTimeout(() => answers.delete(cluster), keep).unref()
