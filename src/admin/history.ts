@@ -8,7 +8,7 @@ export const SLOT_MS = 2_000
 
 const MINUTE_MS = 60_000
 
-/** The ranges of the charts, with the length of a slot. Memory is bounded: 180 slots at most, about 60 kB an endpoint in all. */
+/** The ranges of the charts, with the length of a slot. Memory is bounded: 180 slots at most, about 130 kB an endpoint in all. */
 export const RANGES = {
   '5m': { range: 5 * MINUTE_MS, slot: SLOT_MS },
   '1h': { range: 60 * MINUTE_MS, slot: 20_000 },

@@ -176,8 +176,10 @@ test('the page follows changes', async t => {
   session.traffic.bytesFromUpstream = 50_000_000
   await row.getByText('50.0 MB').waitFor()
   await row.getByText(/[1-9][\d.]* [kM]B\/s/).waitFor()
+  state.onPhase?.('dial', 7)
   state.onPhase?.('total', 42)
   await page.getByText('median 42 ms').waitFor()
+  await page.getByText('Median of each phase: dial 7.0 ms').waitFor()
   await page.locator('.bar.good[d*="V"]').waitFor({ state: 'attached' })
   await page.locator('.dot[d*="h0"]').waitFor({ state: 'attached' })
   await page.locator('.line.server').waitFor({ state: 'attached' })
@@ -418,10 +420,11 @@ test('where every login fails, the row, the title and the icon say so', async t 
   t.equal(await page.locator('#state').innerText(), 'Every login fails: shop')
   t.equal(await page.locator('#state').getAttribute('data-level'), 'bad')
   t.not(await page.locator('#icon').getAttribute('href'), icon)
-  await page.getByText('Every login fails (3 in a row): TLS_WRONG_NAME.').waitFor()
+  await page.getByText(/^Every login fails \(3 in a row\): TLS_WRONG_NAME, since \d\d:\d\d:\d\d\.$/).waitFor()
   await page.getByRole('button', { name: /^Copy the command mysql-iam-proxy check --rds-endpoint/ }).click()
   await page.getByText(/^(Copied|Selected)/).waitFor()
   await page.locator('.bar.bad[d*="V"]').waitFor({ state: 'attached' })
+  await page.getByText('Failed logins: TLS_WRONG_NAME 3', { exact: true }).waitFor()
   t.same(await axe(page), [])
   countOutcome(state, 'OK')
   await page.getByText('Ready. Some logins fail: shop').waitFor()
@@ -601,6 +604,17 @@ for (const colorScheme of ['light', 'dark'] as const) {
     })
   }
 }
+
+test('on paper: light, with the endpoints, errors and sessions, and nothing to click', async t => {
+  const { page } = await open(t, await serve(t, busyEndpoints()), { colorScheme: 'dark' })
+  await page.getByText('user_11').waitFor()
+  await page.emulateMedia({ media: 'print', colorScheme: 'dark' })
+  t.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), 'rgb(255, 255, 255)')
+  t.ok(await page.getByText('user_11').isVisible())
+  t.ok(await page.getByText('no answer from my-nlb:3306').isVisible())
+  t.notOk(await page.getByRole('searchbox').isVisible())
+  t.equal(await page.getByRole('button', { name: /^(Close|Copy)/ }).count(), 0)
+})
 
 test('reduced motion', async t => {
   const duration = async (reducedMotion: 'reduce' | 'no-preference') => {

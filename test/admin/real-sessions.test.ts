@@ -67,7 +67,7 @@ test('logins, sessions, bytes and closing, on a real server', async t => {
   t.same(notReady, [])
   t.match(endpoints, [{ name: 'real', open: 1, loginsOK: 1, loginsFailed: 1, loginTime: { median: Number } }])
   t.match(sessions, [
-    { user: 'iam_user', client: '127.0.0.1', program: 'tap', threadId: client.threadId, phase: 'open' },
+    { user: 'iam_user', client: '127.0.0.1', program: 'tap', threadId: client.threadId, status: 'idle' },
   ])
   t.match(errors, [{ code: 'AUTH_PLUGIN_UNEXPECTED', user: 'app' }])
 
