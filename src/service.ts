@@ -171,6 +171,17 @@ async function follow(job: SyncJob, { proxy, stop }: ServedEndpoint, log: Logger
   }
 }
 
+/** @throws ProxyError, with the place of the address in the configuration */
+async function listenAtPlace({ proxy, prepared }: ServedEndpoint, predecessor: ServedProxy | undefined): Promise<void> {
+  try {
+    await proxy.listen(predecessor)
+  } catch (error) {
+    if (!(error instanceof ProxyError) || error.code !== 'LISTEN_FAILED') throw error
+    const place = prepared.config.names.place('listen')
+    throw new ProxyError('LISTEN_FAILED', `${place}: ${error.message}`, { cause: error })
+  }
+}
+
 /** @throws ProxyError of the first endpoint that cannot listen, after those that could have stopped again */
 async function listenAll(
   served: readonly ServedEndpoint[],
@@ -181,7 +192,7 @@ async function listenAll(
   try {
     for (const one of served) {
       const { proxy, options } = one
-      await proxy.listen(predecessors.get(one)?.proxy)
+      await listenAtPlace(one, predecessors.get(one)?.proxy)
       listening.push(proxy)
       const { endpoint, state } = proxy
       const names = {

@@ -93,7 +93,7 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
       const [first, ...rest] = wrap(message, width - 2)
       print(`${style('red', '✗')} ${style('bold', first!)}`)
       for (const line of rest) print(INDENT + style('bold', line))
-      for (const line of placed) print(line)
+      for (const line of placed) print(line.replace(/\p{Cc}+/gu, ' '))
       print('')
       const explanation = failed.explanation
       say(explanation)

@@ -117,3 +117,12 @@ endpoints:
   t.equal(open.code, 2)
   t.match(JSON.parse(open.stdout), { code: 'CONFIG_INVALID', error: { message: /--endpoint: .* shop, etl$/ } })
 })
+
+test('check: the mistakes of a configuration file keep their lines and marks', async t => {
+  const config = `${t.testdir({ 'a.yaml': `endpoints:\n  - rds-endpoint: ${ENDPOINT}\n    usr: a\n    lisen: b\n` })}/a.yaml`
+  const { code, stdout } = await run(t, ['check', 'iam_user', '--config', config])
+  t.equal(code, 2)
+  const [, ofFirst, ofSecond] = stdout.split('a.yaml:')
+  t.match(ofFirst, /^3:5: (.|\n)*usr: unknown key; did you\s+mean user\?\n +3 \| {5}usr: …\n +\| {5}\^\n/)
+  t.match(ofSecond, /^4:5: .*lisen: unknown key; did you mean listen\?\n +4 \| {5}lisen: b\n +\| {5}\^\n/)
+})
