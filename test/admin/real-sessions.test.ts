@@ -84,3 +84,23 @@ test('logins, sessions, bytes and closing, on a real server', async t => {
     'the bytes of the closed session stay counted',
   )
 })
+
+test('the version of TLS to each client', async t => {
+  const server = await realServer(t)
+  const proxy = createProxy({
+    rdsEndpoint: `${server.rdsHost}:${server.rdsPort}`,
+    connect: `${server.host}:${server.port}`,
+    listen: '127.0.0.1:0',
+    credentials: server.keys.longTerm,
+    ca: [server.ca],
+    caOnly: true,
+  })
+  t.teardown(() => proxy.close())
+  const { host, port } = await proxy.listen()
+  const plain = await mysql.createConnection({ host, port, user: 'iam_user' })
+  const encrypted = await mysql.createConnection({ host, port, user: 'iam_user', ssl: { rejectUnauthorized: false } })
+  const [first, second] = proxy.state.sessions
+  t.equal(first?.tls, undefined)
+  t.match(second?.tls, /^TLSv1\.[23]$/)
+  await Promise.all([plain.end(), encrypted.end()])
+})
