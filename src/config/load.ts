@@ -251,7 +251,9 @@ function isOfOneEndpoint(option: OptionName): boolean {
 
 /** `HOST[:PORT]?port=3307`. Without a port to listen on, the first endpoint takes 3306, the next one 3307 and so on. */
 function shorthandSource(text: string, index: number, problems: string[]): Source {
-  const [endpoint = '', query = ''] = text.split('?', 2)
+  // A driver's URL may have a password in front of the host, with any character in it.
+  const start = text.indexOf('?', text.includes('://') ? text.lastIndexOf('@') + 1 : 0)
+  const [endpoint, query] = start < 0 ? [text, ''] : [text.slice(0, start), text.slice(start + 1)]
   const shown = withoutUser(endpoint)
   const given = new Map(new URLSearchParams(query))
   for (const key of given.keys()) {

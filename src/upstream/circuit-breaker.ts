@@ -21,6 +21,8 @@ const PROBE_TIMEOUT_MS = 1_000
 
 /** Circuits that are kept: clients choose the names of users. */
 const MAX_CIRCUITS = 1_000
+/** Clients choose the name, and the breaker keeps it. No server has a user whose name is longer. */
+const MAX_NAME_LENGTH = 256
 
 /**
  * Reasons that every login of the endpoint meets, that last, and that cost the database or AWS something. A TCP connection
@@ -186,6 +188,7 @@ export function createCircuitBreaker(
 /** The circuit that a failure counts for; undefined if it may depend on this one client. */
 function circuitOf(error: ProxyError, user: string | undefined): string | undefined {
   if (ENDPOINT_ERRORS.has(error.code) || CREDENTIALS_ERRORS.has(error.code)) return ENDPOINT
+  if (user === undefined || user.length > MAX_NAME_LENGTH) return undefined
   if (error.code === 'AUTH_PLUGIN_UNEXPECTED') return user
   const isOfUser = error.code === 'UPSTREAM_REFUSED_LOGIN' && USER_ERRNOS.has(error.serverError?.errno ?? 0)
   return isOfUser ? user : undefined

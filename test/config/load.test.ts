@@ -121,6 +121,10 @@ test('the shorthand', async t => {
   const withPassword = loadConfig({}, [`mysql://app:hush@${HOST}/?usr=a`], {})
   await t.rejects(withPassword, { message: /rds-endpoint: this URL has more/ })
   await t.rejects(withPassword, { message: /^(?!.*hush)/s }, 'a password is not shown')
+  const [named] = (await loadConfig({}, [`${HOST}?user=a@b`], {})).endpoints
+  t.equal(named!.settings.user, 'a@b')
+  const withMark = loadConfig({}, [`mysql://u:se?cret@${HOST}?port=3307`], {})
+  await t.rejects(withMark, { code: 'CONFIG_INVALID', message: /^(?!.*cret)/s }, 'nor one with a question mark')
   await t.rejects(loadConfig({}, [`${HOST}?port=http`], {}), {
     message: /: listen: "127\.0\.0\.1:http" is not host:port/,
   })

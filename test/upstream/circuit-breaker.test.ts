@@ -50,6 +50,18 @@ test('five equal failures open the circuit of the endpoint', async t => {
   t.notOk(isOpen(), 'and counting starts again')
 })
 
+test('a name that no server has opens no circuit: the breaker would keep it', async t => {
+  const { isOpen, fail } = createBreaker()
+  for (const [length, opens] of [
+    [256, true],
+    [257, false],
+  ] as const) {
+    const name = 'u'.repeat(length)
+    fail(refused(1045), name, FAILURE_THRESHOLD)
+    t.equal(isOpen(name), opens, `${length} characters`)
+  }
+})
+
 test('credentials that arrive close the circuit that only they had opened', async t => {
   const { breaker, isOpen, fail } = createBreaker()
   for (const code of ['CREDENTIALS_TIMEOUT', 'CREDENTIALS_SSO_EXPIRED', 'CREDENTIALS_UNREACHABLE'] as const) {
