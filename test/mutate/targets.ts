@@ -27,11 +27,13 @@ export const QUICK: ReadonlySet<string> = new Set([
   'test/upstream/bundle-cache.test.ts',
   'test/upstream/circuit-breaker.test.ts',
   'test/proxy/change-user-faults.test.ts',
+  'test/proxy/session-close.test.ts',
   'test/upstream/login-steps.test.ts',
   'test/upstream/login.test.ts',
   'test/upstream/rate-limiter.test.ts',
   'test/upstream/rds-bundle.test.ts',
   'test/upstream/region-bundle.test.ts',
+  'test/upstream/require-writer-answers.test.ts',
   'test/upstream/tls.test.ts',
   'test/upstream/trust.test.ts',
 ])
@@ -41,7 +43,11 @@ const CLIENTS = ['test/proxy/faults-client.test.ts', 'test/client/handshake.test
 const UPSTREAM = ['test/upstream/login-steps.test.ts', 'test/upstream/login.test.ts']
 const TLS = ['test/upstream/tls.test.ts', 'test/upstream/login-steps.test.ts', 'test/proxy/faults-tls.test.ts']
 const CHANGE_USER = ['test/proxy/change-user-faults.test.ts', 'test/proxy/change-user.test.ts']
-const SESSION_END = ['test/proxy/end-session.test.ts', 'test/proxy/session-end.test.ts']
+const SESSION_END = [
+  'test/proxy/session-close.test.ts',
+  'test/proxy/end-session.test.ts',
+  'test/proxy/session-end.test.ts',
+]
 
 export const TARGETS: readonly Target[] = [
   { file: 'src/protocol/auth.ts', tests: ['test/protocol/auth.test.ts'] },
@@ -85,7 +91,7 @@ export const TARGETS: readonly Target[] = [
     tests: ['test/upstream/rds-bundle.test.ts', 'test/upstream/region-bundle.test.ts'],
   },
   { file: 'src/upstream/region-bundle.ts', tests: ['test/upstream/region-bundle.test.ts'] },
-  { file: 'src/upstream/require-writer.ts', tests: ['test/upstream/require-writer.test.ts'] },
+  { file: 'src/upstream/require-writer.ts', tests: ['test/upstream/require-writer-answers.test.ts'] },
   { file: 'src/upstream/server-region.ts', tests: ['test/upstream/server-region.test.ts'] },
   { file: 'src/upstream/tls.ts', tests: TLS },
   { file: 'src/upstream/trust.ts', tests: ['test/upstream/trust.test.ts', 'test/upstream/login-steps.test.ts'] },
