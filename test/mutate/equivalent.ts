@@ -182,11 +182,6 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
   },
   {
     file: 'src/upstream/bundle-cache.ts',
-    mutant: "const draft = join(folder, `.${region}-${randomBytes( «8 → 9» ).toString('hex')}`)",
-    why: 'a name of either length is free',
-  },
-  {
-    file: 'src/upstream/bundle-cache.ts',
     mutant: 'await rm(draft, { force: «true → false» }).catch(() => {})',
     why: 'the error is ignored',
   },

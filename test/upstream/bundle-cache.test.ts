@@ -143,6 +143,7 @@ test('what is no file of CA certificates of the region is refused', async t => {
     code: 'CONFIG_INVALID',
     message: /cannot be written to \(EISDIR\)/,
   })
+  t.same(await readdir(folder), [`${REGION}-bundle.pem`], 'no draft is left')
 })
 
 test('a FIFO does not block', async t => {
