@@ -325,17 +325,17 @@ test('an exposed listener requires local users and TLS', async t => {
   const server = await ownServer
   const tls = await localTls(t)
   const localUsers = [{ name: 'a', password: PASSWORD }]
-  const refused: [string, Partial<ProxyOptions>][] = [
-    ['nothing', {}],
-    ['users alone', { localUsers }],
-    ['TLS alone', { tls }],
-    ['an allow-list', { allowFrom: ['127.0.0.0/8'] }],
+  const refused: [string, Partial<ProxyOptions>, RegExp][] = [
+    ['nothing', {}, /^listen: .*localUsers/],
+    ['users alone', { localUsers }, /^listen: .*passwords without TLS; set TLS \(tls\)/],
+    ['TLS alone', { tls }, /^listen: .*localUsers/],
+    ['an allow-list', { allowFrom: ['127.0.0.0/8'] }, /^listen: .*localUsers/],
   ]
   for (const listen of ['0.0.0.0:0', '[::]:0']) {
-    for (const [name, options] of refused) {
+    for (const [name, options, message] of refused) {
       t.throws(
         () => createProxy({ rdsEndpoint: server.rdsHost, listen, ...options }),
-        { code: 'CONFIG_INVALID', message: /^listen: .*localUsers/ },
+        { code: 'CONFIG_INVALID', message },
         `${listen} ${name}`,
       )
     }
