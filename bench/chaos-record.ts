@@ -17,6 +17,10 @@ export interface RunRecord {
   /** counts a fault, and until the result is called honest clients may fail */
   disrupt(kind: string): () => void
   play(kind: string): void
+  /** this program itself stood still: its honest clients were late, as a stranger's machine may be */
+  stall(from: number, to: number): void
+  /** how often it did */
+  stalls: number
   /** runs an operation of an honest client. @param since how far back a fault may lie that broke what it uses */
   honest(kind: string, work: () => Promise<void>, since?: number): Promise<boolean>
   fail(message: string): void
@@ -36,10 +40,15 @@ export function createRecord(): RunRecord {
     operations: new Map(),
     logins: 0,
     badConnections: 0,
+    stalls: 0,
     fuzzedInputs: 0,
     explained: 0,
     unexplained: [],
     play: kind => increment(record.faults, kind),
+    stall(from, to) {
+      record.stalls++
+      disruptions.push({ from, to })
+    },
     disrupt(kind) {
       increment(record.faults, kind)
       const disruption = { from: performance.now(), to: Number.POSITIVE_INFINITY }

@@ -71,6 +71,9 @@ if (process.env['IN_NAMESPACE'] === undefined) {
 /** For what must happen, but may take long on a busy machine. */
 const PATIENCE_MS = 180_000
 
+/** A pause of this program that counts as a disruption. */
+const STALL_MS = 1_000
+
 /** Bad clients at a time. */
 const QUICK_LANES = 4
 const PATIENT_LANES = 6
@@ -244,6 +247,14 @@ const sampler = setInterval(() => {
   }
 }, 1_000)
 
+// On a busy machine this program may be late by more than a proxy waits for a silent client while others wait.
+let lastTick = performance.now()
+const ticker = setInterval(() => {
+  const now = performance.now()
+  if (now - lastTick > STALL_MS) record.stall(lastTick, now + STALL_MS)
+  lastTick = now
+}, 100)
+
 const [first, second] = world.proxies as [ChaosProxy, ChaosProxy]
 let streams = seed * 1_000
 const next = () => createRandom(++streams)
@@ -274,6 +285,7 @@ await recover('the end')
 await checkLedger(context)
 const left = await untilIdle()
 clearInterval(sampler)
+clearInterval(ticker)
 for (const proxy of world.proxies) checkLog(proxy)
 const after = world.proxies.map(({ child }) => usage(child.pid!))
 const connectErrors = await sumConnectErrors()
@@ -342,7 +354,8 @@ function report(): void {
     ['honest operations', total(record.operations)],
     ['logins of honest clients', record.logins],
     ['fuzzed inputs', record.fuzzedInputs],
-    ['failures that a fault explains', record.explained],
+    ['pauses of this program of more than a second', record.stalls],
+    ['failures that a fault or a pause explains', record.explained],
     ['**failures that no fault explains**', record.unexplained.length],
     ['committed rows, all found', context.committed.size],
     ['resident MB of each proxy', megabytes.join(', ')],
