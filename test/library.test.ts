@@ -98,7 +98,7 @@ test('options that conflict are refused', async t => {
   const proxy = createProxy({ rdsEndpoint: RDS, listen: '127.0.0.1:0', tls })
   await t.rejects(proxy.listen(), {
     code: 'CONFIG_INVALID',
-    message: /^TLS (certificate|key) \/no\/such\.(pem|key): ENOENT$/,
+    message: 'TLS certificate /no/such.pem: ENOENT; TLS key /no/such.key: ENOENT',
   })
 })
 
