@@ -34,10 +34,13 @@ test('clients behave the same through the proxy and directly', async t => {
   }
 })
 
-/** What clients do with such an error of a server, too: they show a different error at the query after a shutdown. */
-const EXCEPTIONS: Record<string, Record<string, Outcome>> = {
+/**
+ * What clients do with such an error of a server, too: they show a different error at the query after a shutdown. PDO shows
+ * the server's if it reads it before the system tells it that its query came too late.
+ */
+const EXCEPTIONS: Record<string, Record<string, Outcome | Outcome[]>> = {
   'mysql of npm': { 'shows-shutdown': 'hidden' },
-  'PDO of PHP': { 'shows-shutdown': 'hidden' },
+  'PDO of PHP': { 'shows-shutdown': ['hidden', 'passed'] },
   // PyMySQL 1.0 drops the first six characters of an error that comes instead of a greeting.
   'PyMySQL of Debian': {
     'shows-port-closed': 'in part',
@@ -50,7 +53,8 @@ async function check(t: Test, { cells }: Run, name: string): Promise<void> {
   let passed = 0
   for (const [id, { outcome, detail }] of cells) {
     if (outcome === 'unsupported') continue
-    t.equal(outcome, EXCEPTIONS[name]?.[id] ?? 'passed', `${id}: ${detail ?? outcome}`)
+    const allowed = [EXCEPTIONS[name]?.[id] ?? 'passed'].flat()
+    t.ok(allowed.includes(outcome), `${id}: ${detail ?? outcome}`, { outcome, allowed })
     passed++
   }
   t.ok(passed >= 7, `${passed} behaviours`)
