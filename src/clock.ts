@@ -13,6 +13,9 @@ export function wallClockOffset(): number {
   return Date.now() - performance.now()
 }
 
+/** A change of `wallClockOffset` by more than this is a step. Clocks that are kept in time move in smaller ones. */
+export const CLOCK_STEP_MS = 1_000
+
 /**
  * Milliseconds between the wall clock and the uptime of the machine. Unlike `wallClockOffset`, a machine that sleeps does not
  * change it, because its uptime goes on.

@@ -4,13 +4,11 @@ import { randomBytes } from 'node:crypto'
 import { wallClockOffset } from './clock.ts'
 import type { Endpoint } from './endpoint.ts'
 import { type Attributes, SPAN_KIND, type Span, type SpanExporter } from './otlp.ts'
+import { MAX_KEPT_NAME_LENGTH } from './protocol/packets.ts'
 import type { LoginTracer, Phase, Session } from './state.ts'
 
 /** Phases that wait for the database. */
 const CLIENT_PHASES: readonly Phase[] = ['dial', 'tls', 'login']
-
-/** Longer than the names that servers allow. */
-const MAX_NAME_LENGTH = 256
 
 /** A login that runs now. */
 interface Login {
@@ -89,6 +87,6 @@ function describe({ id, localUser, user, client, database, threadId }: Session, 
 
 /** The protocol allows names of 128 KiB, and many spans may wait for a receiver. The copy does not keep the whole text. */
 function short(name: string | undefined): string | undefined {
-  if (name === undefined || name.length <= MAX_NAME_LENGTH) return name
-  return `${Buffer.from(name.slice(0, MAX_NAME_LENGTH))}…`
+  if (name === undefined || name.length <= MAX_KEPT_NAME_LENGTH) return name
+  return `${Buffer.from(name.slice(0, MAX_KEPT_NAME_LENGTH))}…`
 }

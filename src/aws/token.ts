@@ -1,6 +1,7 @@
 /** IAM authentication tokens. They are always signed for the RDS endpoint, even if the proxy connects to an NLB. */
-import { type Clock, monotonicClock, wallClockOffset } from '../clock.ts'
+import { CLOCK_STEP_MS, type Clock, monotonicClock, wallClockOffset } from '../clock.ts'
 import type { Endpoint } from '../endpoint.ts'
+import { MAX_KEPT_NAME_LENGTH } from '../protocol/packets.ts'
 import { explainCredentialsError } from './credential-errors.ts'
 import type { Credentials, CredentialsProvider } from './credentials.ts'
 
@@ -40,12 +41,6 @@ interface Kept {
 /** Users whose token is kept: clients choose the names. */
 const MAX_KEPT = 1_000
 
-/** No server has a user with a longer name. The protocol allows 128 KiB, and a token repeats it. */
-const MAX_NAME_LENGTH = 256
-
-/** A step of the wall clock is more than this. A token contains the time, so one from before a step may be wrong. */
-const CLOCK_STEP_MS = 1_000
-
 /**
  * Uses a token for the logins of its user for `duration` milliseconds, and never after its credentials have expired or with
  * other credentials.
@@ -69,7 +64,7 @@ export function createReusedTokens(
       if (before && before.region === region && isUsable(before, keys)) return before.token
       const now = clock.now()
       const token = await sign(rds, region, user, keys)
-      if (user.length > MAX_NAME_LENGTH) return token
+      if (user.length > MAX_KEPT_NAME_LENGTH) return token
       const left = keys.expiration ? keys.expiration.getTime() - (now + wallOffset()) : Number.POSITIVE_INFINITY
       kept.delete(user)
       if (kept.size >= MAX_KEPT) kept.delete(kept.keys().next().value!)

@@ -128,6 +128,9 @@ export interface SSLRequest {
   reserved: Buffer
 }
 
+/** Longer than any name that a server has. The protocol allows 128 KiB, and clients choose: longer names are not kept. */
+export const MAX_KEPT_NAME_LENGTH = 256
+
 /**
  * The client's answer to the greeting. Text stays as bytes, in the client's own charset.
  * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_response.html

@@ -2,9 +2,10 @@
  * Stops logins for a moment while they all fail for the same lasting reason. There is a circuit for the endpoint and one for
  * each database user. Each is closed, open (logins fail with the last error), or half-open (one login probes).
  */
-import { type Clock, monotonicClock, wallClockOffset } from '../clock.ts'
+import { CLOCK_STEP_MS, type Clock, monotonicClock, wallClockOffset } from '../clock.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError } from '../errors.ts'
+import { MAX_KEPT_NAME_LENGTH } from '../protocol/packets.ts'
 
 /** Equal failures without a success between them that open a circuit. */
 export const FAILURE_THRESHOLD = 5
@@ -21,8 +22,6 @@ const PROBE_TIMEOUT_MS = 1_000
 
 /** Circuits that are kept: clients choose the names of users. */
 const MAX_CIRCUITS = 1_000
-/** Clients choose the name, and the breaker keeps it. No server has a user whose name is longer. */
-const MAX_NAME_LENGTH = 256
 
 /**
  * Reasons that every login of the endpoint meets, that last, and that cost the database or AWS something. A TCP connection
@@ -81,9 +80,6 @@ const USER_ERRNOS: ReadonlySet<number> = new Set([
   4150, // MariaDB's ER_USER_IS_BLOCKED
   4151, // MariaDB's ER_ACCOUNT_HAS_BEEN_LOCKED
 ])
-
-/** A step of the wall clock is more than this; clocks that are kept in time move in smaller ones. */
-const CLOCK_STEP_MS = 1_000
 
 /** `login` is any object that stands for one login: the breaker knows by it who probes. */
 export interface CircuitBreaker {
@@ -188,7 +184,7 @@ export function createCircuitBreaker(
 /** The circuit that a failure counts for; undefined if it may depend on this one client. */
 function circuitOf(error: ProxyError, user: string | undefined): string | undefined {
   if (ENDPOINT_ERRORS.has(error.code) || CREDENTIALS_ERRORS.has(error.code)) return ENDPOINT
-  if (user === undefined || user.length > MAX_NAME_LENGTH) return undefined
+  if (user === undefined || user.length > MAX_KEPT_NAME_LENGTH) return undefined
   if (error.code === 'AUTH_PLUGIN_UNEXPECTED') return user
   const isOfUser = error.code === 'UPSTREAM_REFUSED_LOGIN' && USER_ERRNOS.has(error.serverError?.errno ?? 0)
   return isOfUser ? user : undefined

@@ -8,6 +8,7 @@ import { silent } from '../../src/log.ts'
 import { createProxy } from '../../src/proxy/proxy.ts'
 import { realServer } from '../support/mariadb.ts'
 import { parseMetrics, valueIn } from '../support/prometheus.ts'
+import { connect, startProxy } from '../support/raw-client.ts'
 
 test('logins, sessions, bytes and closing, on a real server', async t => {
   const server = await realServer(t)
@@ -87,18 +88,9 @@ test('logins, sessions, bytes and closing, on a real server', async t => {
 
 test('the version of TLS to each client', async t => {
   const server = await realServer(t)
-  const proxy = createProxy({
-    rdsEndpoint: `${server.rdsHost}:${server.rdsPort}`,
-    connect: `${server.host}:${server.port}`,
-    listen: '127.0.0.1:0',
-    credentials: server.keys.longTerm,
-    ca: [server.ca],
-    caOnly: true,
-  })
-  t.teardown(() => proxy.close())
-  const { host, port } = await proxy.listen()
-  const plain = await mysql.createConnection({ host, port, user: 'iam_user' })
-  const encrypted = await mysql.createConnection({ host, port, user: 'iam_user', ssl: { rejectUnauthorized: false } })
+  const proxy = await startProxy(t, server, { caOnly: true })
+  const plain = await connect(proxy)
+  const encrypted = await connect(proxy, { ssl: { rejectUnauthorized: false } })
   const [first, second] = proxy.state.sessions
   t.equal(first?.tls, undefined)
   t.match(second?.tls, /^TLSv1\.[23]$/)

@@ -13,6 +13,8 @@ import { createTokenSource } from '../../src/aws/token.ts'
 import { type AccessKey, verifyToken } from '../../src/demo/verify-token.ts'
 import { ERRORS } from '../../src/error-codes.ts'
 import { hintFor, ProxyError } from '../../src/errors.ts'
+import { failureOf } from '../support/failure-of.ts'
+import { SSO_PROFILE, START_URL } from '../support/sso-profile.ts'
 
 const REGION = 'eu-west-1'
 const rds = { host: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com', port: 3306, region: REGION }
@@ -102,16 +104,6 @@ async function serve(t: Test, answer: (request: HttpRequest) => HttpAnswer) {
     server.close()
   })
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests }
-}
-
-/** The error of a lookup. */
-async function failureOf(lookup: Promise<unknown>): Promise<ProxyError> {
-  const thrown = await lookup.then(
-    () => new Error('it did not fail'),
-    (error: unknown) => error,
-  )
-  if (thrown instanceof ProxyError) return thrown
-  throw thrown
 }
 
 /** Everything that a person sees of an error. */
@@ -605,17 +597,6 @@ test('no credentials at all', async t => {
   t.match(hintFor(error, {}), /AWS_PROFILE/)
 })
 
-const START_URL = 'https://example.awsapps.com/start'
-const ssoProfile = `[profile dev]
-sso_session = corp
-sso_account_id = 123456789012
-sso_role_name = Developer
-region = us-west-2
-
-[sso-session corp]
-sso_start_url = ${START_URL}
-sso_region = us-east-1
-`
 const oldSsoProfile = `[profile dev]
 sso_start_url = ${START_URL}
 sso_region = us-east-1
@@ -647,7 +628,7 @@ async function isSsoExpired(t: Test, profile: string | undefined, login: string)
 }
 
 test('SSO whose token has expired', async t => {
-  const home = setUp(t, { config: ssoProfile })
+  const home = setUp(t, { config: SSO_PROFILE })
   cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
   await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
 })
@@ -659,18 +640,18 @@ test('SSO of an older profile, whose token has expired', async t => {
 })
 
 test('SSO without a login', async t => {
-  setUp(t, { config: ssoProfile })
+  setUp(t, { config: SSO_PROFILE })
   await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
 })
 
 test('SSO of AWS_PROFILE and of the default profile', async t => {
   await t.test('AWS_PROFILE', async t => {
-    const home = setUp(t, { config: ssoProfile, environment: { AWS_PROFILE: 'dev' } })
+    const home = setUp(t, { config: SSO_PROFILE, environment: { AWS_PROFILE: 'dev' } })
     cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
     await isSsoExpired(t, undefined, 'aws sso login --profile dev')
   })
   await t.test('default', async t => {
-    const home = setUp(t, { config: ssoProfile.replace('[profile dev]', '[default]') })
+    const home = setUp(t, { config: SSO_PROFILE.replace('[profile dev]', '[default]') })
     cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
     await isSsoExpired(t, undefined, 'aws sso login')
   })
@@ -681,7 +662,7 @@ test('SSO with a valid session', async t => {
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ roleCredentials: { ...temporary, expiration: Date.now() + 60 * minute } }),
   }))
-  const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO: url } })
+  const home = setUp(t, { config: SSO_PROFILE, environment: { AWS_ENDPOINT_URL_SSO: url } })
   cacheSsoToken(home, 'corp', new Date(Date.now() + 60 * minute))
   await signsWith(t, temporary, 'dev')
   t.equal(requests[0]?.headers['x-amz-sso_bearer_token'], 'hunter2')
@@ -694,7 +675,7 @@ test('SSO whose session was revoked', async t => {
     headers: { 'content-type': 'application/json', 'x-amzn-errortype': 'UnauthorizedException' },
     body: '{"message":"Session token not found or invalid"}',
   }))
-  const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO: url } })
+  const home = setUp(t, { config: SSO_PROFILE, environment: { AWS_ENDPOINT_URL_SSO: url } })
   cacheSsoToken(home, 'corp', new Date(Date.now() + 60 * minute))
   await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
 })
@@ -704,7 +685,7 @@ const NOWHERE = 'http://127.0.0.1:1'
 
 test('SSO that is unreachable is not expired', async t => {
   await t.test('for the credentials', async t => {
-    const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO: NOWHERE } })
+    const home = setUp(t, { config: SSO_PROFILE, environment: { AWS_ENDPOINT_URL_SSO: NOWHERE } })
     cacheSsoToken(home, 'corp', new Date(Date.now() + 60 * minute))
     const error = await failureOf(createCredentials({ region: REGION, profile: 'dev' })())
     t.equal(error.code, 'CREDENTIALS_UNREACHABLE')
@@ -712,7 +693,7 @@ test('SSO that is unreachable is not expired', async t => {
     t.match(hintFor(error, {}), /network path from this machine to IAM Identity Center,/)
   })
   await t.test('for the renewal of a token that has expired', async t => {
-    const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO_OIDC: NOWHERE } })
+    const home = setUp(t, { config: SSO_PROFILE, environment: { AWS_ENDPOINT_URL_SSO_OIDC: NOWHERE } })
     cacheSsoToken(home, 'corp', new Date(Date.now() - minute), {
       clientId: 'c',
       clientSecret: 'hunter2',
@@ -728,7 +709,7 @@ test('SSO that is unreachable is not expired', async t => {
       headers: { 'content-type': 'application/json', 'x-amzn-errortype': 'InvalidGrantException' },
       body: '{"error":"invalid_grant","error_description":"hunter2"}',
     }))
-    const config = ssoProfile.replaceAll('corp', 'other')
+    const config = SSO_PROFILE.replaceAll('corp', 'other')
     const home = setUp(t, { config, environment: { AWS_ENDPOINT_URL_SSO_OIDC: url } })
     cacheSsoToken(home, 'other', new Date(Date.now() - minute), {
       clientId: 'c',
@@ -799,7 +780,7 @@ test('SSO after another `aws sso login`', async t => {
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ roleCredentials: { ...temporary, expiration: Date.now() + 60 * minute } }),
   }))
-  const home = setUp(t, { config: ssoProfile, environment: { AWS_ENDPOINT_URL_SSO: url } })
+  const home = setUp(t, { config: SSO_PROFILE, environment: { AWS_ENDPOINT_URL_SSO: url } })
   cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
   const credentials = createCredentials({ region: REGION, profile: 'dev' })
   t.equal((await failureOf(credentials())).code, 'CREDENTIALS_SSO_EXPIRED')

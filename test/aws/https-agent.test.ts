@@ -9,7 +9,8 @@ import { promisify } from 'node:util'
 import { type Test, test } from 'tap'
 import { type AwsAgent, createAwsAgent, proxyFor } from '../../src/aws/https-agent.ts'
 import { createAuthority } from '../../src/demo/certificates.ts'
-import { hintFor, ProxyError } from '../../src/errors.ts'
+import { hintFor } from '../../src/errors.ts'
+import { failureOf } from '../support/failure-of.ts'
 import { listen, startHttpProxy } from '../support/forward-proxy.ts'
 import { freePort } from '../support/free-port.ts'
 
@@ -44,15 +45,6 @@ async function get(agent: AwsAgent, host = HOST, port = 443): Promise<string> {
   let text = ''
   for await (const chunk of response) text += chunk
   return text
-}
-
-async function failureOf(work: Promise<unknown>): Promise<ProxyError> {
-  const thrown = await work.then(
-    () => new Error('it did not fail'),
-    (error: unknown) => error,
-  )
-  if (thrown instanceof ProxyError) return thrown
-  throw thrown
 }
 
 function agentFor(t: Test, environment: NodeJS.ProcessEnv, profile?: string): AwsAgent {

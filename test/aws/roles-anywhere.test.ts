@@ -7,8 +7,9 @@ import { createCredentials } from '../../src/aws/credentials.ts'
 import { fromRolesAnywhere } from '../../src/aws/roles-anywhere.ts'
 import { endpointOf, type RolesAnywhereOptions, rolesAnywhereProblems } from '../../src/aws/roles-anywhere-options.ts'
 import { ERRORS } from '../../src/error-codes.ts'
-import { hintFor, ProxyError } from '../../src/errors.ts'
+import { hintFor } from '../../src/errors.ts'
 import { LIBRARY_NAMES } from '../../src/option-values.ts'
+import { failureOf } from '../support/failure-of.ts'
 import { startHttpProxy } from '../support/forward-proxy.ts'
 import {
   ARNS,
@@ -26,15 +27,6 @@ import {
 } from '../support/roles-anywhere.ts'
 
 const minute = 60_000
-
-async function failureOf(work: Promise<unknown>): Promise<ProxyError> {
-  const thrown = await work.then(
-    () => new Error('it did not fail'),
-    (error: unknown) => error,
-  )
-  if (thrown instanceof ProxyError) return thrown
-  throw thrown
-}
 
 /** An authority, a stand-in that trusts it, and a certificate of a host. */
 async function setUp(t: Test, options: Partial<Parameters<typeof startRolesAnywhere>[1]> = {}) {

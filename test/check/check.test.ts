@@ -6,7 +6,7 @@ import { CLIENT_SSL } from '../../src/protocol/capabilities.ts'
 import { writeBundle } from '../../src/upstream/bundle-cache.ts'
 import { parseBundle } from '../../src/upstream/rds-bundle.ts'
 import { identity, startAwsApi } from '../support/aws-api.ts'
-import { failsWith, lookedAt, runCheck, setEnvironment, warningsOf } from '../support/check.ts'
+import { failsWith, lookedAt, runCheck, setEnvironment, useKeysOf, warningsOf } from '../support/check.ts'
 import { freePort } from '../support/free-port.ts'
 import { realServer } from '../support/mariadb.ts'
 import { checkEnded, hasToken } from '../support/proxy.ts'
@@ -31,9 +31,7 @@ test('a login through the proxy to a real server', async t => {
   setEnvironment(t)
   const api = await startAwsApi(t, { GetCallerIdentity: identity(ROLE) })
   const server = await realServer(t)
-  const { accessKeyId, secretAccessKey } = server.keys.longTerm
-  Object.assign(process.env, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey })
-  delete process.env['AWS_SESSION_TOKEN']
+  useKeysOf(server)
   const options = { rdsEndpoint: server.rdsHost, connect: `127.0.0.1:${server.port}`, ca: [server.ca] }
   const checked = await runCheck(t, { options, database: 'lab' })
   const { json, text } = checked

@@ -5,7 +5,15 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { createAuthority } from '../../src/demo/certificates.ts'
 import { identity, startAwsApi } from '../support/aws-api.ts'
-import { type Checked, failsWith, runCheck, secretEnvironment, setEnvironment, warningsOf } from '../support/check.ts'
+import {
+  type Checked,
+  failsWith,
+  runCheck,
+  secretEnvironment,
+  setEnvironment,
+  useKeysOf,
+  warningsOf,
+} from '../support/check.ts'
 import { listen, startHttpProxy, startProxyProgram } from '../support/forward-proxy.ts'
 import { freePort } from '../support/free-port.ts'
 import { realServer } from '../support/mariadb.ts'
@@ -95,9 +103,7 @@ test('a login to a real server through a forward proxy', async t => {
   setEnvironment(t)
   await startAwsApi(t, { GetCallerIdentity: identity(ROLE) })
   const server = await realServer(t)
-  const { accessKeyId, secretAccessKey } = server.keys.longTerm
-  Object.assign(process.env, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey })
-  delete process.env['AWS_SESSION_TOKEN']
+  useKeysOf(server)
   const { address } = await startHttpProxy(t, { port: server.port })
   const proxy = `http://user:hunter2@${address}`
   const options = { rdsEndpoint: server.rdsHost, connect: 'nlb.vpc.invalid', ca: [server.ca], proxy }

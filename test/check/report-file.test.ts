@@ -3,7 +3,7 @@ import { type Checked, check, type Wanted } from '../../src/check/check.ts'
 import { toReport } from '../../src/check/report-file.ts'
 import type { Reporter } from '../../src/check/steps.ts'
 import { identity, startAwsApi } from '../support/aws-api.ts'
-import { lookedAt, setEnvironment } from '../support/check.ts'
+import { lookedAt, setEnvironment, useKeysOf } from '../support/check.ts'
 import { realServer } from '../support/mariadb.ts'
 import {
   err,
@@ -35,9 +35,8 @@ test('a real server: what a login looks like, without names', async t => {
   setEnvironment(t)
   await startAwsApi(t, { GetCallerIdentity: identity(ROLE) })
   const server = await realServer(t)
+  useKeysOf(server)
   const { accessKeyId, secretAccessKey } = server.keys.longTerm
-  Object.assign(process.env, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey })
-  delete process.env['AWS_SESSION_TOKEN']
   const proxy = { rdsEndpoint: server.rdsHost, connect: `127.0.0.1:${server.port}`, ca: [server.ca] }
   const hidden = [server.rdsHost, server.rdsHost.split('.')[0]!, 'iam_user', accessKeyId, secretAccessKey]
   const never = { ...proxy, tokenInHandshake: 'never' } as const

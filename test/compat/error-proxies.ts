@@ -12,6 +12,7 @@ import * as flags from '../../src/protocol/capabilities.ts'
 import { encodeERR_Packet, encodeHandshakeV10 } from '../../src/protocol/packets.ts'
 import { freePort } from '../support/free-port.ts'
 import { packet, takeBytes } from '../support/scripted-upstream.ts'
+import { SSO_PROFILE, START_URL } from '../support/sso-profile.ts'
 import type { Route, Situation } from './behaviours.ts'
 import { type Address, endpointOf, environmentOf, LOCAL_USER, type Proxies, startProxy } from './proxies.ts'
 import type { Server } from './servers.ts'
@@ -128,25 +129,11 @@ async function endpointsOf(server: Server, addresses: ErrorProxies['addresses'])
   }))
 }
 
-const START_URL = 'https://example.awsapps.com/start'
-
 /** A profile whose `aws sso login` has expired, and one with an access key that no token is sent with. */
 async function writeAwsFiles(home: string): Promise<void> {
   const cache = join(home, '.aws', 'sso', 'cache')
   await mkdir(cache, { recursive: true })
-  await writeFile(
-    join(home, '.aws', 'config'),
-    `[profile dev]
-sso_session = corp
-sso_account_id = 123456789012
-sso_role_name = Developer
-region = us-west-2
-
-[sso-session corp]
-sso_start_url = ${START_URL}
-sso_region = us-east-1
-`,
-  )
+  await writeFile(join(home, '.aws', 'config'), SSO_PROFILE)
   await writeFile(
     join(home, '.aws', 'credentials'),
     '[keys]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = example\n',

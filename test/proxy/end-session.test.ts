@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type mysql from 'mysql2/promise'
 import { test } from 'tap'
-import { createProxy } from '../../src/proxy/proxy.ts'
 import { realServer } from '../support/mariadb.ts'
 import {
   COM_QUERY,
@@ -135,15 +134,8 @@ testOnEachServer('a statement prepared within a transaction does not hide the tr
 
 test('what a session does, as the status page shows it', async t => {
   const server = await realServer(t)
-  const proxy = createProxy({
-    rdsEndpoint: `${server.rdsHost}:${server.rdsPort}`,
-    connect: `${server.host}:${server.port}`,
-    listen: '127.0.0.1:0',
-    credentials: server.keys.longTerm,
-    ca: [server.ca],
-  })
-  t.teardown(() => proxy.close())
-  const connection = await connect(await proxy.listen())
+  const proxy = await startProxy(t, server)
+  const connection = await connect(proxy)
   const [session] = proxy.state.sessions
   t.equal(session?.activity(), 'idle')
   await connection.query('SELECT 1')

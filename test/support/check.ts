@@ -5,6 +5,7 @@ import { jsonReporter, terminalReporter } from '../../src/check/report.ts'
 import type { Finding, Reporter, StepResult } from '../../src/check/steps.ts'
 import { ERRORS, type ErrorCode } from '../../src/index.ts'
 import type { ProxyOptions } from '../../src/proxy/proxy.ts'
+import type { RealServer } from './mariadb.ts'
 import { RDS_HOST, refuseLogin, testCertificates } from './scripted-upstream.ts'
 
 export interface Checked {
@@ -54,6 +55,13 @@ export function setEnvironment(t: TapTest, more: Record<string, string> = secret
   t.teardown(() => {
     process.env = kept
   })
+}
+
+/** Credentials that the server accepts, from the environment. Call it after `setEnvironment`, which undoes it. */
+export function useKeysOf({ keys }: RealServer): void {
+  const { accessKeyId, secretAccessKey } = keys.longTerm
+  Object.assign(process.env, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey })
+  delete process.env['AWS_SESSION_TOKEN']
 }
 
 export function secretEnvironment(): Record<string, string> {

@@ -26,6 +26,7 @@ export interface TestProxy extends HostPort {
   close(delay?: number): Promise<void>
   /** its log lines so far */
   log: LogLine[]
+  state: ReturnType<typeof createProxy>['state']
 }
 
 /** Starts a proxy, which closes when the test ends. */
@@ -52,7 +53,7 @@ export async function startProxy(
   })
   const address = await proxy.listen()
   t.teardown(() => proxy.close())
-  return { ...address, close: delay => proxy.close(delay), log }
+  return { ...address, close: delay => proxy.close(delay), log, state: proxy.state }
 }
 
 /** mysql2 through the proxy, as iam_user without a password unless `options` say otherwise. */
