@@ -14,6 +14,8 @@ const CLIENT_PHASES: readonly Phase[] = ['dial', 'tls', 'login']
 interface Login {
   traceId: string
   spanId: string
+  /** wallClockOffset() at its start: it jitters by a millisecond, and a phase must lie within its login */
+  offset: number
   phases: Span[]
   ended: boolean
 }
@@ -26,13 +28,12 @@ export function createLoginTracer(endpoint: Endpoint, exporter: Pick<SpanExporte
   const running = new AsyncLocalStorage<Login>()
 
   const createSpan = (login: Login, name: string, started: number): Omit<Span, 'kind' | 'attributes' | 'error'> => {
-    const offset = wallClockOffset()
     return {
       traceId: login.traceId,
       spanId: randomBytes(8).toString('hex'),
       name,
-      start: offset + started,
-      end: offset + performance.now(),
+      start: login.offset + started,
+      end: login.offset + performance.now(),
     }
   }
 
@@ -40,7 +41,7 @@ export function createLoginTracer(endpoint: Endpoint, exporter: Pick<SpanExporte
     run(work) {
       if (Math.random() >= ratio) return work()
       const [traceId, spanId] = [randomBytes(16).toString('hex'), randomBytes(8).toString('hex')]
-      return running.run({ traceId, spanId, phases: [], ended: false }, work)
+      return running.run({ traceId, spanId, offset: wallClockOffset(), phases: [], ended: false }, work)
     },
     phase(phase, started, error) {
       const login = running.getStore()
