@@ -29,7 +29,7 @@ export interface ProfileNames {
 }
 
 /**
- * Never rejects; a file that cannot be read has no profiles.
+ * Never rejects; an unreadable file has no profiles.
  * https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
  */
 export async function readProfileNames(environment: NodeJS.ProcessEnv = process.env): Promise<ProfileNames> {
