@@ -1,6 +1,6 @@
 /**
  * Runs test files with one MariaDB, one MySQL and one build for all of them:
- * node --import=tsx test/support/run.ts [--coverage] [-t SECONDS] [test files or directories]
+ * node --import=tsx test/support/run.ts [--coverage] [-t SECONDS] [-j FILES_AT_A_TIME] [test files or directories]
  * With --ci, it does so on several releases of Node.js (versions.ts).
  */
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -19,7 +19,11 @@ if (process.argv.includes('--ci')) await import('./versions.ts') // exits
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const { values, positionals } = parseArgs({
-  options: { coverage: { type: 'boolean' }, timeout: { type: 'string', short: 't', default: '900' } },
+  options: {
+    coverage: { type: 'boolean' },
+    timeout: { type: 'string', short: 't', default: '900' },
+    jobs: { type: 'string', short: 'j', default: '2' },
+  },
   allowPositionals: true,
 })
 const files = await findTestFiles(root, positionals.length > 0 ? positionals : ['test'])
@@ -45,6 +49,7 @@ const run = runTestFiles(files, {
     [programVariable]: JSON.stringify(program),
     ...(coverage ? { NODE_V8_COVERAGE: coverage } : {}),
   },
+  jobs: Number(values.jobs),
   limitSeconds: Number(values.timeout),
 })
 // A terminal's Ctrl-C reaches the tests by itself.

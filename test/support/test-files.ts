@@ -7,7 +7,6 @@ import { once } from 'node:events'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
-const AT_ONCE = 2
 const KILL_AFTER_MS = 10_000
 
 export interface TestFiles {
@@ -15,6 +14,8 @@ export interface TestFiles {
   /** of Node.js */
   nodeArguments: readonly string[]
   environment: NodeJS.ProcessEnv
+  /** files at a time */
+  jobs: number
   /** for each file; only one that hangs reaches it, also on a busy machine */
   limitSeconds: number
 }
@@ -84,7 +85,7 @@ export function runTestFiles(files: readonly string[], options: TestFiles) {
 
   return {
     /** a run that was stopped has a failure */
-    ended: Promise.all(Array.from({ length: AT_ONCE }, runNext)).then(
+    ended: Promise.all(Array.from({ length: options.jobs }, runNext)).then(
       (): Totals => ({ ...totals, failed: totals.failed + (isStopped ? 1 : 0) }),
     ),
     /** No further file starts. Those that run get the signal, and some time to end what they have started. */
