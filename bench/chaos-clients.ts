@@ -5,11 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { crc32 } from 'node:zlib'
 import mysql from 'mysql2/promise'
 import type { HostPort } from '../src/endpoint.ts'
+import { encodeComChangeUser } from '../src/protocol/packets.ts'
 import type { Random } from '../test/fuzz/random.ts'
 import {
   COM_PING,
   COM_QUERY,
   COM_RESET_CONNECTION,
+  expectOK,
   logInRaw,
   queryRaw,
   readPacket,
@@ -23,6 +25,7 @@ import type { ChaosProxy, World } from './chaos-world.ts'
 const COM_QUIT = 0x01
 const COM_BINLOG_DUMP = 0x12
 const COM_REGISTER_SLAVE = 0x15
+const AUTH_SWITCH_REQUEST = 0xfe
 
 /** As long as a stopped server and a busy machine need. */
 const CONNECT_TIMEOUT_MS = 200_000
@@ -101,6 +104,7 @@ export async function loginClient(context: HonestContext, proxy: ChaosProxy, ran
               password: isGuarded ? world.password : '',
             })
             record.logins++
+            record.changedUsers++
             const wanted = isGuarded ? 'iam_user@%' : 'iam2@%'
             expect(await first(connection, 'SELECT CURRENT_USER() AS name'), wanted, 'the user after a change')
           }
@@ -112,11 +116,23 @@ export async function loginClient(context: HonestContext, proxy: ChaosProxy, ran
   }
 }
 
-/** Logs in with raw packets, asks something and leaves: many logins in little time. */
+/** A COM_CHANGE_USER of a client without a password. */
+function changeUserPacket(user: string): Buffer {
+  return encodeComChangeUser({
+    user: Buffer.from(user),
+    authResponse: Buffer.alloc(0),
+    database: Buffer.alloc(0),
+    charset: 45, // utf8mb4_general_ci
+    authPlugin: 'mysql_native_password',
+    attributes: undefined,
+  })
+}
+
+/** Logs in with raw packets, asks something, changes its user a few times and leaves: many logins in little time. */
 export async function stormClient(context: HonestContext, proxy: ChaosProxy, random: Random): Promise<void> {
   const { record, goesOn } = context
   while (goesOn()) {
-    await record.honest('login, query and COM_QUIT', async () => {
+    await record.honest('login, query, changes of user and COM_QUIT', async () => {
       const client = await logInRaw(proxy.open)
       record.logins++
       try {
@@ -126,6 +142,20 @@ export async function stormClient(context: HonestContext, proxy: ChaosProxy, ran
           expect(row.equals(Buffer.alloc(size, 'x')), true, 'a value is as it was sent')
         }
         await runCommand(client, random.below(2) ? COM_PING : COM_RESET_CONNECTION)
+        for (let changes = random.below(8); changes > 0; changes--) {
+          const user = random.below(2) ? 'iam_user' : 'iam2'
+          sendPacket(client.socket, changeUserPacket(user), 0)
+          const packet = await readPacket(client.socket)
+          if (packet[0] === AUTH_SWITCH_REQUEST) {
+            sendPacket(client.socket, Buffer.alloc(0), 2)
+            expectOK(await readPacket(client.socket))
+          } else expectOK(packet)
+          record.logins++
+          record.changedUsers++
+          for await (const row of queryRaw(client, 'SELECT CURRENT_USER()')) {
+            expect(row.toString(), `${user}@%`, 'the user after a change')
+          }
+        }
         sendCommand(client, COM_QUIT)
         await once(client.socket.end().resume(), 'close')
       } finally {

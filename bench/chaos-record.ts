@@ -8,6 +8,8 @@ export interface RunRecord {
   faults: Map<string, number>
   operations: Map<string, number>
   logins: number
+  /** logins by COM_CHANGE_USER, which are among the logins too */
+  changedUsers: number
   /** connections that bad clients opened or tried to open; a flood has many */
   badConnections: number
   fuzzedInputs: number
@@ -39,6 +41,7 @@ export function createRecord(): RunRecord {
     faults: new Map(),
     operations: new Map(),
     logins: 0,
+    changedUsers: 0,
     badConnections: 0,
     stalls: 0,
     fuzzedInputs: 0,
