@@ -1,13 +1,13 @@
 /** Prints docs/reference.md, made from the tables of options and errors: npm run docs */
 
-import { environmentName, type OptionName, optionNames, optionSpec } from '../src/config/options.ts'
+import { environmentName, OPTION_GROUPS, type OptionName, optionSpec } from '../src/config/options.ts'
 import { ERRORS } from '../src/error-codes.ts'
 
 /** The whole text of docs/reference.md. */
 export function reference(): string {
   return `# Reference
 
-Generated from \`src/config/options.ts\` and \`src/error-codes.ts\` by \`npm run docs\`; do not edit.
+Generated from \`src/config/options/\` and \`src/error-codes.ts\` by \`npm run docs\`; do not edit.
 
     mysql-iam-proxy --rds-endpoint HOST[:PORT] [options]
     mysql-iam-proxy HOST[:PORT][?OPTION=VALUE&…] …
@@ -18,7 +18,7 @@ A flag overrides its environment variable, the environment variable overrides th
 
 ## Options
 
-${optionNames.map(option).join('\n\n')}
+${OPTION_GROUPS.map(({ title, options }) => `### ${title}\n\n${options.map(option).join('\n\n')}`).join('\n\n')}
 
 ## Exit codes
 
@@ -54,7 +54,7 @@ function option(name: OptionName): string {
   } = optionSpec(name)
   const value = placeholder ?? choices?.join('|')
   const title = environmentOnly ? environmentName(name) : `--${name}${value ? ` ${value}` : ''}`
-  const lines = [`### \`${title}\``, '', `${describe}.`, '']
+  const lines = [`#### \`${title}\``, '', `${describe}.`, '']
   if (environmentOnly) lines.push('Only as an environment variable, because other users can see the command line.')
   else
     lines.push(

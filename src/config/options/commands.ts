@@ -1,0 +1,58 @@
+/** Options of single commands. */
+import { duration, HOUR_MS, type OptionSpec } from '../option-spec.ts'
+
+export const OF_COMMANDS = {
+  until: {
+    kind: 'string',
+    placeholder: 'ready|started',
+    perProcess: true,
+    choices: ['ready', 'started'],
+    default: 'ready',
+    commands: ['wait'],
+    describe:
+      'What to wait for, with --admin-listen or --health-listen. ready: the proxy can take clients (/readiness). started: every endpoint listens (/startup)',
+  },
+  max: {
+    ...duration({ default: 30_000, min: 1, max: 24 * HOUR_MS }),
+    perProcess: true,
+    commands: ['wait'],
+    describe: 'How long to wait',
+  },
+  'syntax-only': {
+    kind: 'boolean',
+    perProcess: true,
+    commands: ['config'],
+    describe:
+      'Check only the configuration itself, not the files and addresses that it names. For a configuration whose credentials exist only while the service runs',
+  },
+  database: {
+    kind: 'string',
+    placeholder: 'NAME',
+    commands: ['check'],
+    describe: 'The default database of the login (default: none)',
+  },
+  aws: {
+    kind: 'boolean',
+    commands: ['check'],
+    describe: 'Also check the database in RDS and the load balancer, as far as the credentials allow',
+  },
+  report: {
+    kind: 'string',
+    placeholder: 'FILE',
+    commands: ['check'],
+    describe:
+      'Also write a Markdown report for an issue, without names, addresses, accounts, keys and users. check prints it and asks on a terminal first. It needs one login more',
+  },
+  yes: { kind: 'boolean', commands: ['check'], describe: 'Write the file of --report without asking' },
+  endpoint: {
+    kind: 'string',
+    placeholder: 'NAME',
+    commands: ['check', 'wait'],
+    describe: 'The endpoint to check or to wait for, if the proxy has several',
+  },
+  json: {
+    kind: 'boolean',
+    commands: ['check', 'sync-targets'],
+    describe: 'Print the result as one JSON document, for scripts; with --watch, one line for each pass',
+  },
+} as const satisfies Record<string, OptionSpec>

@@ -1,0 +1,60 @@
+/** The options that most people need. */
+import { listenProblem, remoteProblem } from '../../endpoint.ts'
+import { OPTION_VALUES } from '../../option-values.ts'
+import { regionNameProblem } from '../../value-checks.ts'
+import { AND_SYNC, type OptionSpec, SERVING } from '../option-spec.ts'
+
+export const COMMON = {
+  'rds-endpoint': {
+    kind: 'string',
+    commands: [...AND_SYNC, 'trust'],
+    placeholder: 'HOST[:PORT]',
+    check: remoteProblem,
+    describe:
+      'The endpoint of RDS for MySQL, RDS for MariaDB, Aurora MySQL or RDS Proxy: the name on the certificate and the name that tokens are signed for. Use the original name, not a CNAME or a load balancer',
+  },
+  connect: {
+    kind: 'string',
+    placeholder: 'HOST[:PORT]',
+    check: remoteProblem,
+    describe:
+      'The address to dial, for example a Network Load Balancer in front of the database (default: --rds-endpoint)',
+  },
+  listen: {
+    kind: 'string',
+    placeholder: 'HOST:PORT|unix:/PATH|systemd[:NAME]',
+    commands: [...SERVING, 'wait'],
+    default: OPTION_VALUES.listen.default,
+    check: listenProblem,
+    describe:
+      'The address that clients connect to. Port 0 takes a free port. A unix socket is only for the user who runs the proxy (mode 0600). systemd takes the socket of a socket unit. An address that other machines can reach needs --local-user and --tls-cert, or --trust-network',
+  },
+  user: {
+    kind: 'string',
+    placeholder: 'NAME',
+    describe: 'The database user to log in as (default: the user that the client names)',
+  },
+  region: {
+    kind: 'string',
+    commands: [...SERVING, 'trust'],
+    placeholder: 'NAME',
+    check: regionNameProblem,
+    describe:
+      'The AWS region of the database (default: read from the name of --rds-endpoint; for the writer endpoint of an Aurora Global Database, at each login from the certificate of the server)',
+  },
+  profile: {
+    kind: 'string',
+    commands: AND_SYNC,
+    placeholder: 'NAME',
+    describe:
+      'The profile in ~/.aws/config whose credentials sign tokens (default: the credential chain of the AWS SDK)',
+  },
+  config: {
+    kind: 'string',
+    placeholder: 'FILE',
+    perProcess: true,
+    commands: ['run', 'check', 'exec', 'config'],
+    describe:
+      'A YAML or JSON file with options, for several endpoints if you like; flags and environment variables override it. SIGHUP reads it again. See docs/configuration.md',
+  },
+} as const satisfies Record<string, OptionSpec>

@@ -1,0 +1,52 @@
+/** The way to the database, and the trust in it. */
+import { databaseProxyProblem } from '../../forward-proxy.ts'
+import { OPTION_VALUES } from '../../option-values.ts'
+import { AND_SYNC, duration, type OptionSpec } from '../option-spec.ts'
+
+export const DATABASE = {
+  proxy: {
+    kind: 'string',
+    placeholder: 'URL',
+    check: databaseProxyProblem,
+    describe:
+      'The forward proxy on the way to the database: socks5:// or http://[USER:PASSWORD@]HOST:PORT. It resolves the name of the address to dial. Other users can see a command line, so set a password with the environment variable (default: none)',
+  },
+  ca: {
+    kind: 'strings',
+    commands: AND_SYNC,
+    placeholder: 'FILE',
+    describe:
+      'A PEM file of certificate authorities to trust in addition to the RDS bundle and the public roots; may be repeated',
+  },
+  'ca-only': { kind: 'boolean', commands: AND_SYNC, describe: 'Trust only the authorities of --ca' },
+  'region-bundle': {
+    kind: 'string',
+    commands: AND_SYNC,
+    ...OPTION_VALUES.regionBundle,
+    describe:
+      "Which CA certificates of RDS to trust beside the built-in ones. cached: those that mysql-iam-proxy trust update has downloaded for the database's region. auto: the proxy also downloads them itself, in the background, if the server's CA is unknown. off: none",
+  },
+  'bundle-cache': {
+    kind: 'string',
+    commands: [...AND_SYNC, 'trust'],
+    placeholder: 'FOLDER',
+    describe:
+      'The folder of the downloaded CA certificates. Other users must not be able to write to it (default: $XDG_CACHE_HOME/mysql-iam-proxy, or ~/.cache/mysql-iam-proxy)',
+  },
+  'token-in-handshake': {
+    kind: 'string',
+    ...OPTION_VALUES.tokenInHandshake,
+    describe:
+      'Whether to send the token inside HandshakeResponse41, which saves a round trip, or after an AuthSwitchRequest. auto finds out which one the server needs',
+  },
+  'token-reuse': {
+    ...duration(OPTION_VALUES.tokenReuse),
+    describe:
+      'How long the logins of a database user share one token, at most 10m. After a refused login, the next one gets a new token. 0s signs a new token for each login',
+  },
+  'require-writer': {
+    kind: 'boolean',
+    describe:
+      'After each login, ask the server if it takes writes (innodb_read_only, read_only), and refuse a read-only server, such as a demoted writer behind a stale NLB target',
+  },
+} as const satisfies Record<string, OptionSpec>
