@@ -88,10 +88,15 @@ export async function main(args: readonly string[]): Promise<number> {
       signal = undefined // Ctrl-C is the usual end of a demo
     })
     .command(
-      'check [db-user]',
+      'check [endpoint-or-user] [db-user]',
       'Check each step of a login, and say what is wrong and what to do about it',
       takes('check', y =>
-        y.positional('db-user', { type: 'string', describe: 'The database user, instead of --user' }),
+        y
+          .positional('name', {
+            type: 'string',
+            describe: 'An endpoint of the configuration, or else the database user',
+          })
+          .positional('db-user', { type: 'string', describe: 'The database user, instead of --user' }),
       ),
       async flags => {
         const { runCheck } = await import('./commands/check.ts')
@@ -170,7 +175,8 @@ function takes(command: Command, more: (parser: Argv) => Argv = parser => parser
 }
 
 function endpointArgument(parser: Argv): Argv {
-  const describe = 'HOST[:PORT][?port=3307&…]: an RDS endpoint with its own options; may be repeated'
+  const describe =
+    'HOST[:PORT][?port=3307&…]: an RDS endpoint with its own options, or NAME[?…]: an endpoint of the configuration file; may be repeated'
   return parser.positional('endpoint', { type: 'string', array: true, describe })
 }
 

@@ -1,4 +1,4 @@
-/** `mysql-iam-proxy check [USER]`: finds the one thing to fix. */
+/** `mysql-iam-proxy check [NAME] [USER]`: finds the one thing to fix. */
 import { writeFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline/promises'
 import { check, type Wanted } from '../check/check.ts'
@@ -79,10 +79,13 @@ function reportOf(flags: Readonly<Record<string, unknown>>): ReportFile | undefi
 /** @throws ProxyError CONFIG_INVALID */
 async function readWanted(flags: Readonly<Record<string, unknown>>): Promise<Wanted> {
   const { settings, endpoints } = await loadConfig(flags, [], process.env)
-  const endpoint = selectEndpoint(endpoints, settings.endpoint)
+  const [first, second] = [flags['endpoint-or-user'], flags['db-user']] as (string | undefined)[]
+  // One argument is an endpoint if the configuration has it, else the user, as before there were default files.
+  const isEndpoint = settings.endpoint === undefined && (second !== undefined || namesOf(endpoints).includes(first))
+  const endpoint = selectEndpoint(endpoints, isEndpoint ? first : settings.endpoint)
   return {
     proxy: await toProxyOptions(endpoint, silent),
-    user: (flags['db-user'] as string | undefined) ?? endpoint.settings.user,
+    user: (isEndpoint ? second : first) ?? endpoint.settings.user,
     database: settings.database,
     aws: settings.aws,
     report: settings.report !== undefined,
@@ -90,12 +93,16 @@ async function readWanted(flags: Readonly<Record<string, unknown>>): Promise<Wan
 }
 
 function selectEndpoint(endpoints: readonly EndpointConfig[], wanted: string | undefined): EndpointConfig {
-  const names = endpoints.map(({ name, settings }) => name ?? settings['rds-endpoint'] ?? '')
+  const names = namesOf(endpoints)
   const index = wanted === undefined ? 0 : names.indexOf(wanted)
   const found = endpoints[index]
   if (found && (wanted !== undefined || endpoints.length === 1)) return found
   const message = `--endpoint: check needs the name of one endpoint; there are ${names.join(', ')}`
   throw new ProxyError('CONFIG_INVALID', message)
+}
+
+function namesOf(endpoints: readonly EndpointConfig[]): (string | undefined)[] {
+  return endpoints.map(({ name, settings }) => name ?? settings['rds-endpoint'] ?? '')
 }
 
 /** Needed before the configuration is valid, so that its errors are also reported as JSON. */

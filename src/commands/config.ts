@@ -19,12 +19,16 @@ export async function configCommand(
   if (what === 'schema') return JSON.stringify(configSchema(), null, 2)
   const config = await loadConfig(flags, [], environment)
   const count = config.endpoints.length
-  const good = `The configuration is good: ${count} ${count === 1 ? 'endpoint' : 'endpoints'}.`
+  const { defaultFile } = config
+  const file = defaultFile?.unusedBecause === undefined ? defaultFile?.path : undefined
+  const called = file === undefined ? 'The configuration' : `The configuration in ${file}`
+  const good = `${called} is good: ${count} ${count === 1 ? 'endpoint' : 'endpoints'}.`
   if (config.settings['syntax-only']) {
     if (what === 'check') return `${good} Files and addresses were not checked.`
   } else {
     const warnings: string[] = []
     const warn = (message: string) => void warnings.push(`Warning: ${message}`)
+    if (file !== undefined && defaultFile?.othersMayWrite) warn(`${file}: other users can write it; use chmod 600`)
     const log = { ...silent, warn: (_fields: object, message: string) => warn(message) }
     await checkConfig(config, log, () => addressProblems(config, warn))
     if (what === 'check') return [...warnings, good].join('\n')
@@ -33,7 +37,8 @@ export async function configCommand(
     config.settings,
     inFile.filter(name => optionSpec(name).perProcess),
   )
-  return stringify({ ...ofProcess, endpoints: config.endpoints.map(toYaml) }).trimEnd()
+  const from = file === undefined ? '' : `# from ${file}\n`
+  return from + stringify({ ...ofProcess, endpoints: config.endpoints.map(toYaml) }).trimEnd()
 }
 
 const inFile = optionNames.filter(mayBeInFile)

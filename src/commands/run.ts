@@ -25,6 +25,7 @@ export async function run(
   const config = await readConfig()
   const { settings } = config
   const log = await createLogger(settings['log-level'], settings['log-format'])
+  logDefaultFile(config, log)
   const traces = await startTracesAsSet(process.env, log)
   const quit = new AbortController()
   const end = AbortSignal.any([stop, quit.signal])
@@ -51,6 +52,18 @@ export async function run(
   } finally {
     await Promise.all([admin?.close(), traces?.close()])
   }
+}
+
+/** Nobody names this file on a command line, so the log says that it counts, or why it does not. */
+function logDefaultFile({ defaultFile }: Config, log: Logger): void {
+  if (!defaultFile) return
+  const { path, unusedBecause, othersMayWrite } = defaultFile
+  if (unusedBecause !== undefined) {
+    log.info({ file: path }, `${path} is not read, because ${unusedBecause} is given`)
+    return
+  }
+  log.info({ file: path }, `serves the endpoints in ${path}`)
+  if (othersMayWrite) log.warn({ file: path }, `${path}: other users can write it; use chmod 600`)
 }
 
 /** Reports to systemd, and reads the configuration again at each SIGHUP. */

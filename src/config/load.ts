@@ -1,10 +1,12 @@
 /** The configuration of a process: flags > environment > file > defaults, for one endpoint or several. */
+import { stat } from 'node:fs/promises'
 import { formatListen, type Listen, parseListen, withoutUser } from '../endpoint.ts'
 import type { OptionNames } from '../option-values.ts'
 import { combinationProblems } from '../proxy/options.ts'
 import { didYouMean } from '../text.ts'
 import type { ConfigText } from './config-text.ts'
-import type { ConfigFile } from './file.ts'
+import { defaultConfigFile } from './default-file.ts'
+import type { ConfigFile, EndpointInFile } from './file.ts'
 import { type LocalUserConfig, OF_ONE_ENDPOINT } from './keys.ts'
 import { invalidConfig } from './mistakes.ts'
 import { isOption, type OptionName, optionNames, optionSpec } from './options.ts'
@@ -27,6 +29,17 @@ export interface Config {
   endpoints: EndpointConfig[]
   /** Of the file, for errors */
   text: ConfigText | undefined
+  /** undefined where there is none */
+  defaultFile: DefaultFile | undefined
+}
+
+/** The file at the default place. */
+export interface DefaultFile {
+  path: string
+  /** What names the endpoint or another file instead, so that this one is not read; undefined: it is read */
+  unusedBecause: string | undefined
+  /** Whether other users can write it */
+  othersMayWrite: boolean
 }
 
 export interface EndpointConfig {
@@ -58,8 +71,11 @@ export interface SyncConfig {
 
 /**
  * The whole configuration, checked as far as that is possible without reading the files that options name.
- * @param endpoints from the command line, each `HOST[:PORT][?OPTION=VALUE&…]`
- * @param defaults of a command, instead of the options' own
+ * Without an endpoint and --config, the default file counts.
+ * @param endpoints from the command line, each `HOST[:PORT][?OPTION=VALUE&…]`, or the name of an endpoint in the file
+ *   instead of the host
+ * @param defaults of a command, instead of the options' own. They also come before what the file says of an endpoint, if
+ *   the endpoint is chosen by its name or the file is the default one: another process may serve that file
  * @throws ProxyError CONFIG_INVALID, with every mistake and its place
  */
 export async function loadConfig(
@@ -72,8 +88,13 @@ export async function loadConfig(
   const flagsGiven = flagSource(flags)
   const above = [flagsGiven, environmentSource(environment)]
   const configSource = sourceOfOption(above, 'config')
-  const path = configSource?.value('config')?.toString()
-  const file = path ? await readFileNamed(path, configSource!.place('config'), problems) : undefined
+  const named = configSource?.value('config')?.toString()
+  const shorthands = endpoints.map(splitShorthand)
+  const defaultFile = await findDefaultFile(environment, above, shorthands)
+  const isDefault = defaultFile !== undefined && defaultFile.unusedBecause === undefined
+  const path = isDefault ? defaultFile.path : named
+  const label = isDefault ? 'default configuration file' : configSource?.place('config')
+  const file = path ? await readFileNamed(path, label!, problems) : undefined
   const text = file?.text
   const content = file?.content
   // Without the content of the file, any other report would be false.
@@ -88,7 +109,18 @@ export async function loadConfig(
   const withoutName = { name: undefined, namePlace: '', localUsers: common, sync: undefined, text }
 
   const found: Found[] = []
-  endpoints.forEach((shorthand, index) => {
+  const inFile = content?.endpoints ?? []
+  const chosen = new Map<EndpointInFile, Shorthand>()
+  shorthands.forEach((shorthand, index) => {
+    const ofFile = inFile.find(one => nameOf(one) === shorthand.endpoint)
+    if (ofFile) {
+      chosen.set(ofFile, shorthand)
+      return
+    }
+    if (isDefault) {
+      problems.push(unknownName(shorthand.shown, path!, inFile))
+      return
+    }
     const sources = [shorthandSource(shorthand, index, problems), ...processSources]
     found.push({
       ...withoutName,
@@ -98,8 +130,13 @@ export async function loadConfig(
       unclear: none,
     })
   })
-  for (const { name, namePlace, unclear, source, localUsers, sync } of content?.endpoints ?? []) {
-    const sources = [...above, source, ...below]
+  for (const one of inFile) {
+    const { name, namePlace, unclear, source, localUsers, sync } = one
+    const shorthand = chosen.get(one)
+    if (chosen.size > 0 && !shorthand) continue
+    const ownOptions = shorthand ? [optionsSource(shorthand, problems)] : []
+    const first = isDefault || shorthand ? [ofCommand] : []
+    const sources = [...ownOptions, ...above, ...first, source, ...below]
     found.push({
       name,
       namePlace,
@@ -131,7 +168,38 @@ export async function loadConfig(
   for (const endpoint of found) problems.push(...endpointProblems(endpoint))
   problems.push(...conflicts(found, settings, names, content?.endpoints ? undefined : content?.missingEndpoints))
   if (problems.length > 0) throw invalidConfig(problems, text)
-  return { settings, names, endpoints: found, text }
+  return { settings, names, endpoints: found, text, defaultFile }
+}
+
+/** The default file, if it exists and can be seen. Without read permission it counts, and reading it is an error. */
+async function findDefaultFile(
+  environment: NodeJS.ProcessEnv,
+  above: readonly Source[],
+  shorthands: readonly Shorthand[],
+): Promise<DefaultFile | undefined> {
+  const path = defaultConfigFile(environment)
+  const found = path === undefined ? undefined : await stat(path).catch(() => undefined)
+  if (path === undefined || !found?.isFile()) return undefined
+  const named = (['config', 'rds-endpoint'] as const).flatMap(
+    option => sourceOfOption(above, option)?.place(option) ?? [],
+  )
+  // A name of the file has none of these characters, the name of a database host has.
+  const host = shorthands.find(({ endpoint }) => /[.:/]/.test(endpoint))
+  return {
+    path,
+    unusedBecause: named[0] ?? host?.shown,
+    othersMayWrite: process.platform !== 'win32' && (found.mode & 0o022) !== 0,
+  }
+}
+
+function nameOf({ name, source }: EndpointInFile): string | undefined {
+  return name ?? source.value('rds-endpoint')?.toString()
+}
+
+function unknownName(name: string, path: string, endpoints: readonly EndpointInFile[]): string {
+  const names = endpoints.flatMap(one => nameOf(one) ?? [])
+  const has = names.length === 0 ? 'has no endpoints' : `has ${names.join(', ')}`
+  return `${name}: no such endpoint; ${path} ${has}${didYouMean(name, names)}`
 }
 
 /** The file reader and the YAML parser are loaded only for a file. */
@@ -249,24 +317,48 @@ function isOfOneEndpoint(option: OptionName): boolean {
   return option !== 'rds-endpoint' && !perProcess && !environmentOnly
 }
 
-/** `HOST[:PORT]?port=3307`. Without a port to listen on, the first endpoint takes 3306, the next one 3307 and so on. */
-function shorthandSource(text: string, index: number, problems: string[]): Source {
+/** An endpoint of the command line. */
+interface Shorthand {
+  /** `HOST[:PORT]`, or a name of the file */
+  endpoint: string
+  options: ReadonlyMap<string, string>
+  /** The endpoint for messages, without a password */
+  shown: string
+}
+
+function splitShorthand(text: string): Shorthand {
   // A driver's URL may have a password in front of the host, with any character in it.
   const start = text.indexOf('?', text.includes('://') ? text.lastIndexOf('@') + 1 : 0)
   const [endpoint, query] = start < 0 ? [text, ''] : [text.slice(0, start), text.slice(start + 1)]
-  const shown = withoutUser(endpoint)
-  const given = new Map(new URLSearchParams(query))
-  for (const key of given.keys()) {
+  return { endpoint, options: new Map(new URLSearchParams(query)), shown: withoutUser(endpoint) }
+}
+
+/** `HOST[:PORT]?port=3307`. Without a port to listen on, the first endpoint takes 3306, the next one 3307 and so on. */
+function shorthandSource(shorthand: Shorthand, index: number, problems: string[]): Source {
+  const port = 3306 + index
+  const source = optionsSource(shorthand, problems, port)
+  const standard = index === 0 ? undefined : `127.0.0.1:${port}`
+  return {
+    ...source,
+    value(option) {
+      if (option === 'rds-endpoint') return shorthand.endpoint
+      return source.value(option) ?? (option === 'listen' ? standard : undefined)
+    },
+  }
+}
+
+/** The options behind the `?`. @param defaultPort of an `address` without a `port` */
+function optionsSource({ options, shown }: Shorthand, problems: string[], defaultPort = 3306): Source {
+  for (const key of options.keys()) {
     const isKnown = SHORTHAND.includes(key) || (isOption(key) && isOfOneEndpoint(key))
     if (!isKnown) problems.push(`${shown}: unknown option ${key}${didYouMean(key, optionNames)}`)
   }
-  const address = `${given.get('address') ?? '127.0.0.1'}:${given.get('port') ?? 3306 + index}`
-  const isDefault = index === 0 && !given.has('port') && !given.has('address')
-  const listen = given.get('listen') ?? (isDefault ? undefined : address)
+  const [port, address] = [options.get('port'), options.get('address')]
   return {
     value(option) {
-      if (option === 'rds-endpoint') return endpoint
-      return option === 'listen' ? listen : given.get(option)
+      if (option !== 'listen') return option === 'rds-endpoint' ? undefined : options.get(option)
+      const isGiven = port !== undefined || address !== undefined
+      return options.get('listen') ?? (isGiven ? `${address ?? '127.0.0.1'}:${port ?? defaultPort}` : undefined)
     },
     name: option => option,
     place: option => `${shown}: ${option}`,
