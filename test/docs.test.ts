@@ -99,6 +99,7 @@ test('the lint refuses a planted import against the rules, in each folder that h
     'check/x.ts': '../config/load.ts',
     'sync-targets/x.ts': '../config/load.ts',
     'sync-targets/plan.ts': './sync.ts',
+    'list/x.ts': '../check/check.ts',
     'demo/x.ts': '../upstream/login.ts',
   }
   const source = (specifier: string) => `import * as planted from '${specifier}'\n\nexport const used = planted\n`

@@ -15,7 +15,7 @@ import { formatHostPort, type HostPort } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { type ForwardProxy, isLocalHost, readForwardProxy } from '../forward-proxy.ts'
 import { forwardProxyError, openTunnel } from '../net/tunnel.ts'
-import { awsFile } from './profiles.ts'
+import { settingOfProfile } from './profiles.ts'
 
 /** Time for a connection: to the proxy, through it, and TLS. */
 const CONNECT_TIMEOUT_MS = 5_000
@@ -178,23 +178,9 @@ async function findCaBundle(
 ): Promise<CaBundle | undefined> {
   const { AWS_CA_BUNDLE, AWS_PROFILE, REQUESTS_CA_BUNDLE } = environment
   if (AWS_CA_BUNDLE) return { setting: 'AWS_CA_BUNDLE', file: AWS_CA_BUNDLE }
-  const config = awsFile('config', environment)
-  const text = config === undefined ? '' : await readFile(config, 'utf8').catch(() => '')
-  const file = caBundleOf(profile ?? AWS_PROFILE ?? 'default', text)
+  const file = await settingOfProfile('ca_bundle', profile ?? AWS_PROFILE ?? 'default', environment)
   if (file) return { setting: 'ca_bundle', file }
   return REQUESTS_CA_BUNDLE ? { setting: 'REQUESTS_CA_BUNDLE', file: REQUESTS_CA_BUNDLE } : undefined
-}
-
-/** The ca_bundle of a profile in the text of ~/.aws/config. */
-function caBundleOf(profile: string, config: string): string | undefined {
-  let isInProfile = false
-  for (const line of config.split(/\r?\n/)) {
-    const section = /^\s*\[\s*(?:profile\s+)?["']?(.*?)["']?\s*\]/.exec(line)
-    if (section) isInProfile = section[1] === profile && (profile === 'default' || /^\s*\[\s*profile\s/.test(line))
-    const value = isInProfile && /^ca_bundle\s*=\s*(.*?)\s*$/.exec(line)
-    if (value) return value[1]
-  }
-  return undefined
 }
 
 let lastContext: { pem: string; context: tls.SecureContext } | undefined

@@ -2,6 +2,7 @@
 import type { RDSClient, UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import { callAws, clientSettings } from '../aws/api.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
+import { isDown, isOtherEngine } from '../aws/rds-words.ts'
 import { isGlobalEndpoint } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { enableIamCommand } from './aws-cli.ts'
@@ -121,13 +122,6 @@ export function entriesOf(auth: readonly UserAuthConfigInfo[], user: string): Us
   return named.length > 0 ? named : auth.filter(({ UserName }) => !UserName)
 }
 
-/** Nobody can log in to a database in these states. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html */
-const NOT_UP =
-  /^(stopped|stopping|starting|creating|deleting|deleted|failed|rebooting|restore-error|inaccessible-|incompatible-|storage-full|suspended)/
-
-/** Other engines of the RDS API, by their names in DescribeDBInstances and DescribeDBProxies. */
-const NOT_MYSQL = /^(aurora-)?postgres|oracle|sqlserver|^(db2|docdb|neptune)/i
-
 /** @throws ProxyError DATABASE_NOT_MYSQL, IAM_AUTHENTICATION_OFF, DATABASE_NOT_AVAILABLE */
 export async function checkDatabase(context: Context, log: StepLog): Promise<void> {
   const { rds } = context.target.endpoint
@@ -140,10 +134,10 @@ export async function checkDatabase(context: Context, log: StepLog): Promise<voi
   if (database.proxy) noteProxy(database.proxy, log)
   if (database.members) noteMembers(database.members, log)
   log.fact('IAM authentication', { true: 'on', false: 'off' }[String(database.iamAuthentication)] ?? 'unknown')
-  if (database.engine && NOT_MYSQL.test(database.engine)) {
+  if (database.engine && isOtherEngine(database.engine)) {
     throw new ProxyError('DATABASE_NOT_MYSQL', `the database of ${rds.host} is ${database.engine}, not MySQL`)
   }
-  if (NOT_UP.test(database.status)) {
+  if (isDown(database.status)) {
     throw new ProxyError('DATABASE_NOT_AVAILABLE', `the database of ${rds.host} is ${database.status}`)
   }
   if (database.iamAuthentication === false) {

@@ -2,6 +2,7 @@
 import { resolveCname } from 'node:dns/promises'
 import { callAws, clientSettings, listIn } from '../aws/api.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
+import { isTcp, targetGroupsOf, targetsIn } from '../aws/load-balancers.ts'
 import { formatHostPort, isIndirect } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { type Context, regionOfDatabase } from './context.ts'
@@ -63,7 +64,7 @@ async function describeLoadBalancer(context: Context, log: StepLog): Promise<voi
         `${LoadBalancerName} has no listener for ${dial}; its listeners: ${ports}`,
       )
     }
-    if (!/^TCP(_|$)/.test(listener.Protocol ?? '')) {
+    if (!isTcp(listener.Protocol)) {
       throw new ProxyError('NLB_LISTENER_NOT_TCP', `the listener of ${dial} is a ${listener.Protocol} listener`)
     }
     const idleTimeout = await orWarn(log, async () => {
@@ -76,13 +77,10 @@ async function describeLoadBalancer(context: Context, log: StepLog): Promise<voi
     const idle = idleTimeout === undefined ? '' : `, idle timeout ${idleTimeout} s`
     log.fact('listener', `${listener.Protocol} ${listener.Port}${idle}`)
 
-    const arns = (listener.DefaultActions ?? []).flatMap(({ TargetGroupArn, ForwardConfig }) => [
-      TargetGroupArn,
-      ...(ForwardConfig?.TargetGroups ?? []).map(group => group.TargetGroupArn),
-    ])
-    const unique = [...new Set(arns.filter(arn => arn !== undefined))]
     const groups = await callAws('elasticloadbalancing:DescribeTargetGroups', async () => {
-      const { TargetGroups } = await client.send(new elb.DescribeTargetGroupsCommand({ TargetGroupArns: unique }))
+      const { TargetGroups } = await client.send(
+        new elb.DescribeTargetGroupsCommand({ TargetGroupArns: targetGroupsOf(listener) }),
+      )
       return listIn(TargetGroups, 'elasticloadbalancing:DescribeTargetGroups')
     })
     const problems: TargetGroupProblem[] = []
@@ -97,13 +95,7 @@ async function describeLoadBalancer(context: Context, log: StepLog): Promise<voi
         const answer = await client.send(new elb.DescribeTargetHealthCommand({ TargetGroupArn: arn }))
         return listIn(answer.TargetHealthDescriptions, 'elasticloadbalancing:DescribeTargetHealth')
       })
-      const targets = (health ?? []).map(({ Target, TargetHealth }) => ({
-        address: Target?.Id ?? '',
-        port: Target?.Port ?? group.Port ?? endpoint.rds.port,
-        zone: Target?.AvailabilityZone,
-        state: TargetHealth?.State ?? 'unknown',
-        why: TargetHealth?.Description ?? TargetHealth?.Reason,
-      }))
+      const targets = targetsIn(health ?? [], group, endpoint.rds.port)
       const found = { name, arn, type, protocol, targets }
       const problem = checkTargetGroup(found, context.addresses?.rds ?? [], endpoint.rds, log)
       if (problem) problems.push(problem)

@@ -1,17 +1,9 @@
 /** The targets of the load balancer, compared with the addresses of the database. */
+import { type FoundTarget, isTcp } from '../aws/load-balancers.ts'
 import { formatHostPort, type HostPort, namesOneOfSeveral } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { syncTargetsCommand, targetsCommand } from './aws-cli.ts'
 import type { Advice, StepLog } from './steps.ts'
-
-/** A target as DescribeTargetHealth returns it. */
-export interface FoundTarget {
-  address: string
-  port: number
-  zone: string | undefined
-  state: string
-  why: string | undefined
-}
 
 export interface FoundTargetGroup {
   name: string
@@ -53,7 +45,7 @@ export function checkTargetGroup(
     }),
   )
   // A listener of protocol TCP forwards to groups of TCP, TCP_UDP and TCP_QUIC.
-  if (!/^TCP(_|$)/.test(protocol)) {
+  if (!isTcp(protocol)) {
     const message = `the target group ${name} has the protocol ${protocol}`
     return { error: new ProxyError('NLB_TARGET_GROUP_NOT_TCP', message), advice: [] }
   }

@@ -1,8 +1,8 @@
 /** Asks the name servers for the addresses of the endpoint. An incomplete or implausible answer is a problem, never an address. */
 import { NODATA, NOTFOUND, type RecordWithTtl } from 'node:dns'
 import { Resolver } from 'node:dns/promises'
+import { canonicalAddress, type Family, isInsideVpc } from '../address.ts'
 import { systemCode } from '../errors.ts'
-import { canonicalAddress, type Family, isInsideVpc } from './address.ts'
 import type { Lookup } from './plan.ts'
 
 /** A lookup, and its time to live in seconds: another answer is possible only after that. */

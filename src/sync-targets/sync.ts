@@ -1,6 +1,7 @@
 /** `sync-targets`: keeps the targets of an NLB in sync with the addresses of the database, in one pass or many. */
 import { isIP } from 'node:net'
 import { setTimeout as sleepFor } from 'node:timers/promises'
+import { canonicalAddress, type Family } from '../address.ts'
 import { type CredentialsProvider, createCredentials } from '../aws/credentials.ts'
 import { type RolesAnywhereOptions, rolesAnywhereProblems } from '../aws/roles-anywhere-options.ts'
 import {
@@ -18,8 +19,8 @@ import type { Logger } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
 import { createRegionBundle } from '../upstream/region-bundle.ts'
 import { createTrust, type Trust } from '../upstream/trust.ts'
+import { verifyServer } from '../upstream/verify-server.ts'
 import { resolverProblem } from '../value-checks.ts'
-import { canonicalAddress, type Family } from './address.ts'
 import { lookUp, type TimedLookup } from './lookup.ts'
 import {
   describeTarget,
@@ -36,7 +37,6 @@ import {
 } from './plan.ts'
 import { errorOf } from './refusals.ts'
 import { openTargetGroup, regionOfTargetGroup, type TargetGroup } from './targets.ts'
-import { verifyAddress } from './verify.ts'
 
 export interface SyncOptions {
   /** host[:port] of the RDS or Aurora endpoint; only targets on this port are changed */
@@ -160,7 +160,7 @@ export function createSyncJob(options: SyncOptions, names: OptionNames = LIBRARY
       if (address === undefined) throw invalid('keepTargets', `"${text}" is not an IP address`)
       return address
     }),
-    verify: options.verify ? withoutResumption(trustOf(options, region)) : undefined,
+    verify: options.verify ? trustOf(options, region) : undefined,
     healthTimeout: options.healthTimeout ?? OPTION_VALUES.healthTimeout.default,
     interval: options.interval ?? OPTION_VALUES.interval.default,
     dryRun: options.dryRun ?? false,
@@ -179,11 +179,6 @@ function toResolver(text: string): string {
   return formatHostPort(parseHostPort(isIP(text) === 6 ? `[${text}]` : text, DNS_PORT, 'resolvers'))
 }
 
-/** A resumed TLS session shows no certificate, but `verify` must see it. */
-function withoutResumption(trust: Trust): Trust {
-  return { ...trust, session: () => undefined, remember: () => {} }
-}
-
 /** The real dependencies: name servers, AWS, and the database for `verify`. */
 export function createDependencies(job: SyncJob): Dependencies {
   const { verify, rds } = job
@@ -199,7 +194,9 @@ export function createDependencies(job: SyncJob): Dependencies {
       return lookUp({ host: rds.host, family, resolvers: job.resolvers, collectAnswers: job.collectAnswers }, signal)
     },
     openTargetGroup: open,
-    verify: verify && ((address, signal) => verifyAddress(address, rds, verify, signal)),
+    verify:
+      verify &&
+      (async (address, signal) => void (await verifyServer({ host: address, port: rds.port }, rds, verify, signal))),
     sleep: async (milliseconds, signal) => void (await sleepFor(milliseconds, undefined, { signal })),
     now: () => performance.now(),
   }

@@ -1,12 +1,12 @@
 /** The target group, through the API of Elastic Load Balancing (version 2015-12-01). */
 
+import { canonicalAddress, type Family } from '../address.ts'
 import { type AwsErrorCodes, explainAwsError, listIn } from '../aws/api.ts'
 import type { CredentialsProvider } from '../aws/credentials.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
 import { ProxyError } from '../errors.ts'
 import { LIBRARY_NAMES, type OptionNames } from '../option-values.ts'
 import { TARGET_GROUP_ARN, targetGroupProblem } from '../value-checks.ts'
-import { canonicalAddress, type Family } from './address.ts'
 import type { Target } from './plan.ts'
 
 /** The targets of one target group. Every method throws ProxyError SYNC_…, AWS_…, CREDENTIALS_… */

@@ -1,6 +1,7 @@
 import { test } from 'tap'
+import type { FoundTarget } from '../../src/aws/load-balancers.ts'
 import type { Finding, StepLog } from '../../src/check/steps.ts'
-import { checkTargetGroup, type FoundTarget } from '../../src/check/target-group.ts'
+import { checkTargetGroup } from '../../src/check/target-group.ts'
 
 const ARN = 'arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/mysql/0123456789abcdef'
 const READERS = { host: 'shop.cluster-ro-abcdefghijkl.eu-west-1.rds.amazonaws.com', port: 3306 }

@@ -1,5 +1,5 @@
 import { type Test, test } from 'tap'
-import { isInsideVpc } from '../../src/sync-targets/address.ts'
+import { isInsideVpc } from '../../src/address.ts'
 import { type LookupOptions, lookUp } from '../../src/sync-targets/lookup.ts'
 import { type DnsServer, startDnsServer } from '../support/dns-server.ts'
 

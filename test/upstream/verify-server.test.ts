@@ -2,9 +2,9 @@ import { join } from 'node:path'
 import { test } from 'tap'
 import { createAuthority } from '../../src/demo/certificates.ts'
 import { CLIENT_SSL } from '../../src/protocol/capabilities.ts'
-import { verifyAddress } from '../../src/sync-targets/verify.ts'
 import { createRegionBundle } from '../../src/upstream/region-bundle.ts'
 import { createTrust } from '../../src/upstream/trust.ts'
+import { verifyServer } from '../../src/upstream/verify-server.ts'
 import { startMariadb } from '../support/mariadb.ts'
 import { createRdsAuthority } from '../support/rds-authority.ts'
 import {
@@ -20,7 +20,7 @@ const { signal } = new AbortController()
 
 async function verify(port: number): Promise<void> {
   const trust = createTrust([(await testCertificates()).authority.certificate], true)
-  await verifyAddress('127.0.0.1', { host: RDS_HOST, port }, trust, signal)
+  await verifyServer({ host: '127.0.0.1', port }, { host: RDS_HOST }, trust, signal)
 }
 
 test('a server with the endpoint’s certificate gets an anonymous login', async t => {
@@ -73,7 +73,7 @@ test('a region whose CA is not built in: the first address waits for the downloa
   const folder = join(t.testdir(), 'cache')
   const bundle = createRegionBundle({ region, mode: 'auto', folder, fetchBundle: async () => rds.root })
   const trust = createTrust([], false, undefined, bundle)
-  await t.resolves(verifyAddress('127.0.0.1', { host, port: upstream.port }, trust, signal))
+  await t.resolves(verifyServer({ host: '127.0.0.1', port: upstream.port }, { host }, trust, signal))
 })
 
 test('no server', async t => {
@@ -96,6 +96,7 @@ test('a real server counts it as a refused login', async t => {
   }
   t.same(await status(), { Access_denied_errors: 0, Aborted_connects_preauth: 0 })
   const trust = createTrust([server.ca], true)
-  await verifyAddress(server.host, { host: server.rdsHost, port: server.port }, trust, signal)
+  const version = await verifyServer(server, { host: server.rdsHost }, trust, signal)
+  t.match(version, /MariaDB/)
   t.same(await status(), { Access_denied_errors: 1, Aborted_connects_preauth: 0 })
 })
