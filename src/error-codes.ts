@@ -160,6 +160,44 @@ const specs = {
     docs: 'docs/configuration.md#forward-proxies',
   },
 
+  TUNNEL_PROGRAM_MISSING: {
+    ...DIAL,
+    source: 'configuration',
+    hint: 'Install the program that the option tunnel names, or correct its path. It runs without a shell.',
+    explanation: 'The command of the option tunnel cannot be started: its program does not exist or is not executable.',
+    docs: 'docs/tunnels.md#errors',
+  },
+  TUNNEL_FAILED: {
+    ...DIAL,
+    hint: 'Run the command of the option tunnel by hand. It must stay in the foreground and ask nothing.',
+    explanation:
+      'The command of the option tunnel ended before its local port accepted connections. The message has the last line that it printed.',
+    docs: 'docs/tunnels.md#errors',
+  },
+  TUNNEL_TIMEOUT: {
+    ...DIAL,
+    hint: 'Run the command of the option tunnel by hand. It must listen on 127.0.0.1, on the port that the proxy fills in, and ask nothing.',
+    explanation:
+      'The tunnel did not accept connections within tunnel-timeout. Its command waits for something, such as a password, or it listens on another port.',
+    docs: 'docs/tunnels.md#errors',
+  },
+  TUNNEL_LOST: {
+    ...DIAL,
+    errno: 1158,
+    sqlState: '08S01',
+    hint: 'Reconnect. The proxy starts the tunnel again. A statement that was running may have been executed.',
+    explanation:
+      'The tunnel ended while clients used it, and their sessions with it. The message has the last line that it printed. The proxy starts it again with growing pauses.',
+    docs: 'docs/tunnels.md#errors',
+  },
+  TUNNEL_TARGET: {
+    ...DIAL,
+    hint: 'Check that the far end of the tunnel can resolve and reach {dial}: name, security groups and routes.',
+    explanation:
+      'The tunnel is open, but the connection through it closed before the greeting of the database, or no greeting came. Most often the far end of the tunnel cannot reach the database.',
+    docs: 'docs/tunnels.md#errors',
+  },
+
   UPSTREAM_TIMEOUT: {
     ...DIAL,
     errno: 1159,

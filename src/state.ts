@@ -92,6 +92,20 @@ export interface SyncState {
   counts: Record<(typeof SYNC_OUTCOMES)[number], number>
 }
 
+/** idle: it starts with the next client. failed: it could not start or has ended; the next start comes after a pause */
+export const TUNNEL_WORDS = ['idle', 'starting', 'open', 'failed'] as const
+
+/** The tunnel of an endpoint, as others see it. */
+export interface TunnelState {
+  word: (typeof TUNNEL_WORDS)[number]
+  /** Date.now() of the last change of the word */
+  since: number
+  /** starts after a failure or an end that nobody asked for */
+  restarts: number
+  /** why the last one failed; undefined once another one is open */
+  error: { code: ErrorCode; message: string } | undefined
+}
+
 export interface EndpointState {
   /** as the configuration calls it; by default the RDS endpoint */
   name: string
@@ -127,6 +141,8 @@ export interface EndpointState {
   localCertificateExpires: () => number | undefined
   /** the passes of sync-targets; undefined before the first */
   sync: SyncState | undefined
+  /** undefined for an endpoint without a tunnel */
+  tunnel: TunnelState | undefined
   /** gets the duration of each phase of each login, in milliseconds; 'total' is from accept to OK_Packet */
   onPhase: ((phase: Phase | 'total', milliseconds: number) => void) | undefined
   /** undefined without traces */
@@ -155,6 +171,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     certificateExpires: undefined,
     localCertificateExpires: () => undefined,
     sync: undefined,
+    tunnel: undefined,
     onPhase: undefined,
     tracer: undefined,
   }
@@ -180,6 +197,18 @@ export function noteSync(state: EndpointState, { outcome, reason }: Pick<SyncSta
   const counts = state.sync?.counts ?? { unchanged: 0, changed: 0, unhealthy: 0, refused: 0, failed: 0 }
   counts[outcome]++
   state.sync = { at: Date.now(), outcome, reason, counts }
+}
+
+export function createTunnelState(): TunnelState {
+  return { word: 'idle', since: Date.now(), restarts: 0, error: undefined }
+}
+
+/** @param error why it failed */
+export function changeTunnel(state: TunnelState, word: TunnelState['word'], error?: ProxyError): void {
+  if (state.word !== word) state.since = Date.now()
+  state.word = word
+  if (error) state.error = { code: error.code, message: error.message }
+  else if (word === 'open') state.error = undefined
 }
 
 /** Counts the result of a login. */

@@ -93,6 +93,7 @@ test('the lint refuses a planted import against the rules, in each folder that h
     'relay/x.ts': '../client/tls.ts',
     'client/x.ts': '../upstream/tls.ts',
     'upstream/x.ts': '../client/tls.ts',
+    'tunnel/x.ts': '../upstream/dial.ts',
     'proxy/x.ts': '../config/load.ts',
     'config/x.ts': '../commands/run.ts',
     'admin/x.ts': '../proxy/proxy.ts',
