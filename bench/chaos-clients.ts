@@ -64,8 +64,8 @@ async function first(connection: mysql.Connection, sql: string, values: unknown[
   return rows[0] && Object.values(rows[0])[0]
 }
 
-/** A login through the open listener. */
-function open({ host, port }: HostPort): Promise<mysql.Connection> {
+/** A login without a password. */
+export function open({ host, port }: HostPort): Promise<mysql.Connection> {
   return mysql.createConnection({ host, port, user: 'iam_user', connectTimeout: CONNECT_TIMEOUT_MS })
 }
 
