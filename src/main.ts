@@ -92,7 +92,7 @@ export async function main(args: readonly string[]): Promise<number> {
       'Check each step of a login, and say what is wrong and what to do about it',
       takes('check', y =>
         y
-          .positional('name', {
+          .positional('endpoint-or-user', {
             type: 'string',
             describe: 'An endpoint of the configuration, or else the database user',
           })
