@@ -105,7 +105,7 @@ test('--help', async t => {
   t.equal(stderr, '')
   for (const name of optionsOf('run')) t.match(stdout, `--${name}`)
   t.match(stdout, environmentName('rds-endpoint'), 'it names the environment variable')
-  for (const command of ['demo', 'check', 'explain']) t.match(stdout, `mysql-iam-proxy ${command}`)
+  for (const command of ['demo', 'check', 'explain']) t.match(stdout, new RegExp(`^  ${command} `, 'm'))
   const widest = Math.max(...stdout.split('\n').map(line => line.length))
   t.ok(widest <= 80, `${widest} columns`)
 })
@@ -176,7 +176,7 @@ test('an address that other machines can reach is refused', async t => {
 test('messages are English, as is --help, whatever the locale', async t => {
   const german = { LANG: 'de_DE.UTF-8', LC_ALL: 'de_DE.UTF-8' }
   await refused(t, ['--wat'], /[Uu]nknown.*wat/, german)
-  t.match((await run(t, ['--help'], german)).stdout, /Options:/)
+  t.match((await run(t, ['--help'], german)).stdout, /Common options:/)
 })
 
 test('a port that is in use', async t => {

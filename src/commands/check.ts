@@ -14,8 +14,15 @@ import { packageVersion } from '../version.ts'
 /** The maximum width of the output, in characters. */
 const WIDTH = 80
 
-/** Resolves with the exit code: 0 only if a login through the proxy and a query succeeded. */
-export async function runCheck(flags: Readonly<Record<string, unknown>>, stop: AbortSignal): Promise<number> {
+/**
+ * Resolves with the exit code: 0 only if a login through the proxy and a query succeeded.
+ * @param words the name of an endpoint, the database user, or both in this order
+ */
+export async function runCheck(
+  flags: Readonly<Record<string, unknown>>,
+  words: readonly string[],
+  stop: AbortSignal,
+): Promise<number> {
   const { stdout } = process
   const write = (text: string) => void stdout.write(text)
   const reporter = wantsJson(flags)
@@ -26,7 +33,7 @@ export async function runCheck(flags: Readonly<Record<string, unknown>>, stop: A
         isLive: stdout.isTTY,
         colours: stdout.isTTY && !process.env.NO_COLOR,
       })
-  const { context, ...result } = await check(() => readWanted(flags), reporter, stop)
+  const { context, ...result } = await check(() => readWanted(flags, words), reporter, stop)
   const report = reportOf(flags)
   if (report && !stop.aborted) {
     const facts = { version: packageVersion(), node: process.version, platform: `${process.platform} ${process.arch}` }
@@ -77,9 +84,9 @@ function reportOf(flags: Readonly<Record<string, unknown>>): ReportFile | undefi
 }
 
 /** @throws ProxyError CONFIG_INVALID */
-async function readWanted(flags: Readonly<Record<string, unknown>>): Promise<Wanted> {
+async function readWanted(flags: Readonly<Record<string, unknown>>, words: readonly string[]): Promise<Wanted> {
   const { settings, endpoints } = await loadConfig(flags, [], process.env)
-  const [first, second] = [flags['endpoint-or-user'], flags['db-user']] as (string | undefined)[]
+  const [first, second] = words
   // One argument is an endpoint if the configuration has it, else the user, as before there were default files.
   const isEndpoint = settings.endpoint === undefined && (second !== undefined || namesOf(endpoints).includes(first))
   const endpoint = selectEndpoint(endpoints, isEndpoint ? first : settings.endpoint)

@@ -5,8 +5,8 @@ import type { ValueCheck } from '../value-checks.ts'
 /** The commands of the command line; `run` is a line without a command. Their table is src/commands/table.ts. */
 export const COMMAND_NAMES = [
   'run',
-  'exec',
   'check',
+  'exec',
   'wait',
   'explain',
   'config',
@@ -14,7 +14,6 @@ export const COMMAND_NAMES = [
   'trust',
   'sync-targets',
   'demo',
-  'completion',
   'help',
 ] as const
 

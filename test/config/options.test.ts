@@ -170,6 +170,7 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
   yes: ['true', 'false', 'maybe'],
   endpoint: ['a', 'b'],
   json: ['true', 'false', 'yes'],
+  method: ['caching_sha2_password', 'mysql_native_password', 'mysql_clear_password'],
 }
 
 test('flag > environment > default, for each option', async t => {

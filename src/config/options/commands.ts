@@ -55,4 +55,13 @@ export const OF_COMMANDS = {
     commands: ['check', 'sync-targets'],
     describe: 'Print the result as one JSON document, for scripts; with --watch, one line for each pass',
   },
+  method: {
+    kind: 'string',
+    perProcess: true,
+    choices: ['caching_sha2_password', 'mysql_native_password'],
+    default: 'caching_sha2_password',
+    commands: ['hash-password'],
+    describe:
+      'The authentication method that the hash is for. mysql_native_password also serves clients without TLS, except those of MySQL 9',
+  },
 } as const satisfies Record<string, OptionSpec>

@@ -1,0 +1,173 @@
+/**
+ * The commands, one row each. A new command is its name in src/config/option-spec.ts, a row here, and its options in the
+ * option table. Each row loads its module only when it runs, because the start of the proxy is measured.
+ */
+import { namesOfSettings, resolveSettings } from '../config/settings.ts'
+import type { CommandTable } from './command.ts'
+
+/** In the order of --help. */
+export const COMMANDS: CommandTable = {
+  run: {
+    describe: 'Serve databases to MySQL clients on this machine',
+    usage: '[ENDPOINT...]',
+    maxWords: Number.POSITIVE_INFINITY,
+    examples: [
+      ['mysql-iam-proxy database-1.….eu-west-1.rds.amazonaws.com', 'Serve one database on 127.0.0.1:3306'],
+      ["mysql-iam-proxy 'database-1.….rds.amazonaws.com?profile=dev&port=3307'", 'Options of one endpoint, after a ?'],
+      ['mysql-iam-proxy --rds-endpoint database-1.… --connect my-nlb.…', 'Through a Network Load Balancer'],
+      ['mysql-iam-proxy --config proxy.yaml', 'Several databases, from a file'],
+    ],
+    docs: 'docs/configuration.md',
+    async run({ flags, words, stop, signal }) {
+      const { run } = await import('./run.ts')
+      const { settings } = await run(flags, words, stop)
+      return signal() === 'SIGTERM' && settings['exit-zero-on-sigterm'] ? 0 : undefined
+    },
+  },
+  check: {
+    describe: 'Check each step of a login, and say what is wrong and what to do about it',
+    usage: '[ENDPOINT] [DB-USER]',
+    maxWords: 2,
+    examples: [
+      ['mysql-iam-proxy check orders iam_user', 'An endpoint of the configuration file'],
+      ['mysql-iam-proxy check iam_user --rds-endpoint database-1.…', 'With the options of the proxy'],
+      ['mysql-iam-proxy check orders iam_user --config proxy.yaml --aws', 'Also look at RDS and the NLB'],
+    ],
+    docs: 'docs/check.md',
+    async run({ flags, words, stop }) {
+      const { runCheck } = await import('./check.ts')
+      return await runCheck(flags, words, stop)
+    },
+  },
+  exec: {
+    describe: 'Run COMMAND with MYSQL_HOST and MYSQL_PORT set, and the proxy for as long as it runs',
+    usage: '[ENDPOINT] [options] -- COMMAND [ARGUMENT...]',
+    maxWords: Number.POSITIVE_INFINITY,
+    examples: [
+      ['mysql-iam-proxy exec database-1.… -- mysql -u iam_user shop', 'A client for one session'],
+      ['mysql-iam-proxy exec --config proxy.yaml -- ./migrate.sh', 'A script that reads MYSQL_HOST and MYSQL_PORT'],
+    ],
+    docs: 'docs/configuration.md#one-command',
+    ownsSignals: true, // the command decides when to end
+    async run({ flags, words, rest, environment, stop }) {
+      const { exec } = await import('./exec.ts')
+      return await exec(flags, words, rest, environment, stop)
+    },
+  },
+  wait: {
+    describe: 'Wait until a proxy is ready',
+    examples: [
+      ['mysql-iam-proxy wait', 'Until something listens on 127.0.0.1:3306'],
+      ['mysql-iam-proxy wait --admin-listen 127.0.0.1:9090 --max 1m', 'Until the proxy says that it is ready'],
+    ],
+    docs: 'docs/configuration.md',
+    async run({ flags, stop }) {
+      const { waitUntilReady } = await import('./wait.ts')
+      await waitUntilReady(resolveSettings(flags, process.env), stop)
+      return undefined
+    },
+  },
+  explain: {
+    describe: 'Explain an error and what to do about it',
+    usage: '[CODE]',
+    maxWords: 1,
+    examples: [
+      ['mysql-iam-proxy explain 1045', 'An error number that a client shows'],
+      ['mysql-iam-proxy explain TLS_WRONG_NAME', 'A code in the log'],
+      ['mysql-iam-proxy explain', 'The list'],
+    ],
+    docs: 'docs/errors.md',
+    async run({ words }) {
+      const { explain } = await import('./explain.ts')
+      process.stdout.write(explain(words[0]))
+      return undefined
+    },
+  },
+  config: {
+    describe: 'Check the configuration, show the resulting values, or print the JSON schema of the file',
+    usage: 'check|show|schema',
+    maxWords: 1,
+    choices: ['check', 'show', 'schema'],
+    examples: [
+      ['mysql-iam-proxy config check --config proxy.yaml', 'Every mistake, with its line'],
+      ['mysql-iam-proxy config show --config proxy.yaml', 'The result of file, environment and flags'],
+      ['mysql-iam-proxy config schema > schema.json', 'For your editor'],
+    ],
+    docs: 'docs/configuration.md',
+    async run({ flags, words, print }) {
+      const { configCommand } = await import('./config.ts')
+      print(await configCommand(words[0]!, flags, process.env))
+      return undefined
+    },
+  },
+  'hash-password': {
+    describe: 'Hash a password from standard input, for password-hash or a password file',
+    examples: [
+      ['mysql-iam-proxy hash-password', 'Type the password'],
+      ['mysql-iam-proxy hash-password < password.txt > password.hash', 'From a file to a file'],
+    ],
+    docs: 'docs/security.md',
+    async run({ flags, print }) {
+      const { hashPassword } = await import('./hash-password.ts')
+      print(await hashPassword(process.stdin, resolveSettings(flags, process.env).method))
+      return undefined
+    },
+  },
+  trust: {
+    describe: "Download the CA certificates of the database's region, or of all commercial regions, from AWS",
+    usage: 'update',
+    maxWords: 1,
+    choices: ['update'],
+    examples: [
+      ['mysql-iam-proxy trust update --region il-central-1', 'For one region'],
+      ['mysql-iam-proxy trust update', 'For all commercial regions'],
+    ],
+    docs: 'docs/security.md#ca-certificates-of-rds',
+    async run({ flags, print, stop }) {
+      const { trustUpdate } = await import('./trust.ts')
+      await trustUpdate(resolveSettings(flags, process.env), namesOfSettings(flags, process.env), print, stop)
+      return undefined
+    },
+  },
+  'sync-targets': {
+    describe: "Keep NLB targets in sync with the database's addresses",
+    examples: [
+      [
+        'mysql-iam-proxy sync-targets --rds-endpoint database-1.… --target-group-arn ARN --dry-run',
+        'What would change',
+      ],
+      [
+        'mysql-iam-proxy sync-targets --rds-endpoint database-1.… --target-group-arn ARN --watch',
+        'Until it is stopped',
+      ],
+    ],
+    docs: 'docs/sync-targets.md',
+    async run({ flags, print, stop }) {
+      const settings = resolveSettings(flags, process.env)
+      const { syncTargets } = await import('./sync-targets.ts')
+      return await syncTargets(settings, namesOfSettings(flags, process.env), print, stop)
+    },
+  },
+  demo: {
+    describe: 'Try it without an AWS account, on a stand-in for RDS',
+    examples: [['mysql-iam-proxy demo', 'A complete login, step by step; then log in yourself']],
+    docs: 'README.md',
+    async run({ flags, print, stop }) {
+      const settings = resolveSettings(flags, process.env)
+      const { runDemo } = await import('./demo.ts')
+      await runDemo({ listen: settings.listen, keepUp: true, print, signal: stop })
+      return 0 // Ctrl-C is the usual end of a demo
+    },
+  },
+  help: {
+    describe: 'Show how to use a command',
+    usage: '[COMMAND]',
+    maxWords: 1,
+    examples: [['mysql-iam-proxy help check', 'The same as mysql-iam-proxy check --help']],
+    async run({ words, print }) {
+      const { commandNamed, helpFor } = await import('./help.ts')
+      print(helpFor(commandNamed(words[0], COMMANDS), COMMANDS))
+      return undefined
+    },
+  },
+}
