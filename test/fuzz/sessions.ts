@@ -37,7 +37,7 @@ const LIMITS = {
   connectTimeout: 1_000,
   greetingTimeout: 800,
   loginTimeout: 800,
-  end: 20_000,
+  end: 60_000,
   read: 250,
   patience: 3_000,
 }
@@ -82,7 +82,12 @@ async function playOver(
   const scripts = side === 'server' ? await scenarioScripts(scenarios, distrust) : []
   const upstream = await startScriptedUpstream(t, [serverFor(undefined), ...scripts, serverFor(LIMITS.patience)])
   const proxies = await startProxies(t, side, scenarios.length, upstream.address)
-  const { address } = proxies[0]!
+  // Not through one of them: the good session must not fail where this process is just slow.
+  const good = await startProxy(t, {
+    connect: upstream.address,
+    ...(side === 'server' ? { tokenInHandshake: 'always' } : {}),
+  })
+  const { address } = good
 
   const beside = await connectMysql(address)
   let over = false
@@ -124,7 +129,7 @@ async function playOver(
     if (connection.decrypted.includes(FOR_NOBODY)) failures.push('a token for a client without the password')
     if (distrusted.has(connection) && hasToken(connection)) failures.push('a token to a server that is not verified')
   }
-  const log = proxies.flatMap(({ log }) => log)
+  const log = [good, ...proxies].flatMap(({ log }) => log)
   const refusals = log.filter(({ fields }) => fields['code'] !== undefined)
   if (refusals.length > scenarios.length) failures.push(`${refusals.length} refusals of ${scenarios.length} sessions`)
   for (const { fields } of refusals) if (fields['code'] === 'INTERNAL') failures.push(`INTERNAL: ${fields['stack']}`)
@@ -148,8 +153,6 @@ async function startProxies(t: Test, side: Side, sessions: number, connect: stri
       startProxy(t, {
         connect,
         ...LIMITS,
-        // The first one serves the good session too, which must not fail where this process is just slow.
-        ...(n === 0 ? { greetingTimeout: 5_000, loginTimeout: 5_000 } : {}),
         // A login that is tried again would take another's place at a server that follows a list of scenarios.
         ...(side === 'server' ? { tokenInHandshake: n % 3 === 2 ? 'never' : 'always' } : {}),
         ...kinds[n % kinds.length],
