@@ -115,14 +115,80 @@ test('--version', async t => {
   t.same(await run(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
 })
 
+test('without anything, a short help', async t => {
+  const { code, stdout, stderr } = await run(t, [])
+  t.equal(code, 2, 'a service without its configuration must not count as successful')
+  t.equal(stdout, '')
+  t.match(stderr, /^Log in to Amazon RDS/)
+  t.match(stderr, 'mysql-iam-proxy demo')
+  t.match(stderr, 'mysql-iam-proxy --help')
+  t.match(stderr, /no database is named\.\n$/)
+  t.ok(stderr.split('\n').length <= 25, 'fits a terminal')
+  t.ok(Math.max(...stderr.split('\n').map(line => line.length)) <= 80, 'in 80 columns')
+})
+
 test('without --rds-endpoint', async t => {
-  await refused(t, [], /--rds-endpoint/)
+  await refused(t, ['--log-level', 'warn'], /--rds-endpoint is missing/)
   await refused(t, ['--rds-endpoint', ''], /--rds-endpoint/)
 })
 
 test('an unknown flag, an unknown command', async t => {
   await refused(t, ['--rds-endpiont', ENDPOINT], /rds-endpiont/)
   await refused(t, ['serve', '--rds-endpoint', ENDPOINT], /serve/)
+})
+
+test('a mistyped command is no host name', async t => {
+  await refused(t, ['chek'], /^mysql-iam-proxy: "chek" is neither a command nor .*; did you mean check\?$/m)
+  await refused(t, ['chek', '--profile', 'dev'], /did you mean check\?/)
+  await refused(t, ['exec', 'oders', '--', 'true'], /"oders" is neither a command nor/)
+  await refused(t, ['help', 'chek'], /there is no command chek; did you mean check\?/)
+  await refused(t, ['config', 'chek'], /"chek" is not one of check, show, schema; did you mean check\?/)
+  await refused(t, ['config'], /config needs one of check, show, schema/)
+  await refused(t, ['wait', 'now'], /wait: unexpected argument "now"/)
+})
+
+test('an endpoint name of the configuration file that looks like a command', async t => {
+  const text = `endpoints: [{ name: chek, rds-endpoint: ${ENDPOINT} }, { name: orders, rds-endpoint: b.${ENDPOINT}, listen: '127.0.0.1:3307' }]\n`
+  const config = join(t.testdir({ 'config.yaml': text }), 'config.yaml')
+  await refused(t, ['order', '--config', config], /order: no such endpoint; .* has chek, orders; did you mean orders\?/)
+  const child = start(t, ['chek?port=0', '--config', config])
+  const [line] = (await once(createInterface(child.stdout!), 'line')) as [string]
+  t.match(JSON.parse(line), { msg: /^listening on /, endpoint: 'chek' })
+  child.kill('SIGTERM')
+  await once(child, 'close')
+})
+
+test('a host name without dots needs a region', async t => {
+  const child = start(t, ['database?port=0&region=eu-west-1'])
+  const [line] = (await once(createInterface(child.stdout!), 'line')) as [string]
+  t.match(JSON.parse(line), { msg: /^listening on / })
+  child.kill('SIGTERM')
+  await once(child, 'close')
+})
+
+test('unknown options: suggestions, and the command that takes the option', async t => {
+  await refused(t, ['--rds-endpiont', ENDPOINT], /unknown option --rds-endpiont; did you mean --rds-endpoint\?/)
+  await refused(t, ['-rds-endpoint', ENDPOINT], /unknown option -rds-endpoint; did you mean --rds-endpoint\?/)
+  await refused(t, ['-x'], /unknown option -x$/m)
+  await refused(t, ['--watch'], /--watch is an option of sync-targets$/m)
+  await refused(t, ['explain', '--user', 'a'], /--user is an option of the proxy, .*, not of explain/)
+  await refused(t, ['--local-password', 'hunter2'], /^(?!.*hunter2).*set MYSQL_IAM_PROXY_LOCAL_PASSWORD instead/)
+})
+
+test('-h anywhere before --, -V, help COMMAND', async t => {
+  const check = (await run(t, ['check', '--help'])).stdout
+  t.match(check, /^Usage:\n {2}mysql-iam-proxy check /m)
+  for (const args of [
+    ['check', '-h'],
+    ['help', 'check'],
+    ['--user', '-h', 'check'],
+    ['check', '--nonsense', '-h'],
+  ]) {
+    t.same(await run(t, args), { code: 0, stdout: check, stderr: '' }, args.join(' '))
+  }
+  t.equal((await run(t, ['-V'])).stdout, (await run(t, ['wait', '--version'])).stdout)
+  const echo = ['exec', '--rds-endpoint', ENDPOINT, '--', process.execPath, '-p', '1', '--help']
+  t.notMatch((await run(t, echo)).stdout, 'Usage:\n  mysql-iam-proxy', 'those after -- are for the command')
 })
 
 test('the error for an old flag names the new one', async t => {

@@ -1,7 +1,7 @@
 /** Reads a command line by the tables of commands and options. */
 import { parseArgs } from 'node:util'
 import { COMMAND_NAMES, type Command } from '../config/option-spec.ts'
-import { isOption, type OptionName, optionNames, optionSpec, optionsOf } from '../config/options.ts'
+import { environmentName, isOption, type OptionName, optionNames, optionSpec, optionsOf } from '../config/options.ts'
 import { ProxyError } from '../errors.ts'
 import { newOptionName } from '../renames.ts'
 import { didYouMean, nearest } from '../text.ts'
@@ -97,7 +97,8 @@ function unknownOption(name: string, written: string, command: Command, known: r
     return `--${name} is an option of ${commands.join(', ')}${command === 'run' ? '' : `, not of ${command}`}`
   }
   const shown = written.startsWith('--') ? `--${name}` : written.replace(/=.*$/, '')
-  const meant = nearest(long, known) ?? nearest(long, optionNames)
+  if (isOption(name)) return `--${name}: other users can see a command line; set ${environmentName(name)} instead`
+  const meant = nearest(long, known)
   return `unknown option ${shown}${meant && long.length > 1 ? `; did you mean --${meant}?` : ''}`
 }
 

@@ -39,6 +39,17 @@ export function helpFor(command: Command, commands: CommandTable, width = widthO
   return sections.join('\n\n')
 }
 
+/** For a line without anything: what the program is, three examples, where to read more. */
+export function shortHelp(commands: CommandTable): string {
+  const examples = [commands.demo.examples[0]!, ...commands.run.examples.slice(0, 2)]
+  const more: Example[] = [
+    [`${PROGRAM} --help`, 'All commands and options'],
+    [`${PROGRAM} help COMMAND`, 'One command, with examples'],
+  ]
+  const sections = [WHAT, section('Examples', exampleLines(examples)), section('More', exampleLines(more))]
+  return `${sections.join('\n\n')}\n\nNothing was started, because no database is named.\n`
+}
+
 function widthOf({ columns }: { columns?: number }): number {
   return Math.min(100, columns ?? 80)
 }

@@ -3,6 +3,7 @@
  * option table. Each row loads its module only when it runs, because the start of the proxy is measured.
  */
 import { namesOfSettings, resolveSettings } from '../config/settings.ts'
+import { ERRORS } from '../error-codes.ts'
 import type { CommandTable } from './command.ts'
 
 /** In the order of --help. */
@@ -19,6 +20,12 @@ export const COMMANDS: CommandTable = {
     ],
     docs: 'docs/configuration.md',
     async run({ flags, words, stop, signal }) {
+      const { isConfigured } = await import('../config/load.ts')
+      if (words.length === 0 && Object.keys(flags).length === 0 && !(await isConfigured(process.env))) {
+        const { shortHelp } = await import('./help.ts')
+        process.stderr.write(shortHelp(COMMANDS))
+        return ERRORS.CONFIG_INVALID.exitCode
+      }
       const { run } = await import('./run.ts')
       const { settings } = await run(flags, words, stop)
       return signal() === 'SIGTERM' && settings['exit-zero-on-sigterm'] ? 0 : undefined

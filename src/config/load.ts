@@ -3,12 +3,13 @@ import { stat } from 'node:fs/promises'
 import { formatListen, type Listen, parseListen, withoutUser } from '../endpoint.ts'
 import type { OptionNames } from '../option-values.ts'
 import { combinationProblems } from '../proxy/options.ts'
-import { didYouMean } from '../text.ts'
+import { didYouMean, nearest } from '../text.ts'
 import type { ConfigText } from './config-text.ts'
 import { defaultConfigFile } from './default-file.ts'
 import type { ConfigFile, EndpointInFile } from './file.ts'
 import { type LocalUserConfig, OF_ONE_ENDPOINT } from './keys.ts'
 import { invalidConfig } from './mistakes.ts'
+import { COMMAND_NAMES } from './option-spec.ts'
 import { isOption, type OptionName, optionNames, optionSpec } from './options.ts'
 import {
   environmentSource,
@@ -117,11 +118,12 @@ export async function loadConfig(
       chosen.set(ofFile, shorthand)
       return
     }
-    if (isDefault) {
-      problems.push(unknownName(shorthand.shown, path!, inFile))
+    const sources = [shorthandSource(shorthand, index, problems), ...processSources]
+    const mayBeHost = isHost(shorthand.endpoint) || sourceOfOption(sources, 'region') !== undefined
+    if (isDefault || !mayBeHost) {
+      problems.push(unknownName(shorthand.shown, path, inFile))
       return
     }
-    const sources = [shorthandSource(shorthand, index, problems), ...processSources]
     found.push({
       ...withoutName,
       settings: resolve(sources, problems),
@@ -150,7 +152,7 @@ export async function loadConfig(
     })
   }
   const isBroken = content?.endpoints?.length === 0 || content?.unclear.has('endpoints')
-  if (found.length === 0 && !isBroken)
+  if (found.length === 0 && !isBroken && shorthands.length === 0)
     found.push({
       ...withoutName,
       settings,
@@ -183,8 +185,7 @@ async function findDefaultFile(
   const named = (['config', 'rds-endpoint'] as const).flatMap(
     option => sourceOfOption(above, option)?.place(option) ?? [],
   )
-  // A name of the file has none of these characters, the name of a database host has.
-  const host = shorthands.find(({ endpoint }) => /[.:/]/.test(endpoint))
+  const host = shorthands.find(({ endpoint }) => isHost(endpoint))
   return {
     path,
     unusedBecause: named[0] ?? host?.shown,
@@ -192,14 +193,29 @@ async function findDefaultFile(
   }
 }
 
+/** Without one of these characters it is a name of the file, or a mistyped command. RDS endpoints have dots. */
+function isHost(endpoint: string): boolean {
+  return /[.:/]/.test(endpoint)
+}
+
+/** Whether the environment or a default file says what to serve, if the command line does not. */
+export async function isConfigured(environment: NodeJS.ProcessEnv): Promise<boolean> {
+  const above = [environmentSource(environment)]
+  const given = (['rds-endpoint', 'config'] as const).some(option => sourceOfOption(above, option) !== undefined)
+  return given || (await findDefaultFile(environment, above, [])) !== undefined
+}
+
 function nameOf({ name, source }: EndpointInFile): string | undefined {
   return name ?? source.value('rds-endpoint')?.toString()
 }
 
-function unknownName(name: string, path: string, endpoints: readonly EndpointInFile[]): string {
+function unknownName(name: string, path: string | undefined, endpoints: readonly EndpointInFile[]): string {
   const names = endpoints.flatMap(one => nameOf(one) ?? [])
+  const meant = nearest(name, names) ?? nearest(name, COMMAND_NAMES)
+  const suggestion = meant ? `; did you mean ${meant}?` : ''
+  if (path === undefined) return `"${name}" is neither a command nor the name of a database host${suggestion}`
   const has = names.length === 0 ? 'has no endpoints' : `has ${names.join(', ')}`
-  return `${name}: no such endpoint; ${path} ${has}${didYouMean(name, names)}`
+  return `${name}: no such endpoint; ${path} ${has}${suggestion}`
 }
 
 /** The file reader and the YAML parser are loaded only for a file. */
