@@ -1,6 +1,7 @@
 /** The endpoints of a process: starts them together, reloads the configuration, stops them. */
 import type { Config } from './config/load.ts'
 import { type PreparedEndpoint, prepareEndpoints } from './config/proxy-options.ts'
+import { type Connection, connectionOf } from './connection.ts'
 import { type Endpoint, formatHostPort } from './endpoint.ts'
 import { asProxyError, hintFor, ProxyError } from './errors.ts'
 import { type Logger, withFields } from './log.ts'
@@ -8,11 +9,12 @@ import type { ProxyOptions } from './proxy/options.ts'
 import { createProxy, type ServedProxy } from './proxy/proxy.ts'
 import { type EndpointState, type LoginTracer, noteSync } from './state.ts'
 import type { SyncFailure, SyncJob, SyncResult } from './sync-targets/sync.ts'
-import { wakeWatch } from './wake.ts'
 
 export interface Service {
   /** Of the present endpoints, and of former ones that still have sessions */
   states(): EndpointState[]
+  /** How clients connect to the endpoints */
+  connections(): Connection[]
   /**
    * Changes to another configuration. Unchanged endpoints stay, the others stop or start; sessions live on.
    * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED; then everything stays as it was
@@ -40,9 +42,6 @@ export async function startService(config: Config, log: Logger, tracerOf?: Trace
   let served = await prepare(config, log, tracerOf)
   await listenAll(served, log)
   const retired = new Set<ServedProxy>()
-  const unsubscribe = wakeWatch.subscribe(({ what }) =>
-    log.info({}, `${what}: connections are probed, and failures before it are forgotten`),
-  )
 
   const dropDrained = () => {
     for (const proxy of retired) if (proxy.state.sessions.size === 0) retired.delete(proxy)
@@ -52,6 +51,9 @@ export async function startService(config: Config, log: Logger, tracerOf?: Trace
     states() {
       dropDrained()
       return [...served.map(({ proxy }) => proxy), ...retired].map(({ state }) => state)
+    },
+    connections() {
+      return served.map(({ proxy, options }) => connectionOf(proxy.endpoint.name, options, {}, proxy.address()))
     },
     async reload(config) {
       dropDrained()
@@ -95,7 +97,6 @@ export async function startService(config: Config, log: Logger, tracerOf?: Trace
       served = next.map(one => sameIn(served, one) ?? one)
     },
     async stop(delay) {
-      unsubscribe()
       for (const { stop } of served) stop.abort()
       const proxies = [...served.map(({ proxy }) => proxy), ...retired]
       await Promise.all(proxies.map(proxy => proxy.close(delay)))

@@ -1,6 +1,8 @@
 /** `mysql-iam-proxy`: serves until a signal stops it. */
 import { type Config, loadConfig } from '../config/load.ts'
+import type { Settings } from '../config/settings.ts'
 import { createLogger, type Logger, silent } from '../log.ts'
+import { openLogSink } from '../log-sink.ts'
 import { logReloadFailure, type Service, startService } from '../service.ts'
 import { createNotifier } from '../systemd.ts'
 import { checkConfig } from './check-config.ts'
@@ -43,6 +45,7 @@ export async function run(
   )
   try {
     service = await startService(config, log, traces?.tracerOf)
+    if (showsLines(settings, process.stdout.isTTY, process.env)) await printLines(service)
     admin?.watchAll()
     await serveUntil(end, service, readConfig, () => admin?.watchAll(), log)
     const sessions = service.states().reduce((sum, state) => sum + state.sessions.size, 0)
@@ -64,6 +67,22 @@ function logDefaultFile({ defaultFile }: Config, log: Logger): void {
   }
   log.info({ file: path }, `serves the endpoints in ${path}`)
   if (othersMayWrite) log.warn({ file: path }, `${path}: other users can write it; use chmod 600`)
+}
+
+/** Whether a person reads along: the lines stand where the log is for people, and has the line "listening". */
+export function showsLines(
+  settings: Pick<Settings, 'log-format' | 'log-level'>,
+  isTerminal: boolean,
+  environment: NodeJS.ProcessEnv,
+): boolean {
+  const isLogged = settings['log-level'] === 'info' || settings['log-level'] === 'debug'
+  return isTerminal && isLogged && settings['log-format'] !== 'json' && !environment.NOTIFY_SOCKET
+}
+
+async function printLines(service: Service): Promise<void> {
+  const { connectionBlock } = await import('../connection-lines.ts')
+  const blocks = service.connections().map(connection => connectionBlock(connection, process.platform))
+  openLogSink(1, () => {}).write(`\n${blocks.join('\n\n')}\n\n`) // does not block on a terminal that was stopped with Ctrl-S
 }
 
 /** Reports to systemd, and reads the configuration again at each SIGHUP. */

@@ -74,6 +74,22 @@ export const COMMANDS: CommandTable = {
       return undefined
     },
   },
+  url: {
+    describe: 'Print what a client needs to connect to an endpoint: a URL, a command line, variables',
+    usage: '[ENDPOINT]',
+    maxWords: 1,
+    examples: [
+      ['mysql-iam-proxy url orders --format jdbc', 'An endpoint of the configuration file'],
+      ['$(mysql-iam-proxy url orders --format cli)', 'Start a client'],
+      ['eval "$(mysql-iam-proxy url orders --format env)"', 'MYSQL_HOST and others in your shell'],
+    ],
+    docs: 'docs/clients/README.md',
+    async run({ flags, words, print }) {
+      const { url } = await import('./url.ts')
+      print(await url(flags, words, process.env))
+      return undefined
+    },
+  },
   explain: {
     describe: 'Explain an error and what to do about it',
     usage: '[CODE]',

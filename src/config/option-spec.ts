@@ -8,6 +8,7 @@ export const COMMAND_NAMES = [
   'check',
   'exec',
   'wait',
+  'url',
   'explain',
   'config',
   'hash-password',
@@ -20,7 +21,7 @@ export const COMMAND_NAMES = [
 export type Command = (typeof COMMAND_NAMES)[number]
 
 /** The commands that work with a served database. */
-export const SERVING: readonly Command[] = ['run', 'demo', 'check', 'exec', 'config']
+export const SERVING: readonly Command[] = ['run', 'demo', 'check', 'exec', 'config', 'url']
 export const AND_SYNC: readonly Command[] = [...SERVING, 'sync-targets']
 
 export interface OptionSpec {

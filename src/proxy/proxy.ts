@@ -2,12 +2,7 @@
 import type { Server } from 'node:net'
 import { watchAwsDates } from '../aws/clock-ahead.ts'
 import { explainCredentialsError } from '../aws/credential-errors.ts'
-import {
-  type CachedCredentials,
-  type CredentialsProvider,
-  cacheUntilExpiry,
-  createCredentials,
-} from '../aws/credentials.ts'
+import { type CredentialsProvider, cacheUntilExpiry, createCredentials } from '../aws/credentials.ts'
 import { createConfirmMember } from '../aws/global-members.ts'
 import { createReusedTokens, createTokenSource } from '../aws/token.ts'
 import { type Access, createAllowList, createProxyHeaderList } from '../client/access.ts'
@@ -75,6 +70,8 @@ export interface Proxy {
 export interface ServedProxy extends Proxy {
   readonly endpoint: Readonly<Endpoint>
   readonly state: EndpointState
+  /** The real address that it listens on; undefined before `listen()` */
+  address(): Listen | undefined
   /** @param predecessor a proxy whose socket to take over; it stops listening at that moment, and its sessions go on */
   listen(predecessor?: ServedProxy): Promise<Address>
   /** Stops listening without closing the socket, for a successor. */
@@ -95,8 +92,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
   const state = createState(endpoint, options.maxConnections ?? OPTION_VALUES.maxConnections.default)
   const { maxLoginsPerSecond = OPTION_VALUES.maxLoginsPerSecond.default } = options
   const breaker = createCircuitBreaker(maxLoginsPerSecond > 0)
-  const provider = credentialsProvider(options, endpoint)
-  const credentials = trackCredentials(provider, state, breaker)
+  const credentials = trackCredentials(credentialsProvider(options, endpoint), state, breaker)
   const { region } = endpoint.rds
   const mode = options.regionBundle ?? OPTION_VALUES.regionBundle.default
   const regionBundle = region ? createRegionBundle({ region, mode, folder: options.bundleCache, log }) : undefined
@@ -125,7 +121,6 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     addresses: createAddressBook(),
     greetings: createGreetingWatch(formatHostPort(endpoint.dial), log),
     orphans: createOrphans(),
-    refreshCredentials: () => provider.refresh?.(),
     takesTokenInHandshake: undefined,
     history: createLoginHistory(),
   }
@@ -135,6 +130,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     endpoint,
     state,
     status: () => statusOf(state),
+    address: () => server?.address,
     async listen(predecessor) {
       setBusyPoll(hasProcessorsToSpare() ? (options.busyPoll ?? OPTION_VALUES.busyPoll.default) : 0)
       if (options.tls) access.tls = await createLocalTls(options.tls.certFile, options.tls.keyFile, log)
@@ -194,10 +190,7 @@ function trackCredentials(
   }
 }
 
-function credentialsProvider(
-  options: ProxyOptions,
-  endpoint: Endpoint,
-): CredentialsProvider & Partial<CachedCredentials> {
+function credentialsProvider(options: ProxyOptions, endpoint: Endpoint): CredentialsProvider {
   const { credentials } = options
   if (credentials === undefined) return createCredentials({ ...options, region: apiRegion(endpoint.rds) })
   if (typeof credentials !== 'function') return async () => credentials

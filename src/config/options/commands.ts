@@ -1,4 +1,5 @@
 /** Options of single commands. */
+import { formatNames } from '../../connection-formats.ts'
 import { duration, HOUR_MS, type OptionSpec } from '../option-spec.ts'
 
 export const OF_COMMANDS = {
@@ -28,8 +29,29 @@ export const OF_COMMANDS = {
   database: {
     kind: 'string',
     placeholder: 'NAME',
-    commands: ['check'],
+    commands: ['check', 'url'],
     describe: 'The default database of the login (default: none)',
+  },
+  format: {
+    kind: 'string',
+    choices: [...formatNames, 'text'],
+    commands: ['url'],
+    default: 'mysql',
+    describe:
+      'What to print: a URL, a connection string, a command line or variables for one kind of client, or text for people',
+  },
+  host: {
+    kind: 'string',
+    placeholder: 'HOST',
+    commands: ['url'],
+    describe: 'The name of the proxy for clients on other machines (default: the address of --listen)',
+  },
+  'ssl-ca': {
+    kind: 'string',
+    placeholder: 'FILE',
+    commands: ['url'],
+    describe:
+      'The authority of the certificate of --tls-cert, for a line that verifies it (default: a line without verification)',
   },
   aws: {
     kind: 'boolean',

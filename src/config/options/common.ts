@@ -53,7 +53,7 @@ export const COMMON = {
     kind: 'string',
     placeholder: 'FILE',
     perProcess: true,
-    commands: ['run', 'check', 'exec', 'config'],
+    commands: ['run', 'check', 'exec', 'config', 'url'],
     describe:
       'A YAML or JSON file with options, for several endpoints if you like; flags and environment variables override it. SIGHUP reads it again. See docs/configuration.md',
   },
