@@ -8,7 +8,10 @@ export interface Clock {
   after(milliseconds: number, work: () => void): () => void
 }
 
-/** Milliseconds between the wall clock and the monotonic clock. They change by more than drift only when somebody sets the machine's clock. */
+/**
+ * Milliseconds between the wall clock and the monotonic clock. They change by more than drift when somebody sets the machine's
+ * clock and, on Linux, when the machine sleeps.
+ */
 export function wallClockOffset(): number {
   return Date.now() - performance.now()
 }
@@ -32,6 +35,15 @@ export const monotonicClock: Clock = {
   after(milliseconds, work) {
     // Node.js warns of a negative time and of NaN.
     const timer = setTimeout(work, milliseconds > 0 ? Math.min(milliseconds, MAX_TIMER_MS) : 0)
+    return () => clearTimeout(timer)
+  },
+}
+
+/** The same, but its timers do not keep the process alive. */
+export const backgroundClock: Clock = {
+  now: monotonicClock.now,
+  after(milliseconds, work) {
+    const timer = setTimeout(work, Math.max(0, Math.min(milliseconds, MAX_TIMER_MS))).unref()
     return () => clearTimeout(timer)
   },
 }

@@ -223,7 +223,7 @@ const specs = {
     sqlState: '08S01',
     hint: 'Reconnect. If it happens again, check the network path to {dial}. The statement may have been executed.',
     explanation:
-      'The path to the database was lost in the middle of a session: the database acknowledged nothing for the time of tcp-user-timeout. A failover, a lost NLB zone or a firewall drops the packets. Without this limit, Linux waits for about 16 minutes.',
+      'The path to the database was lost in the middle of a session: the database acknowledged nothing for the time of tcp-user-timeout, answered no keepalive probe, or this machine lost its own address. A failover, a lost NLB zone or a firewall drops the packets; or this machine slept, or changed its network or VPN. The message says which, as far as it is known.',
     docs: 'docs/configuration.md#lost-connections',
   },
   UPSTREAM_NOT_MYSQL: {

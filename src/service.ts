@@ -9,6 +9,7 @@ import type { ProxyOptions } from './proxy/options.ts'
 import { createProxy, type ServedProxy } from './proxy/proxy.ts'
 import { type EndpointState, type LoginTracer, noteSync } from './state.ts'
 import type { SyncFailure, SyncJob, SyncResult } from './sync-targets/sync.ts'
+import { wakeWatch } from './wake.ts'
 
 export interface Service {
   /** Of the present endpoints, and of former ones that still have sessions */
@@ -42,6 +43,9 @@ export async function startService(config: Config, log: Logger, tracerOf?: Trace
   let served = await prepare(config, log, tracerOf)
   await listenAll(served, log)
   const retired = new Set<ServedProxy>()
+  const unsubscribe = wakeWatch.subscribe(({ what }) =>
+    log.info({}, `${what}: connections are probed, and failures before it are forgotten`),
+  )
 
   const dropDrained = () => {
     for (const proxy of retired) if (proxy.state.sessions.size === 0) retired.delete(proxy)
@@ -97,6 +101,7 @@ export async function startService(config: Config, log: Logger, tracerOf?: Trace
       served = next.map(one => sameIn(served, one) ?? one)
     },
     async stop(delay) {
+      unsubscribe()
       for (const { stop } of served) stop.abort()
       const proxies = [...served.map(({ proxy }) => proxy), ...retired]
       await Promise.all(proxies.map(proxy => proxy.close(delay)))

@@ -64,6 +64,12 @@ async function startProxy(t: Test, offset: number) {
     setClock,
     log: () => log,
     connect: () => mysql.createConnection({ host: '127.0.0.1', port, user: 'iam_user' }),
+    /** Stops the process, as a sleep does where the clocks go on. */
+    async pause(milliseconds: number) {
+      child.kill('SIGSTOP')
+      await new Promise(resolve => setTimeout(resolve, milliseconds))
+      child.kill('SIGCONT')
+    },
     async stop() {
       child.kill('SIGTERM')
       t.same(await exited, [143, null])
@@ -127,5 +133,29 @@ test('a clock that is wrong at the start, and set right', async t => {
     const connection = await connect()
     await connection.end()
   }
+  await stop()
+})
+
+test('a sleep: the clock jumps ahead, or the process stops; sessions live on and the first login works', async t => {
+  const { setClock, connect, log, pause, stop } = await startProxy(t, 0)
+  const idle = await connect()
+  const busy = await connect()
+  await busy.query('BEGIN')
+  setClock(4 * MINUTE_S)
+  await until('the jump is noticed', () => log().includes('jumped ahead by 240 s: connections are probed'))
+  const afterJump = await connect()
+  t.equal(String(await value(afterJump, 'SELECT 1')), '1', 'the first login after the jump')
+  setClock(0)
+  const slow = value(afterJump, 'SELECT SLEEP(5)')
+  // Longer than a timer may be late on a busy machine, with the time until it is due.
+  await pause(16_000)
+  const afterPause = await connect()
+  t.equal(String(await value(afterPause, 'SELECT 2')), '2', 'the first login after the pause')
+  t.match(log(), /"msg":"this machine slept or stopped this program for \d+ s: connections are probed/)
+  t.equal(String(await slow), '0', 'a query that was answered meanwhile')
+  t.equal(String(await value(idle, 'SELECT 3')), '3', 'an idle session')
+  t.equal(String(await value(busy, 'SELECT 4')), '4', 'a session in a transaction')
+  t.notMatch(log(), /"level":"(warn|error)"/)
+  for (const connection of [idle, busy, afterJump, afterPause]) await connection.end()
   await stop()
 })

@@ -12,3 +12,12 @@ export interface Credentials {
 
 /** Resolves with credentials that are valid now. Any provider of the AWS SDK will do. */
 export type CredentialsProvider = () => Promise<Credentials>
+
+/** A provider that caches. */
+export interface CachedCredentials extends CredentialsProvider {
+  /**
+   * The machine slept, or its network changed. A lookup that is under way may hang on a dead connection, so the next call
+   * starts another one. Credentials with an expiry stay until then.
+   */
+  refresh(): void
+}

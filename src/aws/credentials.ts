@@ -2,12 +2,12 @@
 import { ProxyError } from '../errors.ts'
 import { fromChain } from './credential-chain.ts'
 import { createListener, explainFailedLookup } from './credential-errors.ts'
-import type { Credentials, CredentialsProvider } from './credential-types.ts'
+import type { CachedCredentials, Credentials, CredentialsProvider } from './credential-types.ts'
 import { trackHelpers } from './helper-processes.ts'
 import { createAwsAgent } from './https-agent.ts'
 import type { RolesAnywhereOptions } from './roles-anywhere-options.ts'
 
-export type { Credentials, CredentialsProvider } from './credential-types.ts'
+export type { CachedCredentials, Credentials, CredentialsProvider } from './credential-types.ts'
 
 /** Credentials are renewed in the background this long before they expire. */
 const RENEW_BEFORE_MS = 5 * 60_000
@@ -42,7 +42,7 @@ export interface CredentialsSource {
  * The credentials to sign with: only from `profile` if it is given, else from the whole chain of the AWS SDK (environment,
  * AWS_PROFILE, SSO, credential_process, web identity, ECS/EKS containers, instance metadata).
  */
-export function createCredentials({ region, profile, rolesAnywhere }: CredentialsSource): CredentialsProvider {
+export function createCredentials({ region, profile, rolesAnywhere }: CredentialsSource): CachedCredentials {
   if (rolesAnywhere) {
     return cacheUntilExpiry(async () => {
       const { fromRolesAnywhere } = await import('./roles-anywhere.ts')
@@ -100,7 +100,7 @@ function remaining({ credentials, arrived, lifetime }: Cached): number {
 }
 
 /** Calls `provider` once for all who wait, and caches the result until shortly before it expires. */
-export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProvider {
+export function cacheUntilExpiry(provider: CredentialsProvider): CachedCredentials {
   let cached: Cached | undefined
   let pending: Promise<Credentials> | undefined
   /** performance.now() of the end of the last lookup */
@@ -142,7 +142,7 @@ export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProv
     return result
   }
 
-  return async () => {
+  const credentials = async () => {
     const left = cached ? remaining(cached) : 0
     if (cached && left > RENEW_BEFORE_MS) return cached.credentials
     if (cached && left > 0 && performance.now() - lastLookup < RENEW_PAUSE_MS) return cached.credentials
@@ -152,4 +152,11 @@ export function cacheUntilExpiry(provider: CredentialsProvider): CredentialsProv
     result.catch(() => undefined)
     return cached.credentials
   }
+  return Object.assign(credentials, {
+    refresh() {
+      pending = undefined
+      lastLookup = Number.NEGATIVE_INFINITY
+      if (cached && !cached.credentials.expiration) cached = undefined
+    },
+  })
 }

@@ -20,6 +20,8 @@ export interface Orphans {
   keep(source: string, dialling: Dialling): Promise<boolean>
   /** a connection of this source, the oldest first; undefined if there is none */
   take(source: string): Dialling | undefined
+  /** Keeps none for another client any more: the network has changed, so their connections may be dead. */
+  forget(): void
 }
 
 export function createOrphans(): Orphans {
@@ -47,6 +49,9 @@ export function createOrphans(): Orphans {
       const [dialling] = kept.get(source)?.keys() ?? []
       if (dialling) release(source, dialling, true)
       return dialling
+    },
+    forget() {
+      for (const [source, ofSource] of kept) for (const dialling of ofSource.keys()) release(source, dialling, false)
     },
   }
 }

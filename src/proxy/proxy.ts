@@ -2,7 +2,12 @@
 import type { Server } from 'node:net'
 import { watchAwsDates } from '../aws/clock-ahead.ts'
 import { explainCredentialsError } from '../aws/credential-errors.ts'
-import { type CredentialsProvider, cacheUntilExpiry, createCredentials } from '../aws/credentials.ts'
+import {
+  type CachedCredentials,
+  type CredentialsProvider,
+  cacheUntilExpiry,
+  createCredentials,
+} from '../aws/credentials.ts'
 import { createConfirmMember } from '../aws/global-members.ts'
 import { createReusedTokens, createTokenSource } from '../aws/token.ts'
 import { type Access, createAllowList, createProxyHeaderList } from '../client/access.ts'
@@ -92,7 +97,8 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
   const state = createState(endpoint, options.maxConnections ?? OPTION_VALUES.maxConnections.default)
   const { maxLoginsPerSecond = OPTION_VALUES.maxLoginsPerSecond.default } = options
   const breaker = createCircuitBreaker(maxLoginsPerSecond > 0)
-  const credentials = trackCredentials(credentialsProvider(options, endpoint), state, breaker)
+  const provider = credentialsProvider(options, endpoint)
+  const credentials = trackCredentials(provider, state, breaker)
   const { region } = endpoint.rds
   const mode = options.regionBundle ?? OPTION_VALUES.regionBundle.default
   const regionBundle = region ? createRegionBundle({ region, mode, folder: options.bundleCache, log }) : undefined
@@ -121,6 +127,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     addresses: createAddressBook(),
     greetings: createGreetingWatch(formatHostPort(endpoint.dial), log),
     orphans: createOrphans(),
+    refreshCredentials: () => provider.refresh?.(),
     takesTokenInHandshake: undefined,
     history: createLoginHistory(),
   }
@@ -190,7 +197,10 @@ function trackCredentials(
   }
 }
 
-function credentialsProvider(options: ProxyOptions, endpoint: Endpoint): CredentialsProvider {
+function credentialsProvider(
+  options: ProxyOptions,
+  endpoint: Endpoint,
+): CredentialsProvider & Partial<CachedCredentials> {
   const { credentials } = options
   if (credentials === undefined) return createCredentials({ ...options, region: apiRegion(endpoint.rds) })
   if (typeof credentials !== 'function') return async () => credentials

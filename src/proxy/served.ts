@@ -10,4 +10,6 @@ export interface Served extends LoginTarget {
   breaker: CircuitBreaker
   admission: Admission
   orphans: Orphans
+  /** drops a lookup of credentials that may hang, and credentials without an expiry */
+  refreshCredentials: () => void
 }

@@ -13,6 +13,8 @@ import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
 import { createWire, endGracefully } from '../net/wire.ts'
 import { countOutcome, type Session } from '../state.ts'
+import { wakeWatch } from '../wake.ts'
+import { recover } from './recover.ts'
 import type { Served } from './served.ts'
 import { runSession } from './session.ts'
 
@@ -78,6 +80,7 @@ export async function startServer(
     keepAliveInitialDelay: target.endpoint.keepalive,
   }
   const server = createServer(options, socket => {
+    wakeWatch.look()
     const client = addressOf(socket)
     const error = reasonToRefuse(target, client, room.sessions)
     if (!error) {
@@ -107,6 +110,12 @@ export async function startServer(
     state.sessions.delete(session)
     state.ended.bytesFromClient += session.traffic.bytesFromClient
     state.ended.bytesFromUpstream += session.traffic.bytesFromUpstream
+    unsubscribeIfDone()
+  }
+
+  let unsubscribe = () => {}
+  const unsubscribeIfDone = () => {
+    if (state.retired && sessions.size === 0) unsubscribe()
   }
 
   const address = await listenOn(server, listen, takeOver?.())
@@ -116,6 +125,7 @@ export async function startServer(
     server.close()
     throw error
   }
+  unsubscribe = wakeWatch.subscribe(() => recover(target))
   state.address = formatListen(address)
   state.localCertificateExpires = () => access.tls?.expires()
   // A failed accept concerns one client only.
@@ -128,14 +138,17 @@ export async function startServer(
     stopListening() {
       state.retired = true
       if (!isHandedOver) server.close()
+      unsubscribeIfDone()
     },
     handOver() {
       state.retired = true
       isHandedOver = true
+      unsubscribeIfDone()
       return server
     },
     async close(delay) {
       if (!isHandedOver) server.close()
+      unsubscribe()
       const deadline = clock.now() + delay
       while (sessions.size > 0 && clock.now() < deadline) {
         // Wait before the first look: a command may have arrived that was not read yet.

@@ -82,7 +82,7 @@ export async function runSession(
       client: wire.socket,
       upstream: upstream.socket,
       clientTransport: socket,
-      end: error => endUnreachable(error, ending, socket, target, log),
+      end: (error, isOfAddress) => endUnreachable(error, isOfAddress, ending, socket, target, log),
     })
     const end = await relayCommands(client, upstream, flow, legs.compressed, session, target, log)
     const cause = end.error ? systemCode(end.error) || end.error.message : undefined
@@ -264,14 +264,21 @@ async function relayCommands(
 }
 
 /** Ends a session for the watchdog: only a client that still reads can get the error. */
-function endUnreachable(error: ProxyError, ending: Ending, socket: Socket, target: Served, log: Logger): void {
+function endUnreachable(
+  error: ProxyError,
+  isOfAddress: boolean,
+  ending: Ending,
+  socket: Socket,
+  target: Served,
+  log: Logger,
+): void {
   logError(ending.session, target, error, log)
   if (error.code !== 'UPSTREAM_UNREACHABLE') {
     cutOff(ending, socket, error.code)
     return
   }
   const { remoteAddress } = ending.upstream.socket
-  if (remoteAddress) target.addresses.failed(remoteAddress)
+  if (remoteAddress && isOfAddress) target.addresses.failed(remoteAddress)
   endWith(ending, error)
 }
 

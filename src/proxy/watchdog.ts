@@ -1,28 +1,34 @@
 /**
- * Ends sessions that nothing else ends in time: a peer that acknowledges nothing, a client that reads nothing, and clients
- * that together make the proxy hold too much. One timer serves all sessions of the process.
+ * Ends sessions that nothing else ends in time: a peer that acknowledges nothing, a connection that a sleep or another network
+ * has broken, a client that reads nothing, and clients that together make the proxy hold too much. One timer serves all
+ * sessions of the process.
  */
 import type { Socket } from 'node:net'
 import { totalmem } from 'node:os'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
-import { ProxyError } from '../errors.ts'
+import { ProxyError, systemCode } from '../errors.ts'
+import { isAddressOfThisMachine, localAddressOf } from '../net/local-address.ts'
 import { readTcpTable, type TcpState, type TcpTable, tcpKey } from '../net/tcp-table.ts'
 import { limitBuffers } from '../relay/relay.ts'
 import type { Traffic } from '../state.ts'
+import { type Disturbance, isLinkLocal, type WakeWatch, wakeWatch } from '../wake.ts'
 
 /** An open session, as the watchdog sees it. */
 export interface Watched {
-  endpoint: Pick<Endpoint, 'dial' | 'tcpUserTimeout' | 'clientWriteTimeout'>
+  endpoint: Pick<Endpoint, 'dial' | 'keepalive' | 'tcpUserTimeout' | 'clientWriteTimeout'>
   traffic: Traffic
   /** the sockets that the relay reads and writes */
   client: Socket
   upstream: Socket
   /** the client's TCP or unix socket, which is `client` or is below its TLS */
   clientTransport: Socket
-  /** ends the session */
-  end(error: ProxyError): void
+  /**
+   * ends the session
+   * @param isOfAddress whether the address of the database is at fault, so that other logins should prefer another one
+   */
+  end(error: ProxyError, isOfAddress: boolean): void
 }
 
 export interface Watchdog {
@@ -39,6 +45,24 @@ const SUSPECT_AFTER_MS = 3_000
 /** While the buffers are full, how long a client may take nothing. */
 const STALLED_MS = 5_000
 
+/** A look that is later than this says nothing about the peers: this process did not run either. */
+const LATE_MS = 10_000
+
+/**
+ * How long a connection may be without its local address. A network that comes back within this time often gives the same
+ * address again, and the connection goes on.
+ */
+const ADDRESS_GRACE_MS = 10_000
+
+/** After a disturbance, the idle time before keepalive probes. Node.js lets the system send ten, one a second. */
+const PROBE_AFTER_MS = 1_000
+
+/** How long after a disturbance a connection is probed, and what is wrong with it counts as its consequence. */
+const DISTURBED_MS = 30_000
+
+/** In that time, the same as `tcpUserTimeout`, unless that is shorter. */
+const DISTURBED_TIMEOUT_MS = 20_000
+
 /** The most that all sessions together may buffer, in bytes; less on a machine or in a container with little memory. */
 const MAX_BUFFERED_BYTES = 256 * 1024 * 1024
 
@@ -54,8 +78,8 @@ interface Leg {
   key: string | undefined
   sent: () => number
   received: () => number
-  /** the error that ends the session */
-  unreachable: () => ProxyError
+  /** the error that ends the session. @param timeout milliseconds without an acknowledgement */
+  unreachable: (timeout: number) => ProxyError
   lastSent: number
   lastReceived: number
   /** how much of what was sent had surely arrived */
@@ -73,6 +97,10 @@ interface Entry extends Watched {
   progress: string
   /** since when `progress` is the same while bytes wait */
   stalledSince: number | undefined
+  /** the last disturbance of the last DISTURBED_MS */
+  disturbance: { what: string; at: number } | undefined
+  /** since when the upstream connection is without its local address */
+  withoutAddressSince: number | undefined
   isEnded: boolean
 }
 
@@ -80,16 +108,24 @@ export function createWatchdog(
   clock: Clock = monotonicClock,
   readTable: () => Promise<TcpTable | undefined> = readTcpTable,
   maxBuffered = bufferLimit(),
+  wakes: Pick<WakeWatch, 'subscribe'> = wakeWatch,
+  isOurs: (address: string) => Promise<boolean> = isAddressOfThisMachine,
 ): Watchdog {
   const entries = new Set<Entry>()
   let cancelTick: (() => void) | undefined
+  let tickAt = 0
+  let unsubscribe = () => {}
   let isReading = false
   let readAt = Number.NEGATIVE_INFINITY
 
   const tick = () => {
     const now = clock.now()
-    cancelTick = clock.after(TICK_MS, tick)
-    for (const entry of entries) checkClient(entry, now)
+    if (now - tickAt > LATE_MS) for (const entry of entries) startAgain(entry, now)
+    startTimer()
+    for (const entry of entries) {
+      checkClient(entry, now)
+      checkDisturbed(entry, now, isOurs)
+    }
     checkBuffers(entries, now, maxBuffered)
     const suspects = [...entries].filter(({ endpoint, isEnded }) => endpoint.tcpUserTimeout > 0 && !isEnded)
     void lookAtKernel(
@@ -110,24 +146,39 @@ export function createWatchdog(
     for (const { entry, legs } of suspects) {
       for (const leg of legs) {
         const state = leg.key === undefined ? undefined : table.get(leg.key)
-        if (state && isDead(leg, state, sent.get(leg)!, clock.now(), entry.endpoint.tcpUserTimeout)) {
-          end(entry, leg.unreachable())
+        const timeout = timeoutOf(entry)
+        if (state && isDead(leg, state, sent.get(leg)!, clock.now(), timeout)) {
+          end(entry, leg.unreachable(timeout), !entry.disturbance)
         }
       }
     }
   }
 
+  const startTimer = () => {
+    tickAt = clock.now()
+    cancelTick = clock.after(TICK_MS, tick)
+  }
+  const onDisturbance = (disturbance: Disturbance) => {
+    const now = clock.now()
+    for (const entry of entries) probe(entry, disturbance, now)
+  }
+
   return {
     watch(watched) {
       const entry = createEntry(watched, clock.now())
+      if (entries.size === 0) {
+        startTimer()
+        unsubscribe = wakes.subscribe(onDisturbance)
+      }
       entries.add(entry)
-      cancelTick ??= clock.after(TICK_MS, tick)
+      const onError = (error: Error) => endLost(entry, systemCode(error))
+      watched.upstream.on('error', onError)
       return () => {
         entry.isEnded = true
-        entries.delete(entry)
-        if (entries.size > 0) return
+        watched.upstream.off('error', onError)
+        if (!entries.delete(entry) || entries.size > 0) return
         cancelTick?.()
-        cancelTick = undefined
+        unsubscribe()
         limitBuffers(false)
       }
     },
@@ -137,20 +188,77 @@ export function createWatchdog(
 /** Watches all sessions of this process: what they buffer counts together. */
 export const watchdog = createWatchdog()
 
-function end(entry: Entry, error: ProxyError): void {
+function end(entry: Entry, error: ProxyError, isOfAddress = false): void {
   if (entry.isEnded) return
   entry.isEnded = true
-  entry.end(error)
+  entry.end(error, isOfAddress)
+}
+
+/** Errors of a connection whose path is lost. */
+const LOST_PATH = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN', 'EADDRNOTAVAIL'])
+
+/**
+ * The connection to the database is broken. The client gets an error if the path is lost. A reset is passed on as it is, unless
+ * it came after a disturbance: then it answers a probe, and no query of this session caused it.
+ */
+function endLost(entry: Entry, code: string): void {
+  const { disturbance } = entry
+  const isLost = LOST_PATH.has(code) || (disturbance && (code === 'ECONNRESET' || code === 'ECONNABORTED'))
+  if (isLost)
+    end(entry, lostError(entry, `broken (${code})${disturbance ? ` since ${disturbance.what}` : ''}`), !disturbance)
+}
+
+function lostError({ endpoint }: Entry, what: string): ProxyError {
+  const dial = formatHostPort(endpoint.dial)
+  const message = `the connection to the database behind ${dial} is ${what}`
+  return new ProxyError('UPSTREAM_UNREACHABLE', message, { hintValues: { dial } })
+}
+
+/** This process did not run for a while, and could not see what its peers did. */
+function startAgain(entry: Entry, now: number): void {
+  if (entry.stalledSince !== undefined) entry.stalledSince = now
+  for (const leg of entry.legs) Object.assign(leg, { quietSince: now, stuckSince: undefined })
+}
+
+/** Lets the system find out within seconds whether the peers of a session are there. */
+function probe(entry: Entry, { what, addresses }: Disturbance, now: number): void {
+  entry.disturbance = { what, at: now }
+  for (const leg of entry.legs) leg.stuckSince = undefined
+  const address = localAddressOf(entry.upstream)
+  const isListed = !addresses || address === undefined || isLinkLocal(address) || addresses.has(address)
+  entry.withoutAddressSince = isListed ? undefined : (entry.withoutAddressSince ?? now)
+  // Without its address, probes would only count as unanswered.
+  if (isListed) for (const { socket } of entry.legs) socket.setKeepAlive(true, PROBE_AFTER_MS)
+}
+
+/** Ends a session whose local address has not come back, and ends the time after a disturbance. */
+function checkDisturbed(entry: Entry, now: number, isOurs: (address: string) => Promise<boolean>): void {
+  const { disturbance, withoutAddressSince, upstream, endpoint } = entry
+  if (withoutAddressSince !== undefined) {
+    if (now - withoutAddressSince < ADDRESS_GRACE_MS) return
+    const address = localAddressOf(upstream)!
+    entry.withoutAddressSince = undefined
+    void isOurs(address).then(isStillOurs => {
+      if (!isStillOurs) end(entry, lostError(entry, `dead: this machine no longer has its address ${address}`))
+    })
+  }
+  if (!disturbance || now - disturbance.at < DISTURBED_MS) return
+  entry.disturbance = undefined
+  for (const { socket } of entry.legs) socket.setKeepAlive(true, endpoint.keepalive)
+}
+
+/** How long a peer may acknowledge nothing. */
+function timeoutOf({ endpoint, disturbance }: Entry): number {
+  return disturbance ? Math.min(endpoint.tcpUserTimeout, DISTURBED_TIMEOUT_MS) : endpoint.tcpUserTimeout
 }
 
 function createEntry(watched: Watched, now: number): Entry {
   const { client, upstream, traffic, endpoint } = watched
-  const unreachable = (code: ErrorCode, peer: string) => () => {
-    const seconds = endpoint.tcpUserTimeout / 1_000
-    const message = `${peer} has acknowledged nothing for ${seconds} s`
+  const unreachable = (code: ErrorCode, peer: string) => (timeout: number) => {
+    const message = `${peer} has acknowledged nothing for ${timeout / 1_000} s`
     return new ProxyError(code, message, { hintValues: { dial: formatHostPort(endpoint.dial) } })
   }
-  const legOf = (socket: Socket, sent: () => number, received: () => number, error: () => ProxyError): Leg => ({
+  const legOf = (socket: Socket, sent: () => number, received: () => number, error: Leg['unreachable']): Leg => ({
     socket,
     key: tcpKey(socket),
     sent,
@@ -174,6 +282,8 @@ function createEntry(watched: Watched, now: number): Entry {
     ],
     progress: '',
     stalledSince: undefined,
+    disturbance: undefined,
+    withoutAddressSince: undefined,
     isEnded: false,
   }
 }

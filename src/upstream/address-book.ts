@@ -6,6 +6,8 @@ export interface AddressBook {
   sort<Entry extends { address: string }>(addresses: readonly Entry[]): Entry[]
   failed(address: string): void
   succeeded(address: string): void
+  /** Forgets all failures: the network has changed. */
+  forget(): void
 }
 
 /** How long a failed address stays at the end. Then one login tries it at its own place again. */
@@ -39,6 +41,9 @@ export function createAddressBook(clock: Clock = monotonicClock): AddressBook {
     failed,
     succeeded(address) {
       failures.delete(address)
+    },
+    forget() {
+      failures.clear()
     },
   }
 }

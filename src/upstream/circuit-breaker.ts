@@ -89,6 +89,8 @@ export interface CircuitBreaker {
   /** There are credentials: if only they were missing, logins go on. */
   credentialsArrived(): void
   failed(error: ProxyError, user: string | undefined, login: object): void
+  /** Forgets all failures, so that the next login is tried: the network has changed. */
+  reset(): void
 }
 
 interface Circuit {
@@ -177,6 +179,9 @@ export function createCircuitBreaker(
       circuit.probe = undefined
       circuit.openMs = Math.min(circuit.openMs * 2 || MIN_OPEN_MS, MAX_OPEN_MS)
       circuit.openUntil = now + circuit.openMs
+    },
+    reset() {
+      circuits.clear()
     },
   }
 }

@@ -52,15 +52,20 @@ function setUp(t: Test, { config = '', credentials = '', environment }: Setup = 
 }
 
 /** Moves the wall clock and the monotonic clock for one test. */
-function createClock(t: Test): { advance(milliseconds: number): void } {
+function createClock(t: Test): { advance(milliseconds: number): void; sleep(milliseconds: number): void } {
   const now = Date.now
   const monotonic = performance.now.bind(performance)
   let ahead = 0
-  t.intercept(Date, 'now', { value: () => now() + ahead })
+  let slept = 0
+  t.intercept(Date, 'now', { value: () => now() + ahead + slept })
   t.intercept(performance, 'now', { value: () => monotonic() + ahead })
   return {
     advance(milliseconds) {
       ahead += milliseconds
+    },
+    /** As on Linux, where the monotonic clock stops meanwhile. */
+    sleep(milliseconds) {
+      slept += milliseconds
     },
   }
 }
@@ -228,6 +233,52 @@ test('credentials are cached', async t => {
     t.equal((await credentials()).accessKeyId, 'first')
   }
   t.equal(calls(), 1)
+})
+
+test('after a sleep, a lookup from before does not keep logins waiting', async t => {
+  const { provider, calls, answer } = createProvider()
+  const credentials = cacheUntilExpiry(provider)
+  const before = credentials()
+  await settle()
+  credentials.refresh()
+  const after = credentials()
+  await settle()
+  t.equal(calls(), 2, 'the first may hang on a dead connection')
+  answer(expiring('of the first', 60 * minute))
+  answer(expiring('of the second', 60 * minute))
+  t.equal((await before).accessKeyId, 'of the first')
+  t.equal((await after).accessKeyId, 'of the second')
+  t.equal((await credentials()).accessKeyId, 'of the second')
+})
+
+test('after a sleep, credentials with an expiry stay until then, whatever the monotonic clock says', async t => {
+  const { clock, credentials, calls, answer } = await keepFirst(t)
+  credentials.refresh()
+  t.equal((await credentials()).accessKeyId, 'first')
+  t.equal(calls(), 1)
+  clock.sleep(61 * minute)
+  credentials.refresh()
+  const renewed = credentials()
+  await settle()
+  t.equal(calls(), 2, 'they expired during the sleep')
+  answer(expiring('second', 60 * minute))
+  t.equal((await renewed).accessKeyId, 'second')
+})
+
+test('after a sleep, credentials without an expiry are looked up again', async t => {
+  const { provider, calls, answer } = createProvider()
+  const credentials = cacheUntilExpiry(provider)
+  const first = credentials()
+  answer({ accessKeyId: 'first', secretAccessKey: 'x' })
+  await first
+  await credentials()
+  t.equal(calls(), 1)
+  credentials.refresh()
+  const second = credentials()
+  await settle()
+  answer({ accessKeyId: 'second', secretAccessKey: 'x' })
+  t.equal((await second).accessKeyId, 'second')
+  t.equal(calls(), 2)
 })
 
 test('credentials are renewed in the background before they expire', async t => {

@@ -38,3 +38,13 @@ test('a connection that fails is not kept', async t => {
   t.equal(await kept, false)
   t.equal(orphans.take('a'), undefined)
 })
+
+test('after the network has changed, no client gets a connection from before', async t => {
+  const orphans = createOrphans()
+  const [first, second] = [dialling(), dialling()]
+  const kept = [orphans.keep('a', first.value), orphans.keep('b', second.value)]
+  orphans.forget()
+  t.same(await Promise.all(kept), [false, false], 'each waits for its greeting, to be refused')
+  t.equal(orphans.take('a'), undefined)
+  t.equal(orphans.take('b'), undefined)
+})

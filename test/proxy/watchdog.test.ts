@@ -4,6 +4,7 @@ import { type Test, test } from 'tap'
 import type { ProxyError } from '../../src/errors.ts'
 import { type TcpState, type TcpTable, tcpKey } from '../../src/net/tcp-table.ts'
 import { createWatchdog, type Watchdog } from '../../src/proxy/watchdog.ts'
+import type { Disturbance, WakeWatch } from '../../src/wake.ts'
 import { createTestClock } from '../support/clock.ts'
 import { testEndpoint } from '../support/endpoint.ts'
 import { socketPair } from '../support/socket-pair.ts'
@@ -11,7 +12,7 @@ import { socketPair } from '../support/socket-pair.ts'
 const MIB = 1024 * 1024
 
 /** A watchdog on a test clock, with a table of connections that the test writes. */
-function createWatched(maxBuffered?: number) {
+function createWatched(maxBuffered?: number, isOurs = false) {
   const clock = createTestClock()
   const table: TcpTable = new Map()
   let reads = 0
@@ -19,8 +20,27 @@ function createWatched(maxBuffered?: number) {
     reads++
     return table
   }
-  const watchdog = createWatchdog(clock, readTable, maxBuffered)
+  const listeners = new Set<(disturbance: Disturbance) => void>()
+  const wakes: Pick<WakeWatch, 'subscribe'> = {
+    subscribe(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+  const asked: string[] = []
+  const watchdog = createWatchdog(clock, readTable, maxBuffered, wakes, async address => {
+    asked.push(address)
+    return isOurs
+  })
   return {
+    listeners,
+    asked,
+    /** The machine slept; these are its addresses now. */
+    disturb(addresses: string[] | null = ['127.0.0.1']) {
+      const disturbance = { kind: 'sleep', what: 'this machine slept for 60 min' } as const
+      for (const listener of listeners)
+        listener({ ...disturbance, addresses: addresses ? new Set(addresses) : undefined })
+    },
     watchdog,
     table,
     clock,
@@ -47,6 +67,10 @@ async function addSession(t: Test, watchdog: Watchdog, endpoint = testEndpoint) 
     upstream,
     clientEnd,
     error: undefined as ProxyError | undefined,
+    /** whether other logins should prefer another address */
+    isOfAddress: undefined as boolean | undefined,
+    /** what was set as the idle time before keepalive probes */
+    keepalive: [] as (number | undefined)[],
     /** Writes to the client, which does not read, more than the system takes. */
     stall(bytes = 8 * MIB) {
       traffic.bytesFromUpstream += bytes
@@ -54,14 +78,20 @@ async function addSession(t: Test, watchdog: Watchdog, endpoint = testEndpoint) 
     },
     unwatch: () => {},
   }
+  upstream.on('error', () => {})
+  const setKeepAlive = upstream.setKeepAlive.bind(upstream)
+  upstream.setKeepAlive = (enable, delay) => {
+    session.keepalive.push(delay)
+    return setKeepAlive(enable, delay)
+  }
   session.unwatch = watchdog.watch({
     endpoint,
     traffic,
     client,
     upstream,
     clientTransport: client,
-    end: error => {
-      session.error = error
+    end: (error, isOfAddress) => {
+      Object.assign(session, { error, isOfAddress })
     },
   })
   return session
@@ -245,4 +275,167 @@ test('it rests while there is no session', async t => {
   t.equal(clock.pending(), 1)
   second.unwatch()
   t.equal(clock.pending(), 0)
+})
+
+test('after a sleep, a session is probed for half a minute', async t => {
+  const { watchdog, pass, disturb } = createWatched()
+  const session = await addSession(t, watchdog)
+  disturb()
+  t.strictSame(session.keepalive, [1_000])
+  await pass(29)
+  t.strictSame(session.keepalive, [1_000])
+  await pass(2)
+  t.strictSame(session.keepalive, [1_000, 60_000], 'then as before')
+  await pass(3_600)
+  t.equal(session.error, undefined, 'a peer that answers keeps it')
+  t.equal(session.keepalive.length, 2)
+})
+
+test('a session whose local address is gone for 10 s ends', async t => {
+  const { watchdog, pass, disturb, asked } = createWatched()
+  const session = await addSession(t, watchdog)
+  disturb(['192.168.1.7'])
+  t.strictSame(session.keepalive, [], 'a probe could not be answered')
+  await pass(9)
+  t.equal(session.error, undefined)
+  await pass(2)
+  t.match(session.error, {
+    code: 'UPSTREAM_UNREACHABLE',
+    message:
+      /^the connection to the database behind \S+:3306 is dead: this machine no longer has its address 127\.0\.0\.1$/,
+  })
+  t.equal(session.isOfAddress, false, 'the database is not at fault')
+  t.strictSame(asked, ['127.0.0.1'])
+})
+
+test('another change meanwhile does not give a session more time', async t => {
+  const { watchdog, pass, disturb } = createWatched()
+  const session = await addSession(t, watchdog)
+  disturb([])
+  await pass(8)
+  disturb(['192.168.1.7'])
+  await pass(3)
+  t.match(session.error, { code: 'UPSTREAM_UNREACHABLE' })
+})
+
+test('an address that comes back in time keeps its sessions, which are probed then', async t => {
+  const { watchdog, pass, disturb, asked } = createWatched()
+  const session = await addSession(t, watchdog)
+  disturb([])
+  await pass(8)
+  disturb(['127.0.0.1'])
+  t.strictSame(session.keepalive, [1_000])
+  await pass(60)
+  t.equal(session.error, undefined)
+  t.strictSame(asked, [])
+})
+
+test('an address that is not listed but can be used keeps its sessions', async t => {
+  const { watchdog, pass, disturb, asked } = createWatched(undefined, true)
+  const session = await addSession(t, watchdog)
+  disturb([])
+  await pass(60)
+  t.equal(session.error, undefined, 'a cable without a signal')
+  t.strictSame(asked, ['127.0.0.1'], 'asked once')
+})
+
+test('a system that hides its addresses: sessions are probed', async t => {
+  const { watchdog, disturb } = createWatched()
+  const session = await addSession(t, watchdog)
+  disturb(null)
+  t.strictSame(session.keepalive, [1_000])
+})
+
+test('a connection whose probes get no answer: the error says what happened before', async t => {
+  const { watchdog, disturb, pass } = createWatched()
+  const session = await addSession(t, watchdog)
+  disturb()
+  await pass(11)
+  session.upstream.destroy(Object.assign(new Error('read ETIMEDOUT'), { code: 'ETIMEDOUT' }))
+  await pass(1)
+  t.match(session.error, {
+    code: 'UPSTREAM_UNREACHABLE',
+    message: /is broken \(ETIMEDOUT\) since this machine slept for 60 min$/,
+  })
+  t.equal(session.isOfAddress, false)
+})
+
+test('a reset is an error of ours only after a disturbance', async t => {
+  const { watchdog, disturb, pass } = createWatched()
+  const reset = () => Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })
+  const [quiet, disturbed] = [await addSession(t, watchdog), await addSession(t, watchdog)]
+  quiet.upstream.destroy(reset())
+  await pass(1)
+  t.equal(quiet.error, undefined, 'the server restarted')
+  disturb()
+  disturbed.upstream.destroy(reset())
+  await pass(1)
+  t.match(disturbed.error, { message: /is broken \(ECONNRESET\) since/ })
+})
+
+test('a path that is lost without a disturbance: other logins prefer another address', async t => {
+  const { watchdog, pass } = createWatched()
+  const session = await addSession(t, watchdog)
+  session.upstream.destroy(Object.assign(new Error('read ETIMEDOUT'), { code: 'ETIMEDOUT' }))
+  await pass(1)
+  t.match(session.error, { message: /is broken \(ETIMEDOUT\)$/ })
+  t.equal(session.isOfAddress, true)
+})
+
+test('after a disturbance, unacknowledged bytes end a session after 20 s', async t => {
+  const { watchdog, table, pass, disturb } = createWatched()
+  const session = await addSession(t, watchdog)
+  session.traffic.bytesFromClient += 40
+  table.set(tcpKey(session.upstream)!, STUCK)
+  await pass(30)
+  disturb()
+  await pass(19)
+  t.equal(session.error, undefined, 'what was before the sleep does not count')
+  await pass(8)
+  t.match(session.error, { message: /acknowledged nothing for 20 s/ })
+  t.equal(session.isOfAddress, false)
+})
+
+test('a shorter tcp-user-timeout stays, and 0 stays off', async t => {
+  for (const [tcpUserTimeout, expected] of [
+    [5_000, /acknowledged nothing for 5 s/],
+    [0, undefined],
+  ] as const) {
+    const { watchdog, table, pass, disturb } = createWatched()
+    const session = await addSession(t, watchdog, { ...testEndpoint, tcpUserTimeout })
+    session.traffic.bytesFromClient += 40
+    table.set(tcpKey(session.upstream)!, STUCK)
+    disturb()
+    await pass(60)
+    if (expected) t.match(session.error?.message, expected)
+    else t.equal(session.error, undefined)
+  }
+})
+
+test('a process that did not run blames no peer for that time', async t => {
+  const { watchdog, clock, pass } = createWatched()
+  const session = await addSession(t, watchdog)
+  session.stall()
+  await pass(80)
+  t.equal(session.error, undefined)
+  // As after a sleep, where the clock went on and the timers did not.
+  clock.skip(3_600_000)
+  await pass(80)
+  t.equal(session.error, undefined, 'the time before counts no more')
+  await pass(20)
+  t.match(session.error, { code: 'CLIENT_WRITE_TIMEOUT' })
+})
+
+test('without sessions it hears of no disturbance', async t => {
+  const { watchdog, listeners, clock } = createWatched()
+  const [first, second] = [await addSession(t, watchdog), await addSession(t, watchdog)]
+  t.equal(listeners.size, 1)
+  first.unwatch()
+  t.equal(listeners.size, 1)
+  second.unwatch()
+  second.unwatch()
+  t.equal(listeners.size, 0)
+  t.equal(clock.pending(), 0)
+  await addSession(t, watchdog)
+  t.equal(listeners.size, 1)
 })

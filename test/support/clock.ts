@@ -4,6 +4,8 @@ import type { Clock } from '../../src/clock.ts'
 export interface TestClock extends Clock {
   /** Moves the time on; timers that are due run in their order, each at its own time. */
   advance(milliseconds: number): void
+  /** Moves the time on without running timers: all that are due are late. */
+  skip(milliseconds: number): void
   /** timers that still wait */
   pending(): number
 }
@@ -30,6 +32,9 @@ export function createTestClock(start = 0): TestClock {
         due.work()
       }
       time = end
+    },
+    skip(milliseconds) {
+      time += milliseconds
     },
     pending: () => timers.length,
   }

@@ -48,6 +48,14 @@ test('after a minute, one login tries the address again and the others do not', 
   t.strictSame(order(book), ['10.0.0.1', '10.0.0.2', 'fd00::3'], 'and it worked')
 })
 
+test('all failures are forgotten when the network has changed', async t => {
+  const book = createAddressBook(createTestClock())
+  book.failed('10.0.0.1')
+  book.failed('10.0.0.2')
+  book.forget()
+  t.strictSame(order(book), ['10.0.0.1', '10.0.0.2', 'fd00::3'])
+})
+
 test('it forgets the oldest failure beyond 100 addresses', async t => {
   const book = createAddressBook(createTestClock())
   for (let n = 0; n <= 100; n++) book.failed(`10.0.1.${n}`)

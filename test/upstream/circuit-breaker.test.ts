@@ -362,3 +362,23 @@ test('a step of the wall clock closes every circuit: the failures may be those o
   }
   t.end()
 })
+
+test('after a reset every login is tried, and failures count from the first again', async t => {
+  const breaker = createCircuitBreaker(true, createTestClock(), () => 0)
+  const tryAll = () => {
+    breaker.throwIfOpen(undefined, {})
+    breaker.throwIfOpen('iam_user', {})
+  }
+  const fail = (count: number) => {
+    for (let time = 0; time < count; time++) {
+      breaker.failed(ofCode('TLS_WRONG_NAME'), 'iam_user', {})
+      breaker.failed(refused(1045), 'iam_user', {})
+    }
+  }
+  fail(FAILURE_THRESHOLD)
+  t.throws(tryAll)
+  breaker.reset()
+  tryAll()
+  fail(FAILURE_THRESHOLD - 1)
+  tryAll()
+})
