@@ -1,11 +1,11 @@
 /** Advice about an error, with the values of this login: commands, SQL and policies to copy. */
 
+import { enableIamCommand, quote, shell } from '../aws/cli-commands.ts'
 import { stderrOf } from '../aws/redact.ts'
 import { formatHostPort, isGlobalEndpoint, isIndirect, isRdsProxy, regionOf } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import type { ProxyError } from '../errors.ts'
 import type { ERR_Packet } from '../protocol/packets.ts'
-import { enableIamCommand, quote, shell } from './aws-cli.ts'
 import { type Context, type Database, regionOfDatabase } from './context.ts'
 import { describeDatabase } from './database.ts'
 import { adviseFromIamLog } from './iam-log.ts'

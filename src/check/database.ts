@@ -1,11 +1,11 @@
 /** The database in RDS, if the credentials may see it. */
 import type { RDSClient, UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import { callAws, clientSettings } from '../aws/api.ts'
+import { enableIamCommand } from '../aws/cli-commands.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
 import { isDown, isOtherEngine } from '../aws/rds-words.ts'
 import { isGlobalEndpoint } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { enableIamCommand } from './aws-cli.ts'
 import { engineOf, type Found, findCluster, toDatabase } from './cluster.ts'
 import {
   type Context,

@@ -4,10 +4,10 @@
  */
 import type { RDSClient } from '@aws-sdk/client-rds'
 import { callAws, clientSettings } from '../aws/api.ts'
+import { quote, shell } from '../aws/cli-commands.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
 import { redact } from '../aws/redact.ts'
 import { asProxyError } from '../errors.ts'
-import { quote, shell } from './aws-cli.ts'
 import { type Context, type Database, regionOfDatabase } from './context.ts'
 import type { Advice } from './steps.ts'
 

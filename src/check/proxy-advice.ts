@@ -3,7 +3,7 @@
  * its password, and AWSAuthenticationPlugin would lock the proxy out.
  * https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-connecting.html#rds-proxy-connecting-iam
  */
-import { describeProxyCommand, modifyProxyCommand } from './aws-cli.ts'
+import { describeProxyCommand, modifyProxyCommand } from '../aws/cli-commands.ts'
 import { type Context, type Database, type ProxyAuthentication, regionOfDatabase } from './context.ts'
 import { entriesOf } from './database.ts'
 import { databaseUserArn } from './policy.ts'

@@ -1,8 +1,9 @@
 /** The targets of the load balancer, compared with the addresses of the database. */
+
+import { syncTargetsCommand, targetsCommand } from '../aws/cli-commands.ts'
 import { type FoundTarget, isTcp } from '../aws/load-balancers.ts'
 import { formatHostPort, type HostPort, namesOneOfSeveral } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
-import { syncTargetsCommand, targetsCommand } from './aws-cli.ts'
 import type { Advice, StepLog } from './steps.ts'
 
 export interface FoundTargetGroup {

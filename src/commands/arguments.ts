@@ -41,12 +41,17 @@ export function readArguments(args: readonly string[], command: Command, row: Co
     else if (token.kind === 'positional') (isAfterEnd && command === 'exec' ? rest : words).push(token.value)
     else {
       const [name, value] = flagOf(token, args[token.index]!, command, known)
-      flags[name] = optionSpec(name).kind === 'strings' ? [...((flags[name] ?? []) as string[]), String(value)] : value
+      flags[name] = isRepeated(name, command) ? [...((flags[name] ?? []) as string[]), String(value)] : value
     }
   }
   if (command !== 'run') words.shift()
   checkWords(words, command, row)
   return { flags, words, rest }
+}
+
+function isRepeated(name: OptionName, command: Command): boolean {
+  const { kind, repeatedBy } = optionSpec(name)
+  return kind === 'strings' || (repeatedBy ?? []).includes(command)
 }
 
 type Token = ReturnType<typeof tokensOf>[number]

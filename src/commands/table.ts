@@ -31,6 +31,20 @@ export const COMMANDS: CommandTable = {
       return signal() === 'SIGTERM' && settings['exit-zero-on-sigterm'] ? 0 : undefined
     },
   },
+  list: {
+    describe: 'List the databases that the credentials may see, and what of them this machine reaches',
+    examples: [
+      ['mysql-iam-proxy list', 'With the default credentials, in their region'],
+      ['mysql-iam-proxy list --profile dev --profile prod --region all', 'Several accounts, everywhere'],
+      ['mysql-iam-proxy list --json --aws-only', 'For scripts, without a connection to a database'],
+      ['mysql-iam-proxy list --print-policy', 'The least IAM policy for it'],
+    ],
+    docs: 'docs/list.md',
+    async run({ flags, stop }) {
+      const { list } = await import('./list.ts')
+      return await list(flags, stop)
+    },
+  },
   check: {
     describe: 'Check each step of a login, and say what is wrong and what to do about it',
     usage: '[ENDPOINT] [DB-USER]',

@@ -5,6 +5,7 @@ import type { ValueCheck } from '../value-checks.ts'
 /** The commands of the command line; `run` is a line without a command. Their table is src/commands/table.ts. */
 export const COMMAND_NAMES = [
   'run',
+  'list',
   'check',
   'exec',
   'wait',
@@ -36,6 +37,8 @@ export interface OptionSpec {
   /** Of a duration, in milliseconds; of an integer */
   min?: number
   max?: number
+  /** The commands that take several values of a 'string'; the others take the last one */
+  repeatedBy?: readonly Command[]
   /** Says what is wrong with one value; of a 'string' or each of 'strings' */
   check?: ValueCheck
   /** One value for the whole process, not one for each endpoint */

@@ -25,8 +25,7 @@ export function purposeOf(action: Action): string {
 }
 
 /**
- * The policy as JSON to copy.
- * These actions list everything: IAM has no smaller resource for them than `*`.
+ * The policy as JSON to copy. The calls list everything, so they need the resource `*`.
  * https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html
  * https://docs.aws.amazon.com/service-authorization/latest/reference/list_awselasticloadbalancingv2.html
  */

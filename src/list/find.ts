@@ -1,13 +1,17 @@
 /** Finds the databases that credentials may see, what leads to them, and what of it this machine reaches. */
 import { lookup } from 'node:dns/promises'
+import { setMaxListeners } from 'node:events'
+import { isIP, type LookupFunction } from 'node:net'
 import { canonicalAddress } from '../address.ts'
 import { clientSettings, explainAwsError } from '../aws/api.ts'
 import { type CredentialsProvider, createCredentials } from '../aws/credentials.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
 import { regionOfProfile } from '../aws/profiles.ts'
 import { type Clock, monotonicClock } from '../clock.ts'
+import type { ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import { OPTION_VALUES } from '../option-values.ts'
+import type { DialTools } from '../upstream/dial.ts'
 import { createRegionBundle } from '../upstream/region-bundle.ts'
 import { createTrust, type Trust } from '../upstream/trust.ts'
 import { type Action, purposeOf } from './actions.ts'
@@ -62,11 +66,14 @@ const LOOKUP_TIMEOUT_MS = 5_000
 const ANY_REGION = 'us-east-1'
 
 /**
- * Never rejects because of AWS: see `problems` and `complete` of the result.
+ * Never rejects because of AWS or credentials: see `problems` and `complete` of the result. Rejects when `signal` aborts.
  * @throws ProxyError CONFIG_INVALID if a profile has no region and none is given
  */
 export async function findDatabases(options: FindOptions = {}): Promise<Found> {
-  const { profiles = [undefined], signal = new AbortController().signal, onProgress = () => {} } = options
+  const { profiles = [undefined], onProgress = () => {} } = options
+  const signal = AbortSignal.any(options.signal ? [options.signal] : [])
+  // Every call listens to it.
+  setMaxListeners(0, signal)
   const problems: Problem[] = []
   const note = (problem: Problem) => void problems.push(problem)
   onProgress('asking AWS for databases')
@@ -74,9 +81,8 @@ export async function findDatabases(options: FindOptions = {}): Promise<Found> {
     [...new Set(profiles)].map(profile => findInProfile(profile, options, signal, note)),
   )
   const databases = perProfile.flatMap(found => found.databases).sort(byName)
-  const complete = perProfile.every(found => found.complete)
   if (databases.length > 0) {
-    await addAddresses(databases, options.tools)
+    await unlessAborted(addAddresses(databases, options.tools), signal)
     const regions = new Set(databases.map(({ region }) => region))
     onProgress('asking AWS for load balancers')
     const routes = await Promise.all(
@@ -97,6 +103,7 @@ export async function findDatabases(options: FindOptions = {}): Promise<Found> {
     if (options.reach ?? true) await addReach(databases, options, signal, onProgress)
   }
   signal.throwIfAborted()
+  const complete = !problems.some(({ action }) => action === undefined || action.startsWith('rds:'))
   return { databases, problems, complete }
 }
 
@@ -109,9 +116,8 @@ interface OpenScope extends Scope {
 
 interface FoundInProfile {
   databases: FoundDatabase[]
-  /** the regions that answered */
+  /** the regions that were asked */
   scopes: OpenScope[]
-  complete: boolean
 }
 
 async function findInProfile(
@@ -129,11 +135,12 @@ async function findInProfile(
   const createProvider = tools.credentials ?? ((profile, region) => createCredentials({ profile, region }))
   const credentials = createProvider(profile, home)
   try {
-    await credentials()
+    await unlessAborted(credentials(), signal)
   } catch (thrown) {
+    signal.throwIfAborted()
     const error = asProxyError(thrown)
     note({ profile, region: undefined, action: undefined, ...spoken(error), unknown: 'all databases of this profile' })
-    return { databases: [], scopes: [], complete: false }
+    return { databases: [], scopes: [] }
   }
   const open = (region: string): OpenScope => ({ profile, region, credentials })
   let scopes = (given.length > 0 ? [...new Set(given)] : [home]).map(open)
@@ -148,7 +155,6 @@ async function findInProfile(
   return {
     databases: counted.flatMap(result => result.databases),
     scopes: counted.map(result => result.scope),
-    complete: counted.every(({ isListed }) => isListed),
   }
 }
 
@@ -158,7 +164,11 @@ async function allRegions(scope: OpenScope, signal: AbortSignal, note: Note): Pr
   const client = new rds.RDSClient(settingsOf(scope))
   try {
     const action = 'rds:DescribeSourceRegions'
-    const found = await callIn(scope, note)(action, async () => {
+    const found = await callIn(
+      scope,
+      signal,
+      note,
+    )(action, async () => {
       const names: string[] = []
       for await (const page of rds.paginateDescribeSourceRegions({ client }, {}, { abortSignal: signal })) {
         names.push(...(page.SourceRegions ?? []).flatMap(({ RegionName }) => RegionName ?? []))
@@ -175,8 +185,6 @@ interface Listed {
   scope: OpenScope
   databases: FoundDatabase[]
   problems: Problem[]
-  /** whether instances and clusters were listed */
-  isListed: boolean
 }
 
 async function databasesOf(scope: OpenScope, signal: AbortSignal): Promise<Listed> {
@@ -187,12 +195,11 @@ async function databasesOf(scope: OpenScope, signal: AbortSignal): Promise<Liste
     const { profile, region } = scope
     const descriptions = await describeRegion(
       client,
-      callIn(scope, problem => void problems.push(problem)),
+      callIn(scope, signal, problem => void problems.push(problem)),
       signal,
     )
     const databases = databasesIn(descriptions, { profile, region })
-    const isListed = !problems.some(({ action }) => /DBInstances$|DBClusters$/.test(action ?? ''))
-    return { scope, databases, problems, isListed }
+    return { scope, databases, problems }
   } finally {
     client.destroy()
   }
@@ -209,7 +216,7 @@ async function routesIn(
     const client = new ElasticLoadBalancingV2Client(settingsOf(scope))
     try {
       const { profile, region } = scope
-      return await findRoutes(client, { profile, region }, addresses, callIn(scope, note), signal)
+      return await findRoutes(client, { profile, region }, addresses, callIn(scope, signal, note), signal)
     } finally {
       client.destroy()
     }
@@ -222,7 +229,7 @@ function settingsOf({ region, credentials, profile }: OpenScope) {
 }
 
 /** Calls AWS in `scope`. Notes the first failure of each action, and goes on without its answer. */
-function callIn({ profile, region }: Scope, note: Note): Call {
+function callIn({ profile, region }: Scope, signal: AbortSignal, note: Note): Call {
   const failed = new Set<Action>()
   return async (action, send) => {
     // The same answer would come again.
@@ -230,7 +237,7 @@ function callIn({ profile, region }: Scope, note: Note): Call {
     try {
       return await send()
     } catch (thrown) {
-      if (thrown instanceof Error && thrown.name === 'AbortError') throw thrown
+      signal.throwIfAborted()
       if (failed.has(action)) return []
       failed.add(action)
       const error = explainAwsError(thrown, action)
@@ -240,11 +247,36 @@ function callIn({ profile, region }: Scope, note: Note): Call {
   }
 }
 
+/** Other hints of these codes are about check. */
+const HINTS: Partial<Record<ErrorCode, string>> = {
+  AWS_ACCESS_DENIED: 'Allow it: mysql-iam-proxy list --print-policy prints the policy.',
+  AWS_UNREACHABLE: 'Check the network. A private subnet reaches AWS only through a NAT gateway or a VPC endpoint.',
+  AWS_NOT_FOUND: 'Run it again: something was removed meanwhile.',
+}
+
 function spoken(error: ProxyError): Pick<Problem, 'code' | 'message' | 'hint'> {
-  const { code, message } = error
-  const isDenied = code === 'AWS_ACCESS_DENIED'
-  const hint = isDenied ? 'Allow it: mysql-iam-proxy list --print-policy prints the policy.' : hintFor(error, {})
-  return { code, message, hint }
+  const { code, message, hintValues } = error
+  const ssoLogin = hintValues['ssoLogin']?.replace(/^aws sso login\b/, 'mysql-iam-proxy login')
+  return {
+    code,
+    message,
+    hint: HINTS[code] ?? hintFor(error, {}).replace(hintValues['ssoLogin'] ?? '', ssoLogin ?? ''),
+  }
+}
+
+/** For work that takes no signal. */
+async function unlessAborted<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  signal.throwIfAborted()
+  let onAbort = () => {}
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(signal.reason)
+    signal.addEventListener('abort', onAbort)
+  })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
 }
 
 function byName(left: FoundDatabase, right: FoundDatabase): number {
@@ -309,7 +341,7 @@ async function addReach(
       for (const target of [endpoint, ...endpoint.loadBalancers]) {
         attempts.push({
           database,
-          run: () => tryToReach(target, endpoint, trustOf(database.region), signal, options.tools?.clock),
+          run: () => tryToReach(target, endpoint, trustOf(database.region), signal, dialToolsOf(options.tools)),
           keep: reach => {
             target.reach = reach
           },
@@ -322,6 +354,20 @@ async function addReach(
     const reason = reasonNotToTry(database)
     keep(reason ? { state: 'not-tried', code: undefined, reason, milliseconds: undefined } : await run())
   })
+}
+
+/** With `resolve` also for connections, if it is given. */
+function dialToolsOf({ resolve, clock }: FindTools = {}): DialTools {
+  const lookup: LookupFunction = (host, _options, done) =>
+    void resolve!(host).then(
+      found =>
+        done(
+          null,
+          found.map(address => ({ address, family: isIP(address) })),
+        ),
+      error => done(error, []),
+    )
+  return { ...(clock ? { clock } : {}), ...(resolve ? { lookup } : {}) }
 }
 
 function createTrustFor(region: string, { ca = [], caOnly = false, regionBundle, bundleCache }: FindOptions): Trust {

@@ -6,7 +6,7 @@ export interface Found {
   databases: FoundDatabase[]
   /** what could not be found out, and why */
   problems: Problem[]
-  /** whether every profile and region was listed; false if databases may be missing */
+  /** false if databases or endpoints may be missing; `problems` says which */
   complete: boolean
 }
 

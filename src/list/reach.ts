@@ -1,8 +1,9 @@
 /** Whether this machine reaches a database: the server there must present the certificate of the endpoint. */
 import { isDown } from '../aws/rds-words.ts'
-import { type Clock, monotonicClock } from '../clock.ts'
+import { monotonicClock } from '../clock.ts'
 import type { HostPort } from '../endpoint.ts'
 import { asProxyError } from '../errors.ts'
+import type { DialTools } from '../upstream/dial.ts'
 import type { Trust } from '../upstream/trust.ts'
 import { type VerifyTiming, verifyServer } from '../upstream/verify-server.ts'
 import type { FoundDatabase, Reach } from './found.ts'
@@ -26,11 +27,12 @@ export async function tryToReach(
   rds: Pick<HostPort, 'host'>,
   trust: Trust,
   signal: AbortSignal,
-  clock: Clock = monotonicClock,
+  tools: DialTools = {},
 ): Promise<Reach> {
+  const { clock = monotonicClock } = tools
   const started = clock.now()
   try {
-    await verifyServer(target, rds, trust, signal, TIMING, clock)
+    await verifyServer(target, rds, trust, signal, TIMING, tools)
     const milliseconds = Math.round(clock.now() - started)
     return { state: 'yes', code: undefined, reason: undefined, milliseconds }
   } catch (thrown) {

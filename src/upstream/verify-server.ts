@@ -1,10 +1,9 @@
 /** Checks that the server at an address is the database: reads its greeting, then starts TLS as with the RDS endpoint. */
-import type { Clock } from '../clock.ts'
 import { formatHostPort, type HostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { CLIENT_SSL, has } from '../protocol/capabilities.ts'
 import { abandonLogin, requestTls } from './abandon.ts'
-import { dial } from './dial.ts'
+import { type DialTools, dial } from './dial.ts'
 import { startTls } from './tls.ts'
 import type { Trust } from './trust.ts'
 
@@ -32,12 +31,12 @@ export async function verifyServer(
   trust: Trust,
   signal: AbortSignal,
   { connectTimeout, greetingTimeout, tlsTimeout }: VerifyTiming = PATIENT,
-  clock?: Clock,
+  tools?: DialTools,
 ): Promise<string> {
   // Otherwise the first address of a region that is not built in would be refused while its CA is downloaded.
   await trust.begin()
   const timing = { connectTimeout, greetingTimeout, loginTimeout: tlsTimeout, keepalive: KEEPALIVE_MS }
-  const upstream = await dial({ dial: target, ...timing }, signal, clock ? { clock } : {})
+  const upstream = await dial({ dial: target, ...timing }, signal, tools)
   const { wire, greeting } = upstream
   try {
     if (!has(greeting.capabilities, CLIENT_SSL)) {

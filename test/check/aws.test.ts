@@ -640,7 +640,10 @@ test('an Aurora Global Database: the clusters of all its regions', async t => {
   const connect = `localhost:${await freePort()}`
 
   await t.test('the writer first', async t => {
-    await setUp(t, { DescribeGlobalClusters: globalClusters, DescribeDBClusters: memberCluster })
+    await setUp(t, {
+      DescribeGlobalClusters: globalClusters,
+      DescribeDBClusters: parameters => memberCluster(parameters),
+    })
     const checked = await look(t, { rdsEndpoint: GLOBAL, connect })
     t.match(factsOf(checked, 'configuration'), { 'signs for': /region of the server, from its certificate/ })
     t.match(factsOf(checked, 'token'), { for: /the region is on the server's certificate/ })
@@ -689,7 +692,10 @@ test('an Aurora Global Database: the clusters of all its regions', async t => {
   })
 
   await t.test('with a region that is set, it says what that means', async t => {
-    await setUp(t, { DescribeGlobalClusters: globalClusters, DescribeDBClusters: memberCluster })
+    await setUp(t, {
+      DescribeGlobalClusters: globalClusters,
+      DescribeDBClusters: parameters => memberCluster(parameters),
+    })
     const checked = await look(t, { rdsEndpoint: GLOBAL, region: 'eu-west-1', connect })
     t.match(warningsOf(checked)[0], { code: 'CONFIG_INVALID', message: /the writer may move to another region/ })
   })
@@ -700,7 +706,10 @@ test('a login that the writer of a global database refuses: the policy has the c
   const certificate = await authority.issue({ names: [GLOBAL, 'shop-eu.cluster-abc.eu-west-1.rds.amazonaws.com'] })
 
   await t.test('as RDS describes them', async t => {
-    const api = await setUp(t, { DescribeGlobalClusters: globalClusters, DescribeDBClusters: memberCluster })
+    const api = await setUp(t, {
+      DescribeGlobalClusters: globalClusters,
+      DescribeDBClusters: parameters => memberCluster(parameters),
+    })
     const upstream = await startScriptedUpstream(t, [refuseLogin(certificate)])
     const checked = await runCheck(t, { options: { rdsEndpoint: GLOBAL, connect: upstream.address } })
     failsWith(t, checked, 'login', 'UPSTREAM_REFUSED_LOGIN', [
@@ -715,7 +724,10 @@ test('a login that the writer of a global database refuses: the policy has the c
   })
 
   await t.test('the region is set, and no longer that of the writer', async t => {
-    await setUp(t, { DescribeGlobalClusters: globalClusters, DescribeDBClusters: memberCluster })
+    await setUp(t, {
+      DescribeGlobalClusters: globalClusters,
+      DescribeDBClusters: parameters => memberCluster(parameters),
+    })
     const upstream = await startScriptedUpstream(t, [refuseLogin(certificate)])
     const options = { rdsEndpoint: GLOBAL, region: 'us-east-2', connect: upstream.address }
     failsWith(t, await runCheck(t, { options }), 'login', 'UPSTREAM_REFUSED_LOGIN', [

@@ -175,6 +175,8 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
   report: ['a.md', 'b.md'],
   yes: ['true', 'false', 'maybe'],
   endpoint: ['a', 'b'],
+  'aws-only': ['true', 'false', 'yes'],
+  'print-policy': ['true', 'false', 'yes'],
   json: ['true', 'false', 'yes'],
   method: ['caching_sha2_password', 'mysql_native_password', 'mysql_clear_password'],
 }

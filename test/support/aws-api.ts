@@ -11,11 +11,17 @@ import type { Test } from 'tap'
 /** XML inside the action's `…Result` element, or a refusal. */
 export type Answer = string | { error: string; message?: string; status?: number }
 
+/** From the signature of a request. */
+export interface Signer {
+  accessKeyId: string
+  region: string
+}
+
 export interface AwsApi {
   /** the requests so far, oldest first */
-  requests: { action: string; parameters: Record<string, string> }[]
-  /** a change takes effect with the next request; a function gets the parameters */
-  answers: Record<string, Answer | ((parameters: Record<string, string>) => Answer)>
+  requests: ({ action: string; parameters: Record<string, string> } & Signer)[]
+  /** a change takes effect with the next request; a function gets the parameters and the signer */
+  answers: Record<string, Answer | ((parameters: Record<string, string>, signer: Signer) => Answer | Promise<Answer>)>
   /** milliseconds to add to the Date header */
   clockOffset: number
 }
@@ -28,28 +34,47 @@ const NAMESPACES: Record<string, string> = {
 
 /** Starts the stand-in and points the SDK's clients in this process to it. It denies requests without an answer. */
 export async function startAwsApi(t: Test, answers: AwsApi['answers'] = {}): Promise<AwsApi> {
+  const { api, url, close } = await serveAwsApi(answers)
+  t.teardown(close)
+  Object.assign(process.env, awsApiEnvironment(url))
+  return api
+}
+
+/** The variables that point the SDK's clients to the stand-in. */
+export function awsApiEnvironment(url: string): Record<string, string> {
+  const services = ['STS', 'RDS', 'ELASTIC_LOAD_BALANCING_V2']
+  return Object.fromEntries(services.map(service => [`AWS_ENDPOINT_URL_${service}`, url]))
+}
+
+/** Starts the stand-in alone. */
+export async function serveAwsApi(answers: AwsApi['answers'] = {}, port = 0) {
   const api: AwsApi = { requests: [], answers, clockOffset: 0 }
   const server = createServer(async (request, response) => {
     let body = ''
     for await (const chunk of request) body += chunk
     const { Action: action = '', Version: version = '', ...parameters } = Object.fromEntries(new URLSearchParams(body))
-    api.requests.push({ action, parameters })
+    const signer = signerOf(request.headers.authorization ?? '')
+    api.requests.push({ action, parameters, ...signer })
     const given = api.answers[action] ?? { error: 'AccessDenied', message: `not authorized to perform ${action}` }
-    const answer = typeof given === 'function' ? given(parameters) : given
+    const answer = typeof given === 'function' ? await given(parameters, signer) : given
     response.setHeader('date', new Date(Date.now() + api.clockOffset).toUTCString())
     response.setHeader('content-type', 'text/xml')
     response.statusCode = typeof answer === 'string' ? 200 : (answer.status ?? 403)
     response.end(toXml(action, NAMESPACES[version] ?? '', answer))
   })
-  server.listen(0, '127.0.0.1')
+  server.listen(port, '127.0.0.1')
   await once(server, 'listening')
-  t.teardown(() => {
+  const close = () => {
     server.close()
     server.closeAllConnections()
-  })
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  for (const service of ['STS', 'RDS', 'ELASTIC_LOAD_BALANCING_V2']) process.env[`AWS_ENDPOINT_URL_${service}`] = url
-  return api
+  }
+  return { api, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, close }
+}
+
+/** AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, … */
+function signerOf(authorization: string): Signer {
+  const [, accessKeyId = '', region = ''] = /Credential=([^/]+)\/\d+\/([^/]+)\//.exec(authorization) ?? []
+  return { accessKeyId, region }
 }
 
 function toXml(action: string, namespace: string, answer: Answer): string {

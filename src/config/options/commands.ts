@@ -74,7 +74,7 @@ export const OF_COMMANDS = {
   },
   json: {
     kind: 'boolean',
-    commands: ['check', 'sync-targets'],
+    commands: ['check', 'sync-targets', 'list'],
     describe: 'Print the result as one JSON document, for scripts; with --watch, one line for each pass',
   },
   method: {
@@ -85,5 +85,15 @@ export const OF_COMMANDS = {
     commands: ['hash-password'],
     describe:
       'The authentication method that the hash is for. mysql_native_password also serves clients without TLS, except those of MySQL 9',
+  },
+  'aws-only': {
+    kind: 'boolean',
+    commands: ['list'],
+    describe: 'Ask only AWS: do not try which databases and load balancers this machine reaches',
+  },
+  'print-policy': {
+    kind: 'boolean',
+    commands: ['list'],
+    describe: 'Print the least IAM policy for this command, and do nothing else',
   },
 } as const satisfies Record<string, OptionSpec>

@@ -36,18 +36,20 @@ export const COMMON = {
   },
   region: {
     kind: 'string',
-    commands: [...SERVING, 'trust'],
+    commands: [...SERVING, 'trust', 'list'],
+    repeatedBy: ['list'],
     placeholder: 'NAME',
     check: regionNameProblem,
     describe:
-      'The AWS region of the database (default: read from the name of --rds-endpoint; for the writer endpoint of an Aurora Global Database, at each login from the certificate of the server)',
+      'The AWS region of the database (default: read from the name of --rds-endpoint; for the writer endpoint of an Aurora Global Database, at each login from the certificate of the server). list takes several, or all; its default is the region of each profile',
   },
   profile: {
     kind: 'string',
-    commands: AND_SYNC,
+    commands: [...AND_SYNC, 'list'],
+    repeatedBy: ['list'],
     placeholder: 'NAME',
     describe:
-      'The profile in ~/.aws/config whose credentials sign tokens (default: the credential chain of the AWS SDK)',
+      'The profile in ~/.aws/config whose credentials sign tokens (default: the credential chain of the AWS SDK). list takes several',
   },
   config: {
     kind: 'string',

@@ -13,22 +13,22 @@ export const DATABASE = {
   },
   ca: {
     kind: 'strings',
-    commands: AND_SYNC,
+    commands: [...AND_SYNC, 'list'],
     placeholder: 'FILE',
     describe:
       'A PEM file of certificate authorities to trust in addition to the RDS bundle and the public roots; may be repeated',
   },
-  'ca-only': { kind: 'boolean', commands: AND_SYNC, describe: 'Trust only the authorities of --ca' },
+  'ca-only': { kind: 'boolean', commands: [...AND_SYNC, 'list'], describe: 'Trust only the authorities of --ca' },
   'region-bundle': {
     kind: 'string',
-    commands: AND_SYNC,
+    commands: [...AND_SYNC, 'list'],
     ...OPTION_VALUES.regionBundle,
     describe:
       "Which CA certificates of RDS to trust beside the built-in ones. cached: those that mysql-iam-proxy trust update has downloaded for the database's region. auto: the proxy also downloads them itself, in the background, if the server's CA is unknown. off: none",
   },
   'bundle-cache': {
     kind: 'string',
-    commands: [...AND_SYNC, 'trust'],
+    commands: [...AND_SYNC, 'trust', 'list'],
     placeholder: 'FOLDER',
     describe:
       'The folder of the downloaded CA certificates. Other users must not be able to write to it (default: $XDG_CACHE_HOME/mysql-iam-proxy, or ~/.cache/mysql-iam-proxy)',

@@ -1,10 +1,9 @@
 /** Commands of the AWS CLI to copy. */
 import type { UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import { DEFAULT_PORT, formatHostPort, type HostPort } from '../endpoint.ts'
-import type { Database } from './context.ts'
 
 /** For an instance or a cluster; an RDS Proxy has no such switch. */
-export function enableIamCommand(region: string, kind: Database['kind'], identifier: string): string {
+export function enableIamCommand(region: string, kind: 'instance' | 'cluster' | 'proxy', identifier: string): string {
   const [command, option] =
     kind === 'cluster'
       ? ['modify-db-cluster', '--db-cluster-identifier']
