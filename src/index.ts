@@ -25,7 +25,7 @@ export { ProxyError } from './errors.ts'
 export type { Logger } from './log.ts'
 export type { ProxyOptions } from './proxy/options.ts'
 export type { Address, Proxy } from './proxy/proxy.ts'
-export type { ProxyStatus, RecentError, SessionStatus } from './proxy/status.ts'
+export type { ProxyStatus, RecentError, SessionStatus, TunnelStatus } from './proxy/status.ts'
 
 /**
  * Creates a proxy for one RDS or Aurora endpoint. It does nothing until `listen()`.

@@ -15,6 +15,9 @@ export const OPTION_VALUES = {
   maxUnauthenticated: { default: 20, min: 0, max: MAX_COUNT },
   maxLoginsPerSecond: { default: 150, min: 0, max: MAX_COUNT },
   connectTimeout: { default: 5_000, min: 1, max: DAY_MS },
+  // ssh to a bastion host, with a sign-in or a jump host, takes several TCP round trips and the start of programs.
+  tunnelTimeout: { default: 20_000, min: 1, max: DAY_MS },
+  tunnelIdleTimeout: { default: 10 * 60_000, min: 0, max: DAY_MS },
   greetingTimeout: { default: 60_000, min: 1, max: DAY_MS },
   loginTimeout: { default: 8_000, min: 1, max: DAY_MS },
   tokenReuse: { default: 0, min: 0, max: 10 * 60_000 },

@@ -211,6 +211,7 @@ async function listenAll(
         rds: formatHostPort(endpoint.rds),
         dial: formatHostPort(endpoint.dial),
         proxy: endpoint.proxy?.shown,
+        tunnel: state.tunnel?.name,
         region: endpoint.rds.region,
       }
       log.info(names, `listening on ${state.address}; ${describeExposure(options)}`)

@@ -97,13 +97,19 @@ export const TUNNEL_WORDS = ['idle', 'starting', 'open', 'failed'] as const
 
 /** The tunnel of an endpoint, as others see it. */
 export interface TunnelState {
+  /** what makes it, such as "the tunnel command ssh" */
+  name: string
+  /** the command line that makes it, for people to try; without secrets. Undefined if it runs none */
+  command: string | undefined
+  /** whether it opens with the proxy and stays open: then its failure is one of the endpoint */
+  isPermanent: boolean
   word: (typeof TUNNEL_WORDS)[number]
   /** Date.now() of the last change of the word */
   since: number
   /** starts after a failure or an end that nobody asked for */
   restarts: number
   /** why the last one failed; undefined once another one is open */
-  error: { code: ErrorCode; message: string } | undefined
+  error: { code: ErrorCode; message: string; hint: string } | undefined
 }
 
 export interface EndpointState {
@@ -199,15 +205,15 @@ export function noteSync(state: EndpointState, { outcome, reason }: Pick<SyncSta
   state.sync = { at: Date.now(), outcome, reason, counts }
 }
 
-export function createTunnelState(): TunnelState {
-  return { word: 'idle', since: Date.now(), restarts: 0, error: undefined }
+export function createTunnelState(name: string, command?: string, isPermanent = false): TunnelState {
+  return { name, command, isPermanent, word: 'idle', since: Date.now(), restarts: 0, error: undefined }
 }
 
-/** @param error why it failed */
-export function changeTunnel(state: TunnelState, word: TunnelState['word'], error?: ProxyError): void {
+/** @param error why it failed. @param hint what to do about it */
+export function changeTunnel(state: TunnelState, word: TunnelState['word'], error?: ProxyError, hint = ''): void {
   if (state.word !== word) state.since = Date.now()
   state.word = word
-  if (error) state.error = { code: error.code, message: error.message }
+  if (error) state.error = { code: error.code, message: error.message, hint }
   else if (word === 'open') state.error = undefined
 }
 

@@ -40,12 +40,14 @@ export function readinessOf(
 }
 
 function whyNotReady(state: EndpointState, now: number): string[] {
-  const { name, sessions, maxConnections, credentialsFailed, address, sync } = state
+  const { name, sessions, maxConnections, credentialsFailed, address, sync, tunnel } = state
   const reasons: string[] = []
   if (maxConnections > 0 && sessions.size >= maxConnections) {
     reasons.push(`${name}: all ${maxConnections} connections are in use`)
   }
   if (credentialsFailed && !hasCredentials(state, now)) reasons.push(`${name}: no AWS credentials`)
+  // Others start with a client, so that only a client can find out if they work.
+  if (tunnel?.isPermanent && tunnel.word === 'failed') reasons.push(`${name}: the tunnel has failed`)
   // An endpoint that also serves clients stays ready: they do not need sync-targets.
   if (address === '' && sync?.outcome === 'failed') reasons.push(`${name}: the last pass of sync-targets failed`)
   return reasons

@@ -2,7 +2,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { ERRORS, type ErrorCode, type ErrorSource } from '../error-codes.ts'
 import { droppedLogLines } from '../log-sink.ts'
-import { countOpen, type EndpointState, PHASES, type Phase, SYNC_OUTCOMES, traffic } from '../state.ts'
+import { countOpen, type EndpointState, PHASES, type Phase, SYNC_OUTCOMES, TUNNEL_WORDS, traffic } from '../state.ts'
 
 export interface Metrics {
   /** of `text`, for the Content-Type header */
@@ -29,6 +29,7 @@ interface Counted {
   bytesFromServer: number
   outcomes: Map<'OK' | ErrorCode, number>
   sync: Partial<Record<(typeof SYNC_OUTCOMES)[number], number>>
+  restarts: number
 }
 
 /** @param endpoints the current endpoints; the next scrape drops the metrics of removed ones */
@@ -69,9 +70,15 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
     'endpoint',
     'certificate',
   )
+  const tunnelState = gauge(
+    'tunnel_state',
+    'The state of the tunnel to the database: 1 for the present one of idle, starting, open and failed, else 0; absent without a tunnel.',
+    'endpoint',
+    'state',
+  )
   const gauges = [
     ...[sessions, loggingIn, maxConnections, queue],
-    ...[credentialsOK, credentialsExpiry, certificateExpiry as Gauge<string>],
+    ...[credentialsOK, credentialsExpiry, certificateExpiry as Gauge<string>, tunnelState as Gauge<string>],
   ]
 
   const logins = new Counter({
@@ -98,6 +105,13 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
     help: 'Duration of successful logins, from accept to OK_Packet.',
     labelNames: ['endpoint'],
     buckets: BUCKETS_SECONDS,
+    registers,
+  })
+
+  const tunnelRestarts = new Counter({
+    name: 'mysql_iam_proxy_tunnel_restarts_total',
+    help: 'Starts of the tunnel after it failed or ended by itself.',
+    labelNames: ['endpoint'],
     registers,
   })
 
@@ -153,6 +167,9 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
     if (rolesAnywhereCertificateExpires !== undefined) {
       certificateExpiry.set({ ...endpoint, certificate: 'roles_anywhere' }, rolesAnywhereCertificateExpires / 1_000)
     }
+    for (const word of state.tunnel ? TUNNEL_WORDS : []) {
+      tunnelState.set({ ...endpoint, state: word }, state.tunnel?.word === word ? 1 : 0)
+    }
     if (state.sync) syncLast.set(endpoint, state.sync.at / 1_000)
   }
 
@@ -164,6 +181,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
       bytesFromServer: 0,
       outcomes: new Map(),
       sync: {},
+      restarts: 0,
     }
     const { bytesFromClient, bytesFromServer } = traffic(state)
     bytes.inc({ endpoint, direction: 'from_client' }, Math.max(0, bytesFromClient - before.bytesFromClient))
@@ -174,12 +192,15 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
       codes.add(code)
     }
     knownCodes.set(endpoint, codes)
+    const restarts = state.tunnel?.restarts ?? 0
+    if (state.tunnel) tunnelRestarts.inc({ endpoint }, Math.max(0, restarts - before.restarts))
     const sync = { ...(state.sync?.counts ?? {}) }
     for (const outcome of state.sync ? SYNC_OUTCOMES : []) {
       syncPasses.inc({ endpoint, outcome }, Math.max(0, (sync[outcome] ?? 0) - (before.sync[outcome] ?? 0)))
     }
     counted.set(state, {
       sync,
+      restarts,
       bytesFromClient: Math.max(bytesFromClient, before.bytesFromClient),
       bytesFromServer: Math.max(bytesFromServer, before.bytesFromServer),
       outcomes: new Map(state.outcomes),
@@ -193,6 +214,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
       for (const direction of ['from_client', 'from_server']) bytes.remove({ endpoint, direction })
       for (const phase of PHASES) phaseDurations.remove({ endpoint, phase })
       loginDurations.remove({ endpoint })
+      tunnelRestarts.remove({ endpoint })
       for (const outcome of SYNC_OUTCOMES) syncPasses.remove({ endpoint, outcome })
       knownCodes.delete(endpoint)
     }

@@ -34,6 +34,7 @@ const NEARLY_FULL = 0.8
 export function problemsOf(state: EndpointState, { failed }: LastMinute, now: number): Problem[] {
   const found = [
     credentials(state, now),
+    tunnel(state),
     failingLogins(state, failed),
     connections(state),
     ...certificates(state, now),
@@ -60,6 +61,20 @@ function credentials(state: EndpointState, now: number): Problem | undefined {
   return hasCredentials(state, now)
     ? { level: 'soon', word: 'Renewal fails', what: 'AWS credentials cannot be renewed', advice, command }
     : { level: 'bad', word: 'No credentials', what: 'AWS credentials are unavailable', advice, command }
+}
+
+function tunnel({ tunnel, endpoint }: EndpointState): Problem | undefined {
+  if (tunnel?.word !== 'failed' || !tunnel.error) return undefined
+  const { message, hint } = tunnel.error
+  const what = `The tunnel has failed: ${message}`
+  return {
+    level: 'bad',
+    word: 'Tunnel fails',
+    what,
+    since: tunnel.since,
+    advice: hint,
+    command: checkCommand(endpoint),
+  }
 }
 
 function failingLogins(state: EndpointState, failed: number): Problem | undefined {

@@ -6,7 +6,7 @@ import { monotonicClock } from '../clock.ts'
 import { formatHostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { droppedLogLines } from '../log-sink.ts'
-import type { EndpointState, Phase } from '../state.ts'
+import type { EndpointState, Phase, TUNNEL_WORDS } from '../state.ts'
 import { countFailed, countOpen, traffic } from '../state.ts'
 import type { Activities } from './activity.ts'
 import { type History, type LastMinute, type Peaks, RANGES, type Range, type Slot } from './history.ts'
@@ -60,6 +60,8 @@ export interface EndpointStatus {
   retired: boolean
   /** host:port that the proxy dials */
   dial: string
+  /** undefined without a tunnel */
+  tunnel: TunnelStatus | undefined
   /** host:port of the RDS endpoint: its certificate is required, and tokens are signed for it */
   rds: string
   region: string
@@ -96,6 +98,19 @@ export interface EndpointStatus {
   localCertificateExpires: number | undefined
   /** of the range that the request asks for, oldest first; none for an endpoint that it does not name */
   history: readonly Slot[]
+}
+
+/** What leads to the database. */
+export interface TunnelStatus {
+  /** such as "the tunnel command ssh" */
+  name: string
+  word: (typeof TUNNEL_WORDS)[number]
+  /** of the word */
+  since: number
+  /** starts after a failure */
+  restarts: number
+  /** why it failed last */
+  error: string | undefined
 }
 
 export interface ErrorStatus {
@@ -200,6 +215,7 @@ function endpointStatus(
     address: state.retired ? '' : state.address,
     retired: state.retired,
     dial: formatHostPort(state.endpoint.dial),
+    tunnel: tunnelStatus(state),
     rds: formatHostPort(state.endpoint.rds),
     region: state.endpoint.rds.region ?? 'the region of the writer',
     user: state.endpoint.user,
@@ -224,6 +240,12 @@ function endpointStatus(
     localCertificateExpires: state.localCertificateExpires(),
     history: slots.map(slot => ({ ...slot, at: now - uptime + slot.at })),
   }
+}
+
+function tunnelStatus({ tunnel }: EndpointState): TunnelStatus | undefined {
+  if (!tunnel) return undefined
+  const { name, word, since, restarts, error } = tunnel
+  return { name, word, since, restarts, error: error?.message }
 }
 
 /** How long the oldest login has been in progress, in milliseconds. */

@@ -33,6 +33,11 @@ const ADVICE: Partial<Record<ErrorCode, (context: Context) => Advice[] | Promise
   UPSTREAM_TIMEOUT: adviseOnNetwork,
   UPSTREAM_CLOSED: adviseOnNetwork,
   UPSTREAM_NOT_MYSQL: adviseOnNetwork,
+  TUNNEL_PROGRAM_MISSING: adviseOnTunnel,
+  TUNNEL_FAILED: adviseOnTunnel,
+  TUNNEL_TIMEOUT: adviseOnTunnel,
+  TUNNEL_LOST: adviseOnTunnel,
+  TUNNEL_TARGET: adviseOnTunnel,
   NLB_TARGETS_MISSING: ({ loadBalancer }) => loadBalancer?.advice ?? [],
   TLS_WRONG_NAME: adviseOnWrongName,
   TLS_UNKNOWN_CA: adviseOnUnknownCa,
@@ -258,6 +263,11 @@ function adviseOnNetwork({ target, addresses, loadBalancer }: Context): Advice[]
     })
   }
   return advice
+}
+
+function adviseOnTunnel({ target }: Context): Advice[] {
+  const command = target.state.tunnel?.command
+  return command ? [{ text: 'The command of the tunnel, to try by hand with any free port:', snippet: command }] : []
 }
 
 function adviseOnWrongName({ target, certificateNames = [], loadBalancer }: Context): Advice[] {

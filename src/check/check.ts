@@ -8,6 +8,7 @@ import { asProxyError, ProxyError } from '../errors.ts'
 import { silent } from '../log.ts'
 import { OPTION_VALUES } from '../option-values.ts'
 import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
+import { createTunnelAsSet } from '../proxy/tunnel.ts'
 import { createState } from '../state.ts'
 import { createAddressBook } from '../upstream/address-book.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
@@ -126,19 +127,23 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
   if (named !== undefined && named !== rds.region) {
     log.warn(new ProxyError('CONFIG_INVALID', `the region ${rds.region} is not that of ${rds.host}, ${named}`))
   }
+  const state = createState(endpoint, 0)
+  const tunnel = createTunnelAsSet({ ...options, tunnelIdleTimeout: undefined }, endpoint, state, silent)
+  if (state.tunnel) log.fact('through', state.tunnel.command ?? state.tunnel.name)
   const credentials = createCredentials({ ...options, region: apiRegion(rds) })
   const createToken = createTokenSource(rds, credentials)
   return {
     options,
     target: {
       endpoint,
-      state: createState(endpoint, 0),
+      state,
       limiter: createRateLimiter(0),
       trust,
       createToken,
       confirmMember: createConfirmMember(rds.host, credentials, options.profile),
       addresses: createAddressBook(),
       greetings: createGreetingWatch(formatHostPort(dial), silent),
+      tunnel,
       takesTokenInHandshake: undefined,
       history: createLoginHistory(),
     },
@@ -149,6 +154,6 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
     aws,
     report,
     stop,
-    cleanup: [],
+    cleanup: tunnel ? [() => tunnel.close()] : [],
   }
 }

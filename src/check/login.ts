@@ -2,6 +2,7 @@
 import type { Connection, QueryError, RowDataPacket } from 'mysql2/promise'
 import { formatHostPort, isGlobalEndpoint, isIndirect, isRdsProxy } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
+import { LIBRARY_NAMES } from '../option-values.ts'
 import {
   CLIENT_CONNECT_WITH_DB,
   CLIENT_LONG_PASSWORD,
@@ -62,7 +63,7 @@ export async function checkLocalLeg(context: Context, log: StepLog): Promise<Con
   const { createConnection } = await import('mysql2/promise')
   const { options } = context
   const openToAll = { localUsers: undefined, tls: undefined, requireTls: undefined, allowFrom: undefined }
-  const proxy = createProxy({ ...options, ...openToAll, listen: '127.0.0.1:0' })
+  const proxy = createProxy({ ...options, ...openToAll, listen: '127.0.0.1:0' }, LIBRARY_NAMES, context.target.tunnel)
   context.cleanup.push(() => proxy.close())
   const { host, port } = await proxy.listen()
   const { database, user } = context

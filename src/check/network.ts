@@ -1,7 +1,7 @@
 /** The connection to the server: names, addresses, TCP, greeting. */
 import { lookup } from 'node:dns/promises'
 import { monotonicClock } from '../clock.ts'
-import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
+import { formatHostPort, isIndirect } from '../endpoint.ts'
 import { asProxyError, ProxyError, systemCode } from '../errors.ts'
 import * as flags from '../protocol/capabilities.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
@@ -13,11 +13,17 @@ import { spokenDuration } from './credentials.ts'
 import type { StepLog } from './steps.ts'
 
 /**
- * Resolves both names as the proxy does, with the system's resolver. A forward proxy resolves the name to dial itself.
+ * Resolves both names as the proxy does, with the system's resolver. A forward proxy or a tunnel resolves the name to dial itself.
  * @throws ProxyError DIAL_DNS
  */
 export async function checkDns(context: Context, log: StepLog): Promise<void> {
-  const { dial, rds, proxy } = context.target.endpoint
+  const { endpoint, state } = context.target
+  const { dial, rds, proxy } = endpoint
+  if (state.tunnel) {
+    log.fact(dial.host, `${state.tunnel.name} leads to it, and the far end resolves it`)
+    context.addresses = { dial: [dial.host], rds: [] }
+    return
+  }
   if (proxy) {
     const ofProxy = await resolve(proxy.host)
     if (ofProxy instanceof ProxyError) throw ofProxy
@@ -72,17 +78,17 @@ interface Attempt {
 /**
  * Connects to each address of the name. One that does not answer is only a warning if another one does, because an NLB has
  * one address in each zone.
- * @throws ProxyError DIAL_…, FORWARD_PROXY_… if none answers
+ * @throws ProxyError DIAL_…, FORWARD_PROXY_…, TUNNEL_… if none answers
  */
 export async function checkTcp(context: Context, log: StepLog): Promise<Attempt[]> {
   const { endpoint } = context.target
   const { dial: dialled, rds } = context.addresses!
-  const attempts = await Promise.all(dialled.map(address => attempt(address, endpoint, context.stop)))
+  const attempts = await Promise.all(dialled.map(address => attempt(address, context)))
   for (const each of attempts) {
     context.cleanup.push(() => (each.upstream ? leaveAndEnd(each.upstream) : each.giveUp()))
   }
   for (const { address, milliseconds, error } of attempts) {
-    const whose = rds.includes(address) ? "the database's own address" : whoseElse(endpoint, rds)
+    const whose = rds.includes(address) ? "the database's own address" : whoseElse(context, rds)
     log.fact(
       formatHostPort({ host: address, port: endpoint.dial.port }),
       error ? spokenFailure(error) : `open, ${milliseconds} ms; ${whose}`,
@@ -94,7 +100,8 @@ export async function checkTcp(context: Context, log: StepLog): Promise<Attempt[
   return attempts
 }
 
-function whoseElse(endpoint: Endpoint, rds: string[]): string {
+function whoseElse({ target: { endpoint, state } }: Context, rds: string[]): string {
+  if (state.tunnel) return `through ${state.tunnel.name}`
   if (endpoint.proxy) return `through the proxy ${endpoint.proxy.shown}`
   if (!isIndirect(endpoint)) return "the database's own address"
   return rds.length > 0 ? `not the database's (${rds.join(', ')}), so it forwards` : 'it forwards'
@@ -107,12 +114,16 @@ function spokenFailure(error: ProxyError): string {
 }
 
 /** Resolves when the address has accepted the connection, or has not. */
-function attempt(address: string, endpoint: Endpoint, stop: AbortSignal): Promise<Attempt> {
+function attempt(address: string, { target: { endpoint, tunnel }, stop }: Context): Promise<Attempt> {
   const started = performance.now()
   const controller = new AbortController()
   stop.addEventListener('abort', () => controller.abort(), { once: true })
   return new Promise(resolve => {
+    let isSettled = false
     const accepted = (error?: ProxyError) => {
+      // An open connection may fail later, before the greeting.
+      if (isSettled) return
+      isSettled = true
       result.milliseconds = Math.round(performance.now() - started)
       result.error = error
       resolve(result)
@@ -120,7 +131,7 @@ function attempt(address: string, endpoint: Endpoint, stop: AbortSignal): Promis
     const greeted = async () => {
       try {
         const options = { ...endpoint, dial: { ...endpoint.dial, host: address } }
-        result.upstream = await dial(options, controller.signal, { onConnect: accepted })
+        result.upstream = await dial(options, controller.signal, { onConnect: accepted, tunnel })
         return result.upstream
       } catch (thrown) {
         const error = asProxyError(thrown)

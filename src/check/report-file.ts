@@ -73,13 +73,14 @@ function resultOf({ failed, steps }: StepsResult, names: Placeholders): string {
 /** The errors whose messages are the server's words, or name what it asked for. Other messages may name files or programs. */
 const OF_SERVER = ['UPSTREAM_REFUSED_LOGIN', 'UPSTREAM_REFUSED_CONNECTION', 'AUTH_PLUGIN_UNEXPECTED']
 
-function pathOf({ target: { endpoint } }: Context, names: Placeholders): Row[] {
+function pathOf({ target: { endpoint, tunnel } }: Context, names: Placeholders): Row[] {
   const { rds, dial, proxy } = endpoint
   return [
     ['Endpoint', `${names.host(rds.host)}, ${kindOf(rds.host)}`],
     ['Region', rds.region ?? 'of the server, from its certificate'],
     ['Dialed', isIndirect(endpoint) ? `${names.host(dial.host)}, not the endpoint itself` : 'the endpoint itself'],
     ...(proxy ? ([['Through', 'a forward proxy']] as Row[]) : []),
+    ...(tunnel ? ([['Through', 'a tunnel']] as Row[]) : []),
   ]
 }
 

@@ -13,8 +13,8 @@ import type { StepLog } from './steps.ts'
 export async function checkRoundTrips(context: Context, log: StepLog): Promise<void> {
   const { target } = context
   const { endpoint } = target
-  if (endpoint.proxy) {
-    log.fact('round trips', 'not counted through a forward proxy')
+  if (endpoint.proxy || target.tunnel) {
+    log.fact('round trips', `not counted through a ${endpoint.proxy ? 'forward proxy' : 'tunnel'}`)
     return
   }
   const counter = await startCounter(context.addresses!.dial[0]!, endpoint.dial.port)

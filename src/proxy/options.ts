@@ -16,6 +16,7 @@ import { asProxyError, ProxyError } from '../errors.ts'
 import { databaseProxyProblem } from '../forward-proxy.ts'
 import type { Logger } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
+import { tunnelCommandProblem } from '../tunnel-command.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { networkProblem, proxyProtocolProblem, rangeProblem, regionNameProblem } from '../value-checks.ts'
 
@@ -23,6 +24,12 @@ import { networkProblem, proxyProtocolProblem, rangeProblem, regionNameProblem }
 export interface ProxyOptions extends EndpointOptions {
   /** `host:port` to listen on, or `unix:/path`; default 127.0.0.1:3306. Port 0 takes a free one */
   listen?: string | undefined
+  /** A command that forwards 127.0.0.1:{localPort} to {host}:{port}, such as `ssh -N -L …`; it runs without a shell. Default: none */
+  tunnel?: string | undefined
+  /** Milliseconds until the port of `tunnel` must accept connections; default 20,000 */
+  tunnelTimeout?: number | undefined
+  /** Milliseconds without a connection after which the tunnel ends; default 600,000. 0: it opens with the proxy and stays open */
+  tunnelIdleTimeout?: number | undefined
   /** A profile in ~/.aws/config; default: the credential chain of the AWS SDK */
   profile?: string | undefined
   /** IAM Roles Anywhere with a certificate of this host, to use instead of `profile` and the chain */
@@ -101,6 +108,8 @@ const RANGES = [
   'connectTimeout',
   'greetingTimeout',
   'tokenReuse',
+  'tunnelTimeout',
+  'tunnelIdleTimeout',
   'loginTimeout',
   'keepalive',
   'tcpUserTimeout',
@@ -122,6 +131,7 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
   check('rdsEndpoint', options.rdsEndpoint, remoteProblem)
   check('connect', options.connect, remoteProblem)
   check('proxy', options.proxy, databaseProxyProblem)
+  check('tunnel', options.tunnel, tunnelCommandProblem)
   check('listen', options.listen, listenProblem)
   check('region', options.region, regionNameProblem)
   for (const network of options.allowFrom ?? []) check('allowFrom', network, networkProblem)
@@ -138,7 +148,10 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
 
 /** The options that depend on one another. Of users, authorities and files only whether there are any counts. */
 export interface CombinedOptions
-  extends Pick<ProxyOptions, 'rdsEndpoint' | 'region' | 'listen' | 'trustNetwork' | 'localTls' | 'regionBundle'> {
+  extends Pick<
+    ProxyOptions,
+    'rdsEndpoint' | 'region' | 'listen' | 'trustNetwork' | 'localTls' | 'regionBundle' | 'proxy' | 'tunnel'
+  > {
   ca?: readonly unknown[] | undefined
   caOnly?: boolean | undefined
   localUsers?: readonly unknown[] | undefined
@@ -156,6 +169,9 @@ export function combinationProblems(options: CombinedOptions, names: OptionNames
       : undefined,
     options.caOnly && options.regionBundle === 'auto'
       ? `${names.place('regionBundle')}: auto contradicts ${names.name('caOnly')}`
+      : undefined,
+    options.proxy !== undefined && options.tunnel !== undefined
+      ? `${names.place('tunnel')}: contradicts ${names.name('proxy')}: the tunnel makes its own way`
       : undefined,
     exposureProblem(listen, options, names),
     localTlsProblem(options, names),

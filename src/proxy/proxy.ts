@@ -32,8 +32,10 @@ import { silent, withFields } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
 import { hasProcessorsToSpare, setBusyPoll } from '../relay/write-batching.ts'
 import { createState, type EndpointState } from '../state.ts'
+import type { Tunnel } from '../tunnel/tunnel.ts'
 import { createAddressBook } from '../upstream/address-book.ts'
 import { type CircuitBreaker, createCircuitBreaker } from '../upstream/circuit-breaker.ts'
+import type { Way } from '../upstream/dial.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createLoginHistory } from '../upstream/refusal.ts'
@@ -45,6 +47,7 @@ import { createOrphans } from './orphans.ts'
 import type { Served } from './served.ts'
 import { type ProxyServer, startServer } from './server.ts'
 import { type ProxyStatus, statusOf } from './status.ts'
+import { createTunnelAsSet } from './tunnel.ts'
 
 export type { ProxyOptions } from './options.ts'
 
@@ -86,9 +89,10 @@ export interface ServedProxy extends Proxy {
 /**
  * A proxy for one endpoint. It does nothing until `listen()`.
  * @param names how errors call the options
+ * @param shared the tunnel of another proxy, to use instead of a separate one
  * @throws ProxyError CONFIG_INVALID, with every mistake in the options
  */
-export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_NAMES): ServedProxy {
+export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_NAMES, shared?: Way): ServedProxy {
   validateOptions(options, names)
   watchAwsDates()
   const endpoint = createEndpoint(options, names)
@@ -128,11 +132,13 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     greetings: createGreetingWatch(formatHostPort(endpoint.dial), log),
     orphans: createOrphans(),
     refreshCredentials: () => provider.refresh?.(),
+    tunnel: shared,
     takesTokenInHandshake: undefined,
     history: createLoginHistory(),
   }
   state.retryCredentials = () => void credentials().catch(() => {})
   let server: ProxyServer | undefined
+  let tunnel: Tunnel | undefined
   return {
     endpoint,
     state,
@@ -150,8 +156,15 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
         access.requireTls = options.requireTls ?? (!isPrivate(address) && !options.trustNetwork)
       }
       check(listen)
+      // Not before: a tunnel without an idle timeout starts at once.
+      if (!shared) target.tunnel = tunnel = createTunnelAsSet(options, endpoint, state, log)
       const takeOver = predecessor && (() => predecessor.handOver())
-      server = await startServer(listen, target, log, check, undefined, undefined, takeOver)
+      try {
+        server = await startServer(listen, target, log, check, undefined, undefined, takeOver)
+      } catch (error) {
+        await tunnel?.close()
+        throw error
+      }
       // The first login would wait for both. Missing credentials are reported now, not at the first login.
       setImmediate(() => void trust.begin())
       credentials().catch(thrown => {
@@ -165,13 +178,16 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     },
     stopListening() {
       server?.stopListening()
+      tunnel?.retire()
     },
     handOver() {
       if (!server) throw new Error('handOver before listen')
+      tunnel?.retire()
       return server.handOver()
     },
     async close(delay = 0) {
       await server?.close(delay)
+      await tunnel?.close()
     },
   }
 }

@@ -35,6 +35,8 @@ interface Legs {
   client: Wire
   /** undefined before the greeting */
   upstream: Wire | undefined
+  /** why the tunnel to the server was lost; undefined without a tunnel */
+  lost: Upstream['lost']
   /** a connection that waits for its greeting */
   dialling: Dialling | undefined
   /** An upstream that sent its greeting but got no login yet. Send it one before disconnecting (abandon.ts). */
@@ -64,6 +66,7 @@ export async function runSession(
   const legs: Legs = {
     client: wire,
     upstream: undefined,
+    lost: undefined,
     dialling: undefined,
     unauthenticatedUpstream: undefined,
     place: undefined,
@@ -86,7 +89,9 @@ export async function runSession(
     })
     const end = await relayCommands(client, upstream, flow, legs.compressed, session, target, log)
     const cause = end.error ? systemCode(end.error) || end.error.message : undefined
-    logEnd(session, session.endedBy ?? howItEnded(end, flow), cause, log)
+    const lost = end.by === 'upstream' && !session.endedBy ? await legs.lost?.() : undefined
+    if (lost) logError(session, target, lost, log)
+    logEnd(session, session.endedBy ?? lost?.code ?? howItEnded(end, flow), cause, log)
   } catch (thrown) {
     const error = asProxyError(thrown)
     if (session.phase === 'logging in') target.breaker.failed(error, session.user, session)
@@ -141,6 +146,7 @@ async function handshake(
   const { upstream, payload, hint } = await login(greeted, target, response, user, stop)
   legs.unauthenticatedUpstream = undefined
   legs.upstream = upstream.wire
+  legs.lost = upstream.lost
   assertOK(upstream.wire, payload, user, hint)
   const capabilities = response.capabilities & upstream.greeting.capabilities
   if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, capabilities)
@@ -163,12 +169,12 @@ async function readClientAddress(client: Wire, session: Session, access: Access)
 async function enter(
   client: Wire,
   session: Session,
-  { admission, endpoint, greetings, state }: Served,
+  { admission, endpoint, greetings, state, tunnel }: Served,
 ): Promise<Place> {
   const source = sourceOf(session.client)
   const place = admission.tryEnter(source)
   if (place) return place
-  const { isSilent } = greetings
+  const isSilent = () => greetings.isSilent() || tunnel?.isStarting() === true
   const work = (left: AbortSignal) => admission.enter(source, endpoint.loginTimeout, left, isSilent)
   state.loginsQueued++
   try {

@@ -25,6 +25,8 @@ export interface ProxyStatus {
   readonly bytesFromClients: number
   /** Bytes from the database since the start */
   readonly bytesFromServer: number
+  /** The tunnel to the database; undefined without the option `tunnel` */
+  readonly tunnel: TunnelStatus | undefined
   /** Whether the last lookup of AWS credentials failed */
   readonly credentialsFailed: boolean
   /** When the AWS credentials expire; undefined if they do not, or before the first lookup */
@@ -33,6 +35,18 @@ export interface ProxyStatus {
   readonly certificateExpires: Date | undefined
   /** The most recent failed logins, at most 50, the newest last */
   readonly recentErrors: readonly RecentError[]
+}
+
+/** The tunnel to the database. */
+export interface TunnelStatus {
+  /** 'failed': it could not start or has ended; the next start comes after a pause */
+  readonly state: 'idle' | 'starting' | 'open' | 'failed'
+  /** When the state changed last */
+  readonly since: Date
+  /** Starts after a failure, or after an end that nobody asked for */
+  readonly restarts: number
+  /** Why it failed last; undefined once it is open again */
+  readonly error: string | undefined
 }
 
 /** One connected client. */
@@ -103,6 +117,12 @@ export function statusOf(state: EndpointState): ProxyStatus {
     logins: Object.fromEntries(state.outcomes),
     bytesFromClients: bytesFromClient,
     bytesFromServer,
+    tunnel: state.tunnel && {
+      state: state.tunnel.word,
+      since: new Date(state.tunnel.since),
+      restarts: state.tunnel.restarts,
+      error: state.tunnel.error?.message,
+    },
     credentialsFailed: state.credentialsFailed,
     credentialsExpire: toDate(state.credentialsExpire),
     certificateExpires: toDate(state.certificateExpires),

@@ -14,6 +14,8 @@ import { changeTunnel, type TunnelState } from '../state.ts'
 export interface TunnelTransport {
   /** the subject of a sentence in errors and the log, such as "the tunnel command ssh"; without secrets */
   readonly name: string
+  /** the command line that it runs, for people to try; without secrets. Undefined if it runs none */
+  command?(target: HostPort): string | undefined
   /**
    * Opens a tunnel to `target`. Resolves when `address` accepts connections.
    * @param target what the tunnel leads to: the address of connect, or of the RDS endpoint
@@ -225,9 +227,10 @@ export function createTunnel(options: TunnelOptions): Tunnel {
     failures++
     const pauseMs = Math.min(MIN_PAUSE_MS * 2 ** (failures - 1), MAX_PAUSE_MS)
     notBefore = clock.now() + pauseMs
-    changeTunnel(state, 'failed', error)
+    const hint = hintFor(error, { dial: formatHostPort(target) })
+    changeTunnel(state, 'failed', error, hint)
     const { level } = ERRORS[error.code]
-    log[level]({ code: error.code, pauseMs, hint: hintFor(error, { dial: formatHostPort(target) }) }, error.message)
+    log[level]({ code: error.code, pauseMs, hint }, error.message)
     // A tunnel that never worked waits for the next client: a server may lock out a user who retries without end.
     if (isNeeded() && (hasWorked || isPermanent)) current = launch()
   }

@@ -19,6 +19,25 @@ export interface Upstream {
   greeting: HandshakeV10
   /** the SSLRequest that was sent; undefined before */
   sslRequest?: SSLRequest
+  /** Why the tunnel that led here was lost; undefined if it was not. Undefined without a tunnel. */
+  lost?: (() => Promise<ProxyError | undefined>) | undefined
+}
+
+/** A way to the server with its own address, which it may have to make first: a tunnel (../tunnel/tunnel.ts). */
+export interface Way {
+  /** Waits until there is a way. @param stop stops to wait. @throws ProxyError TUNNEL_… */
+  acquire(stop: AbortSignal): Promise<{
+    address: HostPort
+    /** a new connection to `address`, if there is one already */
+    connection: Socket | undefined
+    /** the error for a connection that failed or closed before the greeting */
+    explain(error: ProxyError): Promise<ProxyError>
+    lost(): Promise<ProxyError | undefined>
+    /** call it when the connection has closed */
+    release(): void
+  }>
+  /** whether logins wait for it */
+  isStarting(): boolean
 }
 
 /** The part of an Endpoint that dialling needs. */
@@ -31,6 +50,8 @@ export interface DialTools {
   addresses?: AddressBook
   /** notices a database that does not greet */
   greetings?: GreetingWatch
+  /** leads to the server instead of a connection to `dial` itself */
+  tunnel?: Way | undefined
   /** called when the TCP connection is there */
   onConnect?: () => void
   clock?: Clock
@@ -38,14 +59,29 @@ export interface DialTools {
 }
 
 /**
- * Connects to the address that is dialled, through the forward proxy if there is one, and reads the server's greeting. The time
+ * Connects to the address that is dialled, through the forward proxy or the tunnel if there is one, and reads the server's greeting. The time
  * of the login starts with the greeting, as the server's own connect_timeout does: waiting for it costs the server nothing.
  * @param stop destroys the connection, now or later
- * @throws ProxyError DIAL_…, FORWARD_PROXY_…, UPSTREAM_…
+ * @throws ProxyError DIAL_…, FORWARD_PROXY_…, TUNNEL_…, UPSTREAM_…
  */
 export async function dial(options: DialOptions, stop: AbortSignal, tools: DialTools = {}): Promise<Upstream> {
   const { clock = monotonicClock, addresses = createAddressBook(clock), greetings } = tools
-  const socket = await connectTcp(options, stop, clock, addresses, tools.lookup ?? lookup)
+  const way = await tools.tunnel?.acquire(stop)
+  const connecting =
+    way?.connection ?? connectTcp(options, stop, clock, addresses, tools.lookup ?? lookup, way?.address)
+  const explained = async (error: unknown): Promise<unknown> => {
+    const isOurs = !(error instanceof ProxyError) || stop.aborted || !(isSilent(error) || isDialError(error))
+    return isOurs || !way ? error : await way.explain(error)
+  }
+  let socket: Socket
+  try {
+    socket = await connecting
+  } catch (error) {
+    const explanation = await explained(error)
+    way?.release()
+    throw explanation
+  }
+  if (way) onceClosed(socket, way.release)
   const address = socket.remoteAddress ?? ''
   const wire = createWire(socket, 'upstream', options.greetingTimeout, clock)
   const onStop = () => wire.socket.destroy()
@@ -56,8 +92,8 @@ export async function dial(options: DialOptions, stop: AbortSignal, tools: DialT
   // A zone of an NLB without a usable target accepts the connection, but nobody sends a greeting. Meanwhile, other logins
   // prefer the other addresses. This one goes on: the database may be resuming.
   const failed = () => {
-    // The address of a forward proxy says nothing about what is behind it.
-    if (!options.proxy) addresses.failed(address)
+    // The address of a forward proxy or a tunnel says nothing about what is behind it.
+    if (!options.proxy && !way) addresses.failed(address)
   }
   const cancelTimer = clock.after(SILENT_AFTER_MS, failed)
   try {
@@ -65,15 +101,21 @@ export async function dial(options: DialOptions, stop: AbortSignal, tools: DialT
     endWait?.(true)
     addresses.succeeded(address)
     wire.deadline = clock.now() + options.loginTimeout
-    return { wire, greeting: parseGreeting(wire, payload) }
+    return { wire, greeting: parseGreeting(wire, payload), lost: way?.lost }
   } catch (error) {
     endWait?.(false)
     socket.destroy()
     if (!stop.aborted && isSilent(error)) failed()
-    throw error
+    throw await explained(error)
   } finally {
     cancelTimer()
   }
+}
+
+/** Calls `work` when the socket has closed; at once if it has already. */
+function onceClosed(socket: Socket, work: () => void): void {
+  if (socket.closed) work()
+  else socket.once('close', work)
 }
 
 function isSilent(error: unknown): boolean {
@@ -86,9 +128,10 @@ async function connectTcp(
   clock: Clock,
   addresses: AddressBook,
   resolve: LookupFunction,
+  ofWay: HostPort | undefined,
 ): Promise<Socket> {
   const { dial: target, proxy } = options
-  const { host, port } = proxy ?? target
+  const { host, port } = ofWay ?? proxy ?? target
   let trying: string | undefined
   const socket = connect({
     host,
@@ -144,7 +187,7 @@ async function openTunnelUntil(
 
 /** Whether this is an error of the way to the server, which other logins meet too. */
 export function isDialError({ code }: ProxyError): boolean {
-  return /^(DIAL_|FORWARD_PROXY_)/.test(code)
+  return /^(DIAL_|FORWARD_PROXY_|TUNNEL_)/.test(code)
 }
 
 function dialError(options: DialOptions, cause: unknown): ProxyError {

@@ -32,7 +32,7 @@ import {
 } from '../protocol/packets.ts'
 import { type EndpointState, timed } from '../state.ts'
 import type { AddressBook } from './address-book.ts'
-import { dial, type Upstream } from './dial.ts'
+import { dial, type Upstream, type Way } from './dial.ts'
 import type { GreetingWatch } from './greeting-watch.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import type { LoginHistory } from './refusal.ts'
@@ -48,6 +48,8 @@ export interface LoginTarget {
   trust: Trust
   addresses: AddressBook
   greetings: GreetingWatch
+  /** undefined without a tunnel */
+  tunnel: Way | undefined
   createToken: TokenSource
   /** called when the server has refused a token of this user; undefined if tokens are not reused */
   forgetToken?: ((user: string) => void) | undefined

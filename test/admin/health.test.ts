@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { createCredentialsRetry, readinessOf } from '../../src/admin/health.ts'
-import type { EndpointState } from '../../src/state.ts'
+import { createTunnelState, type EndpointState } from '../../src/state.ts'
 import { addSession, makeState } from '../support/states.ts'
 
 const running = { isStarted: () => true, isStopping: () => false }
@@ -62,4 +62,15 @@ test('missing credentials are requested again without a login', async t => {
   state.credentialsFailed = false
   retry([state], 60_000)
   t.equal(requests, 3)
+})
+
+test('a tunnel that stays open counts, one that starts with a client does not', async t => {
+  const reasons = (overrides: Partial<EndpointState>) => readinessOf([makeState(overrides)], running, 'any').reasons
+  const failed = (isPermanent: boolean) => ({
+    ...createTunnelState('the tunnel command ssh', undefined, isPermanent),
+    word: 'failed' as const,
+  })
+  t.same(reasons({ tunnel: failed(true) }), ['database-1: the tunnel has failed'])
+  t.same(reasons({ tunnel: { ...failed(true), word: 'open' } }), [])
+  t.same(reasons({ tunnel: failed(false) }), [])
 })

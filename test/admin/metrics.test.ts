@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { createMetrics } from '../../src/admin/metrics.ts'
-import type { EndpointState } from '../../src/state.ts'
+import { changeTunnel, createTunnelState, type EndpointState } from '../../src/state.ts'
 import { parseMetrics, promtool, samples, valueIn } from '../support/prometheus.ts'
 import { addSession, makeState } from '../support/states.ts'
 
@@ -176,4 +176,24 @@ test('promtool reports no problem', async t => {
   metrics.observe('database-1', 'total', 5)
   addSession(state)
   t.equal(await promtool(['check', 'metrics'], await metrics.text()), '')
+})
+
+test('the state of a tunnel and its restarts', async t => {
+  const state = makeState({ tunnel: createTunnelState('the tunnel command ssh') })
+  const states = [state, makeState({ name: 'other' })]
+  const metrics = createMetrics(() => states, '1.2.3')
+  changeTunnel(state.tunnel!, 'open')
+  state.tunnel!.restarts = 2
+  const found = parseMetrics(await metrics.text())
+  const samples = found.get('mysql_iam_proxy_tunnel_state')!.samples.map(({ labels, value }) => [labels, value])
+  t.same(
+    samples,
+    ['idle', 'starting', 'open', 'failed'].map(word => [
+      { endpoint: 'database-1', state: word },
+      word === 'open' ? 1 : 0,
+    ]),
+  )
+  t.equal(valueIn(found, 'mysql_iam_proxy_tunnel_restarts_total', { endpoint: 'database-1' }), 2)
+  states.shift()
+  t.notMatch(await metrics.text(), /tunnel_restarts_total\{/)
 })

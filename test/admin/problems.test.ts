@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { problemsOf, stateOf } from '../../src/admin/problems.ts'
 import { ProxyError } from '../../src/errors.ts'
-import { countOutcome, type EndpointState, keepError } from '../../src/state.ts'
+import { countOutcome, createTunnelState, type EndpointState, keepError } from '../../src/state.ts'
 import { addSession, makeState, NLB, RDS } from '../support/states.ts'
 
 const NOW = 1_800_000_000_000
@@ -126,4 +126,20 @@ test('the worst problem is first, and a command is quoted for the shell', async 
     ['Full', 'Some logins fail', 'Certificate expires'],
   )
   t.equal(problems[2]?.command, `mysql-iam-proxy check --rds-endpoint ${RDS}:3306 --user 'o'\\''hara $x'`)
+})
+
+test('a tunnel that has failed', async t => {
+  const error = { code: 'TUNNEL_FAILED', message: 'the tunnel command ssh ended', hint: 'Run it by hand.' } as const
+  const tunnel = { ...createTunnelState('the tunnel command ssh'), word: 'failed' as const, since: NOW - HOUR, error }
+  t.match(problemsOf(makeState({ tunnel }), { logins: 0, failed: 0 }, NOW), [
+    {
+      level: 'bad',
+      word: 'Tunnel fails',
+      what: 'The tunnel has failed: the tunnel command ssh ended',
+      since: NOW - HOUR,
+      advice: 'Run it by hand.',
+      command: /^mysql-iam-proxy check /,
+    },
+  ])
+  t.same(problemsOf(makeState({ tunnel: { ...tunnel, word: 'idle' } }), { logins: 0, failed: 0 }, NOW), [])
 })

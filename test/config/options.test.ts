@@ -103,6 +103,17 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
     'http://u:p#@proxy.a',
     'socks4://a',
   ],
+  tunnel: [
+    'ssh -L {localPort}:{host}:{port} a',
+    "sh -c 'x {localPort} | y'",
+    'ssh -L 3307:{host}:{port} a',
+    'x {localPort} | y',
+    'x {localport}',
+    "x '{localPort}",
+    ' ',
+  ],
+  'tunnel-timeout': ['1ms', '24h', '0s', '25h', '5'],
+  'tunnel-idle-timeout': ['0s', '24h', '25h', '-1s', '5'],
   listen: ['127.0.0.1:1', 'unix:/run/x.sock', '3306', ':3306', 'unix:x.sock', 'a b', `unix:/${'x'.repeat(120)}`],
   user: ['a', 'b'],
   region: ['eu-west-1', 'us-gov-west-1', 'EU-WEST-1', 'eu-west-1a', 'ireland'],
@@ -204,13 +215,10 @@ test('each option refuses invalid values, with the flag or the variable', async 
     const [, , ...invalid] = VALUES[name]
     for (const value of invalid) {
       const variable = environmentName(name)
-      if (name === 'proxy') {
-        const shown = [mistakes({ proxy: value }), mistakes({}, { [variable]: value })]
-        t.match(shown, [/--proxy: \w/, /MYSQL_IAM_PROXY_PROXY: \w/], value)
-        t.notOk(
-          shown.some(text => text.includes(value)),
-          'the value may hold a password',
-        )
+      if (name === 'proxy' || name === 'tunnel') {
+        const shown = [mistakes({ [name]: value }), mistakes({}, { [variable]: value })]
+        t.match(shown, [new RegExp(`--${name}: ["{\\w]`), new RegExp(`${variable}: ["{\\w]`)], value)
+        t.notOk(value.trim() !== '' && shown.some(text => text.includes(value)), 'the value may hold a password')
         continue
       }
       t.match(mistakes({ [name]: value }), `--${name}: "${value}"`, `--${name} ${value}`)

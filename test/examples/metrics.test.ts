@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 import { createMetrics } from '../../src/admin/metrics.ts'
-import { noteSync } from '../../src/state.ts'
+import { createTunnelState, noteSync } from '../../src/state.ts'
 import { parseMetrics, promtool } from '../support/prometheus.ts'
 import { makeState } from '../support/states.ts'
 
@@ -20,6 +20,7 @@ const expressions = dashboard.panels.flatMap(({ targets }) => targets.map(({ exp
 async function allMetrics() {
   const state = makeState({ credentialsExpire: 1, certificateExpires: 1, localCertificateExpires: () => 1 })
   noteSync(state, { outcome: 'unchanged', reason: undefined })
+  state.tunnel = createTunnelState('the tunnel command ssh')
   const metrics = createMetrics(() => [state], '1.2.3')
   metrics.observe('database-1', 'total', 1)
   metrics.observe('database-1', 'tls', 1)
@@ -108,6 +109,8 @@ const IDLE = {
     '86400x120',
   'mysql_iam_proxy_sync_passes_total{outcome="unchanged",endpoint="db",instance="a"}': '0+2x120',
   'mysql_iam_proxy_sync_passes_total{outcome="failed",endpoint="db",instance="a"}': '0+1x120',
+  'mysql_iam_proxy_tunnel_state{state="failed",endpoint="db",instance="a"}': '0x120',
+  'mysql_iam_proxy_tunnel_restarts_total{endpoint="db",instance="a"}': '0x120',
   'mysql_iam_proxy_log_lines_dropped_total{instance="a"}': '0x120',
   'nodejs_eventloop_lag_p99_seconds{instance="a"}': '0.011x120',
   'nodejs_eventloop_lag_p99_seconds{instance="another program"}': '9x120',
@@ -142,6 +145,7 @@ const PROBLEMS: Record<string, Record<string, string>> = {
     'mysql_iam_proxy_sync_passes_total{outcome="unchanged",endpoint="db",instance="a"}': '5x120',
     'mysql_iam_proxy_sync_passes_total{outcome="unhealthy",endpoint="db",instance="a"}': '0+2x120',
   },
+  TunnelFails: { 'mysql_iam_proxy_tunnel_restarts_total{endpoint="db",instance="a"}': '0+1x120' },
   LogLinesDropped: { 'mysql_iam_proxy_log_lines_dropped_total{instance="a"}': '0x110 5x10' },
   Busy: { 'nodejs_eventloop_lag_p99_seconds{instance="a"}': '0.2x120' },
 }

@@ -41,7 +41,7 @@ function setUp(more: Partial<TunnelOptions> = {}) {
   const lines: string[] = []
   const note = (level: string) => (fields: object, message: string) =>
     lines.push(`${level} ${'code' in fields ? `${fields.code}: ` : ''}${message}`)
-  const state = createTunnelState()
+  const state = createTunnelState('the scripted transport')
   const tunnel = createTunnel({
     transport: {
       name: 'the scripted transport',

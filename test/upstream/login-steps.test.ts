@@ -69,6 +69,7 @@ async function createTarget(port: number) {
     createToken: async () => 'the token',
     addresses: createAddressBook(clock),
     greetings: createGreetingWatch('db', silent, clock),
+    tunnel: undefined,
     takesTokenInHandshake: undefined,
     history: createLoginHistory({ clock }),
   }

@@ -171,7 +171,11 @@ function renderDetails({ at, login, outcome, rate }, endpoint, loggingIn, now, e
     at('address'),
     endpoint.retired ? 'no longer listening; its last sessions are still open' : endpoint.address || 'not listening',
   )
-  setText(at('dial'), endpoint.dial === endpoint.rds ? 'the RDS endpoint, directly' : endpoint.dial)
+  const { tunnel } = endpoint
+  const direct = tunnel ? endpoint.dial : 'the RDS endpoint, directly'
+  const restarts = tunnel?.restarts ? `, ${plain.format(tunnel.restarts)} restarts` : ''
+  const way = tunnel ? `, through ${tunnel.name}: ${tunnel.word} since ${formatWhen(tunnel.since, now)}${restarts}` : ''
+  setText(at('dial'), (endpoint.dial === endpoint.rds ? direct : endpoint.dial) + way)
   setText(at('rds'), `${endpoint.rds} in ${endpoint.region}`)
   setText(at('user'), endpoint.user ?? 'chosen by each client')
 

@@ -1,6 +1,7 @@
 /** The way to the database, and the trust in it. */
 import { databaseProxyProblem } from '../../forward-proxy.ts'
 import { OPTION_VALUES } from '../../option-values.ts'
+import { tunnelCommandProblem } from '../../tunnel-command.ts'
 import { AND_SYNC, duration, type OptionSpec } from '../option-spec.ts'
 
 export const DATABASE = {
@@ -10,6 +11,22 @@ export const DATABASE = {
     check: databaseProxyProblem,
     describe:
       'The forward proxy on the way to the database: socks5:// or http://[USER:PASSWORD@]HOST:PORT. It resolves the name of the address to dial. Other users can see a command line, so set a password with the environment variable (default: none)',
+  },
+  tunnel: {
+    kind: 'string',
+    placeholder: 'COMMAND',
+    check: tunnelCommandProblem,
+    describe:
+      "A command that forwards 127.0.0.1:{localPort} to {host}:{port}, for example 'ssh -N -L {localPort}:{host}:{port} bastion'. The proxy fills in a free port and the address to dial, starts the command with the first client, without a shell, and restarts it if it ends. See docs/tunnels.md (default: none)",
+  },
+  'tunnel-timeout': {
+    ...duration(OPTION_VALUES.tunnelTimeout),
+    describe: 'Time from the start of the tunnel until its port must accept connections. Logins wait for it',
+  },
+  'tunnel-idle-timeout': {
+    ...duration(OPTION_VALUES.tunnelIdleTimeout),
+    describe:
+      'Time without a connection through the tunnel after which it ends. With 0s it opens with the proxy and stays open',
   },
   ca: {
     kind: 'strings',

@@ -1,0 +1,60 @@
+/** The tunnel of an endpoint, put together from its options. */
+import type { Socket } from 'node:net'
+import type { Endpoint } from '../endpoint.ts'
+import type { Logger } from '../log.ts'
+import { OPTION_VALUES } from '../option-values.ts'
+import { createTunnelState, type EndpointState } from '../state.ts'
+import { createCommandTransport } from '../tunnel/command.ts'
+import { createTunnel, type Tunnel, type TunnelTransport } from '../tunnel/tunnel.ts'
+import { abandonLogin } from '../upstream/abandon.ts'
+import { dial, type Way } from '../upstream/dial.ts'
+import type { ProxyOptions } from './options.ts'
+
+/** The tunnel that the options ask for, and its state in `state.tunnel`; undefined if they ask for none. */
+export function createTunnelAsSet(
+  options: ProxyOptions,
+  endpoint: Endpoint,
+  state: EndpointState,
+  log: Logger,
+): Tunnel | undefined {
+  const transport = transportOf(options, log)
+  if (!transport) return undefined
+  const idleTimeout = options.tunnelIdleTimeout ?? OPTION_VALUES.tunnelIdleTimeout.default
+  state.tunnel = createTunnelState(transport.name, transport.command?.(endpoint.dial), idleTimeout === 0)
+  return createTunnel({
+    transport,
+    target: endpoint.dial,
+    timeout: options.tunnelTimeout ?? OPTION_VALUES.tunnelTimeout.default,
+    idleTimeout,
+    state: state.tunnel,
+    log,
+    discard: connection => void leave(connection, endpoint),
+  })
+}
+
+/** What makes the tunnel. */
+function transportOf({ tunnel }: ProxyOptions, log: Logger): TunnelTransport | undefined {
+  return tunnel === undefined ? undefined : createCommandTransport(tunnel, log)
+}
+
+/** Ends a connection that has only shown that the tunnel accepts: with a login to refuse, so that it does not count as an error. */
+async function leave(connection: Socket, endpoint: Endpoint): Promise<void> {
+  const way: Way = {
+    acquire: async () => ({
+      address: endpoint.dial,
+      connection,
+      explain: async error => error,
+      lost: async () => undefined,
+      release: () => {},
+    }),
+    isStarting: () => false,
+  }
+  try {
+    const upstream = await dial(endpoint, new AbortController().signal, { tunnel: way })
+    await abandonLogin(upstream)
+    upstream.wire.socket.destroySoon()
+  } catch {
+    // The far end has not greeted. The next login finds out why.
+    connection.destroy()
+  }
+}
