@@ -10,6 +10,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const environment = { ...process.env } // for programs that a command starts, without what follows
   // On Node.js 20 the AWS SDK prints 16 lines to stderr, between our own. As a library we leave this to the program.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
+  if (args[0] === COMPLETE) return await answerShell(args.slice(1))
   const command = commandOf(args)
   const row = COMMANDS[command]
   const stop = new AbortController()
@@ -45,6 +46,15 @@ export async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(`mysql-iam-proxy: ${error.message}\n${hintFor(error, {})}\n`)
     return ERRORS[error.code].exitCode
   }
+}
+
+/** What the completion scripts of src/commands/completion.ts call: `=` and the word at the cursor, and the words before it. */
+const COMPLETE = '__complete'
+
+async function answerShell([word = '=', ...before]: readonly string[]): Promise<number> {
+  const { complete, toText } = await import('./commands/completion.ts')
+  process.stdout.write(toText(await complete(word.slice(1), before, COMMANDS, process.env)))
+  return 0
 }
 
 /** As shells do: 128 + the signal's number. */

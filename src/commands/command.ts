@@ -23,6 +23,9 @@ export interface Invocation {
 /** A command line to copy, and what it does. */
 export type Example = readonly [line: string, does: string]
 
+/** Names of endpoints in the configuration file, of commands, or codes of errors. */
+export type WordKind = 'endpoints' | 'commands' | 'codes'
+
 export interface CommandRow {
   /** in a few words, for the list of commands */
   describe: string
@@ -32,6 +35,8 @@ export interface CommandRow {
   maxWords?: number
   /** the possible values of the first one. It is then required, unless `usage` is in brackets */
   choices?: readonly string[]
+  /** what its words are, for completions; `choices` are completed anyway */
+  completes?: WordKind
   /** at least one */
   examples: readonly Example[]
   /** where to read more: a page in docs/ */

@@ -71,6 +71,12 @@ export function explain(code: string | undefined): string {
   throw new ProxyError('CONFIG_INVALID', `there is no error ${code.slice(0, 60)}${suggestion}`)
 }
 
+/** Every code, symbol and number with its explanation, for completions. */
+export function errorCodes(): [code: string, explanation: string][] {
+  const numbers = ENTRIES.map(({ errno, name }): [string, string] => [String(errno), name])
+  return [...ENTRIES.map(({ name, explanation }): [string, string] => [name, explanation]), ...new Map(numbers)]
+}
+
 function toText({ name, numbers, source, hint, explanation, docs }: Entry): string {
   const paragraphs = [explanation]
   if (hint) paragraphs.push(`What to do: ${fillHint(hint, IN_GENERAL)}`)

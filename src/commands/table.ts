@@ -11,6 +11,7 @@ export const COMMANDS: CommandTable = {
   run: {
     describe: 'Serve databases to MySQL clients on this machine',
     usage: '[ENDPOINT...]',
+    completes: 'endpoints',
     maxWords: Number.POSITIVE_INFINITY,
     examples: [
       ['mysql-iam-proxy database-1.….eu-west-1.rds.amazonaws.com', 'Serve one database on 127.0.0.1:3306'],
@@ -48,6 +49,7 @@ export const COMMANDS: CommandTable = {
   check: {
     describe: 'Check each step of a login, and say what is wrong and what to do about it',
     usage: '[ENDPOINT] [DB-USER]',
+    completes: 'endpoints',
     maxWords: 2,
     examples: [
       ['mysql-iam-proxy check orders iam_user', 'An endpoint of the configuration file'],
@@ -62,6 +64,7 @@ export const COMMANDS: CommandTable = {
   },
   exec: {
     describe: 'Run COMMAND with MYSQL_HOST and MYSQL_PORT set, and the proxy for as long as it runs',
+    completes: 'endpoints',
     usage: '[ENDPOINT] [options] -- COMMAND [ARGUMENT...]',
     maxWords: Number.POSITIVE_INFINITY,
     examples: [
@@ -107,6 +110,7 @@ export const COMMANDS: CommandTable = {
   explain: {
     describe: 'Explain an error and what to do about it',
     usage: '[CODE]',
+    completes: 'codes',
     maxWords: 1,
     examples: [
       ['mysql-iam-proxy explain 1045', 'An error number that a client shows'],
@@ -196,9 +200,26 @@ export const COMMANDS: CommandTable = {
       return 0 // Ctrl-C is the usual end of a demo
     },
   },
+  completion: {
+    describe: 'Print the completion script of your shell',
+    usage: '[bash|zsh|fish|powershell]',
+    maxWords: 1,
+    choices: ['bash', 'zsh', 'fish', 'powershell'],
+    examples: [
+      ['source <(mysql-iam-proxy completion bash)', 'For this session of bash'],
+      ['mysql-iam-proxy completion fish > ~/.config/fish/completions/mysql-iam-proxy.fish', 'For fish, for good'],
+    ],
+    docs: 'docs/command-line.md#completions',
+    async run({ words, environment }) {
+      const { completionScript } = await import('./completion.ts')
+      process.stdout.write(completionScript(words[0], environment))
+      return undefined
+    },
+  },
   help: {
     describe: 'Show how to use a command',
     usage: '[COMMAND]',
+    completes: 'commands',
     maxWords: 1,
     examples: [['mysql-iam-proxy help check', 'The same as mysql-iam-proxy check --help']],
     async run({ words, print }) {

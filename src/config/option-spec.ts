@@ -16,6 +16,7 @@ export const COMMAND_NAMES = [
   'trust',
   'sync-targets',
   'demo',
+  'completion',
   'help',
 ] as const
 
