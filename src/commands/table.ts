@@ -94,6 +94,7 @@ export const COMMANDS: CommandTable = {
   url: {
     describe: 'Print what a client needs to connect to an endpoint: a URL, a command line, variables',
     usage: '[ENDPOINT]',
+    completes: 'endpoints',
     maxWords: 1,
     examples: [
       ['mysql-iam-proxy url orders --format jdbc', 'An endpoint of the configuration file'],
