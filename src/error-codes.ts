@@ -329,6 +329,21 @@ const specs = {
       'The profile uses IAM Identity Center (SSO) or aws login, and its session has expired or was never started on this machine.',
     docs: `${SDK}/feature-sso-credentials.html`,
   },
+  CREDENTIALS_MFA_REQUIRED: {
+    ...CREDENTIALS,
+    source: 'configuration',
+    hint: 'Start the proxy on a terminal, where it asks for the code, or use a profile that needs none, for example of IAM Identity Center.',
+    explanation:
+      'The role of the profile needs a code of an MFA device (mfa_serial). The proxy asks for it on its terminal when a client logs in, unless sign-in is never. Without a terminal it cannot ask.',
+    docs: 'docs/sign-in.md#mfa',
+  },
+  SIGN_IN_FAILED: {
+    ...CREDENTIALS,
+    hint: 'Try again with mysql-iam-proxy login.',
+    explanation:
+      'The sign-in to IAM Identity Center (AWS SSO) is not complete: it was denied, nobody signed in in time, or IAM Identity Center refused a request. The message has the reason.',
+    docs: 'docs/sign-in.md',
+  },
   CREDENTIALS_FAILED: {
     ...CREDENTIALS,
     hint: 'Check the profile in ~/.aws/config with aws sts get-caller-identity or mysql-iam-proxy check.',

@@ -12,6 +12,8 @@ export class ProxyError extends Error {
   readonly code: ErrorCode
   /** a hint for this error alone; undefined: that of the tables */
   readonly hint: string | undefined
+  /** the hint for the client, if it has more in it than the log should repeat at each login; undefined: `hint` */
+  readonly clientHint: string | undefined
   /** values for the hint that the endpoint does not have, for example `ssoLogin` */
   readonly hintValues: Readonly<Record<string, string>>
   /** the server's own error, if the server sent one: the client gets it unchanged, with a hint added */
@@ -26,6 +28,7 @@ export class ProxyError extends Error {
     super(message.replace(/\.+$/, ''), { cause: details.cause })
     this.code = code
     this.hint = details.hint
+    this.clientHint = details.clientHint
     this.hintValues = details.hintValues ?? {}
     this.serverError = details.serverError
     this.delay = details.delay
@@ -36,6 +39,7 @@ export class ProxyError extends Error {
 export interface ErrorDetails {
   cause?: unknown
   hint?: string | undefined
+  clientHint?: string | undefined
   hintValues?: Record<string, string>
   serverError?: ERR_Packet
   delay?: Promise<void>
@@ -75,7 +79,7 @@ export function toERR_Packet(
   values: Readonly<Record<string, string | undefined>>,
   session?: string,
 ): ERR_Packet {
-  const hint = hintFor(error, values)
+  const hint = error.clientHint ?? hintFor(error, values)
   const id = session === undefined ? '' : ` (session ${session})`
   if (error.serverError) {
     const { errno, sqlState, message } = error.serverError

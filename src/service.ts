@@ -1,4 +1,5 @@
 /** The endpoints of a process: starts them together, reloads the configuration, stops them. */
+import type { SignInHelper } from './aws/credentials.ts'
 import type { Config } from './config/load.ts'
 import { type PreparedEndpoint, prepareEndpoints } from './config/proxy-options.ts'
 import { type Connection, connectionOf } from './connection.ts'
@@ -38,9 +39,26 @@ interface ServedEndpoint {
   stop: AbortController
 }
 
-/** Starts every endpoint, or none. @param tracerOf for traces of logins. @throws ProxyError CONFIG_INVALID, LISTEN_FAILED */
-export async function startService(config: Config, log: Logger, tracerOf?: TracerOf): Promise<Service> {
-  let served = await prepare(config, log, tracerOf)
+/** What the endpoints of a process share. */
+interface Shared {
+  tracerOf: TracerOf | undefined
+  signIn: SignInHelper | undefined
+}
+
+/**
+ * Starts every endpoint, or none.
+ * @param tracerOf for traces of logins
+ * @param signIn helps logins whose credentials need a person
+ * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED
+ */
+export async function startService(
+  config: Config,
+  log: Logger,
+  tracerOf?: TracerOf,
+  signIn?: SignInHelper,
+): Promise<Service> {
+  const shared: Shared = { tracerOf, signIn }
+  let served = await prepare(config, log, shared)
   await listenAll(served, log)
   const retired = new Set<ServedProxy>()
   const unsubscribe = wakeWatch.subscribe(({ what }) =>
@@ -61,7 +79,7 @@ export async function startService(config: Config, log: Logger, tracerOf?: Trace
     },
     async reload(config) {
       dropDrained()
-      const next = await prepare(config, log, tracerOf)
+      const next = await prepare(config, log, shared)
       const sameIn = (others: ServedEndpoint[], one: ServedEndpoint) =>
         others.find(({ identity }) => identity === one.identity)
       const added = next.filter(one => !sameIn(served, one))
@@ -76,7 +94,7 @@ export async function startService(config: Config, log: Logger, tracerOf?: Trace
           log,
         )
       } catch (error) {
-        const restored = stopped.map(one => onSameAddress(one, tracerOf))
+        const restored = stopped.map(one => onSameAddress(one, shared))
         served = served.filter(one => !stopped.includes(one))
         await listenAll(restored, log).then(
           () => served.push(...restored),
@@ -139,26 +157,19 @@ function refuseSystemdSockets(changed: readonly ServedEndpoint[]): void {
   throw new ProxyError('CONFIG_INVALID', message)
 }
 
-async function prepare(
-  { settings, endpoints }: Config,
-  log: Logger,
-  tracerOf: TracerOf | undefined,
-): Promise<ServedEndpoint[]> {
+async function prepare({ settings, endpoints }: Config, log: Logger, shared: Shared): Promise<ServedEndpoint[]> {
   const prepared = await prepareEndpoints(endpoints, log)
-  return prepared.map(one => serve(one, { ...one.options, busyPoll: settings['busy-poll'] }, tracerOf))
+  return prepared.map(one => serve(one, { ...one.options, busyPoll: settings['busy-poll'] }, shared))
 }
 
 /** The same endpoint again, on the address that it had, which may have been a free port. */
-function onSameAddress(
-  { proxy, prepared, options, identity }: ServedEndpoint,
-  tracerOf: TracerOf | undefined,
-): ServedEndpoint {
-  return { ...serve(prepared, { ...options, listen: proxy.state.address }, tracerOf), identity }
+function onSameAddress({ proxy, prepared, options, identity }: ServedEndpoint, shared: Shared): ServedEndpoint {
+  return { ...serve(prepared, { ...options, listen: proxy.state.address }, shared), identity }
 }
 
-function serve(prepared: PreparedEndpoint, options: ProxyOptions, tracerOf: TracerOf | undefined): ServedEndpoint {
+function serve(prepared: PreparedEndpoint, options: ProxyOptions, { tracerOf, signIn }: Shared): ServedEndpoint {
   const { logger: _logger, ...rest } = options
-  const proxy = createProxy(options, prepared.config.names)
+  const proxy = createProxy(options, prepared.config.names, { signIn })
   proxy.state.tracer = tracerOf?.(proxy.endpoint)
   return {
     proxy,

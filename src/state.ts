@@ -112,6 +112,18 @@ export interface TunnelState {
   error: { code: ErrorCode; message: string; hint: string } | undefined
 }
 
+/** What a person must do before there are credentials. */
+export interface SignInState {
+  /** a sentence without its full stop */
+  what: string
+  /** the address to open; undefined if there is none */
+  url: string | undefined
+  /** to compare with the one that the page of `url` shows */
+  code: string | undefined
+  /** Date.now() */
+  since: number
+}
+
 export interface EndpointState {
   /** as the configuration calls it; by default the RDS endpoint */
   name: string
@@ -137,6 +149,8 @@ export interface EndpointState {
   credentialsExpire: number | undefined
   /** whether the last lookup of credentials failed */
   credentialsFailed: boolean
+  /** what a person must do before there are credentials; undefined if nothing has started */
+  signIn: SignInState | undefined
   /** looks credentials up again, for an endpoint that gets no logins because it is not ready */
   retryCredentials: (() => void) | undefined
   /** when the certificate for IAM Roles Anywhere expires, in Date.now() time; undefined without it or before its first use */
@@ -172,6 +186,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     loginsQueued: 0,
     credentialsExpire: undefined,
     credentialsFailed: false,
+    signIn: undefined,
     retryCredentials: undefined,
     rolesAnywhereCertificateExpires: undefined,
     certificateExpires: undefined,

@@ -17,6 +17,8 @@ const WALL_CLOCK_FILES = [
   'client/tls.ts',
   'clock.ts', // notices that the wall clock was set
   'demo/certificates.ts',
+  'sign-in/on-demand.ts', // since when a sign-in is shown
+  'sign-in/token-cache.ts', // when tokens and registrations expire
   'proxy/server.ts', // the time of a session's start, for display
   'state.ts',
   'upstream/bundle-cache.ts', // the validity of certificates

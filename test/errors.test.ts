@@ -9,7 +9,7 @@ const VALUES = {
   dial: `${'n'.repeat(32)}-0123456789abcdef.elb.ap-northeast-1.amazonaws.com:3306`,
   region: 'ap-northeast-1',
   user: 'u'.repeat(32),
-  ssoLogin: 'aws sso login --profile a-profile-of-a-good-length',
+  ssoLogin: 'mysql-iam-proxy login --profile a-profile-of-a-good-length',
   nextStep: 'Check the name servers of this machine: dig database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com.',
 }
 

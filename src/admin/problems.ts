@@ -1,6 +1,6 @@
 /** The state of an endpoint in a word, and what to do about each problem. */
 import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
-import type { EndpointState, ErrorRecord } from '../state.ts'
+import type { EndpointState, ErrorRecord, SignInState } from '../state.ts'
 import { hasCredentials } from './health.ts'
 import type { LastMinute } from './history.ts'
 
@@ -19,6 +19,8 @@ export interface Problem {
   advice: string
   /** to run in a shell; undefined if no command helps */
   command: string | undefined
+  /** to open in a browser */
+  link?: string
 }
 
 const HOUR_MS = 3_600_000
@@ -53,6 +55,7 @@ export function stateOf(state: EndpointState, problems: readonly Problem[]): { l
 }
 
 function credentials(state: EndpointState, now: number): Problem | undefined {
+  if (state.signIn) return signIn(state.signIn)
   if (!state.credentialsFailed) return undefined
   const error = newest(state, ({ code }) => code.startsWith('CREDENTIALS_'))
   const toRun = /^Run: (.+?)\.?$/.exec(error?.hint ?? '')?.[1]
@@ -75,6 +78,13 @@ function tunnel({ tunnel, endpoint }: EndpointState): Problem | undefined {
     advice: hint,
     command: checkCommand(endpoint),
   }
+}
+
+/** What a person must do before there are credentials. */
+function signIn({ what, url, code, since }: SignInState): Problem {
+  const compare = code === undefined ? '' : ` Check that the page shows the code ${code}.`
+  const advice = `Clients can connect after that.${compare}`
+  return { level: 'bad', word: 'Sign-in needed', what, since, advice, command: undefined, ...(url && { link: url }) }
 }
 
 function failingLogins(state: EndpointState, failed: number): Problem | undefined {

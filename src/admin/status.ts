@@ -6,7 +6,7 @@ import { monotonicClock } from '../clock.ts'
 import { formatHostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { droppedLogLines } from '../log-sink.ts'
-import type { EndpointState, Phase, TUNNEL_WORDS } from '../state.ts'
+import type { EndpointState, Phase, SignInState, TUNNEL_WORDS } from '../state.ts'
 import { countFailed, countOpen, traffic } from '../state.ts'
 import type { Activities } from './activity.ts'
 import { type History, type LastMinute, type Peaks, RANGES, type Range, type Slot } from './history.ts'
@@ -92,6 +92,8 @@ export interface EndpointStatus {
   bytesFromServer: number
   credentialsExpire: number | undefined
   credentialsFailed: boolean
+  /** what a person must do before there are credentials: a sign-in at `url`, or a code on the terminal of the proxy */
+  signIn: SignInState | undefined
   certificateExpires: number | undefined
   /** of the certificate for IAM Roles Anywhere */
   rolesAnywhereCertificateExpires: number | undefined
@@ -235,6 +237,7 @@ function endpointStatus(
     ...traffic(state),
     credentialsExpire: state.credentialsExpire,
     credentialsFailed: state.credentialsFailed,
+    signIn: state.signIn,
     certificateExpires: state.certificateExpires,
     rolesAnywhereCertificateExpires: state.rolesAnywhereCertificateExpires,
     localCertificateExpires: state.localCertificateExpires(),

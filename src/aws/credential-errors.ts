@@ -59,7 +59,7 @@ export function explainCredentialsError(
   }
   for (const [pattern, command, name] of [
     [LOGIN_EXPIRED, 'aws login', 'aws login'],
-    [SSO_EXPIRED, 'aws sso login', 'AWS SSO'],
+    [SSO_EXPIRED, 'mysql-iam-proxy login', 'AWS SSO'],
   ] as const) {
     if (!pattern.test(message)) continue
     const values = { ssoLogin: profile ? `${command} --profile ${profile}` : command }
@@ -98,7 +98,8 @@ export async function explainFailedLookup(
 
 const MAX_NAMES = 12
 
-function noSuchProfile(name: string, profiles: string[], withoutPrefix: string[], cause: unknown): ProxyError {
+/** The error for a profile that does not exist, with the names of those that do. */
+export function noSuchProfile(name: string, profiles: string[], withoutPrefix: string[], cause: unknown): ProxyError {
   const shown = profiles.slice(0, MAX_NAMES).map(redact).join(', ')
   const others =
     profiles.length === 0 ? 'there are none' : `there are ${shown}${profiles.length > MAX_NAMES ? ', …' : ''}`

@@ -1,4 +1,6 @@
-/** What a provider of AWS credentials gives. */
+/** What a provider of AWS credentials gives, and what helps it if a person must act first. */
+import type { ProxyError } from '../errors.ts'
+import type { SignInState } from '../state.ts'
 
 /** AWS credentials, in the shape of the AWS SDK's AwsCredentialIdentity. All but `accessKeyId` and `expiration` are secret. */
 export interface Credentials {
@@ -20,4 +22,36 @@ export interface CachedCredentials extends CredentialsProvider {
    * starts another one. Credentials with an expiry stay until then.
    */
   refresh(): void
+}
+
+/** Where the codes of MFA devices come from. */
+export interface MfaCodes {
+  /** The code of a device, for one use; undefined if there is none now. @param serial of `mfa_serial` */
+  take(serial: string, profile: string): Promise<string | undefined>
+}
+
+/** An endpoint whose logins wait for a person. */
+export interface WaitingEndpoint {
+  /** undefined: that of AWS_PROFILE, or the default profile */
+  profile: string | undefined
+  /** shows what a person must do; undefined when it is over */
+  show(signIn: SignInState | undefined): void
+  /** looks credentials up again */
+  retry(): Promise<Credentials>
+  /** the last errors of logins say nothing about the next one */
+  forgetErrors(): void
+}
+
+/** Starts what a person must do before there are credentials: a sign-in, or the code of an MFA device. */
+export interface SignInHelper {
+  codes: MfaCodes
+  /**
+   * Gets the error of a client's login. If a person can help, it asks for that, unless it does already.
+   * @returns the error for the client, after a few seconds at most; it says what to do
+   */
+  help(error: ProxyError, endpoint: WaitingEndpoint): Promise<ProxyError>
+  /** There are credentials: what the endpoint waits for is no longer needed. */
+  arrived(endpoint: WaitingEndpoint): void
+  /** The one provider of a profile in this process, so that all its endpoints ask for one code. */
+  share(profile: string | undefined, create: () => CachedCredentials): CachedCredentials
 }

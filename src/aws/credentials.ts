@@ -1,13 +1,21 @@
 /** AWS credentials: where they come from, how long they are cached, and what their errors mean. */
 import { ProxyError } from '../errors.ts'
+import { mfaSerialsOf, profileInUse, readAwsConfig } from './config-file.ts'
 import { fromChain } from './credential-chain.ts'
 import { createListener, explainFailedLookup } from './credential-errors.ts'
-import type { CachedCredentials, Credentials, CredentialsProvider } from './credential-types.ts'
+import type { CachedCredentials, Credentials, CredentialsProvider, MfaCodes } from './credential-types.ts'
 import { trackHelpers } from './helper-processes.ts'
 import { createAwsAgent } from './https-agent.ts'
 import type { RolesAnywhereOptions } from './roles-anywhere-options.ts'
 
-export type { CachedCredentials, Credentials, CredentialsProvider } from './credential-types.ts'
+export type {
+  CachedCredentials,
+  Credentials,
+  CredentialsProvider,
+  MfaCodes,
+  SignInHelper,
+  WaitingEndpoint,
+} from './credential-types.ts'
 
 /** Credentials are renewed in the background this long before they expire. */
 const RENEW_BEFORE_MS = 5 * 60_000
@@ -36,13 +44,15 @@ export interface CredentialsSource {
   region: string
   profile?: string | undefined
   rolesAnywhere?: RolesAnywhereOptions | undefined
+  /** for profiles with `mfa_serial`; default: they get CREDENTIALS_MFA_REQUIRED */
+  codes?: MfaCodes | undefined
 }
 
 /**
  * The credentials to sign with: only from `profile` if it is given, else from the whole chain of the AWS SDK (environment,
  * AWS_PROFILE, SSO, credential_process, web identity, ECS/EKS containers, instance metadata).
  */
-export function createCredentials({ region, profile, rolesAnywhere }: CredentialsSource): CachedCredentials {
+export function createCredentials({ region, profile, rolesAnywhere, codes }: CredentialsSource): CachedCredentials {
   if (rolesAnywhere) {
     return cacheUntilExpiry(async () => {
       const { fromRolesAnywhere } = await import('./roles-anywhere.ts')
@@ -51,6 +61,7 @@ export function createCredentials({ region, profile, rolesAnywhere }: Credential
   }
   let lastProblem: { error: ProxyError; at: number } | undefined
   return cacheUntilExpiry(async () => {
+    const codeOf = await collectCodes(profile, codes)
     const providers = await import('@aws-sdk/credential-providers')
     const agent = createAwsAgent({ profile })
     const listener = createListener()
@@ -62,6 +73,7 @@ export function createCredentials({ region, profile, rolesAnywhere }: Credential
       parentClientConfig: { ...clientConfig, region },
       // Files in ~/.aws may change while the proxy runs.
       ignoreCache: true,
+      mfaCodeProvider: async (serial: string) => codeOf.get(serial) ?? '',
     }
     try {
       if (profile !== undefined) return await providers.fromIni({ profile, ...options })()
@@ -79,6 +91,28 @@ export function createCredentials({ region, profile, rolesAnywhere }: Credential
       agent.destroy()
     }
   })
+}
+
+/**
+ * The codes that the profile needs, by the serial of their device. They come first, because the SDK would leave an error of
+ * the source profile unhandled while it waits for a code.
+ * @throws ProxyError CREDENTIALS_MFA_REQUIRED
+ */
+async function collectCodes(profile: string | undefined, codes: MfaCodes | undefined): Promise<Map<string, string>> {
+  const found = new Map<string, string>()
+  const { AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = process.env
+  const isOfEnvironment = profile === undefined && !AWS_PROFILE && AWS_ACCESS_KEY_ID && AWS_SECRET_ACCESS_KEY
+  if (isOfEnvironment) return found
+  const name = profileInUse(profile)
+  for (const serial of mfaSerialsOf(name, await readAwsConfig())) {
+    const code = await codes?.take(serial, name)
+    if (code === undefined) {
+      const what = `the profile ${name} needs the code of an MFA device (${serial})`
+      throw new ProxyError('CREDENTIALS_MFA_REQUIRED', what, { hintValues: { mfaSerial: serial, profile: name } })
+    }
+    found.set(serial, code)
+  }
+  return found
 }
 
 interface Cached {

@@ -66,6 +66,8 @@ const HARMLESS = [
   'Not authorized to perform sts:AssumeRoleWithWebIdentity',
   'The security token included in the request is (?:invalid|expired)\\.?',
   'Rate exceeded',
+  'MultiFactorAuthentication failed with invalid MFA one time pass code\\.?',
+  'MultiFactorAuthentication failed, unable to validate MFA code\\..{0,100}',
 ].map(text => new RegExp(`^${text.replaceAll('NAME', NAME)}$`))
 
 const MAX_CHARACTERS = 200

@@ -63,7 +63,9 @@ export async function checkLocalLeg(context: Context, log: StepLog): Promise<Con
   const { createConnection } = await import('mysql2/promise')
   const { options } = context
   const openToAll = { localUsers: undefined, tls: undefined, requireTls: undefined, allowFrom: undefined }
-  const proxy = createProxy({ ...options, ...openToAll, listen: '127.0.0.1:0' }, LIBRARY_NAMES, context.target.tunnel)
+  const proxy = createProxy({ ...options, ...openToAll, listen: '127.0.0.1:0' }, LIBRARY_NAMES, {
+    way: context.target.tunnel,
+  })
   context.cleanup.push(() => proxy.close())
   const { host, port } = await proxy.listen()
   const { database, user } = context

@@ -44,7 +44,7 @@ const IN_GENERAL = {
   dial: 'the address of --connect',
   region: 'REGION',
   user: 'USER',
-  ssoLogin: 'aws sso login --profile NAME',
+  ssoLogin: 'mysql-iam-proxy login --profile NAME',
   action: 'the action in the message',
   nextStep: 'Do what the error says; docs/sync-targets.md has the next step for each reason.',
 }

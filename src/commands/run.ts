@@ -7,6 +7,7 @@ import { logReloadFailure, type Service, startService } from '../service.ts'
 import { createNotifier } from '../systemd.ts'
 import { checkConfig } from './check-config.ts'
 import { startAdminAsSet } from './start-admin.ts'
+import { startSignInAsSet } from './start-sign-in.ts'
 import { startTracesAsSet } from './start-traces.ts'
 
 /**
@@ -29,6 +30,7 @@ export async function run(
   const log = await createLogger(settings['log-level'], settings['log-format'])
   logDefaultFile(config, log)
   const traces = await startTracesAsSet(process.env, log)
+  const signIn = await startSignInAsSet(settings['sign-in'], log)
   const quit = new AbortController()
   const end = AbortSignal.any([stop, quit.signal])
   let service: Service | undefined
@@ -44,15 +46,17 @@ export async function run(
     config.names,
   )
   try {
-    service = await startService(config, log, traces?.tracerOf)
+    service = await startService(config, log, traces?.tracerOf, signIn)
     if (showsLines(settings, process.stdout.isTTY, process.env)) await printLines(service)
     admin?.watchAll()
     await serveUntil(end, service, readConfig, () => admin?.watchAll(), log)
     const sessions = service.states().reduce((sum, state) => sum + state.sessions.size, 0)
     log.info({ sessions, delayMs: settings['max-sigterm-delay'] }, 'stopping')
+    signIn?.close()
     await service.stop(settings['max-sigterm-delay'])
     return config
   } finally {
+    signIn?.close()
     await Promise.all([admin?.close(), traces?.close()])
   }
 }

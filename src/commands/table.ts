@@ -62,6 +62,31 @@ export const COMMANDS: CommandTable = {
       return await runCheck(flags, words, stop)
     },
   },
+  login: {
+    describe: 'Sign in to AWS SSO (IAM Identity Center), also for the AWS CLI and the SDKs',
+    examples: [
+      ['mysql-iam-proxy login --profile dev', 'The session of a profile'],
+      ['mysql-iam-proxy login --sso-session corp', 'A session of ~/.aws/config'],
+      ['mysql-iam-proxy login --device-code', 'With a browser on another machine'],
+    ],
+    docs: 'docs/sign-in.md',
+    async run({ flags, environment, stop, print }) {
+      const settings = resolveSettings(flags, process.env)
+      const { login } = await import('./login.ts')
+      await login(
+        {
+          profile: settings.profile,
+          ssoSession: settings['sso-session'],
+          deviceCode: settings['device-code'],
+          noBrowser: settings['no-browser'],
+        },
+        { print, say: text => process.stderr.write(`${text}\n`) },
+        stop,
+        environment,
+      )
+      return undefined
+    },
+  },
   exec: {
     describe: 'Run COMMAND with MYSQL_HOST and MYSQL_PORT set, and the proxy for as long as it runs',
     completes: 'endpoints',

@@ -7,6 +7,7 @@ export const COMMAND_NAMES = [
   'run',
   'list',
   'check',
+  'login',
   'exec',
   'wait',
   'url',

@@ -21,7 +21,7 @@ type ValueOf<Spec> = Spec extends { kind: 'boolean' }
     : Spec extends { kind: 'strings' }
       ? string[]
       : Spec extends { choices: readonly (infer Choice)[] }
-        ? Choice
+        ? Choice | (Spec extends { default: string } ? never : undefined)
         : Spec extends { default: string }
           ? string
           : string | undefined

@@ -7,6 +7,8 @@ import {
   type CredentialsProvider,
   cacheUntilExpiry,
   createCredentials,
+  type SignInHelper,
+  type WaitingEndpoint,
 } from '../aws/credentials.ts'
 import { createConfirmMember } from '../aws/global-members.ts'
 import { createReusedTokens, createTokenSource } from '../aws/token.ts'
@@ -86,13 +88,26 @@ export interface ServedProxy extends Proxy {
   handOver(): Server
 }
 
+/** What proxies of one process may have together. */
+export interface SharedParts {
+  /** the tunnel of another proxy, instead of a separate one */
+  way?: Way | undefined
+  /** helps logins whose credentials need a person; the library has none */
+  signIn?: SignInHelper | undefined
+}
+
 /**
  * A proxy for one endpoint. It does nothing until `listen()`.
  * @param names how errors call the options
- * @param shared the tunnel of another proxy, to use instead of a separate one
+ * @param shared with other proxies of the process
  * @throws ProxyError CONFIG_INVALID, with every mistake in the options
  */
-export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_NAMES, shared?: Way): ServedProxy {
+export function createProxy(
+  options: ProxyOptions,
+  names: OptionNames = LIBRARY_NAMES,
+  shared: SharedParts = {},
+): ServedProxy {
+  const { signIn, way } = shared
   validateOptions(options, names)
   watchAwsDates()
   const endpoint = createEndpoint(options, names)
@@ -101,8 +116,18 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
   const state = createState(endpoint, options.maxConnections ?? OPTION_VALUES.maxConnections.default)
   const { maxLoginsPerSecond = OPTION_VALUES.maxLoginsPerSecond.default } = options
   const breaker = createCircuitBreaker(maxLoginsPerSecond > 0)
-  const provider = credentialsProvider(options, endpoint)
-  const credentials = trackCredentials(provider, state, breaker)
+  const waiting: WaitingEndpoint = {
+    profile: options.profile,
+    show(shown) {
+      state.signIn = shown
+    },
+    retry: () => credentials(),
+    forgetErrors: () => breaker.credentialsArrived(),
+  }
+  const onArrived = () => signIn?.arrived(waiting)
+  const provider = credentialsProvider(options, endpoint, signIn)
+  const credentials = trackCredentials(provider, state, breaker, onArrived)
+  const ofLogin = signIn ? helpedBy(signIn, waiting) : credentials
   const { region } = endpoint.rds
   const mode = options.regionBundle ?? OPTION_VALUES.regionBundle.default
   const regionBundle = region ? createRegionBundle({ region, mode, folder: options.bundleCache, log }) : undefined
@@ -116,7 +141,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     allows: createAllowList(options.allowFrom ?? []),
     expectsProxyHeader: createProxyHeaderList(options.proxyProtocol ?? []),
   }
-  const reused = options.tokenReuse ? createReusedTokens(endpoint.rds, credentials, options.tokenReuse) : undefined
+  const reused = options.tokenReuse ? createReusedTokens(endpoint.rds, ofLogin, options.tokenReuse) : undefined
   const target: Served = {
     endpoint,
     access,
@@ -125,14 +150,14 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
     limiter: createRateLimiter(maxLoginsPerSecond),
     admission: createAdmission(options.maxUnauthenticated ?? OPTION_VALUES.maxUnauthenticated.default),
     breaker,
-    createToken: reused?.create ?? createTokenSource(endpoint.rds, credentials),
+    createToken: reused?.create ?? createTokenSource(endpoint.rds, ofLogin),
     forgetToken: reused?.forget,
     confirmMember: createConfirmMember(endpoint.rds.host, credentials, options.profile),
     addresses: createAddressBook(),
     greetings: createGreetingWatch(formatHostPort(endpoint.dial), log),
     orphans: createOrphans(),
     refreshCredentials: () => provider.refresh?.(),
-    tunnel: shared,
+    tunnel: way,
     takesTokenInHandshake: undefined,
     history: createLoginHistory(),
   }
@@ -157,7 +182,7 @@ export function createProxy(options: ProxyOptions, names: OptionNames = LIBRARY_
       }
       check(listen)
       // Not before: a tunnel without an idle timeout starts at once.
-      if (!shared) target.tunnel = tunnel = createTunnelAsSet(options, endpoint, state, log)
+      if (!way) target.tunnel = tunnel = createTunnelAsSet(options, endpoint, state, log)
       const takeOver = predecessor && (() => predecessor.handOver())
       try {
         server = await startServer(listen, target, log, check, undefined, undefined, takeOver)
@@ -197,10 +222,12 @@ function trackCredentials(
   credentials: CredentialsProvider,
   state: EndpointState,
   breaker: CircuitBreaker,
+  onArrived: () => void,
 ): CredentialsProvider {
   return async () => {
     try {
       const found = await credentials()
+      onArrived()
       state.credentialsExpire = found.expiration?.getTime()
       state.credentialsFailed = false
       breaker.credentialsArrived()
@@ -213,12 +240,27 @@ function trackCredentials(
   }
 }
 
+/** The credentials for a client's login: a person may have to act before there are any. */
+function helpedBy(signIn: SignInHelper, waiting: WaitingEndpoint): CredentialsProvider {
+  return async () => {
+    try {
+      return await waiting.retry()
+    } catch (thrown) {
+      throw await signIn.help(asProxyError(thrown), waiting)
+    }
+  }
+}
+
 function credentialsProvider(
   options: ProxyOptions,
   endpoint: Endpoint,
+  signIn: SignInHelper | undefined,
 ): CredentialsProvider & Partial<CachedCredentials> {
   const { credentials } = options
-  if (credentials === undefined) return createCredentials({ ...options, region: apiRegion(endpoint.rds) })
+  if (credentials === undefined) {
+    const create = () => createCredentials({ ...options, region: apiRegion(endpoint.rds), codes: signIn?.codes })
+    return signIn && !options.rolesAnywhere ? signIn.share(options.profile, create) : create()
+  }
   if (typeof credentials !== 'function') return async () => credentials
   return cacheUntilExpiry(async () => {
     try {

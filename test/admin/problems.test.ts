@@ -60,7 +60,7 @@ test('mistakes of clients do not count', async t => {
 })
 
 test('credentials', async t => {
-  const hintValues = { ssoLogin: 'aws sso login --profile prod' }
+  const hintValues = { ssoLogin: 'mysql-iam-proxy login --profile prod' }
   const state = makeState({ credentialsFailed: true })
   fail(state, new ProxyError('CREDENTIALS_SSO_EXPIRED', 'the session has expired', { hintValues }))
   t.equal(problemsOf(state, { logins: 0, failed: 1 }, NOW).length, 1, 'the reason once')
@@ -69,7 +69,7 @@ test('credentials', async t => {
       level: 'bad',
       word: 'No credentials',
       advice: /^The session has expired\.$/,
-      command: 'aws sso login --profile prod',
+      command: 'mysql-iam-proxy login --profile prod',
     },
   ])
   state.credentialsExpire = NOW + HOUR
@@ -77,6 +77,36 @@ test('credentials', async t => {
   t.match(problemsOf(makeState({ credentialsFailed: true }), { logins: 0, failed: 0 }, NOW), [
     { advice: 'Every login needs AWS credentials.', command: CHECK },
   ])
+})
+
+test('a sign-in that logins wait for', async t => {
+  const state = makeState({ credentialsFailed: true })
+  state.signIn = {
+    what: 'Sign in to https://example.awsapps.com/start',
+    url: 'https://oidc.example/authorize',
+    code: 'AB-CD',
+    since: NOW,
+  }
+  t.match(problemsOf(state, { logins: 0, failed: 1 }, NOW), [
+    {
+      level: 'bad',
+      word: 'Sign-in needed',
+      what: 'Sign in to https://example.awsapps.com/start',
+      since: NOW,
+      advice: 'Clients can connect after that. Check that the page shows the code AB-CD.',
+      command: undefined,
+      link: 'https://oidc.example/authorize',
+    },
+  ])
+  state.signIn = {
+    what: 'The terminal of the proxy asks for the code of a device',
+    url: undefined,
+    code: undefined,
+    since: NOW,
+  }
+  const [problem] = problemsOf(state, { logins: 0, failed: 1 }, NOW)
+  t.equal(problem?.advice, 'Clients can connect after that.')
+  t.notOk('link' in problem!)
 })
 
 test('connections', async t => {

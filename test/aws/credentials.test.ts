@@ -681,30 +681,30 @@ async function isSsoExpired(t: Test, profile: string | undefined, login: string)
 test('SSO whose token has expired', async t => {
   const home = setUp(t, { config: SSO_PROFILE })
   cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
-  await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
+  await isSsoExpired(t, 'dev', 'mysql-iam-proxy login --profile dev')
 })
 
 test('SSO of an older profile, whose token has expired', async t => {
   const home = setUp(t, { config: oldSsoProfile })
   cacheSsoToken(home, START_URL, new Date(Date.now() - minute))
-  await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
+  await isSsoExpired(t, 'dev', 'mysql-iam-proxy login --profile dev')
 })
 
 test('SSO without a login', async t => {
   setUp(t, { config: SSO_PROFILE })
-  await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
+  await isSsoExpired(t, 'dev', 'mysql-iam-proxy login --profile dev')
 })
 
 test('SSO of AWS_PROFILE and of the default profile', async t => {
   await t.test('AWS_PROFILE', async t => {
     const home = setUp(t, { config: SSO_PROFILE, environment: { AWS_PROFILE: 'dev' } })
     cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
-    await isSsoExpired(t, undefined, 'aws sso login --profile dev')
+    await isSsoExpired(t, undefined, 'mysql-iam-proxy login --profile dev')
   })
   await t.test('default', async t => {
     const home = setUp(t, { config: SSO_PROFILE.replace('[profile dev]', '[default]') })
     cacheSsoToken(home, 'corp', new Date(Date.now() - minute))
-    await isSsoExpired(t, undefined, 'aws sso login')
+    await isSsoExpired(t, undefined, 'mysql-iam-proxy login')
   })
 })
 
@@ -728,7 +728,7 @@ test('SSO whose session was revoked', async t => {
   }))
   const home = setUp(t, { config: SSO_PROFILE, environment: { AWS_ENDPOINT_URL_SSO: url } })
   cacheSsoToken(home, 'corp', new Date(Date.now() + 60 * minute))
-  await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
+  await isSsoExpired(t, 'dev', 'mysql-iam-proxy login --profile dev')
 })
 
 /** Nothing listens there. */
@@ -767,7 +767,7 @@ test('SSO that is unreachable is not expired', async t => {
       clientSecret: 'hunter2',
       refreshToken: 'r',
     })
-    await isSsoExpired(t, 'dev', 'aws sso login --profile dev')
+    await isSsoExpired(t, 'dev', 'mysql-iam-proxy login --profile dev')
     t.equal(requests.length, 1)
   })
 })
@@ -1104,7 +1104,10 @@ test('explainCredentialsError', async t => {
   t.equal(explain('Could not load credentials from any providers').code, 'CREDENTIALS_MISSING')
   t.equal(explainCredentialsError(new NoCredentials(undefined), undefined).code, 'CREDENTIALS_MISSING')
   t.equal(explain('Token is expired. To refresh this SSO session run `aws sso login`').code, 'CREDENTIALS_SSO_EXPIRED')
-  t.equal(explain('The SSO session associated with this profile is invalid.').hintValues.ssoLogin, 'aws sso login')
+  t.equal(
+    explain('The SSO session associated with this profile is invalid.').hintValues.ssoLogin,
+    'mysql-iam-proxy login',
+  )
   const error = explain('first line\nsecond line: hunter2', 'dev')
   t.equal(error.code, 'CREDENTIALS_FAILED')
   t.match(error.message, /profile dev/)

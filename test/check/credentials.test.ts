@@ -48,9 +48,9 @@ sso_region = eu-west-1
   const token = { accessToken: 'hunter2', expiresAt: new Date(Date.now() - minute).toISOString() }
   writeFileSync(join(cache, file), JSON.stringify(token))
   const checked = await runCheck(t, { options: { profile: 'dev' } })
-  failsWith(t, checked, 'credentials', 'CREDENTIALS_SSO_EXPIRED', [/aws sso login --profile dev/])
+  failsWith(t, checked, 'credentials', 'CREDENTIALS_SSO_EXPIRED', [/mysql-iam-proxy login --profile dev/])
   t.ok(
-    checked.json.error?.advice.some(({ snippet: copy }) => copy === 'aws sso login --profile dev'),
+    checked.json.error?.advice.some(({ snippet: copy }) => copy === 'mysql-iam-proxy login --profile dev'),
     'the very line to copy',
   )
 })

@@ -349,7 +349,7 @@ const providers: Record<string, Failure & { provider: () => Promise<Credentials>
     ...CREDENTIALS,
     provider: rejects('CredentialsProviderError', 'The SSO session associated with this profile has expired.'),
     code: 'CREDENTIALS_SSO_EXPIRED',
-    says: [/AWS SSO session.* has expired/, /aws sso login/],
+    says: [/AWS SSO session.* has expired/, /mysql-iam-proxy login/],
   },
   'fails in its own way': {
     ...CREDENTIALS,

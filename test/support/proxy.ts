@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import mysql from 'mysql2/promise'
 import type { Test } from 'tap'
+import type { SignInHelper } from '../../src/aws/credentials.ts'
 import type { LogLevel } from '../../src/error-codes.ts'
 import { ERRORS, type ErrorCode, type HostPort } from '../../src/index.ts'
 import * as flags from '../../src/protocol/capabilities.ts'
@@ -52,23 +53,31 @@ const credentials = {
 const SECRETS = /X-Amz-|secret-access-key|session-token/
 
 /** A proxy on a free port that trusts only the authority of the tests. */
-export async function startProxy(t: Test, overrides: Partial<ProxyOptions> = {}): Promise<TestProxy> {
+export async function startProxy(
+  t: Test,
+  overrides: Partial<ProxyOptions> = {},
+  signIn?: SignInHelper,
+): Promise<TestProxy> {
   const log: LogLine[] = []
   const at = (level: LogLevel) => (fields: object, message: string) => {
     log.push({ level, fields: fields as LogLine['fields'], message })
   }
-  const proxy = createProxy({
-    rdsEndpoint: RDS_HOST,
-    listen: '127.0.0.1:0',
-    credentials,
-    ca: [(await testCertificates()).authority.certificate],
-    caOnly: true,
-    // A busy machine must not fail a login.
-    connectTimeout: 60_000,
-    loginTimeout: 120_000,
-    logger: { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') },
-    ...overrides,
-  })
+  const proxy = createProxy(
+    {
+      rdsEndpoint: RDS_HOST,
+      listen: '127.0.0.1:0',
+      credentials,
+      ca: [(await testCertificates()).authority.certificate],
+      caOnly: true,
+      // A busy machine must not fail a login.
+      connectTimeout: 60_000,
+      loginTimeout: 120_000,
+      logger: { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') },
+      ...overrides,
+    },
+    undefined,
+    { signIn },
+  )
   const address = await proxy.listen()
   // The first login would load this within its time limit.
   await import('@aws-sdk/rds-signer')

@@ -134,13 +134,20 @@ function renderProblems(row, problems) {
 }
 
 /** @param {EndpointStatus['problems'][number]} problem */
-function makeProblem({ level, what, since, advice, command }) {
+function makeProblem({ level, what, since, advice, command, link }) {
   const item = make('li')
   item.dataset['level'] = level
   item.append(
     make('strong', '', since === undefined ? `${what}.` : `${what}, since ${formatWhen(since, Date.now())}.`),
     ` ${advice}`,
   )
+  if (link !== undefined && /^https?:/.test(link)) {
+    const line = make('p', 'command')
+    const anchor = /** @type {HTMLAnchorElement} */ (make('a', '', link))
+    Object.assign(anchor, { href: link, target: '_blank', rel: 'noopener noreferrer' })
+    line.append(anchor)
+    item.append(line)
+  }
   if (command === undefined) return item
   const line = make('p', 'command')
   const code = make('code', '', command)

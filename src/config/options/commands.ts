@@ -26,6 +26,26 @@ export const OF_COMMANDS = {
     describe:
       'Check only the configuration itself, not the files and addresses that it names. For a configuration whose credentials exist only while the service runs',
   },
+  'sso-session': {
+    kind: 'string',
+    placeholder: 'NAME',
+    perProcess: true,
+    commands: ['login'],
+    describe: 'The sso-session section of ~/.aws/config to sign in to, instead of the one of a profile',
+  },
+  'device-code': {
+    kind: 'boolean',
+    perProcess: true,
+    commands: ['login'],
+    describe:
+      'Sign in with a device code, so that the browser may be on another machine (default: only where no browser can be opened, as over SSH)',
+  },
+  'no-browser': {
+    kind: 'boolean',
+    perProcess: true,
+    commands: ['login'],
+    describe: 'Print the address, and open no browser',
+  },
   database: {
     kind: 'string',
     placeholder: 'NAME',

@@ -45,7 +45,7 @@ export const COMMON = {
   },
   profile: {
     kind: 'string',
-    commands: [...AND_SYNC, 'list'],
+    commands: [...AND_SYNC, 'list', 'login'],
     repeatedBy: ['list'],
     placeholder: 'NAME',
     describe:

@@ -30,6 +30,15 @@ export const PROCESS = {
     commands: ['run', 'config'],
     describe: 'Exit with code 0 after SIGTERM, not with 143',
   },
+  'sign-in': {
+    kind: 'string',
+    placeholder: 'never|auto',
+    perProcess: true,
+    choices: ['never', 'auto'],
+    commands: ['run', 'config'],
+    describe:
+      'Whether the login of a client may start a sign-in to AWS SSO, or a question for an MFA code, if credentials need it. auto: yes; the terminal, the status page and the error of the client say what to do (default: auto on a terminal, else never)',
+  },
   'admin-listen': {
     kind: 'string',
     placeholder: 'HOST:PORT',
