@@ -1,5 +1,6 @@
 /** `mysql-iam-proxy config check|show|schema` */
 import { stringify } from 'yaml'
+import { redact } from '../aws/redact.ts'
 import { mayBeInFile, SYNC_KEYS } from '../config/keys.ts'
 import { type EndpointConfig, loadConfig } from '../config/load.ts'
 import { type OptionName, optionNames, optionSpec } from '../config/options.ts'
@@ -72,5 +73,6 @@ function valuesOf(settings: Settings, names: readonly OptionName[]): Record<stri
 function toYamlValue(name: OptionName, value: unknown): unknown {
   // Its URL may hold a password.
   if (name === 'proxy') return readDatabaseProxy(value as string)?.shown
+  if (name === 'tunnel' && value !== undefined) return redact(value as string)
   return optionSpec(name).kind === 'duration' ? formatDuration(value as number) : value
 }
