@@ -3,6 +3,7 @@ import { isatty } from 'node:tty'
 import { type LoggerOptions, pino } from 'pino'
 import type { LogLevel } from './error-codes.ts'
 import { openLogSink } from './log-sink.ts'
+import { wantsColours } from './text.ts'
 
 /**
  * A logger: for each level a method that takes an object of fields first, then a message. pino's loggers fit. Errors come
@@ -27,7 +28,7 @@ export async function createLogger(
   }
   const isTerminal = isatty(fd)
   const forPeople = format === 'pretty' || (format === 'auto' && isTerminal)
-  const toLine = forPeople ? await createFormatter(isTerminal) : (json: string) => json
+  const toLine = forPeople ? await createFormatter(wantsColours(isTerminal)) : (json: string) => json
   const sink = openLogSink(fd, (lost, why) => {
     const lines = lost === 1 ? '1 log line was' : `${lost} log lines were`
     logger.warn({ lost, cause: why }, `${lines} dropped while the log could not be written`)

@@ -1,6 +1,5 @@
 /** Shows the steps: to people while they run, to scripts as one JSON document at the end. */
-import { styleText } from 'node:util'
-import { wrap as wrapWords } from '../text.ts'
+import { createStyler, wrap as wrapWords } from '../text.ts'
 import type { Advice, Finding, Reporter, StepResult, StepsResult } from './steps.ts'
 
 const INDENT = '  '
@@ -16,7 +15,7 @@ export interface Terminal {
 
 /** For people: a mark and a duration for each step, its findings below, and what to do at the end. Lines are as wide as the terminal at most, but longer words stay whole, so that they can be copied. */
 export function terminalReporter({ write, width, isLive, colours }: Terminal): Reporter {
-  const style = (format: Parameters<typeof styleText>[0], text: string) => (colours ? styleText(format, text) : text)
+  const style = createStyler(colours)
   const print = (line: string) => write(`${line}\n`)
   // Texts of servers and helpers may contain anything, even control sequences of a terminal.
   const wrap = (text: string, width: number) => wrapWords(text.replace(/\p{Cc}+/gu, ' '), width)

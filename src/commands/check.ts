@@ -9,6 +9,7 @@ import { toProxyOptions } from '../config/proxy-options.ts'
 import { resolveSettings } from '../config/settings.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { silent } from '../log.ts'
+import { isLive, wantsColours } from '../text.ts'
 import { packageVersion } from '../version.ts'
 
 /** The maximum width of the output, in characters. */
@@ -30,8 +31,8 @@ export async function runCheck(
     : terminalReporter({
         write,
         width: Math.min(stdout.columns ?? WIDTH, WIDTH),
-        isLive: stdout.isTTY,
-        colours: stdout.isTTY && !process.env.NO_COLOR,
+        isLive: isLive(stdout.isTTY),
+        colours: wantsColours(stdout.isTTY),
       })
   const { context, ...result } = await check(() => readWanted(flags, words), reporter, stop)
   const report = reportOf(flags)

@@ -1,7 +1,6 @@
 /** `mysql-iam-proxy demo`: shows a complete login on this machine, with a stand-in for RDS and without AWS. */
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { styleText } from 'node:util'
 import { createConnection, type QueryError, type RowDataPacket } from 'mysql2/promise'
 import { DEMO_DATABASE, DEMO_USER } from '../demo/backend.ts'
 import { createAuthority } from '../demo/certificates.ts'
@@ -11,7 +10,7 @@ import type { AccessKey } from '../demo/verify-token.ts'
 import { formatHostPort, type HostPort } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { createProxy, type ProxyOptions } from '../proxy/proxy.ts'
-import { wrap } from '../text.ts'
+import { createStyler, wantsColours, wrap } from '../text.ts'
 
 export interface DemoOptions {
   /** host:port for the proxy; if the port is in use, the demo takes a free one */
@@ -166,5 +165,5 @@ function createAccessKey(): AccessKey {
 }
 
 function bold(text: string): string {
-  return process.stdout.isTTY && !process.env.NO_COLOR ? styleText('bold', text) : text
+  return createStyler(wantsColours(process.stdout.isTTY))('bold', text)
 }

@@ -2,7 +2,7 @@
 import type { Command } from '../config/option-spec.ts'
 import { environmentName, OPTION_GROUPS, type OptionName, optionSpec, optionsOf } from '../config/options.ts'
 import { ProxyError } from '../errors.ts'
-import { didYouMean, wrap } from '../text.ts'
+import { createStyler, didYouMean, wantsColours, wrap } from '../text.ts'
 import { commandWords } from './arguments.ts'
 import type { CommandTable, Example } from './command.ts'
 
@@ -17,7 +17,13 @@ export function commandNamed(name: string | undefined, commands: CommandTable): 
 }
 
 /** The whole help of `command`; of 'run' with the list of all commands. */
-export function helpFor(command: Command, commands: CommandTable, width = widthOf(process.stdout)): string {
+export function helpFor(
+  command: Command,
+  commands: CommandTable,
+  width = widthOf(process.stdout),
+  style = createStyler(wantsColours(process.stdout.isTTY)),
+): string {
+  const section = (title: string, lines: readonly string[]) => style('bold', title) + indented(lines)
   const { describe, usage = '', examples, docs } = commands[command]
   const name = command === 'run' ? PROGRAM : `${PROGRAM} ${command}`
   const arguments_ = usage.includes('[options]') ? usage : `[options] ${usage}`.trim()
@@ -26,7 +32,7 @@ export function helpFor(command: Command, commands: CommandTable, width = widthO
     section('Usage', [`${name} ${arguments_}`, ...(command === 'run' ? [`${PROGRAM} COMMAND [options]`] : [])]),
     section('Examples', exampleLines(examples)),
     ...(command === 'run' ? [section('Commands', commandLines(commands, width))] : []),
-    ...optionSections(command, width),
+    ...optionSections(command, width).map(([title, lines]) => section(title, lines)),
     section('For each command', [
       ...optionLines('-h, --help', 'Show this help', width),
       ...optionLines('-V, --version', 'Show the version', width),
@@ -41,6 +47,8 @@ export function helpFor(command: Command, commands: CommandTable, width = widthO
 
 /** For a line without anything: what the program is, three examples, where to read more. */
 export function shortHelp(commands: CommandTable): string {
+  const style = createStyler(wantsColours(process.stderr.isTTY))
+  const section = (title: string, lines: readonly string[]) => style('bold', title) + indented(lines)
   const examples = [commands.demo.examples[0]!, ...commands.run.examples.slice(0, 2)]
   const more: Example[] = [
     [`${PROGRAM} --help`, 'All commands and options'],
@@ -54,8 +62,8 @@ function widthOf({ columns }: { columns?: number }): number {
   return Math.min(100, columns ?? 80)
 }
 
-function section(title: string, lines: readonly string[]): string {
-  return [`${title}:`, ...lines.map(line => (line === '' ? '' : `  ${line}`))].join('\n')
+function indented(lines: readonly string[]): string {
+  return [':', ...lines.map(line => `  ${line}`)].join('\n')
 }
 
 function exampleLines(examples: readonly Example[]): string[] {
@@ -71,11 +79,11 @@ function commandLines(commands: CommandTable, width: number): string[] {
   })
 }
 
-function optionSections(command: Command, width: number): string[] {
+function optionSections(command: Command, width: number): [title: string, lines: string[]][] {
   const taken = new Set(optionsOf(command))
-  return OPTION_GROUPS.flatMap(({ title, options }) => {
+  return OPTION_GROUPS.flatMap(({ title, options }): [string, string[]][] => {
     const lines = options.filter(name => taken.has(name)).flatMap(name => linesOf(name, width))
-    return lines.length === 0 ? [] : [section(title, lines)]
+    return lines.length === 0 ? [] : [[title, lines]]
   })
 }
 

@@ -8,6 +8,7 @@ import { toDocument } from '../list/document.ts'
 import { type FindOptions, type FindTools, findDatabases } from '../list/find.ts'
 import type { Found } from '../list/found.ts'
 import { toTable } from '../list/table.ts'
+import { isLive, wantsColours } from '../text.ts'
 import { defaultCacheFolder } from '../upstream/bundle-cache.ts'
 import { readCa } from '../upstream/trust.ts'
 import { regionNameProblem } from '../value-checks.ts'
@@ -51,7 +52,7 @@ function tableOf(found: Found, regions: FindOptions['regions']): string {
   const { stdout } = process
   return toTable(found, {
     width: Math.min(stdout.columns ?? WIDTH, 120),
-    colours: Boolean(stdout.isTTY) && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
+    colours: wantsColours(stdout.isTTY),
     withRegion: regions !== undefined,
   })
 }
@@ -96,11 +97,11 @@ function exitCodeOf({ complete, problems, databases }: Found): number {
 /** One line on standard error, overwritten; nothing without a terminal. */
 function createProgress() {
   const { stderr } = process
-  const isLive = stderr.isTTY && process.env.TERM !== 'dumb'
+  const live = isLive(stderr.isTTY)
   let isShown = false
   return {
     show(text: string) {
-      if (!isLive) return
+      if (!live) return
       stderr.write(`\r\x1b[K… ${text}`)
       isShown = true
     },

@@ -1,8 +1,7 @@
 /** The table of `list` for people: as wide as the terminal at most, but words stay whole, so that they can be copied. */
-import { styleText } from 'node:util'
 import { enableIamCommand } from '../aws/cli-commands.ts'
 import type { ErrorCode } from '../error-codes.ts'
-import { wrap } from '../text.ts'
+import { createStyler, wrap } from '../text.ts'
 import { nextCommand } from './document.ts'
 import type { Found, FoundDatabase, FoundEndpoint, FoundLoadBalancer, Problem, Reach } from './found.ts'
 
@@ -33,7 +32,7 @@ interface Row {
 /** Ends with a line end. */
 export function toTable(found: Found, options: TableOptions): string {
   const { colours, width } = options
-  const style = (format: Parameters<typeof styleText>[0], text: string) => (colours ? styleText(format, text) : text)
+  const style = createStyler(colours)
   const listed = found.databases.filter(({ cluster }) => cluster === undefined)
   const sections = scopesOf(listed).map(databases => {
     const rows = databases.flatMap(database => rowsOf(database, options))
