@@ -89,9 +89,12 @@ function optionSections(command: Command, width: number): [title: string, lines:
 
 function linesOf(name: OptionName, width: number): string[] {
   const { kind, short, placeholder, choices, default: standard, describe } = optionSpec(name)
-  const value = kind === 'boolean' ? '' : ` ${placeholder ?? choices?.join('|') ?? 'VALUE'}`
-  const flag = `${short ? `-${short}, ` : ''}--${name}${value}`
-  return optionLines(flag, standard === undefined ? describe : `${describe} (default: ${standard})`, width)
+  const flag = `${short ? `-${short}, ` : ''}--${name}`
+  const values = placeholder ?? choices?.join('|') ?? 'VALUE'
+  const text = standard === undefined ? describe : `${describe} (default: ${standard})`
+  if (kind === 'boolean') return optionLines(flag, text, width)
+  if (flag.length + values.length + 3 <= width) return optionLines(`${flag} ${values}`, text, width)
+  return optionLines(`${flag} NAME`, `${values.replaceAll('|', ', ')}: ${text}`, width)
 }
 
 const INDENT = '    '
