@@ -7,9 +7,11 @@ export function recover({
   breaker,
   orphans,
   refreshCredentials,
-}: Pick<Served, 'addresses' | 'breaker' | 'orphans' | 'refreshCredentials'>): void {
+  tunnel,
+}: Pick<Served, 'addresses' | 'breaker' | 'orphans' | 'refreshCredentials' | 'tunnel'>): void {
   addresses.forget()
   breaker.reset()
   orphans.forget()
   refreshCredentials()
+  tunnel?.recheck?.()
 }

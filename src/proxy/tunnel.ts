@@ -1,6 +1,7 @@
 /** The tunnel of an endpoint, put together from its options. */
 import type { Socket } from 'node:net'
 import type { Endpoint } from '../endpoint.ts'
+import { ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { OPTION_VALUES } from '../option-values.ts'
 import { createTunnelState, type EndpointState } from '../state.ts'
@@ -16,12 +17,12 @@ export function createTunnelAsSet(
   endpoint: Endpoint,
   state: EndpointState,
   log: Logger,
-): Tunnel | undefined {
+): (Tunnel & Way) | undefined {
   const transport = transportOf(options, log)
   if (!transport) return undefined
   const idleTimeout = options.tunnelIdleTimeout ?? OPTION_VALUES.tunnelIdleTimeout.default
   state.tunnel = createTunnelState(transport.name, transport.command?.(endpoint.dial), idleTimeout === 0)
-  return createTunnel({
+  const tunnel = createTunnel({
     transport,
     target: endpoint.dial,
     timeout: options.tunnelTimeout ?? OPTION_VALUES.tunnelTimeout.default,
@@ -30,6 +31,34 @@ export function createTunnelAsSet(
     log,
     discard: connection => void leave(connection, endpoint),
   })
+  let isChecking = false
+  const recheck = async () => {
+    if (isChecking || state.tunnel?.word !== 'open') return
+    isChecking = true
+    const isDead = await isSilent(tunnel, endpoint)
+    isChecking = false
+    if (isDead && state.tunnel.word === 'open') tunnel.restart()
+  }
+  return { ...tunnel, recheck: () => void recheck() }
+}
+
+/** A far end that answers does so sooner. */
+const RECHECK_MS = 5_000
+
+/**
+ * Whether nothing comes through the tunnel. A refusal or a connection that closes comes from the far end, so the tunnel works.
+ * A paused Aurora Serverless database is silent too, but has no sessions that a restart could end.
+ */
+async function isSilent(tunnel: Tunnel, endpoint: Endpoint): Promise<boolean> {
+  try {
+    const options = { ...endpoint, greetingTimeout: RECHECK_MS }
+    const upstream = await dial(options, new AbortController().signal, { tunnel })
+    await abandonLogin(upstream)
+    upstream.wire.socket.destroySoon()
+    return false
+  } catch (error) {
+    return error instanceof ProxyError && error.cause instanceof ProxyError && error.cause.code === 'UPSTREAM_TIMEOUT'
+  }
 }
 
 /** What makes the tunnel. */

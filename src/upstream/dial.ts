@@ -38,6 +38,8 @@ export interface Way {
   }>
   /** whether logins wait for it */
   isStarting(): boolean
+  /** The network may have changed: finds out if the way is dead, and then makes another one. */
+  recheck?(): void
 }
 
 /** The part of an Endpoint that dialling needs. */

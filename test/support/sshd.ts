@@ -16,6 +16,7 @@ export interface Sshd {
   directory: string
   /** `ssh -N -L …` through this server, with `more` options before the host, as the option tunnel takes it */
   command(...more: string[]): string
+  pid(): Promise<number>
   /** its log so far */
   log(): Promise<string>
   /** Ends the server and its connections. */
@@ -76,6 +77,7 @@ ${settings}
         `-o UserKnownHostsFile=${at('known_hosts')} -o ExitOnForwardFailure=yes`,
         `-L {localPort}:{host}:{port} ${userInfo().username}@127.0.0.1`,
       ].join(' '),
+    pid: async () => Number(await readFile(at('pid'), 'utf8')),
     log: () => readFile(scratch.logFile, 'utf8'),
     async stop() {
       const pid = Number(await readFile(at('pid'), 'utf8'))
