@@ -49,13 +49,18 @@ function option(name: OptionName): string {
     separator,
     default: standard,
     environmentOnly,
+    flagOnly,
+    short,
     commands,
     describe,
   } = optionSpec(name)
   const value = placeholder ?? choices?.join('|')
-  const title = environmentOnly ? environmentName(name) : `--${name}${value ? ` ${value}` : ''}`
+  const title = environmentOnly
+    ? environmentName(name)
+    : `${short ? `-${short}, ` : ''}--${name}${value ? ` ${value}` : ''}`
   const lines = [`#### \`${title}\``, '', `${describe}.`, '']
   if (environmentOnly) lines.push('Only as an environment variable, because other users can see the command line.')
+  else if (flagOnly) lines.push('Only as a flag.')
   else
     lines.push(
       `Environment: \`${environmentName(name)}\`${kind === 'strings' ? `, several values separated by \`${separator ?? ':'}\`` : ''}.`,

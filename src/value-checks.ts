@@ -81,3 +81,10 @@ export function sessionNameProblem(name: string): string | undefined {
 export function rangeProblem(value: number, { min, max }: { min: number; max: number }): string | undefined {
   return value >= min && value <= max ? undefined : `${value} is not from ${min} to ${max}`
 }
+
+/** What is wrong with the number of a port to listen on; 0 takes a free port. */
+export const portProblem: ValueCheck = port => {
+  return /^\d{1,5}$/.test(port) && Number(port) <= 65_535
+    ? undefined
+    : `"${port}" is not a port; write a number such as 3307`
+}

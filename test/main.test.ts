@@ -387,6 +387,18 @@ test('only the environment can set secret options', async t => {
   t.equal(code, 143)
 })
 
+test('-p and -q', async t => {
+  const quiet = start(t, ['--rds-endpoint', ENDPOINT, '-qp', '0'])
+  const [line] = (await once(createInterface(quiet.stdout!), 'line')) as [string]
+  t.match(JSON.parse(line), { level: 'warn', code: 'CREDENTIALS_MISSING' }, 'no line that it listens')
+  quiet.kill('SIGTERM')
+  await refused(t, [ENDPOINT, '-p', '3307', '--listen', '127.0.0.1:1'], /use --port or --listen, not both/)
+  await refused(t, [ENDPOINT, '-p', 'http'], /--port: "http" is not a port/)
+  await refused(t, [ENDPOINT, '--port'], /--port needs a value/)
+  const { stdout } = await run(t, ['exec', ENDPOINT, '-p', '0', '--', process.execPath, '-p', 'process.env.MYSQL_HOST'])
+  t.equal(stdout, '127.0.0.1\n')
+})
+
 test('--log-level and --log-format', async t => {
   const pretty = await startProxy(t, ['--log-format', 'pretty'])
   t.notMatch(pretty.line, /^\{/)

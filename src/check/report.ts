@@ -11,10 +11,12 @@ export interface Terminal {
   /** whether lines can be overwritten */
   isLive: boolean
   colours: boolean
+  /** only the steps with problems */
+  quiet?: boolean
 }
 
 /** For people: a mark and a duration for each step, its findings below, and what to do at the end. Lines are as wide as the terminal at most, but longer words stay whole, so that they can be copied. */
-export function terminalReporter({ write, width, isLive, colours }: Terminal): Reporter {
+export function terminalReporter({ write, width, isLive, colours, quiet = false }: Terminal): Reporter {
   const style = createStyler(colours)
   const print = (line: string) => write(`${line}\n`)
   // Texts of servers and helpers may contain anything, even control sequences of a terminal.
@@ -65,10 +67,12 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
     },
     progress(step, text) {
       if (isLive) write('\r\x1b[K')
+      if (quiet) return
       for (const line of wrap(`… ${step}: ${text}`, width)) print(line)
     },
     end(result) {
       if (isLive) write('\r\x1b[K')
+      if (quiet && !result.error && result.warnings.length === 0) return
       const mark = result.error
         ? style('red', '✗')
         : result.warnings.length > 0
@@ -80,6 +84,7 @@ export function terminalReporter({ write, width, isLive, colours }: Terminal): R
       for (const finding of result.warnings) warning(finding)
     },
     finish({ failed, exitCode, steps }) {
+      if (quiet && !failed) return
       print('')
       if (!failed) {
         const warnings = steps.flatMap(step => step.warnings).length

@@ -46,6 +46,7 @@ export function readArguments(args: readonly string[], command: Command, row: Co
   }
   if (command !== 'run') words.shift()
   checkWords(words, command, row)
+  if (flags['port'] !== undefined && flags['listen'] !== undefined) throw invalid('use --port or --listen, not both')
   return { flags, words, rest }
 }
 

@@ -33,6 +33,7 @@ export async function runCheck(
         width: Math.min(stdout.columns ?? WIDTH, WIDTH),
         isLive: isLive(stdout.isTTY),
         colours: wantsColours(stdout.isTTY),
+        quiet: flags['quiet'] === true,
       })
   const { context, ...result } = await check(() => readWanted(flags, words), reporter, stop)
   const report = reportOf(flags)

@@ -15,6 +15,7 @@ export const COMMANDS: CommandTable = {
     maxWords: Number.POSITIVE_INFINITY,
     examples: [
       ['mysql-iam-proxy database-1.….eu-west-1.rds.amazonaws.com', 'Serve one database on 127.0.0.1:3306'],
+      ['mysql-iam-proxy -p 3307 database-1.….eu-west-1.rds.amazonaws.com', 'On another port'],
       ["mysql-iam-proxy 'database-1.….rds.amazonaws.com?profile=dev&port=3307'", 'Options of one endpoint, after a ?'],
       ['mysql-iam-proxy --rds-endpoint database-1.… --connect my-nlb.…', 'Through a Network Load Balancer'],
       ['mysql-iam-proxy --config proxy.yaml', 'Several databases, from a file'],
@@ -192,7 +193,8 @@ export const COMMANDS: CommandTable = {
     docs: 'docs/security.md#ca-certificates-of-rds',
     async run({ flags, print, stop }) {
       const { trustUpdate } = await import('./trust.ts')
-      await trustUpdate(resolveSettings(flags, process.env), namesOfSettings(flags, process.env), print, stop)
+      const say = flags['quiet'] === true ? () => {} : print
+      await trustUpdate(resolveSettings(flags, process.env), namesOfSettings(flags, process.env), say, stop)
       return undefined
     },
   },

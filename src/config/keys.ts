@@ -36,8 +36,8 @@ export const OF_ONE_ENDPOINT: readonly OptionName[] = ['rds-endpoint', 'connect'
 
 /** A file names no other file and holds no password. */
 export function mayBeInFile(option: OptionName): boolean {
-  const { environmentOnly, commands } = optionSpec(option)
-  return option !== 'config' && !environmentOnly && (commands?.includes('run') ?? true)
+  const { environmentOnly, flagOnly, commands } = optionSpec(option)
+  return option !== 'config' && !environmentOnly && !flagOnly && (commands?.includes('run') ?? true)
 }
 
 /** A local user and the place of the password; exactly one of the three is set. */

@@ -112,13 +112,14 @@ export async function loadConfig(
   const found: Found[] = []
   const inFile = content?.endpoints ?? []
   const chosen = new Map<EndpointInFile, Shorthand>()
+  const firstPort = settings.port === undefined ? 3306 : Number(settings.port)
   shorthands.forEach((shorthand, index) => {
     const ofFile = inFile.find(one => nameOf(one) === shorthand.endpoint)
     if (ofFile) {
       chosen.set(ofFile, shorthand)
       return
     }
-    const sources = [shorthandSource(shorthand, index, problems), ...processSources]
+    const sources = [shorthandSource(shorthand, firstPort + index, index > 0, problems), ...processSources]
     const mayBeHost = isHost(shorthand.endpoint) || sourceOfOption(sources, 'region') !== undefined
     if (isDefault || !mayBeHost) {
       problems.push(unknownName(shorthand.shown, path, inFile))
@@ -163,7 +164,8 @@ export async function loadConfig(
   if (found.length > 1) {
     for (const option of OF_ONE_ENDPOINT) {
       const source = sourceOfOption(above, option)
-      if (source)
+      const isFirstPort = source?.name(option) === '--port' && inFile.length === 0
+      if (source && !isFirstPort)
         problems.push(`${source.place(option)}: applies to one database, but there are ${found.length} endpoints`)
     }
   }
@@ -350,10 +352,9 @@ function splitShorthand(text: string): Shorthand {
 }
 
 /** `HOST[:PORT]?port=3307`. Without a port to listen on, the first endpoint takes 3306, the next one 3307 and so on. */
-function shorthandSource(shorthand: Shorthand, index: number, problems: string[]): Source {
-  const port = 3306 + index
+function shorthandSource(shorthand: Shorthand, port: number, isFurther: boolean, problems: string[]): Source {
   const source = optionsSource(shorthand, problems, port)
-  const standard = index === 0 ? undefined : `127.0.0.1:${port}`
+  const standard = isFurther ? `127.0.0.1:${port}` : undefined
   return {
     ...source,
     value(option) {

@@ -47,6 +47,8 @@ export interface OptionSpec {
   perProcess?: boolean
   /** Between several values in one environment variable; default: ':' as in PATH */
   separator?: string
+  /** Another way to say other options on a command line: neither in the environment nor in the file */
+  flagOnly?: boolean
   /** Without a flag, because other users can see a command line */
   environmentOnly?: boolean
   /** The commands that take it; default: all that work with a served database */

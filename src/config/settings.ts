@@ -4,6 +4,7 @@ import { ProxyError } from '../errors.ts'
 import type { OptionNames } from '../option-values.ts'
 import { newOptionName, renamedOptions } from '../renames.ts'
 import { didYouMean } from '../text.ts'
+import { portProblem } from '../value-checks.ts'
 import {
   ENVIRONMENT_PREFIX,
   environmentName,
@@ -48,14 +49,21 @@ export interface Source {
   place(option: OptionName, index?: number): string
 }
 
+/** Of the flags, with those that stand for others: --port for --listen, --quiet for --log-level. */
 export function flagSource(flags: Readonly<Record<string, unknown>>): Source {
-  const name = (option: string) => `--${option}`
-  return { value: option => flags[option] as RawValue, name, place: name }
+  const port = last(flags['port'] as RawValue)
+  const stands: Partial<Record<OptionName, { value: string; name: OptionName }>> = {
+    ...(port === undefined || portProblem(port) ? {} : { listen: { value: `127.0.0.1:${port}`, name: 'port' } }),
+    ...(flags['quiet'] === true ? { 'log-level': { value: 'warn', name: 'quiet' } } : {}),
+  }
+  const standIn = (option: string) => (flags[option] === undefined ? stands[option as OptionName] : undefined)
+  const name = (option: string) => `--${standIn(option)?.name ?? option}`
+  return { value: option => (flags[option] as RawValue) ?? standIn(option)?.value, name, place: name }
 }
 
 export function environmentSource(environment: NodeJS.ProcessEnv): Source {
   return {
-    value: option => environment[environmentName(option)] || undefined,
+    value: option => (optionSpec(option).flagOnly ? undefined : environment[environmentName(option)] || undefined),
     name: environmentName,
     place: environmentName,
   }
@@ -121,14 +129,20 @@ export function resolve(sources: readonly Source[], problems: string[]): Setting
 
 /** The variables that start like ours but are not ours. */
 export function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
-  const known = optionNames.map(environmentName)
-  return Object.keys(environment)
+  const known = optionNames.filter(name => !optionSpec(name).flagOnly).map(environmentName)
+  const port = environment[environmentName('port')]
+  // Kubernetes sets it too, to a URL.
+  const isOurs = port !== undefined && portProblem(port) === undefined
+  const instead = `${environmentName('listen')}=127.0.0.1:${port}`
+  const problems = isOurs ? [`${environmentName('port')}: there is no such option; set ${instead}`] : []
+  const unknown = Object.keys(environment)
     .filter(name => name.startsWith(ENVIRONMENT_PREFIX) && !known.includes(name) && !KUBERNETES_SERVICE.test(name))
     .map(name => {
       const renamed = renamedOptions.find(option => environmentName(option) === name)
       if (renamed) return `${name} is now ${environmentName(newOptionName(renamed)!)}`
       return `${name}: unknown option${didYouMean(name, known)}`
     })
+  return [...problems, ...unknown]
 }
 
 /**

@@ -453,3 +453,18 @@ test('old names of keys, with the new ones', async t => {
     /rds_endpoint: unknown key; did you mean rds-endpoint\?/,
   ])
 })
+
+test('--port is the port of the first endpoint on the line, the next one takes the next', async t => {
+  const ports = async (flags: Record<string, string>, endpoints: string[]) => {
+    const config = await loadConfig(flags, endpoints, {})
+    return config.endpoints.map(({ settings }) => settings.listen)
+  }
+  const [a, b] = ['a', 'b'].map(name => `${name}.abcdefghijkl.eu-west-1.rds.amazonaws.com`) as [string, string]
+  t.same(await ports({ port: '4000' }, [a]), ['127.0.0.1:4000'])
+  t.same(await ports({ port: '4000' }, [a, b]), ['127.0.0.1:4000', '127.0.0.1:4001'])
+  t.same(await ports({ port: '4000' }, [a, `${b}?port=5000`]), ['127.0.0.1:4000', '127.0.0.1:5000'])
+  const file = `endpoints: [{ name: a, rds-endpoint: ${a} }, { name: b, rds-endpoint: ${b}, listen: '127.0.0.1:1' }]`
+  const config = `${t.testdir({ 'config.yaml': file })}/config.yaml`
+  t.same(await ports({ port: '4000', config }, ['b']), ['127.0.0.1:4000'])
+  await t.rejects(ports({ port: '4000', config }, []), /--port: applies to one database, but there are 2 endpoints/)
+})

@@ -115,6 +115,7 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
   'tunnel-timeout': ['1ms', '24h', '0s', '25h', '5'],
   'tunnel-idle-timeout': ['0s', '24h', '25h', '-1s', '5'],
   listen: ['127.0.0.1:1', 'unix:/run/x.sock', '3306', ':3306', 'unix:x.sock', 'a b', `unix:/${'x'.repeat(120)}`],
+  port: ['3307', '0', '70000', '-1', 'http'],
   user: ['a', 'b'],
   region: ['eu-west-1', 'us-gov-west-1', 'EU-WEST-1', 'eu-west-1a', 'ireland'],
   profile: ['a', 'b'],
@@ -180,6 +181,7 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
   watch: ['true', 'false', 'yes'],
   interval: ['1ms', '24h', '0s'],
   'log-level': ['debug', 'warn', 'verbose'],
+  quiet: ['true', 'false', 'yes'],
   'log-format': ['json', 'pretty', 'xml'],
   'syntax-only': ['true', 'false', 'yes'],
   database: ['a', 'b'],
@@ -199,7 +201,8 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
 test('flag > environment > default, for each option', async t => {
   for (const name of optionNames) {
     const [flag, inEnvironment] = VALUES[name]
-    const { separator = ':' } = optionSpec(name)
+    const { separator = ':', flagOnly } = optionSpec(name)
+    if (flagOnly) continue
     const environment = { [environmentName(name)]: inEnvironment }
     const ofEnvironment = resolveSettings({}, environment)[name]
     const ofFlag = resolveSettings({ [name]: flag }, {})[name]
@@ -226,6 +229,7 @@ test('each option refuses invalid values, with the flag or the variable', async 
         continue
       }
       t.match(mistakes({ [name]: value }), `--${name}: "${value}"`, `--${name} ${value}`)
+      if (optionSpec(name).flagOnly) continue
       // Between several values in a variable there may be a separator that is part of an invalid value.
       t.match(mistakes({}, { [variable]: value }), `${variable}: "`, `${variable}=${value}`)
     }
@@ -263,6 +267,23 @@ test('only the environment can set secret options', async t => {
     ),
     { 'rds-endpoint': 'db.example.com', ca: ['/a.pem', '/b.pem'], 'ca-only': true, 'login-timeout': 120_000 },
   )
+})
+
+test('--port and --quiet stand for other options, before the environment', async t => {
+  const { listen, 'log-level': level } = resolveSettings(
+    { port: '3307', quiet: true },
+    { MYSQL_IAM_PROXY_LISTEN: '127.0.0.1:1', MYSQL_IAM_PROXY_LOG_LEVEL: 'debug' },
+  )
+  t.same([listen, level], ['127.0.0.1:3307', 'warn'])
+  t.equal(resolveSettings({ quiet: true, 'log-level': 'debug' }, {})['log-level'], 'debug', 'it says more')
+  t.equal(resolveSettings({ port: ['1', '2'] }, {}).listen, '127.0.0.1:2', 'the last one counts')
+  t.match(mistakes({ port: '70000' }), /^--port: "70000" is not a port; write a number such as 3307$/)
+})
+
+test('MYSQL_IAM_PROXY_PORT is for Kubernetes, so a number in it is a mistake', async t => {
+  t.equal(mistakes({}, { MYSQL_IAM_PROXY_PORT: 'tcp://10.0.0.1:3306' }), '')
+  t.match(mistakes({}, { MYSQL_IAM_PROXY_PORT: '3307' }), /set MYSQL_IAM_PROXY_LISTEN=127.0.0.1:3307/)
+  t.match(mistakes({}, { MYSQL_IAM_PROXY_QUIET: '1' }), /MYSQL_IAM_PROXY_QUIET: unknown option/)
 })
 
 test('an empty variable counts as not set', async t => {

@@ -1,7 +1,7 @@
 /** The options that most people need. */
 import { listenProblem, remoteProblem } from '../../endpoint.ts'
 import { OPTION_VALUES } from '../../option-values.ts'
-import { regionNameProblem } from '../../value-checks.ts'
+import { portProblem, regionNameProblem } from '../../value-checks.ts'
 import { AND_SYNC, type OptionSpec, SERVING } from '../option-spec.ts'
 
 export const COMMON = {
@@ -28,6 +28,16 @@ export const COMMON = {
     check: listenProblem,
     describe:
       'The address that clients connect to. Port 0 takes a free port. A unix socket is only for the user who runs the proxy (mode 0600). systemd takes the socket of a socket unit. An address that other machines can reach needs --local-user and --tls-cert, or --trust-network',
+  },
+  port: {
+    kind: 'string',
+    short: 'p',
+    placeholder: 'PORT',
+    commands: ['run', 'exec', 'demo', 'check', 'wait', 'url'],
+    flagOnly: true,
+    check: portProblem,
+    describe:
+      'The same as --listen 127.0.0.1:PORT. With several endpoints on the line, the first listens on this port, the next on the one after it',
   },
   user: {
     kind: 'string',

@@ -10,6 +10,14 @@ export const PROCESS = {
     default: 'info',
     describe: 'How much to log',
   },
+  quiet: {
+    kind: 'boolean',
+    short: 'q',
+    perProcess: true,
+    flagOnly: true,
+    commands: ['run', 'exec', 'check', 'sync-targets', 'trust'],
+    describe: 'Only warnings and errors: the same as --log-level warn, and check prints only the steps with problems',
+  },
   'log-format': {
     kind: 'string',
     perProcess: true,
