@@ -83,6 +83,7 @@ function fromCluster(cluster: DBCluster, instances: readonly DBInstance[], scope
   const { DBClusterIdentifier: identifier = '', Endpoint, ReaderEndpoint, CustomEndpoints = [], Port: port } = cluster
   const members = instances.filter(({ DBClusterIdentifier }) => DBClusterIdentifier === identifier)
   const ofMembers = members.flatMap(({ PubliclyAccessible }) => PubliclyAccessible ?? [])
+  const isAurora = cluster.Engine?.startsWith('aurora')
   return {
     ...scope,
     kind: 'cluster',
@@ -92,8 +93,8 @@ function fromCluster(cluster: DBCluster, instances: readonly DBInstance[], scope
     version: cluster.EngineVersion,
     status: cluster.Status ?? 'unknown',
     iam: onOrOff(cluster.IAMDatabaseAuthenticationEnabled),
-    // Of Aurora, only the instances say it.
-    public: cluster.PubliclyAccessible ?? (ofMembers.length > 0 ? ofMembers.includes(true) : undefined),
+    // For Aurora, this is a setting of the instances: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBCluster.html
+    public: isAurora ? (ofMembers.length > 0 ? ofMembers.includes(true) : undefined) : cluster.PubliclyAccessible,
     vpc: members.find(({ DBSubnetGroup }) => DBSubnetGroup?.VpcId)?.DBSubnetGroup?.VpcId,
     cluster: undefined,
     pauses: cluster.ServerlessV2ScalingConfiguration?.MinCapacity === 0,

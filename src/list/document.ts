@@ -10,8 +10,8 @@ export function nextCommand({ profile, region }: Scope, { name }: Pick<FoundEndp
 }
 
 /** What is unknown has no field. */
-export function toDocument({ databases, problems, complete }: Found): object {
-  return { complete, databases: databases.map(withCommands), problems }
+export function toDocument({ databases, problems, complete, rejectedRegions }: Found): object {
+  return { complete, databases: databases.map(withCommands), problems, rejectedRegions }
 }
 
 function withCommands(database: FoundDatabase): object {

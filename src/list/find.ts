@@ -104,7 +104,8 @@ export async function findDatabases(options: FindOptions = {}): Promise<Found> {
   }
   signal.throwIfAborted()
   const complete = !problems.some(({ action }) => action === undefined || action.startsWith('rds:'))
-  return { databases, problems, complete }
+  const rejectedRegions = perProfile.flatMap(found => found.rejectedRegions)
+  return { databases, problems, complete, rejectedRegions }
 }
 
 type Note = (problem: Problem) => void
@@ -118,6 +119,7 @@ interface FoundInProfile {
   databases: FoundDatabase[]
   /** the regions that were asked */
   scopes: OpenScope[]
+  rejectedRegions: Scope[]
 }
 
 async function findInProfile(
@@ -140,22 +142,32 @@ async function findInProfile(
     signal.throwIfAborted()
     const error = asProxyError(thrown)
     note({ profile, region: undefined, action: undefined, ...spoken(error), unknown: 'all databases of this profile' })
-    return { databases: [], scopes: [] }
+    return { databases: [], scopes: [], rejectedRegions: [] }
   }
   const open = (region: string): OpenScope => ({ profile, region, credentials })
   let scopes = (given.length > 0 ? [...new Set(given)] : [home]).map(open)
   if (regions === 'all') scopes = (await allRegions(open(home), signal, note)).map(open)
   const results = await mapBounded(scopes, SCOPES, scope => databasesOf(scope, signal))
-  // A region that the account has not enabled rejects credentials that others accept.
-  const isNotEnabled = ({ problems }: Listed) =>
-    regions === 'all' && problems.length > 0 && problems.every(({ code }) => code === 'CREDENTIALS_REJECTED')
-  const enabled = results.filter(result => !isNotEnabled(result))
-  const counted = enabled.length > 0 ? enabled : results
+  const rejecting = regions === 'all' ? results.filter(isRejecting) : []
+  const counted = rejecting.length < results.length ? results.filter(result => !rejecting.includes(result)) : results
   for (const problem of counted.flatMap(result => result.problems)) note(problem)
   return {
     databases: counted.flatMap(result => result.databases),
     scopes: counted.map(result => result.scope),
+    rejectedRegions: results
+      .filter(result => !counted.includes(result))
+      .map(({ scope }) => ({ profile, region: scope.region })),
   }
+}
+
+/**
+ * Whether a region rejects credentials that are known to be good elsewhere. RDS has two errors for regions that an account
+ * has not enabled: https://github.com/boto/boto3/issues/2381
+ */
+function isRejecting({ problems }: Listed): boolean {
+  const isRejection = ({ code, message }: Problem) =>
+    code === 'CREDENTIALS_REJECTED' || /\bOptInRequired\b/.test(message)
+  return problems.length > 0 && problems.every(isRejection)
 }
 
 /** The regions of the partition, sorted. Without the permission, only the one that was asked. */

@@ -8,6 +8,11 @@ export interface Found {
   problems: Problem[]
   /** false if databases or endpoints may be missing; `problems` says which */
   complete: boolean
+  /**
+   * With all regions: those that reject credentials that other regions accept. Usually the account has not enabled them, or
+   * the session token is not valid there.
+   */
+  rejectedRegions: Scope[]
 }
 
 /** Where something was found, and with which credentials. */

@@ -3,7 +3,7 @@ import { enableIamCommand } from '../aws/cli-commands.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { createStyler, wrap } from '../text.ts'
 import { nextCommand } from './document.ts'
-import type { Found, FoundDatabase, FoundEndpoint, FoundLoadBalancer, Problem, Reach } from './found.ts'
+import type { Found, FoundDatabase, FoundEndpoint, FoundLoadBalancer, Problem, Reach, Scope } from './found.ts'
 
 export interface TableOptions {
   /** in characters */
@@ -41,6 +41,7 @@ export function toTable(found: Found, options: TableOptions): string {
   const notes = [
     ...iamNotes(listed, width),
     ...memberNotes(found.databases),
+    ...rejectionNotes(found.rejectedRegions, width),
     ...problemNotes(found.problems, width, style),
   ]
   if (listed.length === 0) sections.push(nothingFound(found))
@@ -178,6 +179,16 @@ function memberNotes(databases: readonly FoundDatabase[]): string[] {
   const count = databases.filter(({ cluster }) => cluster !== undefined).length
   if (count === 0) return []
   return [`Not shown: ${count === 1 ? '1 instance' : `${count} instances`} of clusters. --json lists them.`]
+}
+
+function rejectionNotes(rejected: readonly Scope[], width: number): string[] {
+  const profiles = [...new Set(rejected.map(({ profile }) => profile))]
+  return profiles.map(profile => {
+    const regions = rejected.filter(each => each.profile === profile).map(({ region }) => region)
+    const ofProfile = profile === undefined ? '' : ` of the profile ${printable(profile)}`
+    const why = 'usually because the account has not enabled them'
+    return wrap(`Regions that reject the credentials${ofProfile}, ${why}: ${regions.join(', ')}.`, width).join('\n')
+  })
 }
 
 /** The same problem in several regions is one note. */

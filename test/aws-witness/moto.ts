@@ -49,6 +49,8 @@ export interface Front {
   url: string
   /** the actions of the calls so far, oldest first */
   calls: string[]
+  /** the host of an RDS endpoint that this machine resolves, instead of the one that moto makes up */
+  localHost: string | undefined
   /** answers a call instead of moto; undefined: moto answers */
   instead: ((action: string, response: ServerResponse) => boolean) | undefined
 }
@@ -66,7 +68,7 @@ export async function startMoto(python: string): Promise<Moto> {
   })
   const inner = `http://127.0.0.1:${port}`
   await untilListening(moto)
-  const front: Front = { url: '', calls: [], instead: undefined }
+  const front: Front = { url: '', calls: [], localHost: undefined, instead: undefined }
   const server = createServer((request, response) => {
     void forward(request, response, inner, front).catch(() => response.destroy())
   })
@@ -115,5 +117,6 @@ async function forward(request: IncomingMessage, response: ServerResponse, inner
   const answer = await fetch(`${inner}${request.url}`, { method: 'POST', headers, body })
   const text = await answer.text()
   response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? 'text/xml' })
-  response.end(text.replace(/<DNSName>[^<]*<\/DNSName>/g, '<DNSName>localhost</DNSName>'))
+  const named = text.replace(/<DNSName>[^<]*<\/DNSName>/g, '<DNSName>localhost</DNSName>')
+  response.end(front.localHost === undefined ? named : named.replaceAll(front.localHost, 'localhost'))
 }

@@ -15,7 +15,7 @@ import {
   type ProtocolEnum,
   RegisterTargetsCommand,
 } from '@aws-sdk/client-elastic-load-balancing-v2'
-import { CreateDBInstanceCommand, RDSClient } from '@aws-sdk/client-rds'
+import { CreateDBClusterCommand, CreateDBInstanceCommand, CreateDBProxyCommand, RDSClient } from '@aws-sdk/client-rds'
 import { startDnsServer } from '../support/dns-server.ts'
 import { freePort } from '../support/free-port.ts'
 import { type Front, installMoto, NotInstalled, startMoto } from './moto.ts'
@@ -252,6 +252,75 @@ async function runAll(front: Front): Promise<void> {
     same(code, 'DATABASE_NOT_MYSQL', 'code')
   })
 
+  const administrator = { MasterUsername: 'administrator', MasterUserPassword: 'password-of-the-tests' }
+  const list = async (args: string[]) => {
+    const { code, stdout, stderr } = await start(front, ['list', '--json', '--region', REGION, ...args]).ended
+    if (!stdout.startsWith('{')) throw new Error(stderr)
+    return { code, ...(JSON.parse(stdout) as Listed) }
+  }
+
+  await scenario('list: instances, clusters and RDS Proxies, without those of other engines', async () => {
+    const instance = { DBInstanceClass: 'db.t4g.micro', AllocatedStorage: 20, ...administrator }
+    const orders = {
+      DBInstanceIdentifier: 'orders',
+      Engine: 'mysql',
+      Port: port,
+      EnableIAMDatabaseAuthentication: true,
+    }
+    const created = await rds.send(new CreateDBInstanceCommand({ ...instance, ...orders, PubliclyAccessible: true }))
+    for (const [DBClusterIdentifier, Engine] of [
+      ['shop', 'aurora-mysql'],
+      ['papers', 'aurora-postgresql'],
+    ]) {
+      await rds.send(new CreateDBClusterCommand({ DBClusterIdentifier, Engine, ...administrator }))
+    }
+    const member = { DBInstanceIdentifier: 'shop-1', DBClusterIdentifier: 'shop', Engine: 'aurora-mysql' }
+    await rds.send(new CreateDBInstanceCommand({ ...member, DBInstanceClass: 'db.t4g.medium' }))
+    const secret = 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:app'
+    for (const [DBProxyName, EngineFamily] of [
+      ['pool', 'MYSQL'],
+      ['pg-pool', 'POSTGRESQL'],
+    ] as const) {
+      const RoleArn = 'arn:aws:iam::123456789012:role/proxy'
+      const Auth = [{ AuthScheme: 'SECRETS' as const, IAMAuth: 'REQUIRED' as const, SecretArn: secret }]
+      await rds.send(new CreateDBProxyCommand({ DBProxyName, EngineFamily, RoleArn, Auth, VpcSubnetIds: [subnet] }))
+    }
+    const { databases, problems } = await list(['--aws-only'])
+    const spoken = databases.map(({ kind, identifier, engine, iam, cluster = '', endpoints }) => {
+      const names = endpoints.map(({ role, name, port }) => `${role} ${name} ${port}`).join(', ')
+      return `${kind} ${identifier}: ${engine}, ${iam}, ${cluster}, ${names}`
+    })
+    same(
+      spoken,
+      [
+        `instance orders: mysql, on, , instance orders ${port}`,
+        'proxy pool: mysql, required, , proxy pool 3306',
+        'cluster shop: aurora-mysql, off, , writer shop 3306, reader shop-reader 3306',
+        'instance shop-1: aurora-mysql, off, shop, instance shop-1 3306',
+      ],
+      'databases',
+    )
+    // moto does not have this call.
+    same(
+      problems.map(({ action }) => action),
+      ['rds:DescribeDBProxyEndpoints'],
+      'problems',
+    )
+    front.localHost = created.DBInstance!.Endpoint!.Address
+  })
+
+  await scenario('list: the load balancer whose targets are the database', async () => {
+    await only(['127.0.0.1', port], [OTHER, port])
+    const { databases } = await list([])
+    const [endpoint] = databases.find(({ identifier }) => identifier === 'orders')?.endpoints ?? []
+    same(
+      endpoint?.loadBalancers.map(({ name, port, targets }) => [name, port, targets.map(({ address }) => address)]),
+      [['my-nlb', port, ['127.0.0.1']]],
+      'load balancers',
+    )
+    same(endpoint?.reach?.code, 'DIAL_REFUSED', 'code, because nothing listens there')
+  })
+
   await scenario('check --aws: an API that never answers', async () => {
     front.instead = action => action === 'DescribeLoadBalancers'
     const found = await check(local)
@@ -274,6 +343,27 @@ interface Finding {
 
 function warningsOf({ steps }: { steps: { warnings: Finding[] }[] }): Finding[] {
   return steps.flatMap(({ warnings }) => warnings)
+}
+
+/** Of docs/list.md. */
+interface Listed {
+  databases: {
+    kind: string
+    identifier: string
+    engine: string
+    iam: string
+    public?: boolean
+    cluster?: string
+    endpoints: {
+      name: string
+      role: string
+      host: string
+      port: number
+      loadBalancers: { name: string; port: number; targets: { address: string }[] }[]
+      reach?: { state: string; code?: string }
+    }[]
+  }[]
+  problems: { action: string; code: string; message: string }[]
 }
 
 /** All commands to copy, on one line. */

@@ -178,6 +178,7 @@ test('JSON of everything that may be unknown', t => {
       },
     ],
     complete: false,
+    rejectedRegions: [{ profile: undefined, region: 'af-south-1' }],
   }
   t.ok(isValid(JSON.parse(JSON.stringify(toDocument(found)))), JSON.stringify(isValid.errors))
   t.end()

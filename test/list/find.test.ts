@@ -261,6 +261,7 @@ test('several regions; a region without databases is not asked for load balancer
   t.same(asked.sort(), ['eu-west-1', 'us-east-1'])
 })
 
+const notOptedIn = { error: 'OptInRequired', message: 'The AWS Access Key Id needs a subscription for the service' }
 const invalidToken = { error: 'InvalidClientTokenId', message: 'The security token included in the request is invalid' }
 
 test('all regions', async t => {
@@ -270,11 +271,16 @@ test('all regions', async t => {
   await t.test('one that the account has not enabled', async t => {
     const account: Account = {
       regions,
-      sourceRegions,
-      instead: (_action, { region }) => (region === 'af-south-1' ? invalidToken : undefined),
+      sourceRegions: [...sourceRegions, 'ap-northeast-3'],
+      instead: (_action, { region }) =>
+        region === 'af-south-1' ? invalidToken : region === 'ap-northeast-3' ? notOptedIn : undefined,
     }
     const [found, api] = await find(t, { account, options: { regions: 'all' } })
     t.match(found, { complete: true, problems: [] })
+    t.same(
+      found.rejectedRegions.map(({ region }) => region),
+      ['af-south-1', 'ap-northeast-3'],
+    )
     t.same(namesIn(found), ['b', 'a'])
     t.ok(api.requests.some(({ region }) => region === 'ap-east-1'))
   })
@@ -283,6 +289,7 @@ test('all regions', async t => {
     const account: Account = { regions, sourceRegions, instead: () => invalidToken }
     const [found] = await find(t, { account, options: { regions: 'all' } })
     t.equal(found.complete, false)
+    t.same(found.rejectedRegions, [])
     t.ok(found.problems.every(({ code }) => code === 'CREDENTIALS_REJECTED'))
   })
 

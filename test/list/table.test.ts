@@ -52,7 +52,7 @@ function database(endpoints: FoundEndpoint[], more: Partial<FoundDatabase> = {})
 }
 
 function found(databases: FoundDatabase[], problems: Problem[] = [], complete = true): Found {
-  return { databases, problems, complete }
+  return { databases, problems, complete, rejectedRegions: [] }
 }
 
 const SHOP = database(
@@ -188,6 +188,21 @@ test('problems: the same one in several regions is one note', t => {
   t.match(text, 'No MySQL or MariaDB database found; the list is incomplete.')
   t.match(text, '! eu-west-1, us-east-1: it  [31m failed (AWS_ACCESS_DENIED). Unknown because of this:')
   t.match(text, '! profile dev: it  [31m failed (CREDENTIALS_SSO_EXPIRED). Unknown because of this: RDS')
+  t.end()
+})
+
+test('regions that reject the credentials', t => {
+  const rejectedRegions = [
+    { profile: undefined, region: 'af-south-1' },
+    { profile: 'dev', region: 'ap-east-1' },
+    { profile: 'dev', region: 'me-south-1' },
+  ]
+  const text = toTable({ ...found([database([endpoint('orders', yes)])]), rejectedRegions }, PLAIN).replace(/\s+/g, ' ')
+  t.match(text, 'Regions that reject the credentials, usually because the account has not enabled them: af-south-1.')
+  t.match(
+    text,
+    'credentials of the profile dev, usually because the account has not enabled them: ap-east-1, me-south-1.',
+  )
   t.end()
 })
 
