@@ -175,7 +175,7 @@ async function worldLane(random: Random): Promise<void> {
 /** Waits until a login works through each listener. */
 async function recover(kind: string): Promise<void> {
   const deadline = performance.now() + PATIENCE_MS
-  // Each listener has a circuit breaker of its own, which may still pause logins.
+  // Each listener has its own circuit breaker, which may still pause logins.
   const logins = world.proxies.flatMap(({ guarded, open: plain, bare }) => [
     () => openGuarded(guarded, world.password),
     () => open(plain),

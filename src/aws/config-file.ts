@@ -85,3 +85,25 @@ export function mfaSerialsOf(profile: string, config: AwsConfig): string[] {
 export function profileInUse(profile: string | undefined, environment: NodeJS.ProcessEnv = process.env): string {
   return profile ?? (environment.AWS_PROFILE || 'default')
 }
+
+/**
+ * The region to call AWS in: of AWS_REGION or AWS_DEFAULT_REGION, or else of the profile. undefined if none is set.
+ * https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-envvars.html
+ */
+export async function regionOfProfile(
+  profile: string | undefined,
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<string | undefined> {
+  const { AWS_REGION, AWS_DEFAULT_REGION } = environment
+  return AWS_REGION || AWS_DEFAULT_REGION || (await settingOfProfile('region', profile, environment))
+}
+
+/** undefined if the profile in use does not have it. Never rejects. */
+export async function settingOfProfile(
+  setting: string,
+  profile: string | undefined,
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<string | undefined> {
+  const { profiles } = await readAwsConfig(environment)
+  return profiles.get(profileInUse(profile, environment))?.[setting]
+}

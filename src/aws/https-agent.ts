@@ -15,7 +15,7 @@ import { formatHostPort, type HostPort } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { type ForwardProxy, isLocalHost, readForwardProxy } from '../forward-proxy.ts'
 import { forwardProxyError, openTunnel } from '../net/tunnel.ts'
-import { settingOfProfile } from './profiles.ts'
+import { settingOfProfile } from './config-file.ts'
 
 /** Time for a connection: to the proxy, through it, and TLS. */
 const CONNECT_TIMEOUT_MS = 5_000
@@ -176,9 +176,9 @@ async function findCaBundle(
   profile: string | undefined,
   environment: NodeJS.ProcessEnv,
 ): Promise<CaBundle | undefined> {
-  const { AWS_CA_BUNDLE, AWS_PROFILE, REQUESTS_CA_BUNDLE } = environment
+  const { AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE } = environment
   if (AWS_CA_BUNDLE) return { setting: 'AWS_CA_BUNDLE', file: AWS_CA_BUNDLE }
-  const file = await settingOfProfile('ca_bundle', profile ?? AWS_PROFILE ?? 'default', environment)
+  const file = await settingOfProfile('ca_bundle', profile, environment)
   if (file) return { setting: 'ca_bundle', file }
   return REQUESTS_CA_BUNDLE ? { setting: 'REQUESTS_CA_BUNDLE', file: REQUESTS_CA_BUNDLE } : undefined
 }

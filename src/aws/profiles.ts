@@ -49,34 +49,3 @@ export async function readProfileNames(environment: NodeJS.ProcessEnv = process.
     withoutPrefix: inConfig.filter(section => section !== 'default' && !/\s/.test(section)),
   }
 }
-
-/**
- * The region to call AWS in: of AWS_REGION or AWS_DEFAULT_REGION, or else of the profile. undefined if none is set.
- * https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-envvars.html
- */
-export async function regionOfProfile(
-  profile: string | undefined,
-  environment: NodeJS.ProcessEnv = process.env,
-): Promise<string | undefined> {
-  const { AWS_REGION, AWS_DEFAULT_REGION, AWS_PROFILE } = environment
-  if (AWS_REGION || AWS_DEFAULT_REGION) return AWS_REGION || AWS_DEFAULT_REGION
-  return await settingOfProfile('region', profile ?? AWS_PROFILE ?? 'default', environment)
-}
-
-/** The value of a setting of `profile` in the config file; undefined if it has none. Never rejects. */
-export async function settingOfProfile(
-  setting: string,
-  profile: string,
-  environment: NodeJS.ProcessEnv = process.env,
-): Promise<string | undefined> {
-  const file = awsFile('config', environment)
-  const text = file === undefined ? '' : await readFile(file, 'utf8').catch(() => '')
-  let isInProfile = false
-  for (const line of text.split(/\r?\n/)) {
-    const section = /^\s*\[\s*(?:profile\s+)?["']?(.*?)["']?\s*\]/.exec(line)
-    if (section) isInProfile = section[1] === profile && (profile === 'default' || /^\s*\[\s*profile\s/.test(line))
-    const [, name, value] = (isInProfile && /^(\w+)\s*=\s*(.*?)\s*$/.exec(line)) || []
-    if (name === setting) return value
-  }
-  return undefined
-}

@@ -1,6 +1,6 @@
 /** `mysql-iam-proxy list`: the databases that the credentials may see. */
-import type { Settings } from '../config/settings.ts'
-import { resolveSettings } from '../config/settings.ts'
+import type { MfaCodes } from '../aws/credential-types.ts'
+import { resolveSettings, type Settings } from '../config/settings.ts'
 import { ERRORS } from '../error-codes.ts'
 import { ProxyError } from '../errors.ts'
 import { listPolicy } from '../list/actions.ts'
@@ -36,6 +36,7 @@ export async function list(flags: Flags, stop: AbortSignal, tools?: FindTools): 
     const found = await findDatabases({
       ...(await findOptions(flags, settings)),
       regions,
+      codes: createCodes(stop, progress.clear),
       signal: stop,
       onProgress: progress.show,
       ...(tools ? { tools } : {}),
@@ -83,6 +84,24 @@ function regionsIn(flags: Flags, settings: Settings): FindOptions['regions'] {
 
 function valuesOf(given: unknown, otherwise: string | undefined): string[] {
   return [given ?? otherwise ?? []].flat().map(String)
+}
+
+/** Asks for the codes of MFA devices, in sequence; undefined without a terminal. Standard output is for data. */
+function createCodes(stop: AbortSignal, beforeQuestion: () => void): MfaCodes | undefined {
+  const { stdin: input, stderr: output } = process
+  if (!input.isTTY || !output.isTTY) return undefined
+  let last: Promise<unknown> = Promise.resolve()
+  return {
+    async take(serial, profile) {
+      const { askForCode } = await import('../sign-in/mfa-question.ts')
+      const code = last.then(() => {
+        beforeQuestion()
+        return askForCode({ input, output }, serial, profile, stop)
+      })
+      last = code
+      return await code
+    },
+  }
 }
 
 /** A missing permission is a warning, unless nothing was found. Anything else that hides databases is an error. */

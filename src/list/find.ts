@@ -4,9 +4,10 @@ import { setMaxListeners } from 'node:events'
 import { isIP, type LookupFunction } from 'node:net'
 import { canonicalAddress } from '../address.ts'
 import { clientSettings, explainAwsError } from '../aws/api.ts'
+import { regionOfProfile } from '../aws/config-file.ts'
+import type { MfaCodes } from '../aws/credential-types.ts'
 import { type CredentialsProvider, createCredentials } from '../aws/credentials.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
-import { regionOfProfile } from '../aws/profiles.ts'
 import { type Clock, monotonicClock } from '../clock.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
@@ -26,6 +27,8 @@ export interface FindOptions {
   profiles?: readonly (string | undefined)[]
   /** default: the region of each profile */
   regions?: readonly string[] | 'all' | undefined
+  /** for profiles with `mfa_serial`; default: they are a problem */
+  codes?: MfaCodes | undefined
   /** whether to connect to the databases; default: true */
   reach?: boolean
   /** PEM texts of CAs, in addition to the RDS bundle and the public roots */
@@ -124,7 +127,7 @@ interface FoundInProfile {
 
 async function findInProfile(
   profile: string | undefined,
-  { regions, tools = {} }: FindOptions,
+  { regions, codes, tools = {} }: FindOptions,
   signal: AbortSignal,
   note: Note,
 ): Promise<FoundInProfile> {
@@ -134,7 +137,7 @@ async function findInProfile(
     const whose = profile === undefined ? 'the default profile' : `the profile ${profile}`
     throw new ProxyError('CONFIG_INVALID', `--region: ${whose} has no region; give one, or all`)
   }
-  const createProvider = tools.credentials ?? ((profile, region) => createCredentials({ profile, region }))
+  const createProvider = tools.credentials ?? ((profile, region) => createCredentials({ profile, region, codes }))
   const credentials = createProvider(profile, home)
   try {
     await unlessAborted(credentials(), signal)

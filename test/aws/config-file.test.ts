@@ -1,6 +1,7 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
-import { profileInUse, readAwsConfig, sourcesOf } from '../../src/aws/config-file.ts'
+import { profileInUse, readAwsConfig, regionOfProfile, settingOfProfile, sourcesOf } from '../../src/aws/config-file.ts'
 
 async function read(t: Test, config: string, credentials = '') {
   const home = t.testdir({ config, credentials })
@@ -89,4 +90,36 @@ test('the profile in use', async t => {
   t.equal(profileInUse('a', { AWS_PROFILE: 'b' }), 'a')
   t.equal(profileInUse(undefined, { AWS_PROFILE: 'b' }), 'b')
   t.equal(profileInUse(undefined, { AWS_PROFILE: '' }), 'default')
+})
+
+test('settings of profiles', async t => {
+  const file = join(t.testdir(), 'config')
+  writeFileSync(
+    file,
+    `[default]
+region=eu-west-1
+[profile dev]
+region = us-west-2
+s3 =
+  region = nested
+[dev2]
+region = without-prefix
+[profile "my prod"]
+output = json
+region = us-east-1
+[sso-session dev]
+region = of-a-session
+`,
+  )
+  const environment = { AWS_CONFIG_FILE: file }
+  t.equal(await regionOfProfile(undefined, environment), 'eu-west-1')
+  t.equal(await regionOfProfile('dev', environment), 'us-west-2')
+  t.equal(await regionOfProfile('my prod', environment), 'us-east-1')
+  t.equal(await regionOfProfile('dev2', environment), undefined)
+  t.equal(await regionOfProfile('none', environment), undefined)
+  t.equal(await regionOfProfile(undefined, { ...environment, AWS_PROFILE: 'dev' }), 'us-west-2')
+  t.equal(await regionOfProfile('dev', { ...environment, AWS_DEFAULT_REGION: 'sa-east-1' }), 'sa-east-1')
+  t.equal(await regionOfProfile('dev', { ...environment, AWS_DEFAULT_REGION: 'x', AWS_REGION: 'y' }), 'y')
+  t.equal(await settingOfProfile('output', 'my prod', environment), 'json')
+  t.equal(await settingOfProfile('output', 'dev', { AWS_CONFIG_FILE: join(file, 'none') }), undefined)
 })

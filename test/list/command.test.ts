@@ -9,7 +9,7 @@ import { listPolicy } from '../../src/list/actions.ts'
 import { toDocument } from '../../src/list/document.ts'
 import type { Found } from '../../src/list/found.ts'
 import { type Account, answersOf } from '../support/aws-account.ts'
-import { awsApiEnvironment, serveAwsApi } from '../support/aws-api.ts'
+import { type AwsApi, awsApiEnvironment, serveAwsApi } from '../support/aws-api.ts'
 import { PROGRAM } from '../support/program.ts'
 import { ACCESS_DENIED, startScriptedUpstream, testCertificates, untilResponse } from '../support/scripted-upstream.ts'
 import { SSO_PROFILE } from '../support/sso-profile.ts'
@@ -23,14 +23,22 @@ interface Run {
   stderr: string
 }
 
+interface RunOptions {
+  terminal?: boolean
+  environment?: Record<string, string>
+  answers?: AwsApi['answers']
+  /** what to type after a text */
+  typed?: Record<string, string>
+}
+
 /** Runs the program against `account`. @param terminal with a terminal of 80 columns, which also gets stderr */
 async function run(
   t: Test,
   account: Account,
   args: string[],
-  { terminal = false, environment = {} }: { terminal?: boolean; environment?: Record<string, string> } = {},
+  { terminal = false, environment = {}, answers = {}, typed = {} }: RunOptions = {},
 ): Promise<Run> {
-  const { url, close } = await serveAwsApi(answersOf(account))
+  const { url, close } = await serveAwsApi({ ...answersOf(account), ...answers })
   t.teardown(close)
   const inherited = Object.entries(process.env).filter(
     ([name]) => !/^(AWS_|MYSQL_IAM_PROXY_|TAP|NO_COLOR|FORCE_COLOR|TERM$|CI$)/.test(name),
@@ -50,11 +58,16 @@ async function run(
   const command = [...PROGRAM, 'list', ...args]
   const quoted = command.map(word => `'${word.replaceAll("'", "'\\''")}'`).join(' ')
   const [file, ...words] = terminal ? ['script', '-qec', `stty cols 80; ${quoted}`, '/dev/null'] : command
-  const child = spawn(file!, words, { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(file!, words, { env, stdio: ['pipe', 'pipe', 'pipe'] })
+  if (!terminal) child.stdin.end()
+  const questions = new Map(Object.entries(typed))
   t.teardown(() => child.kill('SIGKILL'))
   let [stdout, stderr] = ['', '']
   child.stdout.on('data', data => {
     stdout += data
+    for (const [question, answer] of questions) {
+      if (stdout.includes(question) && questions.delete(question)) child.stdin.write(answer)
+    }
   })
   child.stderr.on('data', data => {
     stderr += data
@@ -207,6 +220,35 @@ test('several profiles and regions; an expired session is an error, and the rest
     stdout.replace(/\s+/g, ' '),
     /session \(profile dev\) has expired .* Run: mysql-iam-proxy login --profile dev/,
   )
+})
+
+test('on a terminal, it asks for the code of an MFA device; without one, that is a problem', async t => {
+  const config = join(t.testdir(), 'config')
+  const keys = 'aws_access_key_id = AKIAME\naws_secret_access_key = secret-access-key-of-the-tests'
+  const role = 'source_profile = me\nrole_arn = arn:aws:iam::123456789012:role/reader\nregion = eu-west-1'
+  writeFileSync(
+    config,
+    `[profile me]\n${keys}\n[profile role]\n${role}\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n`,
+  )
+  const account: Account = { regions: { 'eu-west-1': { instances: [{ name: 'a' }] } } }
+  const credentials = ['AccessKeyId', 'SecretAccessKey', 'SessionToken'].map(name => `<${name}>ASIA</${name}>`).join('')
+  const options: RunOptions = {
+    environment: { AWS_CONFIG_FILE: config, AWS_REGION: '' },
+    answers: {
+      AssumeRole: ({ TokenCode }) =>
+        TokenCode === '123456'
+          ? `<Credentials>${credentials}<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>`
+          : { error: 'AccessDenied' },
+    },
+  }
+  const args = ['--aws-only', '--profile', 'role']
+  const typed = { 'MFA code of arn:aws:iam::123456789012:mfa/me (profile role)': '123456\r' }
+  const asked = await run(t, account, args, { ...options, terminal: true, typed })
+  t.equal(asked.code, 0, asked.stdout)
+  t.match(asked.stdout, 'mysql-iam-proxy add a --profile role')
+  const without = await run(t, account, args, options)
+  t.equal(without.code, 3)
+  t.match(without.stdout, 'CREDENTIALS_MFA_REQUIRED')
 })
 
 test('exit codes', async t => {

@@ -354,6 +354,47 @@ ${keys('AKIANOWHERE')}`,
   })
 })
 
+test('a profile that needs the code of an MFA device', async t => {
+  const config = join(t.testdir(), 'config')
+  const serial = 'arn:aws:iam::123456789012:mfa/me'
+  writeFileSync(
+    config,
+    `[profile me]
+aws_access_key_id = AKIAME
+aws_secret_access_key = secret-access-key-of-the-tests
+[profile role]
+source_profile = me
+role_arn = arn:aws:iam::123456789012:role/reader
+mfa_serial = ${serial}
+region = ${HOME}
+`,
+  )
+  const account: Account = { regions: { [HOME]: { instances: [{ name: 'orders' }] } } }
+  const environment = { AWS_CONFIG_FILE: config, AWS_REGION: '' }
+  const [without] = await find(t, { account, environment, options: { profiles: ['role'] } })
+  t.match(without, { databases: [], problems: [{ code: 'CREDENTIALS_MFA_REQUIRED', message: serial }] })
+
+  setEnvironment(t, { ...environment })
+  const api = await startAwsApi(t, {
+    ...answersOf(account),
+    AssumeRole: ({ TokenCode }) =>
+      TokenCode === '123456'
+        ? '<Credentials><AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>'
+        : { error: 'AccessDenied' },
+  })
+  const asked: string[] = []
+  const codes = {
+    async take(serial: string, profile: string) {
+      asked.push(`${profile} ${serial}`)
+      return '123456'
+    },
+  }
+  const found = await findDatabases({ profiles: ['role'], codes, reach: false, tools: { resolve: async () => [] } })
+  t.match(found, { problems: [], databases: [{ identifier: 'orders', profile: 'role' }] })
+  t.same(asked, [`role ${serial}`], 'asked once')
+  t.ok(api.requests.some(({ accessKeyId }) => accessKeyId === 'ASIAROLE'))
+})
+
 test('without any region', async t => {
   await t.rejects(find(t, { account: {}, environment: { AWS_REGION: '' } }), {
     message: /the default profile has no region/,
