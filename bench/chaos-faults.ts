@@ -1,4 +1,5 @@
 /** The faults of `npm run chaos`. */
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,7 +12,7 @@ import { play } from '../test/fuzz/scenario.ts'
 import { COM_QUERY, connectRaw, logInRaw, loginPacket, sendCommand } from '../test/support/raw-client.ts'
 import { openGuarded } from './chaos-clients.ts'
 import type { RunRecord } from './chaos-record.ts'
-import { type ChaosProxy, TCP_USER_TIMEOUT_MS, type World } from './chaos-world.ts'
+import { type ChaosProxy, countFrom, TCP_USER_TIMEOUT_MS, type World } from './chaos-world.ts'
 
 /** One bad client. It may fail in any way: only what it does to others counts. */
 export type BadClient = (proxy: ChaosProxy, random: Random) => Promise<void>
@@ -192,6 +193,9 @@ export interface Rotation {
   hold(): Promise<() => void>
 }
 
+/** A connection whose local address is gone must end within this time, also on a busy machine. */
+const DEAD_AFTER_MS = 60_000
+
 export function worldFaults(world: World, record: RunRecord, rotation: Rotation): { [kind: string]: WorldFault } {
   const { zones, setClock, fillLogDisk, killServer } = world
   const cutFor = async (dark: typeof zones, milliseconds: number) => {
@@ -268,6 +272,44 @@ export function worldFaults(world: World, record: RunRecord, rotation: Rotation)
     'long black hole': disruptive(
       hasZones ? random => cutFor(zones, TCP_USER_TIMEOUT_MS + 5_000 + random.below(4_000)) : undefined,
     ),
+    'sleep, and another address': disruptive(
+      hasZones && setClock
+        ? async random => {
+            for (const zone of zones) zone.cut()
+            for (const leave of world.sources.splice(0)) leave()
+            await setClock(30 + random.below(170))
+            await sleep(500 + random.below(1_500))
+            for (const zone of zones) zone.heal()
+            const deadline = performance.now() + DEAD_AFTER_MS
+            while (countFrom(zones.map(({ source }) => source)) > 0) {
+              if (performance.now() < deadline) await sleep(100)
+              else {
+                record.fail(`a connection from an address that is gone lives after ${DEAD_AFTER_MS / 1_000} s`)
+                break
+              }
+            }
+            await setClock(0)
+            world.sources.push(...zones.map(zone => zone.moveSource()))
+            await sleep(2_000)
+          }
+        : undefined,
+    ),
+    'network that comes and goes': always(
+      hasZones
+        ? async random => {
+            const words = [`10.99.0.${1 + random.below(200)}/32`, 'dev', 'lo']
+            execFileSync('ip', ['address', 'add', ...words])
+            await sleep(random.below(7_000))
+            execFileSync('ip', ['address', 'delete', ...words])
+          }
+        : undefined,
+    ),
+    'proxy stopped for seconds': disruptive(async random => {
+      const { child } = random.pick(world.proxies)
+      child.kill('SIGSTOP')
+      await sleep(500 + random.below(20_000))
+      child.kill('SIGCONT')
+    }),
     'clock step of hours': disruptive(clockStep(random => 3_600 * (1 + random.below(24)))),
     'all sessions killed': disruptive(async () => {
       const rows = await world.server.query(

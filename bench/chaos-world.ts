@@ -42,6 +42,8 @@ export interface World {
   proxies: ChaosProxy[]
   /** the addresses behind the dialled name; empty without namespaces */
   zones: DistantAddress[]
+  /** remove the local addresses that connections to the zones come from */
+  sources: (() => void)[]
   password: string
   /** why kinds of faults are missing */
   missing: string[]
@@ -116,6 +118,7 @@ connect_timeout=120\ninnodb_flush_log_at_trx_commit=2`,
     server,
     proxies,
     zones,
+    sources: zones.map(zone => zone.moveSource()),
     password: 'right-password-0',
     missing,
     setClock: FAKETIME ? async seconds => await writeFile(faked, `${seconds < 0 ? '' : '+'}${seconds}`) : undefined,
@@ -264,6 +267,13 @@ async function startProxy(
     started += takeLog()
   }
   return { name, child, open, guarded, bare, takeLog }
+}
+
+/** How many TCP connections of this namespace have one of these local IPv4 addresses. */
+export function countFrom(addresses: readonly string[]): number {
+  const keys = addresses.map(address => Buffer.from(address.split('.').map(Number)).reverse().toString('hex'))
+  const established = readFileSync('/proc/net/tcp', 'latin1').matchAll(/^ *\d+: (.{8}):\S+ \S+ 01 /gm)
+  return [...established].filter(([, local = '']) => keys.includes(local.toLowerCase())).length
 }
 
 /** Resident memory and open descriptors of a process. */

@@ -1,6 +1,6 @@
 /**
  * Plays all kinds of faults at random and together, while honest clients check every byte and every answer:
- * npm run chaos -- [--minutes N] [--seed S] [--faults N] [--storm N] [--server mariadb|mysql]
+ * npm run chaos -- [--minutes N] [--seed S] [--faults N] [--only WORD] [--storm N] [--server mariadb|mysql]
  *
  * It ends with a table, and with exit code 1 if anything failed that no fault explains, or anything was left behind. As root
  * on Linux it runs in separate namespaces, which black holes, killed servers and full disks need.
@@ -46,6 +46,8 @@ const { values: options } = parseArgs({
     seed: { type: 'string', default: '1' },
     /** ends after so many faults around the proxies, whatever the time: a run of the same length on any machine */
     faults: { type: 'string' },
+    /** of the faults around the proxies, only those with this word in their name */
+    only: { type: 'string', default: '' },
     /** clients that log in as often as they can, for each proxy */
     storm: { type: 'string', default: '0' },
     server: { type: 'string', default: 'mariadb' },
@@ -153,7 +155,7 @@ async function stalledLane(): Promise<void> {
 /** Faults around the proxies, in sequence. After a disruptive one, everything must work again before the next. */
 async function worldLane(random: Random): Promise<void> {
   const faults = worldFaults(world, record, rotation)
-  const kinds = Object.keys(faults).filter(kind => faults[kind]!.run)
+  const kinds = Object.keys(faults).filter(kind => faults[kind]!.run && kind.includes(options.only))
   while (performance.now() < ends && worldFaultCount < maxFaults) {
     const kind = random.pick(kinds)
     const { disrupts, run } = faults[kind]!

@@ -134,9 +134,12 @@ export function createAdmission(max: number, clock: Clock = monotonicClock): Adm
   function poll(): void {
     if (isPolling) return
     isPolling = true
+    const dueAt = clock.now() + POLL_MS
     clock.after(POLL_MS, () => {
       isPolling = false
       const now = clock.now()
+      // This process did not run either: their answers may wait in the sockets.
+      if (now - dueAt > MAX_SILENCE_MS) for (const holder of holders) holder.silentSince = now
       let needed = waitingCount
       for (const { isLosing } of holders) if (isLosing) needed--
       // In the order of their greetings.

@@ -134,6 +134,18 @@ test('a silent client loses its place while others wait', async t => {
   t.equal(silent[0]!.code, 'CLIENT_TIMEOUT')
 })
 
+test('a process that did not run blames no client for its silence', async t => {
+  const { clock, comeMany, come, pass } = create(20)
+  const silent = comeMany(15).map(beSilent)
+  const next = come()
+  // As after a sleep, where the clock went on and the timers did not.
+  clock.skip(5_000)
+  await pass(2_500)
+  t.notOk(silent.some(({ wasLost }) => wasLost))
+  await pass(1_000)
+  t.ok(next.place, 'from then on it counts again')
+})
+
 test('a flood of silent clients: a later honest client of the same source gets in within its deadline', async t => {
   const { comeMany, come, pass } = create(20)
   const flood = comeMany(310)

@@ -22,7 +22,6 @@ import {
   value,
 } from '../support/raw-client.ts'
 
-const OWN = '10.78.1.5'
 const LARGE = "SELECT REPEAT('x', 1000000) FROM information_schema.columns LIMIT 40"
 
 const ip = (...words: string[]) => execFileSync('ip', words)
@@ -35,12 +34,6 @@ const proxy = await startProxy(t, server, { connect: `${far.host}:${far.port}` }
 const heard: string[] = []
 wakeWatch.subscribe(({ kind }) => heard.push(kind))
 
-/** Connections to the database come from this address until it is removed; then from 10.78.1.1. */
-function addAddress(): void {
-  ip('address', 'add', `${OWN}/24`, 'dev', 'here1')
-  ip('route', 'replace', `${far.host}/32`, 'dev', 'here1', 'src', OWN)
-}
-const removeAddress = () => ip('address', 'delete', `${OWN}/24`, 'dev', 'here1')
 const sessions = () => proxy.state.sessions.size
 /** What the proxy tells a client that asks nothing. */
 async function told({ socket }: RawClient): Promise<unknown> {
@@ -69,7 +62,7 @@ const failureOf = (work: Promise<unknown>) =>
   )
 
 // The address of the connections is removed.
-addAddress()
+let removeAddress = far.moveSource()
 await until('the address is noticed', () => heard.length > 0)
 const idle = await logInRaw(proxy)
 const inTransaction = await logInRaw(proxy)
@@ -94,13 +87,13 @@ await until('all have ended', () => sessions() === 0)
 
 // The address comes back within seconds.
 heard.length = 0
-addAddress()
+removeAddress = far.moveSource()
 await until('the address is noticed', () => heard.length > 0)
 const survivor = await connect(proxy)
 heard.length = 0
 removeAddress()
 await until('the loss is noticed', () => heard.length > 0)
-addAddress()
+removeAddress = far.moveSource()
 await until('the return is noticed', () => heard.length > 1)
 const flapped = { heard: [...heard], answer: await value(survivor, 'SELECT 8') }
 await survivor.end()

@@ -19,6 +19,10 @@ export interface DistantAddress extends HostPort {
   /** packets vanish in both directions */
   cut(): void
   heal(): void
+  /** Connections to it come from another local address. Call the result to remove that address. */
+  moveSource(): () => void
+  /** that other address */
+  source: string
   stop(): void
 }
 
@@ -30,6 +34,7 @@ export interface DistantAddress extends HostPort {
 export async function startDistantAddress(number: number, server: number): Promise<DistantAddress> {
   const net = `10.78.${number}`
   const host = `${net}.10`
+  const source = `${net}.5`
   const port = 3306
   const child = fork(new URL('distant-address-server.ts', import.meta.url), {
     execPath: 'unshare',
@@ -56,7 +61,9 @@ export async function startDistantAddress(number: number, server: number): Promi
     run('ip', 'link', 'set', here, 'address', ofHere)
     inside('link', 'set', there, 'address', ofThere)
     run('ip', 'neighbour', 'replace', host, 'lladdr', macs.there, 'dev', here, 'nud', 'permanent')
-    inside('neighbour', 'replace', `${net}.1`, 'lladdr', macs.here, 'dev', there, 'nud', 'permanent')
+    for (const one of [`${net}.1`, source]) {
+      inside('neighbour', 'replace', one, 'lladdr', macs.here, 'dev', there, 'nud', 'permanent')
+    }
   }
   const heal = () => setAddresses(macs.here, macs.there)
   heal()
@@ -70,6 +77,12 @@ export async function startDistantAddress(number: number, server: number): Promi
     port,
     cut: () => setAddresses('02:00:00:00:00:03', '02:00:00:00:00:04'),
     heal,
+    source,
+    moveSource() {
+      run('ip', 'address', 'add', `${source}/24`, 'dev', here)
+      run('ip', 'route', 'replace', `${host}/32`, 'dev', here, 'src', source)
+      return () => run('ip', 'address', 'delete', `${source}/24`, 'dev', here)
+    },
     stop: () => {
       process.off('exit', kill)
       kill()
