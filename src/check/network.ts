@@ -131,7 +131,7 @@ function attempt(address: string, { target: { endpoint, tunnel }, stop }: Contex
     const greeted = async () => {
       try {
         const options = { ...endpoint, dial: { ...endpoint.dial, host: address } }
-        result.upstream = await dial(options, controller.signal, { onConnect: accepted, tunnel })
+        result.upstream = await dial(options, controller.signal, { onConnect: () => accepted(), tunnel })
         return result.upstream
       } catch (thrown) {
         const error = asProxyError(thrown)

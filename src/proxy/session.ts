@@ -189,7 +189,8 @@ async function startToDial(legs: Legs, session: Session, target: Served, stop: A
   const place = await enter(legs.client, session, target)
   legs.place = place
   target.breaker.throwIfOpen(undefined, session)
-  return { upstream: dial(target.endpoint, stop, target), place }
+  const onConnect = (wire: Wire) => watchdog.connected(wire, target.endpoint.keepalive)
+  return { upstream: dial(target.endpoint, stop, { ...target, onConnect }), place }
 }
 
 /**

@@ -11,6 +11,7 @@ import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { isAddressOfThisMachine, localAddressOf } from '../net/local-address.ts'
 import { readTcpTable, type TcpState, type TcpTable, tcpKey } from '../net/tcp-table.ts'
+import type { Wire } from '../net/wire.ts'
 import { limitBuffers } from '../relay/relay.ts'
 import type { Traffic } from '../state.ts'
 import { type Disturbance, isLinkLocal, type WakeWatch, wakeWatch } from '../wake.ts'
@@ -34,6 +35,11 @@ export interface Watched {
 export interface Watchdog {
   /** Watches a session. Call the result when it has ended. */
   watch(watched: Watched): () => void
+  /**
+   * Watches a connection to the database, until it closes. It fails if a sleep or another network has broken it.
+   * @param keepalive milliseconds of idle time before probes, which it has already
+   */
+  connected(wire: Wire, keepalive: number): void
 }
 
 /** How often all sessions are looked at. */
@@ -99,9 +105,17 @@ interface Entry extends Watched {
   stalledSince: number | undefined
   /** the last disturbance of the last DISTURBED_MS */
   disturbance: { what: string; at: number } | undefined
-  /** since when the upstream connection is without its local address */
-  withoutAddressSince: number | undefined
   isEnded: boolean
+}
+
+/** A connection to the database. */
+interface Connection {
+  wire: Wire
+  keepalive: number
+  /** since when it is probed; undefined while it is not */
+  probedSince: number | undefined
+  /** since when it is without its local address */
+  withoutAddressSince: number | undefined
 }
 
 export function createWatchdog(
@@ -112,6 +126,7 @@ export function createWatchdog(
   isOurs: (address: string) => Promise<boolean> = isAddressOfThisMachine,
 ): Watchdog {
   const entries = new Set<Entry>()
+  const connections = new Set<Connection>()
   let cancelTick: (() => void) | undefined
   let tickAt = 0
   let unsubscribe = () => {}
@@ -124,8 +139,9 @@ export function createWatchdog(
     startTimer()
     for (const entry of entries) {
       checkClient(entry, now)
-      checkDisturbed(entry, now, isOurs)
+      endDisturbance(entry, now)
     }
+    for (const connection of connections) checkConnection(connection, now, isOurs)
     checkBuffers(entries, now, maxBuffered)
     const suspects = [...entries].filter(({ endpoint, isEnded }) => endpoint.tcpUserTimeout > 0 && !isEnded)
     void lookAtKernel(
@@ -160,27 +176,43 @@ export function createWatchdog(
   }
   const onDisturbance = (disturbance: Disturbance) => {
     const now = clock.now()
-    for (const entry of entries) probe(entry, disturbance, now)
+    for (const entry of entries) disturb(entry, disturbance, now)
+    for (const connection of connections) probe(connection, disturbance, now)
+  }
+  const isWorking = () => entries.size + connections.size > 0
+  const start = () => {
+    if (isWorking()) return
+    startTimer()
+    unsubscribe = wakes.subscribe(onDisturbance)
+  }
+  const stop = () => {
+    if (isWorking()) return
+    cancelTick?.()
+    unsubscribe()
+    limitBuffers(false)
   }
 
   return {
     watch(watched) {
       const entry = createEntry(watched, clock.now())
-      if (entries.size === 0) {
-        startTimer()
-        unsubscribe = wakes.subscribe(onDisturbance)
-      }
+      start()
       entries.add(entry)
-      const onError = (error: Error) => endLost(entry, systemCode(error))
+      const onError = (error: Error) => endLost(entry, error)
       watched.upstream.on('error', onError)
       return () => {
         entry.isEnded = true
         watched.upstream.off('error', onError)
-        if (!entries.delete(entry) || entries.size > 0) return
-        cancelTick?.()
-        unsubscribe()
-        limitBuffers(false)
+        if (entries.delete(entry)) stop()
       }
+    },
+    connected(wire, keepalive) {
+      const connection: Connection = { wire, keepalive, probedSince: undefined, withoutAddressSince: undefined }
+      start()
+      connections.add(connection)
+      wire.socket.once('close', () => {
+        connections.delete(connection)
+        stop()
+      })
     },
   }
 }
@@ -201,8 +233,13 @@ const LOST_PATH = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN
  * The connection to the database is broken. The client gets an error if the path is lost. A reset is passed on as it is, unless
  * it came after a disturbance: then it answers a probe, and no query of this session caused it.
  */
-function endLost(entry: Entry, code: string): void {
+function endLost(entry: Entry, error: Error): void {
   const { disturbance } = entry
+  const code = systemCode(error)
+  if (error instanceof AddressGone) {
+    end(entry, lostError(entry, `dead: ${error.message}`))
+    return
+  }
   const isLost = LOST_PATH.has(code) || (disturbance && (code === 'ECONNRESET' || code === 'ECONNABORTED'))
   if (isLost)
     end(entry, lostError(entry, `broken (${code})${disturbance ? ` since ${disturbance.what}` : ''}`), !disturbance)
@@ -220,31 +257,49 @@ function startAgain(entry: Entry, now: number): void {
   for (const leg of entry.legs) Object.assign(leg, { quietSince: now, stuckSince: undefined })
 }
 
-/** Lets the system find out within seconds whether the peers of a session are there. */
-function probe(entry: Entry, { what, addresses }: Disturbance, now: number): void {
+function disturb(entry: Entry, { what }: Disturbance, now: number): void {
   entry.disturbance = { what, at: now }
   for (const leg of entry.legs) leg.stuckSince = undefined
-  const address = localAddressOf(entry.upstream)
-  const isListed = !addresses || address === undefined || isLinkLocal(address) || addresses.has(address)
-  entry.withoutAddressSince = isListed ? undefined : (entry.withoutAddressSince ?? now)
-  // Without its address, probes would only count as unanswered.
-  if (isListed) for (const { socket } of entry.legs) socket.setKeepAlive(true, PROBE_AFTER_MS)
+  entry.client.setKeepAlive(true, PROBE_AFTER_MS)
 }
 
-/** Ends a session whose local address has not come back, and ends the time after a disturbance. */
-function checkDisturbed(entry: Entry, now: number, isOurs: (address: string) => Promise<boolean>): void {
-  const { disturbance, withoutAddressSince, upstream, endpoint } = entry
-  if (withoutAddressSince !== undefined) {
-    if (now - withoutAddressSince < ADDRESS_GRACE_MS) return
-    const address = localAddressOf(upstream)!
-    entry.withoutAddressSince = undefined
-    void isOurs(address).then(isStillOurs => {
-      if (!isStillOurs) end(entry, lostError(entry, `dead: this machine no longer has its address ${address}`))
-    })
-  }
+function endDisturbance(entry: Entry, now: number): void {
+  const { disturbance, client, endpoint } = entry
   if (!disturbance || now - disturbance.at < DISTURBED_MS) return
   entry.disturbance = undefined
-  for (const { socket } of entry.legs) socket.setKeepAlive(true, endpoint.keepalive)
+  client.setKeepAlive(true, endpoint.keepalive)
+}
+
+/** The error of a connection that has lost its local address. */
+class AddressGone extends Error {
+  readonly code = 'EADDRNOTAVAIL'
+}
+
+/** Lets the system find out within seconds whether the database is there. */
+function probe(connection: Connection, { addresses }: Disturbance, now: number): void {
+  const { socket } = connection.wire
+  const address = localAddressOf(socket)
+  const isListed = !addresses || address === undefined || isLinkLocal(address) || addresses.has(address)
+  connection.withoutAddressSince = isListed ? undefined : (connection.withoutAddressSince ?? now)
+  // Without its address, probes would only count as unanswered.
+  if (!isListed) return
+  connection.probedSince = now
+  socket.setKeepAlive(true, PROBE_AFTER_MS)
+}
+
+/** Ends a connection whose local address has not come back, and ends the time in which it is probed. */
+function checkConnection(connection: Connection, now: number, isOurs: (address: string) => Promise<boolean>): void {
+  const { wire, keepalive, probedSince, withoutAddressSince } = connection
+  if (withoutAddressSince !== undefined && now - withoutAddressSince >= ADDRESS_GRACE_MS) {
+    const address = localAddressOf(wire.socket)!
+    connection.withoutAddressSince = undefined
+    void isOurs(address).then(isStillOurs => {
+      if (!isStillOurs) wire.socket.destroy(new AddressGone(`this machine no longer has its address ${address}`))
+    })
+  }
+  if (probedSince === undefined || now - probedSince < DISTURBED_MS) return
+  connection.probedSince = undefined
+  wire.socket.setKeepAlive(true, keepalive)
 }
 
 /** How long a peer may acknowledge nothing. */
@@ -283,7 +338,6 @@ function createEntry(watched: Watched, now: number): Entry {
     progress: '',
     stalledSince: undefined,
     disturbance: undefined,
-    withoutAddressSince: undefined,
     isEnded: false,
   }
 }

@@ -55,7 +55,7 @@ export interface DialTools {
   /** leads to the server instead of a connection to `dial` itself */
   tunnel?: Way | undefined
   /** called when the TCP connection is there */
-  onConnect?: () => void
+  onConnect?: (wire: Wire) => void
   clock?: Clock
   lookup?: LookupFunction
 }
@@ -89,7 +89,7 @@ export async function dial(options: DialOptions, stop: AbortSignal, tools: DialT
   const onStop = () => wire.socket.destroy()
   stop.addEventListener('abort', onStop)
   socket.on('close', () => stop.removeEventListener('abort', onStop))
-  tools.onConnect?.()
+  tools.onConnect?.(wire)
   const endWait = greetings?.begin()
   // A zone of an NLB without a usable target accepts the connection, but nobody sends a greeting. Meanwhile, other logins
   // prefer the other addresses. This one goes on: the database may be resuming.

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { type Test, test } from 'tap'
 import type { ProxyError } from '../../src/errors.ts'
 import { type TcpState, type TcpTable, tcpKey } from '../../src/net/tcp-table.ts'
+import { createWire, readPacket } from '../../src/net/wire.ts'
 import { createWatchdog, type Watchdog } from '../../src/proxy/watchdog.ts'
 import type { Disturbance, WakeWatch } from '../../src/wake.ts'
 import { createTestClock } from '../support/clock.ts'
@@ -84,6 +85,7 @@ async function addSession(t: Test, watchdog: Watchdog, endpoint = testEndpoint) 
     session.keepalive.push(delay)
     return setKeepAlive(enable, delay)
   }
+  watchdog.connected(createWire(upstream, 'upstream', 0), endpoint.keepalive)
   session.unwatch = watchdog.watch({
     endpoint,
     traffic,
@@ -274,6 +276,11 @@ test('it rests while there is no session', async t => {
   first.unwatch()
   t.equal(clock.pending(), 1)
   second.unwatch()
+  t.equal(clock.pending(), 1, 'their connections are not closed yet')
+  for (const { upstream } of [first, second]) {
+    upstream.destroy()
+    await once(upstream, 'close')
+  }
   t.equal(clock.pending(), 0)
 })
 
@@ -306,6 +313,20 @@ test('a session whose local address is gone for 10 s ends', async t => {
   })
   t.equal(session.isOfAddress, false, 'the database is not at fault')
   t.strictSame(asked, ['127.0.0.1'])
+})
+
+test('a connection that is logging in and whose local address is gone fails', async t => {
+  const { watchdog, pass, disturb } = createWatched()
+  const [upstream] = await socketPair(t)
+  const wire = createWire(upstream, 'upstream', 60_000)
+  watchdog.connected(wire, 60_000)
+  const failed = t.rejects(readPacket(wire, 'the greeting'), {
+    code: 'UPSTREAM_CLOSED',
+    message: /the greeting \(EADDRNOTAVAIL\)/,
+  })
+  disturb([])
+  await pass(12)
+  await failed
 })
 
 test('another change meanwhile does not give a session more time', async t => {
@@ -434,6 +455,11 @@ test('without sessions it hears of no disturbance', async t => {
   t.equal(listeners.size, 1)
   second.unwatch()
   second.unwatch()
+  t.equal(listeners.size, 1, 'their connections are not closed yet')
+  for (const { upstream } of [first, second]) {
+    upstream.destroy()
+    await once(upstream, 'close')
+  }
   t.equal(listeners.size, 0)
   t.equal(clock.pending(), 0)
   await addSession(t, watchdog)
