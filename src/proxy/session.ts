@@ -93,7 +93,7 @@ export async function runSession(
     if (lost) logError(session, target, lost, log)
     logEnd(session, session.endedBy ?? lost?.code ?? howItEnded(end, flow), cause, log)
   } catch (thrown) {
-    const error = asProxyError(thrown)
+    const error = await orLost(asProxyError(thrown), legs)
     if (session.phase === 'logging in') target.breaker.failed(error, session.user, session)
     const abandoned = session.phase === 'open' ? undefined : abandon(legs, session, target, stop)
     if (error.delay) await Promise.race([error.delay, closing(wire.socket)])
@@ -106,6 +106,11 @@ export async function runSession(
     legs.upstream?.socket.destroySoon()
     endGracefully(wire)
   }
+}
+
+/** The error of the tunnel, if its end has closed the connection to the server. */
+async function orLost(error: ProxyError, { lost }: Legs): Promise<ProxyError> {
+  return (error.code === 'UPSTREAM_CLOSED' && (await lost?.())) || error
 }
 
 /** Runs both handshakes, interleaved as in docs/architecture.md. @throws ProxyError */
@@ -126,6 +131,7 @@ async function handshake(
   legs.dialling = undefined
   legs.unauthenticatedUpstream = greeted
   legs.upstream = greeted.wire
+  legs.lost = greeted.lost
   session.threadId = greeted.greeting.threadId
   legs.client.deadline = greeted.wire.deadline
   place.watch(legs.client.socket)

@@ -1,5 +1,6 @@
-/** The tunnel of an endpoint after the network may have changed. */
+/** The tunnel of an endpoint: after the network may have changed, and when it ends in the middle of a login. */
 import { readFile } from 'node:fs/promises'
+import mysql from 'mysql2/promise'
 import { test } from 'tap'
 import { createEndpoint } from '../../src/endpoint.ts'
 import { silent } from '../../src/log.ts'
@@ -7,6 +8,7 @@ import { recover } from '../../src/proxy/recover.ts'
 import { createTunnelAsSet } from '../../src/proxy/tunnel.ts'
 import { createState } from '../../src/state.ts'
 import { realServer } from '../support/mariadb.ts'
+import { startProxy } from '../support/proxy.ts'
 import { until } from '../support/raw-client.ts'
 import { startSshd } from '../support/sshd.ts'
 
@@ -58,4 +60,25 @@ test('after a change of the network, a tunnel that works stays, and a silent one
   t.match(await use.lost(), { code: 'TUNNEL_LOST', message: /was restarted/ })
   t.equal(state.tunnel?.restarts, 1)
   use.release()
+})
+
+test('a tunnel that ends in the middle of a login is the error of that login', async t => {
+  const server = await realServer(t)
+  // Ends at the first bytes of the proxy, which follow the greeting.
+  const script = `const net = require('node:net'); const [local, host, port] = process.argv.slice(1); net.createServer(client => { net.connect(+port, host).pipe(client); client.once('data', () => { console.error('out of tokens'); process.exit(7) }) }).listen(+local, '127.0.0.1')`
+  const proxy = await startProxy(t, {
+    rdsEndpoint: `${server.rdsHost}:${server.rdsPort}`,
+    connect: `${server.host}:${server.port}`,
+    tunnel: `'${process.execPath}' -e "${script}" {localPort} {host} {port}`,
+    tunnelTimeout: 120_000,
+    credentials: server.keys.longTerm,
+    ca: [server.ca],
+  })
+  const { host, port } = proxy.address
+  const login = mysql.createConnection({ host, port, user: 'iam_user', connectTimeout: 120_000 })
+  await t.rejects(login, {
+    errno: 1158,
+    message: /^mysql-iam-proxy: the tunnel command node ended with exit code 7: out of tokens\. Reconnect\./,
+  })
+  await until('it is in the log', () => proxy.log.some(({ fields }) => fields['code'] === 'TUNNEL_LOST'))
 })
