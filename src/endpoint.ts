@@ -316,6 +316,7 @@ export function hintValues(endpoint: Endpoint, user: string | undefined): Record
     dial: formatHostPort(endpoint.dial),
     region: endpoint.rds.region ?? 'of the writer',
     user: user ?? endpoint.user,
+    forward: isLocalForward(endpoint) ? formatHostPort(endpoint.dial) : undefined,
   }
 }
 
@@ -329,6 +330,11 @@ export function isPrivate(listen: Listen): boolean {
 /** Whether the address to dial is not the database itself but a load balancer or a tunnel. */
 export function isIndirect({ dial, rds }: Endpoint): boolean {
   return dial.host !== rds.host
+}
+
+/** Whether the proxy dials a port of this machine, where a tunnel or port forward to the database listens: ssh -L, SSM, kubectl. */
+export function isLocalForward(endpoint: Endpoint): boolean {
+  return isIndirect(endpoint) && isPrivate(endpoint.dial) && endpoint.proxy === undefined
 }
 
 /** Whether the name resolves to one of several instances, a different one each time: readers, custom endpoints, RDS Proxy. */

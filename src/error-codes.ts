@@ -113,7 +113,7 @@ const specs = {
     ...DIAL,
     hint: 'Check the port and the NLB listener. The target group must hold the current address of {rds}.',
     explanation:
-      'A host answered, but nothing listens on that port. An NLB refuses connections if it has no listener on the port or no usable target.',
+      'A host answered, but nothing listens on that port. If it is this machine, a tunnel or port forward is not running. An NLB refuses connections if it has no listener on the port or no usable target.',
     docs: `${NLB}/load-balancer-troubleshooting.html`,
   },
   DIAL_TIMEOUT: {
@@ -214,7 +214,7 @@ const specs = {
     sqlState: '08S01',
     hint: 'Check the health of the NLB targets behind {dial} and the server log of {rds}.',
     explanation:
-      'The connection closed before the login was complete. Common causes: an NLB with unhealthy targets, a server that restarts or fails over, or a firewall on the path.',
+      'The connection closed before the login was complete. Common causes: an NLB with unhealthy targets, a tunnel whose other end does not reach the database, a server that restarts or fails over, or a firewall on the path.',
     docs: `${MYSQL}/error-lost-connection.html`,
   },
   UPSTREAM_UNREACHABLE: {
@@ -930,6 +930,33 @@ export const SERVER_ERRORS: Readonly<Record<number, ServerErrorSpec>> = {
       'The server requires TLS (require_secure_transport), but this connection arrived without it. The proxy never logs in without TLS, so something in between removed it.',
     docs: `${MYSQL}/using-encrypted-connections.html`,
   },
+}
+
+/**
+ * What to do instead, if the proxy dials a port of its own machine, where a tunnel or port forward listens. By our code or
+ * the server's error number. docs/laptop.md has the same words.
+ */
+export const FORWARD_HINTS: Readonly<Partial<Record<ErrorCode | number, string>>> = {
+  DIAL_REFUSED: 'Nothing listens on {dial}. Start the tunnel or port forward that ends there, then reconnect.',
+  DIAL_TIMEOUT: 'The tunnel or port forward on {dial} accepts no connections. Start it again.',
+  DIAL_FAILED: 'Check the tunnel or port forward on {dial}.',
+  UPSTREAM_TIMEOUT:
+    'The tunnel or port forward on {dial} is silent. Start it again, and check that its other end can reach {rds}.',
+  UPSTREAM_CLOSED:
+    'The tunnel or port forward on {dial} is open, but its other end does not reach {rds}. See its output, and the security group of the database.',
+  UPSTREAM_UNREACHABLE:
+    'Reconnect. If the tunnel or port forward on {dial} has stopped, start it again. The statement may have been executed.',
+  UPSTREAM_NOT_MYSQL: 'Another program listens on {dial}. Let the tunnel or port forward lead to {rds}.',
+  TLS_NOT_OFFERED:
+    'No token was sent. Check that {dial} is the tunnel or port forward to {rds}, and not a MySQL server of this machine.',
+  TLS_WRONG_NAME:
+    'No token was sent. The tunnel or port forward on {dial} leads to another database, or rds-endpoint is not this one.',
+  TLS_UNKNOWN_CA:
+    'No token was sent. Check that {dial} is the tunnel or port forward to {rds}, and not a MySQL server of this machine. For RDS in a new region, run mysql-iam-proxy trust update. Add the CA of another server with the option ca.',
+  SERVER_NOT_WRITER:
+    'After a failover, start the tunnel or port forward on {dial} again: its other end must look up {rds} again. Or turn require-writer off.',
+  1130: 'Let the database user log in from any host. Through a tunnel, it is the address of the other end.',
+  3159: 'Let the tunnel or port forward on {dial} lead to the database: something between {dial} and the server terminates TLS.',
 }
 
 /**

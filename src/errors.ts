@@ -3,7 +3,7 @@
  * `{rds}`, `{dial}`, `{region}` and `{user}` in a hint stand for the values of the endpoint.
  */
 
-import { ERRORS, type ErrorCode, SERVER_ERRORS } from './error-codes.ts'
+import { ERRORS, type ErrorCode, FORWARD_HINTS, SERVER_ERRORS } from './error-codes.ts'
 import type { ERR_Packet } from './protocol/packets.ts'
 
 /** The one error type of this project: a stable code, and a message that says what happened, with names but never a secret. */
@@ -54,8 +54,9 @@ export function asProxyError(thrown: unknown): ProxyError {
 
 /** What to do about `error`, with the `values` of the endpoint; '' if the server's message says it all. */
 export function hintFor(error: ProxyError, values: Readonly<Record<string, string | undefined>>): string {
+  const ofForward = values['forward'] === undefined ? undefined : FORWARD_HINTS[error.serverError?.errno ?? error.code]
   const ofTable = error.serverError ? SERVER_ERRORS[error.serverError.errno]?.hint : ERRORS[error.code].hint
-  const hint = error.hint ?? ofTable ?? ''
+  const hint = error.hint ?? ofForward ?? ofTable ?? ''
   return fillHint(hint, { ...values, ...error.hintValues })
 }
 

@@ -9,6 +9,7 @@ import {
   formatHostPort,
   hintValues,
   isGlobalEndpoint,
+  isLocalForward,
   isRdsProxy,
   isRegion,
   parseHostPort,
@@ -291,6 +292,19 @@ test('hintValues: the values of placeholders', async t => {
     dial: '[::1]:13306',
     region: 'eu-west-1',
     user: 'named',
+    forward: '[::1]:13306',
   })
   t.equal(hintValues(endpoint, undefined).user, 'configured')
+})
+
+test('isLocalForward: a port of this machine that leads to the database', async t => {
+  const rdsEndpoint = 'db.abcdefghijkl.eu-west-1.rds.amazonaws.com'
+  const isForward = (connect: string | undefined, more = {}) =>
+    isLocalForward(createEndpoint({ rdsEndpoint, connect, ...more }))
+  for (const connect of ['127.0.0.1:13306', 'localhost', '[::1]:3307', '127.0.0.5']) t.ok(isForward(connect), connect)
+  for (const connect of [undefined, '10.0.0.5', 'nlb.elb.eu-west-1.amazonaws.com', 'localhost.example']) {
+    t.notOk(isForward(connect), String(connect))
+  }
+  t.notOk(isForward('127.0.0.1:13306', { proxy: 'socks5://proxy.example' }), 'the address of the forward proxy')
+  t.notOk(isLocalForward(createEndpoint({ rdsEndpoint: '127.0.0.1', region: 'eu-west-1' })), 'the database itself')
 })

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { test } from 'tap'
-import { CLIENT_ERRORS, ERRORS, type ErrorCode, SERVER_ERRORS } from '../src/error-codes.ts'
-import { hintFor, ProxyError, toERR_Packet } from '../src/errors.ts'
+import { CLIENT_ERRORS, ERRORS, type ErrorCode, FORWARD_HINTS, SERVER_ERRORS } from '../src/error-codes.ts'
+import { fillHint, hintFor, ProxyError, toERR_Packet } from '../src/errors.ts'
 
 /** The longest names: 63 characters for an Aurora cluster, 32 for a load balancer. */
 const VALUES = {
@@ -35,6 +35,24 @@ test('with long names, the client still gets what happened and what to do', t =>
     t.equal(message.includes(SESSION), !isVerbatim, `${name}: the session`)
     t.notMatch(message, /[{}]|\((rds|dial|region|user|ssoLogin|nextStep)\)/, `${name}: all filled in`)
   }
+  t.end()
+})
+
+test('a tunnel on this machine has its own hints, without a word about a load balancer', t => {
+  const values = { ...VALUES, dial: '127.0.0.1:13306', forward: '127.0.0.1:13306' }
+  for (const [code, hint] of Object.entries(FORWARD_HINTS)) {
+    const serverError = { errno: Number(code), sqlState: 'HY000', message: 'refused' }
+    const error = Object.hasOwn(ERRORS, code)
+      ? new ProxyError(code as ErrorCode, 'refused')
+      : new ProxyError('UPSTREAM_REFUSED_LOGIN', 'refused', { serverError })
+    const { message } = toERR_Packet(error, values, SESSION)
+    t.match(message, fillHint(hint!, values), code)
+    t.ok(Buffer.byteLength(message) <= 511, `${code}: ${Buffer.byteLength(message)} bytes`)
+    t.notMatch(message, /NLB|load balancer/i, code)
+    t.notMatch(toERR_Packet(error, VALUES, SESSION).message, /tunnel/, `${code}: not for other addresses`)
+  }
+  const own = new ProxyError('DIAL_REFUSED', 'refused', { hint: 'Its own hint.' })
+  t.match(toERR_Packet(own, values).message, 'Its own hint.')
   t.end()
 })
 

@@ -2,7 +2,15 @@
 
 import { enableIamCommand, quote, shell } from '../aws/cli-commands.ts'
 import { stderrOf } from '../aws/redact.ts'
-import { formatHostPort, isGlobalEndpoint, isIndirect, isRdsProxy, regionOf } from '../endpoint.ts'
+import {
+  type Endpoint,
+  formatHostPort,
+  isGlobalEndpoint,
+  isIndirect,
+  isLocalForward,
+  isRdsProxy,
+  regionOf,
+} from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import type { ProxyError } from '../errors.ts'
 import type { ERR_Packet } from '../protocol/packets.ts'
@@ -242,6 +250,7 @@ function adviseOnNetwork({ target, addresses, loadBalancer }: Context): Advice[]
   const { endpoint } = target
   const { dial, rds } = endpoint
   const advice: Advice[] = []
+  if (isLocalForward(endpoint)) return adviseOnForward(endpoint)
   if (isIndirect(endpoint)) {
     const present = addresses?.rds ?? []
     const must =
@@ -270,11 +279,28 @@ function adviseOnTunnel({ target }: Context): Advice[] {
   return command ? [{ text: 'The command of the tunnel, to try by hand with any free port:', snippet: command }] : []
 }
 
+function adviseOnForward({ dial, rds }: Endpoint): Advice[] {
+  return [
+    {
+      text: `${formatHostPort(dial)} is a port of this machine: a tunnel or port forward must listen there, and lead to ${formatHostPort(rds)}. For example with SSH:`,
+      snippet: shell('ssh -N USER@BASTION', `-L${formatHostPort(dial)}:${formatHostPort(rds)}`),
+    },
+    {
+      text: `The security group of ${rds.host} must let in the machine at the other end of the tunnel.`,
+    },
+  ]
+}
+
 function adviseOnWrongName({ target, certificateNames = [], loadBalancer }: Context): Advice[] {
   const { endpoint } = target
   const names = certificateNames.filter(name => regionOf(name) !== undefined && !name.startsWith('*'))
   const advice: Advice[] = []
-  if (isIndirect(endpoint)) {
+  if (isLocalForward(endpoint)) {
+    const { dial, rds } = endpoint
+    advice.push({
+      text: `The tunnel or port forward on ${formatHostPort(dial)} leads to another database, or another one listens there. It must lead to ${formatHostPort(rds)}.`,
+    })
+  } else if (isIndirect(endpoint)) {
     advice.push({
       text: `A target of ${endpoint.dial.host} may be stale, so that its address now belongs to another database. Register the addresses that ${endpoint.rds.host} resolves to now, and deregister the rest.${loadBalancer ? '' : ' (check --aws compares the two.)'}`,
     })

@@ -3,7 +3,16 @@
 import { createCredentials } from '../aws/credentials.ts'
 import { createConfirmMember } from '../aws/global-members.ts'
 import { createTokenSource } from '../aws/token.ts'
-import { apiRegion, createEndpoint, formatHostPort, isGlobalEndpoint, isIndirect, regionOf } from '../endpoint.ts'
+import {
+  apiRegion,
+  createEndpoint,
+  type Endpoint,
+  formatHostPort,
+  isGlobalEndpoint,
+  isIndirect,
+  isLocalForward,
+  regionOf,
+} from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
 import { silent } from '../log.ts'
 import { OPTION_VALUES } from '../option-values.ts'
@@ -25,7 +34,7 @@ import { checkLoadBalancer } from './load-balancer.ts'
 import { checkLocalLeg, checkLogin, checkSession } from './login.ts'
 import { checkDns, checkGreeting, checkTcp } from './network.ts'
 import { checkRoundTrips } from './round-trips.ts'
-import { createSteps, type Reporter, type StepLog, type StepsResult } from './steps.ts'
+import { createSteps, FORWARD, type Reporter, type StepLog, type StepsResult } from './steps.ts'
 import { checkTls } from './tls.ts'
 
 /** What to check. */
@@ -98,6 +107,11 @@ function describeBundle(bundle: RegionBundle | undefined, caOnly: boolean): stri
   return downloaded || `no CA of ${region}: for a database there, run mysql-iam-proxy trust update --region ${region}`
 }
 
+function wayOf(endpoint: Endpoint): string {
+  if (!isIndirect(endpoint)) return ', the RDS endpoint itself'
+  return isLocalForward(endpoint) ? `, ${FORWARD}` : ''
+}
+
 /** @throws ProxyError CONFIG_INVALID */
 async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: StepLog): Promise<Context> {
   const { proxy: options, user, database, aws, report = false } = await read()
@@ -109,7 +123,7 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
   const regionBundle = region ? createRegionBundle({ region, mode, folder: options.bundleCache }) : undefined
   const trust = createTrust(options.ca ?? [], options.caOnly ?? false, undefined, regionBundle)
   await trust.begin()
-  log.fact('dials', `${formatHostPort(dial)}${isIndirect(endpoint) ? '' : ', the RDS endpoint itself'}`)
+  log.fact('dials', `${formatHostPort(dial)}${wayOf(endpoint)}`)
   if (endpoint.proxy) log.fact('through', `the proxy ${endpoint.proxy.shown}`)
   log.fact('certificate', rds.host)
   log.fact('signs for', `${formatHostPort(rds)}, region ${rds.region ?? 'of the server, from its certificate'}`)

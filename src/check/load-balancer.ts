@@ -3,10 +3,10 @@ import { resolveCname } from 'node:dns/promises'
 import { callAws, clientSettings, listIn } from '../aws/api.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
 import { isTcp, targetGroupsOf, targetsIn } from '../aws/load-balancers.ts'
-import { formatHostPort, isIndirect } from '../endpoint.ts'
+import { formatHostPort, isIndirect, isLocalForward } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { type Context, regionOfDatabase } from './context.ts'
-import { orWarn, type StepLog } from './steps.ts'
+import { FORWARD, orWarn, type StepLog } from './steps.ts'
 import { checkTargetGroup, type TargetGroupProblem } from './target-group.ts'
 
 /**
@@ -16,6 +16,7 @@ import { checkTargetGroup, type TargetGroupProblem } from './target-group.ts'
 export async function checkLoadBalancer(context: Context, log: StepLog): Promise<void> {
   const { endpoint } = context.target
   if (!isIndirect(endpoint)) log.fact('load balancer', 'none: the proxy connects to the RDS endpoint itself')
+  else if (isLocalForward(endpoint)) log.fact('load balancer', `none: ${formatHostPort(endpoint.dial)} is ${FORWARD}`)
   else await orWarn(log, () => describeLoadBalancer(context, log))
 }
 

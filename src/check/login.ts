@@ -1,6 +1,6 @@
 /** The login itself, then a MySQL client through the proxy, then the settings of its session. */
 import type { Connection, QueryError, RowDataPacket } from 'mysql2/promise'
-import { formatHostPort, isGlobalEndpoint, isIndirect, isRdsProxy } from '../endpoint.ts'
+import { formatHostPort, isGlobalEndpoint, isIndirect, isLocalForward, isRdsProxy } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { LIBRARY_NAMES } from '../option-values.ts'
 import {
@@ -130,7 +130,12 @@ export async function checkSession(context: Context, connection: Connection, log
   const connectErrors = settings['max_connect_errors']
   log.fact('max_connect_errors', connectErrors ?? 'unknown')
   // An RDS Proxy has its own connections to the database.
-  if (isIndirect(endpoint) && !isRdsProxy(endpoint.rds.host) && Number(connectErrors) < FEW_CONNECT_ERRORS) {
+  if (
+    isIndirect(endpoint) &&
+    !isLocalForward(endpoint) &&
+    !isRdsProxy(endpoint.rds.host) &&
+    Number(connectErrors) < FEW_CONNECT_ERRORS
+  ) {
     const message = `max_connect_errors is ${connectErrors}`
     log.warn(new ProxyError('MAX_CONNECT_ERRORS_LOW', message))
   }
@@ -148,6 +153,10 @@ function checkKeepalive({ target: { endpoint }, loadBalancer }: Context, log: St
   const keepalive = endpoint.keepalive / 1_000
   if (!isIndirect(endpoint)) {
     log.fact('keepalive', `after ${keepalive} s of idle time`)
+    return
+  }
+  if (isLocalForward(endpoint)) {
+    log.fact('keepalive', `after ${keepalive} s of idle time, but only up to the tunnel: set that of the tunnel too`)
     return
   }
   const idle = loadBalancer?.idleTimeout ?? NLB_IDLE_TIMEOUT_SECONDS

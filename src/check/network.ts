@@ -1,7 +1,7 @@
 /** The connection to the server: names, addresses, TCP, greeting. */
 import { lookup } from 'node:dns/promises'
 import { monotonicClock } from '../clock.ts'
-import { formatHostPort, isIndirect } from '../endpoint.ts'
+import { formatHostPort, isIndirect, isLocalForward } from '../endpoint.ts'
 import { asProxyError, ProxyError, systemCode } from '../errors.ts'
 import * as flags from '../protocol/capabilities.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
@@ -10,7 +10,7 @@ import { SILENT_AFTER_MS } from '../upstream/greeting-watch.ts'
 import { assertSupportsTokens } from '../upstream/login.ts'
 import type { Context } from './context.ts'
 import { spokenDuration } from './credentials.ts'
-import type { StepLog } from './steps.ts'
+import { FORWARD, type StepLog } from './steps.ts'
 
 /**
  * Resolves both names as the proxy does, with the system's resolver. A forward proxy or a tunnel resolves the name to dial itself.
@@ -104,6 +104,7 @@ function whoseElse({ target: { endpoint, state } }: Context, rds: string[]): str
   if (state.tunnel) return `through ${state.tunnel.name}`
   if (endpoint.proxy) return `through the proxy ${endpoint.proxy.shown}`
   if (!isIndirect(endpoint)) return "the database's own address"
+  if (isLocalForward(endpoint)) return FORWARD
   return rds.length > 0 ? `not the database's (${rds.join(', ')}), so it forwards` : 'it forwards'
 }
 

@@ -6,11 +6,11 @@
  */
 import type { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
-import { isGlobalEndpoint, isIndirect, isRdsProxy, regionOf } from '../endpoint.ts'
+import { type Endpoint, isGlobalEndpoint, isIndirect, isLocalForward, isRdsProxy, regionOf } from '../endpoint.ts'
 import * as capabilityFlags from '../protocol/capabilities.ts'
 import type { HandshakeV10 } from '../protocol/packets.ts'
 import type { Context, TlsFacts } from './context.ts'
-import type { StepsResult } from './steps.ts'
+import { FORWARD, type StepsResult } from './steps.ts'
 
 export interface ReportFacts {
   /** of mysql-iam-proxy */
@@ -74,14 +74,19 @@ function resultOf({ failed, steps }: StepsResult, names: Placeholders): string {
 const OF_SERVER = ['UPSTREAM_REFUSED_LOGIN', 'UPSTREAM_REFUSED_CONNECTION', 'AUTH_PLUGIN_UNEXPECTED']
 
 function pathOf({ target: { endpoint, tunnel } }: Context, names: Placeholders): Row[] {
-  const { rds, dial, proxy } = endpoint
+  const { rds, proxy } = endpoint
   return [
     ['Endpoint', `${names.host(rds.host)}, ${kindOf(rds.host)}`],
     ['Region', rds.region ?? 'of the server, from its certificate'],
-    ['Dialed', isIndirect(endpoint) ? `${names.host(dial.host)}, not the endpoint itself` : 'the endpoint itself'],
+    ['Dialed', dialledIn(endpoint, names)],
     ...(proxy ? ([['Through', 'a forward proxy']] as Row[]) : []),
     ...(tunnel ? ([['Through', 'a tunnel']] as Row[]) : []),
   ]
+}
+
+function dialledIn(endpoint: Endpoint, names: Placeholders): string {
+  if (!isIndirect(endpoint)) return 'the endpoint itself'
+  return isLocalForward(endpoint) ? FORWARD : `${names.host(endpoint.dial.host)}, not the endpoint itself`
 }
 
 function kindOf(host: string): string {

@@ -9,6 +9,9 @@ export interface Advice {
   snippet?: string | undefined
 }
 
+/** What --connect leads to if it is a local port, in the words of docs/laptop.md. */
+export const FORWARD = 'a tunnel or port forward on this machine'
+
 /** An error or a warning, with everything that a person or a script needs to act on it. */
 export interface Finding {
   code: ErrorCode

@@ -140,7 +140,10 @@ async function setUp(t: Test, answers: AwsApi['answers']): Promise<AwsApi> {
   return await startAwsApi(t, { GetCallerIdentity: identity(ROLE), ...answers })
 }
 
-/** In these tests localhost is an alias for the load balancer: nobody listens on its port, where the walk ends if it comes so far. */
+/** Stands for the load balancer. It is another spelling of 127.0.0.1, which by itself would be a local tunnel. */
+const NLB_ALIAS = '127.1'
+
+/** Nobody listens on the port of NLB_ALIAS, where the walk ends if it comes so far. */
 function look(t: Test, options: Partial<ProxyOptions>): Promise<Checked> {
   return runCheck(t, { aws: true, options })
 }
@@ -192,7 +195,7 @@ test('the database in RDS, for every kind of endpoint', async t => {
   for (const [name, rdsEndpoint, answers, id, action] of cases) {
     await t.test(name, async t => {
       const api = await setUp(t, answers)
-      const checked = await look(t, { rdsEndpoint, connect: `localhost:${await freePort()}` })
+      const checked = await look(t, { rdsEndpoint, connect: `${NLB_ALIAS}:${await freePort()}` })
       t.match(factsOf(checked, 'AWS: database'), { 'resource id': id, 'IAM authentication': 'on' })
       t.ok(api.requests.some(request => request.action === action))
     })
@@ -200,7 +203,7 @@ test('the database in RDS, for every kind of endpoint', async t => {
 })
 
 test('a database that does not exist, is not running, or has IAM authentication off', async t => {
-  const connect = `localhost:${await freePort()}`
+  const connect = `${NLB_ALIAS}:${await freePort()}`
   await t.test('IAM authentication is off', async t => {
     await setUp(t, { DescribeDBInstances: instance({ iam: false }) })
     failsWith(t, await look(t, { connect }), 'AWS: database', 'IAM_AUTHENTICATION_OFF', [
@@ -256,7 +259,7 @@ test('a database that does not exist, is not running, or has IAM authentication 
 
 test('missing permissions are warnings', async t => {
   await setUp(t, {})
-  const checked = await look(t, { connect: `localhost:${await freePort()}` })
+  const checked = await look(t, { connect: `${NLB_ALIAS}:${await freePort()}` })
   t.same(
     warningsOf(checked).map(({ code, message }) => [code, message.split(' ', 1)[0]]),
     [
@@ -269,11 +272,11 @@ test('missing permissions are warnings', async t => {
 
 test('the load balancer', async t => {
   const port = await freePort()
-  const options = { rdsEndpoint: `127.0.0.1:${port}`, region: 'eu-west-1', connect: `localhost:${port}` }
+  const options = { rdsEndpoint: `127.0.0.1:${port}`, region: 'eu-west-1', connect: `${NLB_ALIAS}:${port}` }
   const rds = { DescribeDBInstances: instance() }
 
   await t.test('in good order', async t => {
-    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, targets: [{ id: '127.0.0.1' }] }) })
+    await setUp(t, { ...rds, ...balancer({ name: NLB_ALIAS, port, targets: [{ id: '127.0.0.1' }] }) })
     const checked = await look(t, options)
     t.match(factsOf(checked, 'AWS: load balancer'), {
       'load balancer': 'my-nlb, network, internal, active',
@@ -287,7 +290,7 @@ test('the load balancer', async t => {
   })
 
   const warned = async (t: Test, code: string, targets: Target[], more: Partial<Balancer> = {}) => {
-    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, targets, ...more }) })
+    await setUp(t, { ...rds, ...balancer({ name: NLB_ALIAS, port, targets, ...more }) })
     return warningsOf(await look(t, options)).find(warning => warning.code === code)
   }
   const snippetsOf = ({ advice }: { advice: { snippet?: string | undefined }[] }) =>
@@ -362,7 +365,7 @@ test('the load balancer', async t => {
   ]
   for (const [name, targets, says, commands] of useless) {
     await t.test(name, async t => {
-      await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, targets }) })
+      await setUp(t, { ...rds, ...balancer({ name: NLB_ALIAS, port, targets }) })
       const checked = await look(t, options)
       failsWith(t, checked, 'AWS: load balancer', 'NLB_TARGETS_MISSING', [says, /let sync-targets do it/])
       t.same(snippetsOf(checked.json.error!), commands)
@@ -370,7 +373,7 @@ test('the load balancer', async t => {
   }
 
   await t.test('in a state other than active', async t => {
-    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, state: 'failed' }) })
+    await setUp(t, { ...rds, ...balancer({ name: NLB_ALIAS, port, state: 'failed' }) })
     failsWith(t, await look(t, options), 'AWS: load balancer', 'NLB_NOT_ACTIVE', [/the state of my-nlb is failed/])
     const targets = [{ id: '127.0.0.1' }]
     for (const state of ['provisioning', 'active_impaired']) {
@@ -381,19 +384,19 @@ test('the load balancer', async t => {
   await t.test('with a target group of another protocol', async t => {
     const targets = [{ id: '127.0.0.1' }]
     for (const groupProtocol of ['UDP', 'TLS', 'HTTP']) {
-      await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, targets, groupProtocol }) })
+      await setUp(t, { ...rds, ...balancer({ name: NLB_ALIAS, port, targets, groupProtocol }) })
       failsWith(t, await look(t, options), 'AWS: load balancer', 'NLB_TARGET_GROUP_NOT_TCP', [
         new RegExp(`the target group mysql has the protocol ${groupProtocol}`),
       ])
     }
-    const allowed = { name: 'localhost', port, targets, groupProtocol: 'TCP_UDP', protocol: 'TCP_UDP' }
+    const allowed = { name: NLB_ALIAS, port, targets, groupProtocol: 'TCP_UDP', protocol: 'TCP_UDP' }
     await setUp(t, { ...rds, ...balancer(allowed) })
     t.equal((await look(t, options)).json.code, 'DIAL_REFUSED')
   })
 
   await t.test('with an empty target group beside another one', async t => {
     const second = `${GROUP}2`
-    const answers = balancer({ name: 'localhost', port })
+    const answers = balancer({ name: NLB_ALIAS, port })
     const group = (arn: string, name: string) =>
       `<member><TargetGroupArn>${arn}</TargetGroupArn><TargetGroupName>${name}</TargetGroupName><Protocol>TCP</Protocol><Port>${port}</Port><TargetType>ip</TargetType></member>`
     const target = `<member><Target><Id>127.0.0.1</Id><Port>${port}</Port></Target><TargetHealth><State>healthy</State></TargetHealth></member>`
@@ -420,27 +423,34 @@ test('the load balancer', async t => {
   })
 
   await t.test('without a listener on the port', async t => {
-    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port: 3307 }) })
+    await setUp(t, { ...rds, ...balancer({ name: NLB_ALIAS, port: 3307 }) })
     failsWith(t, await look(t, options), 'AWS: load balancer', 'NLB_LISTENER_MISSING', [
-      new RegExp(`my-nlb has no listener for localhost:${port}; its listeners: TCP 3307`),
+      new RegExp(`my-nlb has no listener for ${NLB_ALIAS}:${port}; its listeners: TCP 3307`),
     ])
   })
 
   await t.test('with a TLS listener', async t => {
-    await setUp(t, { ...rds, ...balancer({ name: 'localhost', port, protocol: 'TLS' }) })
+    await setUp(t, { ...rds, ...balancer({ name: NLB_ALIAS, port, protocol: 'TLS' }) })
     failsWith(t, await look(t, options), 'AWS: load balancer', 'NLB_LISTENER_NOT_TCP', [/a TLS listener/])
   })
 
   await t.test('of another account', async t => {
     await setUp(t, { ...rds, ...balancer({ name: 'other.elb.eu-west-1.amazonaws.com', port }) })
     const found = warningsOf(await look(t, options)).filter(({ code }) => code === 'AWS_NOT_FOUND')
-    t.match(found.at(-1), { message: /no load balancer of eu-west-1 has the name localhost/ })
+    t.match(found.at(-1), { message: /no load balancer of eu-west-1 has the name 127\.1/ })
   })
 
   await t.test('that is not dialled', async t => {
     await setUp(t, rds)
     const checked = await look(t, { rdsEndpoint: `127.0.0.1:${port}`, region: 'eu-west-1' })
     t.match(factsOf(checked, 'AWS: load balancer'), { 'load balancer': /^none/ })
+  })
+
+  await t.test('instead of which a tunnel on this machine is dialled', async t => {
+    await setUp(t, rds)
+    const checked = await look(t, { connect: `127.0.0.1:${port}` })
+    const none = `none: 127.0.0.1:${port} is a tunnel or port forward on this machine`
+    t.match(factsOf(checked, 'AWS: load balancer'), { 'load balancer': none })
   })
 })
 
@@ -473,7 +483,7 @@ function authIn({ json }: Checked): { SecretArn: string; IAMAuth: string }[] {
 }
 
 test('an RDS Proxy: its mode and its secrets', async t => {
-  const connect = `localhost:${await freePort()}`
+  const connect = `${NLB_ALIAS}:${await freePort()}`
 
   await t.test('standard', async t => {
     await setUp(t, { DescribeDBProxies: rdsProxy([{ name: 'a-1' }, { name: 'b-2', iam: 'DISABLED', user: 'app' }]) })
@@ -501,7 +511,7 @@ test('an RDS Proxy: its mode and its secrets', async t => {
 })
 
 test('the command that turns IAM on keeps every secret of the RDS Proxy', async t => {
-  const connect = `localhost:${await freePort()}`
+  const connect = `${NLB_ALIAS}:${await freePort()}`
   const cases: [name: string, secrets: Secret[], wanted: [secret: string, iam: string][]][] = [
     ['the only one', [{ name: 'a-1', iam: 'DISABLED' }], [['a-1', 'REQUIRED']]],
     [
@@ -637,7 +647,7 @@ function memberCluster(
 }
 
 test('an Aurora Global Database: the clusters of all its regions', async t => {
-  const connect = `localhost:${await freePort()}`
+  const connect = `${NLB_ALIAS}:${await freePort()}`
 
   await t.test('the writer first', async t => {
     await setUp(t, {

@@ -33,6 +33,8 @@ test('a login through the proxy to a real server', async t => {
   const server = await realServer(t)
   useKeysOf(server)
   const options = { rdsEndpoint: server.rdsHost, connect: `127.0.0.1:${server.port}`, ca: [server.ca] }
+  // Another spelling of 127.0.0.1, which by itself would be a tunnel on this machine.
+  const throughNlb = `127.1:${server.port}`
   const checked = await runCheck(t, { options, database: 'lab' })
   const { json, text } = checked
   t.equal(json.code, 'OK')
@@ -54,7 +56,7 @@ test('a login through the proxy to a real server', async t => {
   )
   const facts = Object.assign({}, ...json.steps.map(step => step.facts))
   t.match(facts, {
-    dials: `127.0.0.1:${server.port}`,
+    dials: `127.0.0.1:${server.port}, a tunnel or port forward on this machine`,
     certificate: server.rdsHost,
     from: /environment/,
     as: ROLE,
@@ -69,15 +71,22 @@ test('a login through the proxy to a real server', async t => {
     'SELECT CURRENT_USER()': 'iam_user@%',
     'server is': 'a writer',
     wait_timeout: /^\d+ s/,
-    keepalive: /after 60 s of idle time, below the 350 s/,
+    keepalive: /after 60 s of idle time, but only up to the tunnel/,
   })
   t.match(text, /A login through the whole path and a query succeeded/)
-  t.match(warningsOf(checked), [{ code: 'MAX_CONNECT_ERRORS_LOW', message: /is 100/ }], 'behind a load balancer')
+  t.same(warningsOf(checked), [], 'no word about a load balancer')
   t.same(
     api.requests.map(({ action }) => action),
     ['GetCallerIdentity'],
     'nothing else is asked of AWS',
   )
+
+  await t.test('through a load balancer', async t => {
+    const checked = await runCheck(t, { options: { ...options, connect: throughNlb } })
+    const facts = Object.assign({}, ...checked.json.steps.map(step => step.facts))
+    t.match(facts, { dials: `127.1:${server.port}`, keepalive: /after 60 s of idle time, below the 350 s/ })
+    t.match(warningsOf(checked), [{ code: 'MAX_CONNECT_ERRORS_LOW', message: /is 100/ }])
+  })
 
   await t.test('an unknown database', async t => {
     const checked = await runCheck(t, { options, database: 'nosuch' })
@@ -106,10 +115,15 @@ test('a login through the proxy to a real server', async t => {
 
   await t.test('a wrong name', async t => {
     const other = `database-2.${server.rdsHost.split('.').slice(1).join('.')}`
-    const checked = await runCheck(t, { options: { ...options, rdsEndpoint: other } })
-    failsWith(t, checked, 'TLS', 'TLS_WRONG_NAME', [
+    const ofForward = await runCheck(t, { options: { ...options, rdsEndpoint: other } })
+    failsWith(t, ofForward, 'TLS', 'TLS_WRONG_NAME', [
       new RegExp(`--rds-endpoint ${server.rdsHost}`),
-      /A target of 127\.0\.0\.1 may be stale/,
+      /The tunnel or port forward on 127\.0\.0\.1:\d+ leads to another database/,
+    ])
+    const ofBalancer = await runCheck(t, { options: { ...options, rdsEndpoint: other, connect: throughNlb } })
+    failsWith(t, ofBalancer, 'TLS', 'TLS_WRONG_NAME', [
+      new RegExp(`--rds-endpoint ${server.rdsHost}`),
+      /A target of 127\.1 may be stale/,
     ])
   })
 
@@ -123,7 +137,7 @@ test('a login through the proxy to a real server', async t => {
   })
 
   await t.test('keepalive too late for an NLB', async t => {
-    const checked = await runCheck(t, { options: { ...options, keepalive: 400_000 } })
+    const checked = await runCheck(t, { options: { ...options, connect: throughNlb, keepalive: 400_000 } })
     t.equal(checked.json.code, 'OK')
     t.match(
       warningsOf(checked).find(({ code }) => code === 'NLB_IDLE_TIMEOUT'),
@@ -154,7 +168,15 @@ test('a closed port', async t => {
   const port = await freePort()
   const checked = await runCheck(t, { options: { connect: `127.0.0.1:${port}` } })
   failsWith(t, checked, 'TCP', 'DIAL_REFUSED', [
-    new RegExp(`127\\.0\\.0\\.1 needs a TCP listener on ${port}`),
+    new RegExp(`127\\.0\\.0\\.1:${port} is a port of this machine: a tunnel or port forward must listen there`),
+    new RegExp(`ssh -N USER@BASTION .*-L127\\.0\\.0\\.1:${port}:${RDS_HOST}:3306`),
+  ])
+  t.match(checked.json.error?.hint, `Nothing listens on 127.0.0.1:${port}. Start the tunnel or port forward`)
+  t.notMatch(JSON.stringify(checked.json.error?.advice), /load balancer|NLB/)
+
+  const ofBalancer = await runCheck(t, { options: { connect: `127.1:${port}` } })
+  failsWith(t, ofBalancer, 'TCP', 'DIAL_REFUSED', [
+    new RegExp(`127\\.1 needs a TCP listener on ${port}`),
     /check --aws/,
   ])
 })
@@ -217,14 +239,14 @@ const failures: Failing[] = [
     step: 'greeting',
     code: 'UPSTREAM_NOT_MYSQL',
     scripts: [async peer => peer.sendRaw('SSH-2.0-OpenSSH_9.2\r\n')],
-    says: [/TCP listener/],
+    says: [/a tunnel or port forward must listen there/],
   },
   {
     name: 'a server that hangs up',
     step: 'greeting',
     code: 'UPSTREAM_CLOSED',
     scripts: [async peer => peer.close()],
-    says: [/as targets, the current addresses/],
+    says: [/a tunnel or port forward must listen there/],
   },
   {
     name: 'a server without TLS',
@@ -371,7 +393,7 @@ test('certificates', async t => {
   const cases: [name: string, certificate: typeof soon, code: ErrorCode, says: RegExp[]][] = [
     ['of an unknown authority', unknown, 'TLS_UNKNOWN_CA', [/ca-only turns the RDS bundle/, /--ca FILE/]],
     ['that has expired', expired, 'TLS_EXPIRED', [/Renew the server certificate/]],
-    ['of another database', elsewhere, 'TLS_WRONG_NAME', [/--rds-endpoint database-9\./, /stale/]],
+    ['of another database', elsewhere, 'TLS_WRONG_NAME', [/--rds-endpoint database-9\./, /leads to another database/]],
   ]
   for (const [name, certificate, code, says] of cases) {
     await t.test(name, async t => {

@@ -88,7 +88,7 @@ const certificates: Record<string, Verification> = {
   'of another database': {
     certificate: () => issued({ names: ['other-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'] }),
     code: 'TLS_WRONG_NAME',
-    says: [/does not name database-1\./, /it names DNS:other-1\.abcdefghijkl/, DIAL, /stale target/],
+    says: [/does not name database-1\./, /it names DNS:other-1\.abcdefghijkl/, DIAL, /leads to another database/],
   },
   'that only names the address that was dialled': {
     certificate: () => issued({ names: ['127.0.0.1', 'localhost'] }),
@@ -217,7 +217,7 @@ const handshakes: Fault[] = [
     options: { loginTimeout: 5_000 },
     code: 'UPSTREAM_TIMEOUT',
     errno: 1159,
-    says: [/timed out while waiting for TLS/, DIAL, /not overloaded/],
+    says: [/timed out while waiting for TLS/, DIAL, /is silent/],
   },
   {
     ...CLOSED,

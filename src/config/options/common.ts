@@ -18,7 +18,7 @@ export const COMMON = {
     placeholder: 'HOST[:PORT]',
     check: remoteProblem,
     describe:
-      'The address to dial, for example a Network Load Balancer in front of the database (default: --rds-endpoint)',
+      'The address to dial, for example a Network Load Balancer in front of the database, or a local port of a tunnel (default: --rds-endpoint)',
   },
   listen: {
     kind: 'string',
