@@ -88,3 +88,21 @@ export const portProblem: ValueCheck = port => {
     ? undefined
     : `"${port}" is not a port; write a number such as 3307`
 }
+
+/** What is wrong with the name of an endpoint that add writes: it must also work as a word of a command line. */
+export function endpointNameProblem(text: string): string | undefined {
+  if (/^[\p{L}\p{N}][\p{L}\p{N}_-]*$/u.test(text)) return undefined
+  return `"${text}" is not a name of letters, digits, - and _ that begins with a letter or digit`
+}
+
+/** Of MariaDB; MySQL takes 32. https://mariadb.com/kb/en/identifier-names/ */
+const MAX_USER_NAME = 128
+
+/** What is wrong with the name of a database user. */
+export function databaseUserProblem(text: string): string | undefined {
+  if (text === '') return 'the name of a database user is missing'
+  if (/\p{Cc}/u.test(text)) return 'a database user has no control characters in its name'
+  if (text.length > MAX_USER_NAME) return `a database user has at most ${MAX_USER_NAME} characters in its name`
+  if (/^arn:/i.test(text)) return 'this is an ARN; write the name of the user in the database'
+  return undefined
+}

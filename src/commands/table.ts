@@ -47,6 +47,35 @@ export const COMMANDS: CommandTable = {
       return await list(flags, stop)
     },
   },
+  add: {
+    describe: 'Find databases, and write them into the configuration file',
+    usage: '[NAME...]',
+    maxWords: Number.POSITIVE_INFINITY,
+    examples: [
+      ['mysql-iam-proxy add', 'Choose from the databases that your credentials may see'],
+      ['mysql-iam-proxy add orders reports --user iam_user --profile dev', 'Two databases by name; asks nothing'],
+      ['mysql-iam-proxy add orders --rds-endpoint orders.….rds.amazonaws.com --user app', 'Without a list from AWS'],
+    ],
+    docs: 'docs/configuration.md#add-a-database',
+    async run(invocation) {
+      const { add } = await import('./add.ts')
+      return await add(invocation)
+    },
+  },
+  remove: {
+    describe: 'Remove databases from the configuration file',
+    usage: '[NAME...]',
+    maxWords: Number.POSITIVE_INFINITY,
+    examples: [
+      ['mysql-iam-proxy remove orders', 'One database'],
+      ['mysql-iam-proxy remove', 'Choose from the databases in the file'],
+    ],
+    docs: 'docs/configuration.md#add-a-database',
+    async run(invocation) {
+      const { remove } = await import('./remove.ts')
+      return await remove(invocation)
+    },
+  },
   check: {
     describe: 'Check each step of a login, and say what is wrong and what to do about it',
     usage: '[ENDPOINT] [DB-USER]',

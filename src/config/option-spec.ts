@@ -6,6 +6,8 @@ import type { ValueCheck } from '../value-checks.ts'
 export const COMMAND_NAMES = [
   'run',
   'list',
+  'add',
+  'remove',
   'check',
   'login',
   'exec',
@@ -25,6 +27,8 @@ export type Command = (typeof COMMAND_NAMES)[number]
 
 /** The commands that work with a served database. */
 export const SERVING: readonly Command[] = ['run', 'demo', 'check', 'exec', 'config', 'url']
+/** Those that also write the option into a configuration file. */
+export const AND_ADD: readonly Command[] = [...SERVING, 'add']
 export const AND_SYNC: readonly Command[] = [...SERVING, 'sync-targets']
 
 export interface OptionSpec {

@@ -93,6 +93,9 @@ test('the name of an option’s environment variable', async t => {
 
 /** For each option two valid values, unlike its default, and invalid ones. */
 const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid: string[]]> = {
+  as: ['a', 'b-1', 'a.b', 'a b', '-a'],
+  'no-check': ['true', 'false', 'yes'],
+  'no-input': ['true', 'false', 'yes'],
   'rds-endpoint': ['db.a', 'mysql://db.b:3307/', 'db:0', 'db:99999', '::1', '$DB'],
   connect: ['nlb.a', '[::1]:3307', 'nlb:0', 'nlb:port', 'a b'],
   proxy: [

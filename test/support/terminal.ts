@@ -8,6 +8,8 @@ import { until } from './proxy.ts'
 export interface TestTerminal {
   /** everything that was written to it, without escape sequences */
   text(): string
+  /** everything, with them */
+  raw(): string
   /** waits for a text; fails the test if the program ends before */
   waitFor(pattern: RegExp): Promise<RegExpMatchArray>
   /** '\u0003' is Ctrl-C */
@@ -43,6 +45,7 @@ export async function startOnTerminal(
   const text = () => output.replace(/\u001b\[[\d;?]*[A-Za-z]/g, '').replaceAll('\r', '')
   return {
     text,
+    raw: () => output,
     async waitFor(pattern) {
       await until(() => pattern.test(text()) || child.exitCode !== null)
       const match = text().match(pattern)

@@ -1,8 +1,26 @@
 /** Options of single commands. */
 import { formatNames } from '../../connection-formats.ts'
+import { endpointNameProblem } from '../../value-checks.ts'
 import { duration, HOUR_MS, type OptionSpec } from '../option-spec.ts'
 
 export const OF_COMMANDS = {
+  as: {
+    kind: 'string',
+    placeholder: 'NAME',
+    check: endpointNameProblem,
+    commands: ['add'],
+    describe: 'The name of the endpoint in the configuration file (default: that of the database)',
+  },
+  'no-check': {
+    kind: 'boolean',
+    commands: ['add'],
+    describe: 'Write the endpoint into the file without a login first',
+  },
+  'no-input': {
+    kind: 'boolean',
+    commands: ['add', 'remove'],
+    describe: 'Ask nothing, also on a terminal; a missing option is then an error',
+  },
   until: {
     kind: 'string',
     placeholder: 'ready|started',

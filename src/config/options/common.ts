@@ -2,12 +2,12 @@
 import { listenProblem, remoteProblem } from '../../endpoint.ts'
 import { OPTION_VALUES } from '../../option-values.ts'
 import { portProblem, regionNameProblem } from '../../value-checks.ts'
-import { AND_SYNC, type OptionSpec, SERVING } from '../option-spec.ts'
+import { AND_ADD, AND_SYNC, type OptionSpec } from '../option-spec.ts'
 
 export const COMMON = {
   'rds-endpoint': {
     kind: 'string',
-    commands: [...AND_SYNC, 'trust'],
+    commands: [...AND_SYNC, 'add', 'trust'],
     placeholder: 'HOST[:PORT]',
     check: remoteProblem,
     describe:
@@ -15,6 +15,7 @@ export const COMMON = {
   },
   connect: {
     kind: 'string',
+    commands: AND_ADD,
     placeholder: 'HOST[:PORT]',
     check: remoteProblem,
     describe:
@@ -23,7 +24,7 @@ export const COMMON = {
   listen: {
     kind: 'string',
     placeholder: 'HOST:PORT|unix:/PATH|systemd[:NAME]',
-    commands: [...SERVING, 'wait'],
+    commands: [...AND_ADD, 'wait'],
     default: OPTION_VALUES.listen.default,
     check: listenProblem,
     describe:
@@ -33,7 +34,7 @@ export const COMMON = {
     kind: 'string',
     short: 'p',
     placeholder: 'PORT',
-    commands: ['run', 'exec', 'demo', 'check', 'wait', 'url'],
+    commands: ['run', 'exec', 'demo', 'check', 'wait', 'url', 'add'],
     flagOnly: true,
     check: portProblem,
     describe:
@@ -41,12 +42,13 @@ export const COMMON = {
   },
   user: {
     kind: 'string',
+    commands: AND_ADD,
     placeholder: 'NAME',
     describe: 'The database user to log in as (default: the user that the client names)',
   },
   region: {
     kind: 'string',
-    commands: [...SERVING, 'trust', 'list'],
+    commands: [...AND_ADD, 'trust', 'list'],
     repeatedBy: ['list'],
     placeholder: 'NAME',
     check: regionNameProblem,
@@ -55,7 +57,7 @@ export const COMMON = {
   },
   profile: {
     kind: 'string',
-    commands: [...AND_SYNC, 'list', 'login'],
+    commands: [...AND_SYNC, 'list', 'login', 'add'],
     repeatedBy: ['list'],
     placeholder: 'NAME',
     describe:
@@ -65,7 +67,7 @@ export const COMMON = {
     kind: 'string',
     placeholder: 'FILE',
     perProcess: true,
-    commands: ['run', 'check', 'exec', 'config', 'url'],
+    commands: ['run', 'add', 'remove', 'check', 'exec', 'config', 'url'],
     describe:
       'A YAML or JSON file with options, for several endpoints if you like; flags and environment variables override it. SIGHUP reads it again. See docs/configuration.md',
   },

@@ -2,11 +2,12 @@
 import { databaseProxyProblem } from '../../forward-proxy.ts'
 import { OPTION_VALUES } from '../../option-values.ts'
 import { tunnelCommandProblem } from '../../tunnel-command.ts'
-import { AND_SYNC, duration, type OptionSpec } from '../option-spec.ts'
+import { AND_ADD, AND_SYNC, duration, type OptionSpec } from '../option-spec.ts'
 
 export const DATABASE = {
   proxy: {
     kind: 'string',
+    commands: AND_ADD,
     placeholder: 'URL',
     check: databaseProxyProblem,
     describe:
@@ -14,6 +15,7 @@ export const DATABASE = {
   },
   tunnel: {
     kind: 'string',
+    commands: AND_ADD,
     placeholder: 'COMMAND',
     check: tunnelCommandProblem,
     describe:
@@ -30,22 +32,26 @@ export const DATABASE = {
   },
   ca: {
     kind: 'strings',
-    commands: [...AND_SYNC, 'list'],
+    commands: [...AND_SYNC, 'list', 'add'],
     placeholder: 'FILE',
     describe:
       'A PEM file of certificate authorities to trust in addition to the RDS bundle and the public roots; may be repeated',
   },
-  'ca-only': { kind: 'boolean', commands: [...AND_SYNC, 'list'], describe: 'Trust only the authorities of --ca' },
+  'ca-only': {
+    kind: 'boolean',
+    commands: [...AND_SYNC, 'list', 'add'],
+    describe: 'Trust only the authorities of --ca',
+  },
   'region-bundle': {
     kind: 'string',
-    commands: [...AND_SYNC, 'list'],
+    commands: [...AND_SYNC, 'list', 'add'],
     ...OPTION_VALUES.regionBundle,
     describe:
       "Which CA certificates of RDS to trust beside the built-in ones. cached: those that mysql-iam-proxy trust update has downloaded for the database's region. auto: the proxy also downloads them itself, in the background, if the server's CA is unknown. off: none",
   },
   'bundle-cache': {
     kind: 'string',
-    commands: [...AND_SYNC, 'trust', 'list'],
+    commands: [...AND_SYNC, 'trust', 'list', 'add'],
     placeholder: 'FOLDER',
     describe:
       'The folder of the downloaded CA certificates. Other users must not be able to write to it (default: $XDG_CACHE_HOME/mysql-iam-proxy, or ~/.cache/mysql-iam-proxy)',
@@ -63,6 +69,7 @@ export const DATABASE = {
   },
   'require-writer': {
     kind: 'boolean',
+    commands: AND_ADD,
     describe:
       'After each login, ask the server if it takes writes (innodb_read_only, read_only), and refuse a read-only server, such as a demoted writer behind a stale NLB target',
   },
