@@ -115,7 +115,7 @@ function indentOf(text: string): string | number {
   return /\n([ \t]+)"/.exec(text)?.[1] ?? 2
 }
 
-/** Undefined where the endpoints are not in lines of their own. */
+/** Undefined where the list of endpoints stands in one line. */
 function spliceIn(text: string, document: Document.Parsed, entries: readonly Entry[]): string | undefined {
   const end = /\r\n/.test(text) ? '\r\n' : '\n'
   const lines = (indent: number, isSeparate: boolean) => {
