@@ -1,5 +1,6 @@
 /** Which databases `add` adds: one that options name, or those that AWS lists. */
-import { readProfileNames, regionOfProfile } from '../aws/profiles.ts'
+import { regionOfProfile } from '../aws/config-file.ts'
+import { readProfileNames } from '../aws/profiles.ts'
 import { isOption, type OptionName, optionSpec } from '../config/options.ts'
 import type { Settings } from '../config/settings.ts'
 import { DEFAULT_PORT, formatHostPort, parseRemote } from '../endpoint.ts'
