@@ -144,7 +144,9 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
   const state = createState(endpoint, 0)
   const tunnel = createTunnelAsSet({ ...options, tunnelIdleTimeout: undefined }, endpoint, state, silent)
   if (state.tunnel) log.fact('through', state.tunnel.command ?? state.tunnel.name)
-  const credentials = createCredentials({ ...options, region: apiRegion(rds) })
+  const { credentials: given } = options
+  // The command gives a provider for a profile that needs the code of an MFA device.
+  const credentials = typeof given === 'function' ? given : createCredentials({ ...options, region: apiRegion(rds) })
   const createToken = createTokenSource(rds, credentials)
   return {
     options,

@@ -11,6 +11,7 @@ import { ProxyError, systemCode } from '../errors.ts'
 import { silent } from '../log.ts'
 import { isLive, wantsColours } from '../text.ts'
 import { packageVersion } from '../version.ts'
+import { withMfaCodes } from './mfa-codes.ts'
 
 /** The maximum width of the output, in characters. */
 const WIDTH = 80
@@ -30,12 +31,12 @@ export async function runCheck(
     ? jsonReporter(write)
     : terminalReporter({
         write,
-        width: Math.min(stdout.columns ?? WIDTH, WIDTH),
+        width: Math.min(stdout.columns || WIDTH, WIDTH),
         isLive: isLive(stdout.isTTY),
         colours: wantsColours(stdout.isTTY),
         quiet: flags['quiet'] === true,
       })
-  const { context, ...result } = await check(() => readWanted(flags, words), reporter, stop)
+  const { context, ...result } = await check(() => readWanted(flags, words, stop), reporter, stop)
   const report = reportOf(flags)
   if (report && !stop.aborted) {
     const facts = { version: packageVersion(), node: process.version, platform: `${process.platform} ${process.arch}` }
@@ -86,14 +87,20 @@ function reportOf(flags: Readonly<Record<string, unknown>>): ReportFile | undefi
 }
 
 /** @throws ProxyError CONFIG_INVALID */
-async function readWanted(flags: Readonly<Record<string, unknown>>, words: readonly string[]): Promise<Wanted> {
+async function readWanted(
+  flags: Readonly<Record<string, unknown>>,
+  words: readonly string[],
+  stop: AbortSignal,
+): Promise<Wanted> {
   const { settings, endpoints } = await loadConfig(flags, [], process.env)
   const [first, second] = words
   // One argument is an endpoint if the configuration has it, else the user, as before there were default files.
   const isEndpoint = settings.endpoint === undefined && (second !== undefined || namesOf(endpoints).includes(first))
   const endpoint = selectEndpoint(endpoints, isEndpoint ? first : settings.endpoint)
+  const { options, askNow } = await withMfaCodes(await toProxyOptions(endpoint, silent), stop)
+  await askNow()
   return {
-    proxy: await toProxyOptions(endpoint, silent),
+    proxy: options,
     user: (isEndpoint ? second : first) ?? endpoint.settings.user,
     database: settings.database,
     aws: settings.aws,

@@ -12,6 +12,7 @@ import type { Settings } from '../config/settings.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { createLogger, type Logger } from '../log.ts'
 import { createProxy, type ProxyOptions } from '../proxy/proxy.ts'
+import { withMfaCodes } from './mfa-codes.ts'
 
 /** The one endpoint, on a free port if no address is given. @throws ProxyError CONFIG_INVALID */
 export async function configure(
@@ -47,7 +48,13 @@ export async function exec(
   // Standard output belongs to the command.
   const log = await createLogger(settings['log-level'], settings['log-format'], 2)
   const [prepared] = await prepareEndpoints([endpoint], log)
-  const { options } = prepared!
+  const { options, askNow } = await withMfaCodes(prepared!.options, stop)
+  const problem = await askNow() // from here on, the terminal belongs to the command
+  if (problem || stop.aborted) {
+    signals.stop()
+    if (problem && !stop.aborted) throw problem
+    return undefined
+  }
 
   const proxy = createProxy(options, endpoint.names)
   let overSocket: SocketProxy | undefined

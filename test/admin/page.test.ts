@@ -431,6 +431,23 @@ test('where every login fails, the row, the title and the icon say so', async t 
   t.same(browserErrors, [])
 })
 
+test('a sign-in that logins wait for has a link', async t => {
+  const state = makeState({ name: 'shop', credentialsFailed: true })
+  const url = 'https://oidc.us-east-1.amazonaws.com/authorize?response_type=code&state=s'
+  state.signIn = { what: 'Sign in to https://example.awsapps.com/start', url, code: 'ABCD-EFGH', since: Date.now() }
+  const { page, browserErrors } = await open(t, await serve(t, [state]))
+  await page.getByRole('row', { name: 'shop Sign-in needed' }).waitFor()
+  const link = page.getByRole('link', { name: url })
+  t.equal(await link.getAttribute('href'), url)
+  t.equal(await link.getAttribute('rel'), 'noopener noreferrer')
+  await page.getByText('Check that the page shows the code ABCD-EFGH.').waitFor()
+  t.same(await axe(page), [])
+  state.signIn = { ...state.signIn, url: 'javascript:alert(1)' }
+  await link.waitFor({ state: 'detached' })
+  t.equal(await page.getByRole('link', { name: /alert/ }).count(), 0, 'no other kind of address')
+  t.same(browserErrors, [])
+})
+
 test('50 sessions, and then more', async t => {
   const state = makeState()
   for (let i = 0; i < 120; i++) addSession(state, { user: `user_${i % 2}` })

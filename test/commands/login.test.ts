@@ -239,3 +239,43 @@ test('Ctrl-C at the question ends the proxy', async t => {
   terminal.type('\u0003')
   t.equal(await terminal.end(), 130)
 })
+
+test('exec and check ask for the code before they begin', async t => {
+  const center = await startIdentityCenter(t)
+  writeFileSync(join(center.home, 'config'), MFA)
+  const environment = environmentOf(center, { AWS_ENDPOINT_URL_STS: center.url })
+  const args = await serveArguments(t, 'admin')
+  await t.test('exec', async t => {
+    const words = [...PROGRAM, 'exec', ...args, '--', 'sh', '-c', 'echo "the command has port $MYSQL_PORT"']
+    const terminal = await startOnTerminal(t, words, environment)
+    await terminal.waitFor(/\(profile admin\), or Enter for none: /)
+    t.notMatch(terminal.text(), /the command has port/)
+    terminal.type('123456\r')
+    await terminal.waitFor(/the command has port \d+/)
+    t.equal(await terminal.end(), 0)
+  })
+  await t.test('exec without a code: the command does not start', async t => {
+    const words = [...PROGRAM, 'exec', ...args, '--', 'echo', 'the command runs']
+    const terminal = await startOnTerminal(t, words, environment)
+    await terminal.waitFor(/or Enter for none: /)
+    terminal.type('\r')
+    t.equal(await terminal.end(), 3)
+    t.match(terminal.text(), /the profile admin needs the code of an MFA device/)
+    t.notMatch(terminal.text(), /the command runs/)
+  })
+  await t.test('exec and Ctrl-C at the question', async t => {
+    const terminal = await startOnTerminal(t, [...PROGRAM, 'exec', ...args, '--', 'echo', 'runs'], environment)
+    await terminal.waitFor(/or Enter for none: /)
+    terminal.type('\u0003')
+    t.equal(await terminal.end(), 130)
+  })
+  await t.test('check', async t => {
+    const before = center.requests.filter(line => line === 'POST / AssumeRole').length
+    const terminal = await startOnTerminal(t, [...PROGRAM, 'check', 'iam_user', ...args], environment)
+    await terminal.waitFor(/\(profile admin\), or Enter for none: /)
+    terminal.type('123456\r')
+    await terminal.waitFor(/profile\s+admin:\s+a\s+role\s+assumed\s+with\s+another\s+profile/)
+    await terminal.end()
+    t.equal(center.requests.filter(line => line === 'POST / AssumeRole').length, before + 1, 'one code')
+  })
+})
