@@ -19,6 +19,10 @@ export async function main(args: readonly string[]): Promise<number> {
     process.on(name, () => {
       if (signal && !row.ownsSignals) process.exit(exitCodeOf(name))
       signal ??= name
+      // The end may take as long as --max-sigterm-delay.
+      if (name === 'SIGINT' && process.stderr.isTTY && !row.ownsSignals) {
+        process.stderr.write('\nStopping. Press Ctrl-C again to end at once.\n')
+      }
       stop.abort()
     })
   }

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
 import { environmentName, optionsOf } from '../src/config/options.ts'
+import { ensureProgram } from './support/packages.ts'
 import { PROGRAM } from './support/program.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -342,6 +343,38 @@ test('stops at SIGINT', async t => {
   proxy.child.kill('SIGINT')
   const [code] = await proxy.closed
   t.equal(code, 130)
+})
+
+test('Ctrl-C on a terminal says at once that it stops, for a proxy and for a question', async t => {
+  const script = await ensureProgram('script', 'bsdutils')
+  const onTerminal = (args: string[], until: string) => {
+    const words = `exec ${[...PROGRAM, ...args].join(' ')}`
+    const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|MYSQL_IAM_PROXY_|TAP)/.test(name))
+    const env = {
+      ...Object.fromEntries(inherited),
+      SHELL: '/bin/sh',
+      HOME: t.testdir({}),
+      AWS_EC2_METADATA_DISABLED: 'true',
+    }
+    const child = spawn(script, ['--quiet', '--flush', '--return', '--command', words, '/dev/null'], { env })
+    t.teardown(() => child.kill('SIGKILL'))
+    let text = ''
+    let isSent = false
+    child.stdout.on('data', chunk => {
+      text += chunk
+      if (isSent || !text.includes(until)) return
+      isSent = true
+      child.stdin.write('\x03')
+    })
+    return once(child, 'close').then(([code]) => ({ code: code as number, text }))
+  }
+  const proxy = await onTerminal(['--rds-endpoint', ENDPOINT, '-p', '0'], 'listening on')
+  t.equal(proxy.code, 130)
+  t.match(proxy.text, 'Stopping. Press Ctrl-C again to end at once.')
+  const question = await onTerminal(['hash-password'], 'Password')
+  t.equal(question.code, 130)
+  t.match(question.text, 'Stopping.')
+  t.notMatch(question.text, 'mysql-iam-proxy: ', 'no error')
 })
 
 test('stops at SIGTERM while a client is connected', async t => {

@@ -9,6 +9,7 @@ import { isatty } from 'node:tty'
 import { type EndpointConfig, loadConfig } from '../config/load.ts'
 import { prepareEndpoints } from '../config/proxy-options.ts'
 import type { Settings } from '../config/settings.ts'
+import { formatHostPort } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { createLogger, type Logger } from '../log.ts'
 import { createProxy, type ProxyOptions } from '../proxy/proxy.ts'
@@ -60,7 +61,7 @@ export async function exec(
   let overSocket: SocketProxy | undefined
   try {
     const { host, port, path } = await proxy.listen()
-    if (path === undefined) overSocket = await listenOnSocket(options, endpoint, log)
+    if (path === undefined) overSocket = await listenOnSocket(options, endpoint, formatHostPort({ host, port }), log)
     if (stop.aborted) return undefined
     const child = spawn(program, args, {
       stdio: 'inherit',
@@ -99,6 +100,7 @@ interface SocketProxy {
 async function listenOnSocket(
   options: ProxyOptions,
   endpoint: EndpointConfig,
+  overTcp: string,
   log: Logger,
 ): Promise<SocketProxy | undefined> {
   let directory: string | undefined
@@ -120,7 +122,7 @@ async function listenOnSocket(
   } catch (error) {
     await remove()
     const why = error instanceof ProxyError ? error.message : systemCode(error)
-    log.warn({ directory: tmpdir() }, `no unix socket for the command, only a TCP port: ${why}`)
+    log.warn({ directory: tmpdir() }, `no unix socket for the command, only a TCP port (${overTcp}): ${why}`)
     return undefined
   }
 }

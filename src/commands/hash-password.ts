@@ -1,15 +1,17 @@
 /** `mysql-iam-proxy hash-password`: prints a value for password-hash, or for the file of a password. */
-import type { Readable } from 'node:stream'
+import { addAbortSignal, type Readable } from 'node:stream'
 import { ProxyError } from '../errors.ts'
 import { firstLine, passwordProblem } from '../password-file.ts'
 import { CACHING_SHA2_PASSWORD, createSalt, MYSQL_NATIVE_PASSWORD, nativeHash } from '../protocol/auth.ts'
 import { storedHash } from '../protocol/sha256-crypt.ts'
 
-/** The hash of the password on the first line of `input`. @throws ProxyError CONFIG_INVALID */
+/** The hash of the password on the first line of `input`. @throws ProxyError CONFIG_INVALID; AbortError after `stop` */
 export async function hashPassword(
   input: Readable & { isTTY?: boolean },
   method: typeof CACHING_SHA2_PASSWORD | typeof MYSQL_NATIVE_PASSWORD = CACHING_SHA2_PASSWORD,
+  stop?: AbortSignal,
 ): Promise<string> {
+  if (stop) addAbortSignal(stop, input)
   if (input.isTTY) process.stderr.write('Password (visible as you type): ')
   const chunks: Buffer[] = []
   for await (const chunk of input) {

@@ -204,9 +204,9 @@ export const COMMANDS: CommandTable = {
       ['mysql-iam-proxy hash-password < password.txt > password.hash', 'From a file to a file'],
     ],
     docs: 'docs/security.md',
-    async run({ flags, print }) {
+    async run({ flags, print, stop }) {
       const { hashPassword } = await import('./hash-password.ts')
-      print(await hashPassword(process.stdin, resolveSettings(flags, process.env).method))
+      print(await hashPassword(process.stdin, resolveSettings(flags, process.env).method, stop))
       return undefined
     },
   },
