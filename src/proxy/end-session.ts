@@ -55,6 +55,23 @@ function activityOf({ clientSpokeLast, lastBytes }: Flow): Activity {
   return isInTransaction(status) ? 'in a transaction' : 'idle'
 }
 
+/**
+ * Waits before a refusal. A client that leaves ends the wait. So does `session.close`: a proxy that stops does not wait, and the
+ * client gets its answer at once.
+ */
+export async function delayRefusal(delay: Promise<void>, session: Session, socket: Socket): Promise<void> {
+  const ended = new Promise<void>(resolve => {
+    session.isIdle = () => true
+    session.close = () => resolve()
+  })
+  await Promise.race([delay, closing(socket), ended])
+}
+
+/** Resolves when the socket is closed. */
+function closing(socket: Socket): Promise<void> {
+  return new Promise(resolve => (socket.closed ? resolve() : socket.once('close', () => resolve())))
+}
+
 /** Ends an open session; the client gets `error` unless it is in the middle of an answer. */
 export function endWith(
   { session, flow, client, upstream, compressed }: Ending,

@@ -22,7 +22,7 @@ import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
 import type { Place } from './admission.ts'
 import { changeUser, refuseCompressed } from './change-user.ts'
-import { cutOff, type Ending, endWith, installClose, writeError } from './end-session.ts'
+import { cutOff, delayRefusal, type Ending, endWith, installClose, writeError } from './end-session.ts'
 import type { Dialling } from './orphans.ts'
 import type { Served } from './served.ts'
 import { watchdog } from './watchdog.ts'
@@ -96,7 +96,7 @@ export async function runSession(
     const error = await orLost(asProxyError(thrown), legs)
     if (session.phase === 'logging in') target.breaker.failed(error, session.user, session)
     const abandoned = session.phase === 'open' ? undefined : abandon(legs, session, target, stop)
-    if (error.delay) await Promise.race([error.delay, closing(wire.socket)])
+    if (error.delay) await delayRefusal(error.delay, session, wire.socket)
     refuse(legs, session, target, error, log)
     if (session.phase === 'open') logEnd(session, session.endedBy ?? error.code, undefined, log)
     endGracefully(wire) // the database may take a minute to greet
@@ -224,11 +224,6 @@ function rejectionOf(signal: AbortSignal): Promise<never> {
     if (signal.aborted) reject(signal.reason)
     else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   })
-}
-
-/** Resolves when the socket is closed. */
-function closing(socket: Socket): Promise<void> {
-  return new Promise(resolve => (socket.closed ? resolve() : socket.once('close', () => resolve())))
 }
 
 /** Ends a login that has failed. A refused login counts towards the rate, unless the slot of the real one is unused. */

@@ -5,7 +5,7 @@ import { test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
 import { framePacket, frameUncompressed, type Wire } from '../../src/net/wire.ts'
 import { encodeERR_Packet, parseERR_Packet } from '../../src/protocol/packets.ts'
-import { cutOff, type Ending, endWith, installClose, writeError } from '../../src/proxy/end-session.ts'
+import { cutOff, delayRefusal, type Ending, endWith, installClose, writeError } from '../../src/proxy/end-session.ts'
 import { createFlow, type Flow } from '../../src/relay/relay.ts'
 import type { Session } from '../../src/state.ts'
 import { createTestClock } from '../support/clock.ts'
@@ -143,4 +143,29 @@ test('a session that is cut off: TCP is reset, a unix socket is closed', t => {
     t.same([transport.calls, upstream.calls], [[call], ['destroy']])
   }
   t.end()
+})
+
+test('a refusal that is delayed goes out at once when the session is closed', async t => {
+  const never = new Promise<void>(() => {})
+  const session = { isIdle: () => false } as Session
+  let isOver = false
+  const delayed = delayRefusal(never, session, fakeSocket()).then(() => {
+    isOver = true
+  })
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(isOver, false)
+  t.equal(session.isIdle(), true, 'a proxy that stops need not wait for it')
+  session.close('PROXY_STOPPING')
+  await delayed
+})
+
+test('a refusal waits for its time, and no longer than its client', async t => {
+  const session = {} as Session
+  await delayRefusal(Promise.resolve(), session, fakeSocket())
+  const socket = fakeSocket()
+  const delayed = delayRefusal(new Promise(() => {}), session, socket)
+  socket.emit('close')
+  await delayed
+  await delayRefusal(new Promise(() => {}), session, Object.assign(fakeSocket(), { closed: true }))
+  t.pass('each of them ended')
 })
