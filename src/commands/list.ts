@@ -23,12 +23,11 @@ type Flags = Readonly<Record<string, unknown>>
  * @throws ProxyError CONFIG_INVALID
  */
 export async function list(flags: Flags, stop: AbortSignal, tools?: FindTools): Promise<number> {
-  const { stdout } = process
   // Both may be repeated here. Other commands take one.
   const settings = resolveSettings({ ...flags, profile: undefined, region: undefined }, process.env)
   const regions = regionsIn(flags, settings)
   if (settings['print-policy']) {
-    stdout.write(`${listPolicy({ allRegions: regions === 'all' })}\n`)
+    await write(`${listPolicy({ allRegions: regions === 'all' })}\n`)
     return 0
   }
   const progress = createProgress()
@@ -42,11 +41,20 @@ export async function list(flags: Flags, stop: AbortSignal, tools?: FindTools): 
       ...(tools ? { tools } : {}),
     })
     progress.clear()
-    stdout.write(settings.json ? `${JSON.stringify(toDocument(found), null, 2)}\n` : tableOf(found, regions))
+    await write(settings.json ? `${JSON.stringify(toDocument(found), null, 2)}\n` : tableOf(found, regions))
     return exitCodeOf(found)
   } finally {
     progress.clear()
   }
+}
+
+/** Resolves when everything is written, because the process ends soon after. A reader such as `head` may leave early. */
+async function write(text: string): Promise<void> {
+  const { stdout } = process
+  await new Promise<void>(resolve => {
+    stdout.once('error', () => resolve())
+    stdout.write(text, () => resolve())
+  })
 }
 
 function tableOf(found: Found, regions: FindOptions['regions']): string {

@@ -49,7 +49,6 @@ export interface FindOptions {
 export interface FindTools {
   /** the addresses of a name; [] if it has none */
   resolve?: (host: string) => Promise<string[]>
-  credentials?: (profile: string | undefined, region: string) => CredentialsProvider
   clock?: Clock
 }
 
@@ -127,7 +126,7 @@ interface FoundInProfile {
 
 async function findInProfile(
   profile: string | undefined,
-  { regions, codes, tools = {} }: FindOptions,
+  { regions, codes }: FindOptions,
   signal: AbortSignal,
   note: Note,
 ): Promise<FoundInProfile> {
@@ -137,8 +136,7 @@ async function findInProfile(
     const whose = profile === undefined ? 'the default profile' : `the profile ${profile}`
     throw new ProxyError('CONFIG_INVALID', `--region: ${whose} has no region; give one, or all`)
   }
-  const createProvider = tools.credentials ?? ((profile, region) => createCredentials({ profile, region, codes }))
-  const credentials = createProvider(profile, home)
+  const credentials = createCredentials({ profile, region: home, codes })
   try {
     await unlessAborted(credentials(), signal)
   } catch (thrown) {

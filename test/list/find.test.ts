@@ -7,6 +7,7 @@ import { type Found, wayTo } from '../../src/list/found.ts'
 import { ACCOUNT_ID, type Account, answersOf, type Region, rdsHost } from '../support/aws-account.ts'
 import { type AwsApi, startAwsApi } from '../support/aws-api.ts'
 import { setEnvironment } from '../support/check.ts'
+import { createTestClock } from '../support/clock.ts'
 import {
   ACCESS_DENIED,
   RDS_HOST,
@@ -186,6 +187,17 @@ test('a target with an IPv6 address in another form; a reader endpoint by the ad
     ),
   )
   t.same(balancers, { shop: [], 'shop-reader': ['nlb'], 'shop-1': ['nlb'] })
+})
+
+test('name servers that do not answer', async t => {
+  const clock = createTestClock()
+  const resolve = () => {
+    setImmediate(() => clock.advance(5_000))
+    return new Promise<string[]>(() => {})
+  }
+  const account = { instances: [{ name: 'orders' }] }
+  const [found] = await find(t, { account, options: { tools: { resolve, clock } } })
+  t.match(found.databases, [{ endpoints: [{ name: 'orders', addresses: [] }] }])
 })
 
 test('the policy names exactly the calls', async t => {
