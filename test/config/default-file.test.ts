@@ -1,12 +1,16 @@
 /** The configuration file at the default place: where it is, when it counts, and what the commands say about it. */
+
+import { spawn } from 'node:child_process'
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { type Test, test } from 'tap'
 import { configCommand } from '../../src/commands/config.ts'
 import { configure } from '../../src/commands/exec.ts'
 import { defaultConfigFile } from '../../src/config/default-file.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { freePort } from '../support/free-port.ts'
+import { PROGRAM } from '../support/program.ts'
 import { startProgram } from '../support/start-program.ts'
 
 const HOST = 'orders.abcdefghijkl.eu-west-1.rds.amazonaws.com'
@@ -107,6 +111,25 @@ test('exec by name takes a free port, so it works beside a proxy that serves the
   t.equal(await listensOn({ listen: '127.0.0.1:4000' }, ['orders']), '127.0.0.1:4000')
   t.equal(await listensOn({}, ['orders?port=4000']), '127.0.0.1:4000')
   await t.rejects(configure({}, [], environment), { message: 'exec: needs exactly one endpoint' })
+})
+
+test('check with the name of an endpoint, and with a user', async t => {
+  const { environment } = home(t, TWO.replace('rds-endpoint: ', "connect: '127.0.0.1:1', rds-endpoint: "))
+  const configurationOf = async (...words: string[]) => {
+    const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|MYSQL_IAM_PROXY_|TAP|XDG_)/.test(name))
+    const aws = { AWS_EC2_METADATA_DISABLED: 'true', AWS_CONFIG_FILE: '/no-such-home', AWS_ACCESS_KEY_ID: 'only half' }
+    const [command, ...first] = PROGRAM
+    const env = { ...Object.fromEntries(inherited), ...aws, ...environment }
+    const child = spawn(command, [...first, 'check', '--json', ...words], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+    t.teardown(() => child.kill('SIGKILL'))
+    const { steps, error } = JSON.parse(await text(child.stdout))
+    return { facts: steps[0].facts, message: error.message }
+  }
+  t.match((await configurationOf('orders')).facts, { certificate: HOST, user: 'app' })
+  t.match((await configurationOf('orders', 'me')).facts, { certificate: HOST, user: 'me' })
+  t.match((await configurationOf('reports', 'me')).facts, { certificate: REPORTS, user: 'me' })
+  t.match((await configurationOf('me', '--endpoint', 'orders')).facts, { certificate: HOST, user: 'me' })
+  t.match((await configurationOf('repots')).message, /there are orders, reports/)
 })
 
 test('config check and config show name the file', async t => {
