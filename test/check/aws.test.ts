@@ -446,7 +446,7 @@ test('the load balancer', async t => {
     t.match(factsOf(checked, 'AWS: load balancer'), { 'load balancer': /^none/ })
   })
 
-  await t.test('instead of which a tunnel on this machine is dialled', async t => {
+  await t.test('a tunnel on this machine is dialled instead', async t => {
     await setUp(t, rds)
     const checked = await look(t, { connect: `127.0.0.1:${port}` })
     const none = `none: 127.0.0.1:${port} is a tunnel or port forward on this machine`
