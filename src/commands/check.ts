@@ -49,13 +49,24 @@ interface ReportFile {
   path: string
   /** whether to write without asking */
   yes: boolean
+  /** whether not to ask */
+  noInput: boolean
 }
 
 /** Shows the document first. Asks only on a terminal. Standard output holds only JSON with --json. @throws ProxyError CONFIG_INVALID */
-async function writeReport({ path, yes }: ReportFile, text: string, json: boolean, stop: AbortSignal): Promise<void> {
+async function writeReport(
+  { path, yes, noInput }: ReportFile,
+  text: string,
+  json: boolean,
+  stop: AbortSignal,
+): Promise<void> {
   const output = json ? process.stderr : process.stdout
   output.write(`\n${text}\n`)
   if (!yes && process.stdin.isTTY && output.isTTY) {
+    if (noInput) {
+      output.write('Not written; on a terminal, --no-input needs --yes.\n')
+      return
+    }
     const question = createInterface({ input: process.stdin, output })
     const answer = await question
       .question(`Write this report to ${path}? Look for anything that you don't want to publish. [y/N] `, {
@@ -79,8 +90,8 @@ async function writeReport({ path, yes }: ReportFile, text: string, json: boolea
 /** The file of --report; undefined without it, or if the options are invalid, which check has reported. */
 function reportOf(flags: Readonly<Record<string, unknown>>): ReportFile | undefined {
   try {
-    const { report, yes } = resolveSettings(flags, process.env)
-    return report === undefined ? undefined : { path: report, yes }
+    const { report, yes, 'no-input': noInput } = resolveSettings(flags, process.env)
+    return report === undefined ? undefined : { path: report, yes, noInput }
   } catch {
     return undefined
   }

@@ -9,8 +9,14 @@ import { storedHash } from '../protocol/sha256-crypt.ts'
 export async function hashPassword(
   input: Readable & { isTTY?: boolean },
   method: typeof CACHING_SHA2_PASSWORD | typeof MYSQL_NATIVE_PASSWORD = CACHING_SHA2_PASSWORD,
-  stop?: AbortSignal,
+  { stop, noInput = false }: { stop?: AbortSignal; noInput?: boolean } = {},
 ): Promise<string> {
+  if (input.isTTY && noInput) {
+    throw new ProxyError(
+      'CONFIG_INVALID',
+      'hash-password: --no-input needs the password on standard input, not a terminal',
+    )
+  }
   if (stop) addAbortSignal(stop, input)
   if (input.isTTY) process.stderr.write('Password (visible as you type): ')
   const chunks: Buffer[] = []

@@ -49,7 +49,7 @@ export function helpFor(
 export function shortHelp(commands: CommandTable): string {
   const style = createStyler(wantsColours(process.stderr.isTTY))
   const section = (title: string, lines: readonly string[]) => style('bold', title) + indented(lines)
-  const examples = [commands.demo.examples[0]!, ...commands.run.examples.filter((_, index) => index !== 1).slice(0, 2)]
+  const examples = [commands.add, commands.run, commands.demo].map(({ examples }) => examples[0]!)
   const more: Example[] = [
     [`${PROGRAM} --help`, 'All commands and options'],
     [`${PROGRAM} help COMMAND`, 'One command, with examples'],

@@ -65,6 +65,7 @@ export const COMMANDS: CommandTable = {
   remove: {
     describe: 'Remove databases from the configuration file',
     usage: '[NAME...]',
+    completes: 'endpoints',
     maxWords: Number.POSITIVE_INFINITY,
     examples: [
       ['mysql-iam-proxy remove orders', 'One database'],
@@ -206,7 +207,8 @@ export const COMMANDS: CommandTable = {
     docs: 'docs/security.md',
     async run({ flags, print, stop }) {
       const { hashPassword } = await import('./hash-password.ts')
-      print(await hashPassword(process.stdin, resolveSettings(flags, process.env).method, stop))
+      const { method, 'no-input': noInput } = resolveSettings(flags, process.env)
+      print(await hashPassword(process.stdin, method, { stop, noInput }))
       return undefined
     },
   },

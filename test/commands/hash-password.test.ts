@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { test } from 'tap'
 import { checkPassword, createLocalUsers, isPasswordHash } from '../../src/client/local-users.ts'
 import { hashPassword } from '../../src/commands/hash-password.ts'
@@ -62,4 +62,13 @@ test('no password', async t => {
       message: 'hash-password: no password on standard input',
     })
   }
+})
+
+test('it asks nothing with --no-input, and ends at a signal', async t => {
+  const terminal = () => Object.assign(new PassThrough(), { isTTY: true })
+  await t.rejects(hashPassword(terminal(), 'caching_sha2_password', { noInput: true }), /--no-input needs the password/)
+  const stop = new AbortController()
+  const waiting = hashPassword(new PassThrough(), 'caching_sha2_password', { stop: stop.signal })
+  stop.abort()
+  await t.rejects(waiting, { name: 'AbortError' })
 })

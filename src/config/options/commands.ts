@@ -18,8 +18,9 @@ export const OF_COMMANDS = {
   },
   'no-input': {
     kind: 'boolean',
-    commands: ['add', 'remove'],
-    describe: 'Ask nothing, also on a terminal; a missing option is then an error',
+    commands: ['add', 'remove', 'check', 'hash-password'],
+    describe:
+      'Ask nothing, also on a terminal. A missing option is then an error; check then writes the file of --report only with --yes',
   },
   until: {
     kind: 'string',
