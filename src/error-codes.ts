@@ -198,6 +198,40 @@ const specs = {
     docs: 'docs/tunnels.md#errors',
   },
 
+  SSM_ACCESS_DENIED: {
+    ...DIAL,
+    errno: 1105,
+    sqlState: '08004',
+    source: 'aws',
+    exitCode: 3,
+    hint: 'Allow {action} in the IAM policy of the credentials. The page docs/ssm.md of mysql-iam-proxy has the least policy.',
+    explanation:
+      'The IAM policy does not allow a session of Session Manager: ssm:StartSession on the target and on the document AWS-StartPortForwardingSessionToRemoteHost, or ssmmessages:OpenDataChannel on the session.',
+    docs: 'docs/ssm.md#iam-policy',
+  },
+  SSM_TARGET_NOT_CONNECTED: {
+    ...DIAL,
+    errno: 1105,
+    sqlState: '08004',
+    source: 'aws',
+    exitCode: 4,
+    hint: 'Check that the target runs, is in this account and region, and that its SSM agent is online in Fleet Manager.',
+    explanation:
+      'Systems Manager knows no such target, or its SSM agent is not connected. The agent needs an instance profile with AmazonSSMManagedInstanceCore, and a way to the endpoints ssm and ssmmessages. A container needs ECS Exec.',
+    docs: 'https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-troubleshooting.html',
+  },
+  SSM_UNSUPPORTED: {
+    ...DIAL,
+    errno: 1235,
+    sqlState: '08004',
+    source: 'configuration',
+    exitCode: 4,
+    hint: 'Install the Session Manager plugin and retry. The proxy uses it if it is installed.',
+    explanation:
+      'The SSM agent of the target is too old to forward connections to another host, or it asks for something that only the Session Manager plugin can do.',
+    docs: 'docs/ssm.md#errors',
+  },
+
   UPSTREAM_TIMEOUT: {
     ...DIAL,
     errno: 1159,

@@ -21,6 +21,7 @@ const WALL_CLOCK_FILES = [
   'sign-in/token-cache.ts', // when tokens and registrations expire
   'proxy/server.ts', // the time of a session's start, for display
   'state.ts',
+  'tunnel/ssm-channel.ts', // the date of a message, as the protocol asks for
   'upstream/bundle-cache.ts', // the validity of certificates
   'upstream/rds-bundle.ts',
   'upstream/refusal.ts', // when credentials expire

@@ -20,6 +20,7 @@ import { adviseFromIamLog } from './iam-log.ts'
 import { connectPolicy, type DatabaseUser, partitionOf } from './policy.ts'
 import { adviseOnProxyLogin } from './proxy-advice.ts'
 import { alterToIamUser, createIamUser, sqlName, sqlText, sqlUser } from './sql.ts'
+import { adviseOnSsmPolicy, adviseOnSsmTarget } from './ssm.ts'
 import type { Advice } from './steps.ts'
 
 /** Never rejects: it omits what it cannot find out. */
@@ -46,6 +47,9 @@ const ADVICE: Partial<Record<ErrorCode, (context: Context) => Advice[] | Promise
   TUNNEL_TIMEOUT: adviseOnTunnel,
   TUNNEL_LOST: adviseOnTunnel,
   TUNNEL_TARGET: adviseOnTunnel,
+  SSM_ACCESS_DENIED: context => [...adviseOnSsmPolicy(context), ...adviseOnTunnel(context)],
+  SSM_TARGET_NOT_CONNECTED: context => [...adviseOnSsmTarget(context), ...adviseOnTunnel(context)],
+  SSM_UNSUPPORTED: adviseOnSsmTarget,
   NLB_TARGETS_MISSING: ({ loadBalancer }) => loadBalancer?.advice ?? [],
   TLS_WRONG_NAME: adviseOnWrongName,
   TLS_UNKNOWN_CA: adviseOnUnknownCa,

@@ -34,6 +34,7 @@ import { checkLoadBalancer } from './load-balancer.ts'
 import { checkLocalLeg, checkLogin, checkSession } from './login.ts'
 import { checkDns, checkGreeting, checkTcp } from './network.ts'
 import { checkRoundTrips } from './round-trips.ts'
+import { noteSsm } from './ssm.ts'
 import { createSteps, FORWARD, type Reporter, type StepLog, type StepsResult } from './steps.ts'
 import { checkTls } from './tls.ts'
 
@@ -142,11 +143,12 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
     log.warn(new ProxyError('CONFIG_INVALID', `the region ${rds.region} is not that of ${rds.host}, ${named}`))
   }
   const state = createState(endpoint, 0)
-  const tunnel = createTunnelAsSet({ ...options, tunnelIdleTimeout: undefined }, endpoint, state, silent)
-  if (state.tunnel) log.fact('through', state.tunnel.command ?? state.tunnel.name)
   const { credentials: given } = options
   // The command gives a provider for a profile that needs the code of an MFA device.
   const credentials = typeof given === 'function' ? given : createCredentials({ ...options, region: apiRegion(rds) })
+  const tunnel = createTunnelAsSet({ ...options, tunnelIdleTimeout: undefined }, endpoint, state, silent, credentials)
+  if (state.tunnel) log.fact('through', state.tunnel.command ?? state.tunnel.name)
+  if (options.ssmTarget !== undefined) await noteSsm(log)
   const createToken = createTokenSource(rds, credentials)
   return {
     options,

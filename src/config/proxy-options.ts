@@ -78,6 +78,7 @@ async function optionsFrom(config: EndpointConfig, log: Logger, problems: string
     connect: settings.connect,
     proxy: settings.proxy,
     tunnel: settings.tunnel,
+    ssmTarget: settings['ssm-target'],
     tunnelTimeout: settings['tunnel-timeout'],
     tunnelIdleTimeout: settings['tunnel-idle-timeout'],
     listen: settings.listen,

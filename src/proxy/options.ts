@@ -16,6 +16,7 @@ import { asProxyError, ProxyError } from '../errors.ts'
 import { databaseProxyProblem } from '../forward-proxy.ts'
 import type { Logger } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
+import { ssmTargetProblem } from '../ssm-target.ts'
 import { tunnelCommandProblem } from '../tunnel-command.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { networkProblem, proxyProtocolProblem, rangeProblem, regionNameProblem } from '../value-checks.ts'
@@ -26,6 +27,8 @@ export interface ProxyOptions extends EndpointOptions {
   listen?: string | undefined
   /** A command that forwards 127.0.0.1:{localPort} to {host}:{port}, such as `ssh -N -L …`; it runs without a shell. Default: none */
   tunnel?: string | undefined
+  /** A tunnel through Session Manager: `i-…`, `mi-…` or `ecs:CLUSTER_TASKID_RUNTIMEID`. Default: none */
+  ssmTarget?: string | undefined
   /** Milliseconds until the port of `tunnel` must accept connections; default 20,000 */
   tunnelTimeout?: number | undefined
   /** Milliseconds without a connection after which the tunnel ends; default 600,000. 0: it opens with the proxy and stays open */
@@ -132,6 +135,7 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
   check('connect', options.connect, remoteProblem)
   check('proxy', options.proxy, databaseProxyProblem)
   check('tunnel', options.tunnel, tunnelCommandProblem)
+  check('ssmTarget', options.ssmTarget, ssmTargetProblem)
   check('listen', options.listen, listenProblem)
   check('region', options.region, regionNameProblem)
   for (const network of options.allowFrom ?? []) check('allowFrom', network, networkProblem)
@@ -150,7 +154,15 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
 export interface CombinedOptions
   extends Pick<
     ProxyOptions,
-    'rdsEndpoint' | 'region' | 'listen' | 'trustNetwork' | 'localTls' | 'regionBundle' | 'proxy' | 'tunnel'
+    | 'rdsEndpoint'
+    | 'region'
+    | 'listen'
+    | 'trustNetwork'
+    | 'localTls'
+    | 'regionBundle'
+    | 'proxy'
+    | 'tunnel'
+    | 'ssmTarget'
   > {
   ca?: readonly unknown[] | undefined
   caOnly?: boolean | undefined
@@ -169,6 +181,12 @@ export function combinationProblems(options: CombinedOptions, names: OptionNames
       : undefined,
     options.caOnly && options.regionBundle === 'auto'
       ? `${names.place('regionBundle')}: auto contradicts ${names.name('caOnly')}`
+      : undefined,
+    options.tunnel !== undefined && options.ssmTarget !== undefined
+      ? `${names.place('ssmTarget')}: contradicts ${names.name('tunnel')}: choose one tunnel`
+      : undefined,
+    options.proxy !== undefined && options.ssmTarget !== undefined
+      ? `${names.place('ssmTarget')}: contradicts ${names.name('proxy')}: the tunnel makes its own way; for calls to AWS, set HTTPS_PROXY`
       : undefined,
     options.proxy !== undefined && options.tunnel !== undefined
       ? `${names.place('tunnel')}: contradicts ${names.name('proxy')}: the tunnel makes its own way`

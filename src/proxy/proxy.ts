@@ -182,7 +182,7 @@ export function createProxy(
       }
       check(listen)
       // Not before: a tunnel without an idle timeout starts at once.
-      if (!way) target.tunnel = tunnel = createTunnelAsSet(options, endpoint, state, log)
+      if (!way) target.tunnel = tunnel = createTunnelAsSet(options, endpoint, state, log, credentials)
       const takeOver = predecessor && (() => predecessor.handOver())
       try {
         server = await startServer(listen, target, log, check, undefined, undefined, takeOver)

@@ -1,11 +1,13 @@
 /** The tunnel of an endpoint, put together from its options. */
 import type { Socket } from 'node:net'
-import type { Endpoint } from '../endpoint.ts'
+import type { CredentialsProvider } from '../aws/credential-types.ts'
+import { apiRegion, type Endpoint } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { OPTION_VALUES } from '../option-values.ts'
 import { createTunnelState, type EndpointState } from '../state.ts'
 import { createCommandTransport } from '../tunnel/command.ts'
+import { createSsmTransport } from '../tunnel/ssm.ts'
 import { createTunnel, type Tunnel, type TunnelTransport } from '../tunnel/tunnel.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
 import { dial, type Way } from '../upstream/dial.ts'
@@ -17,8 +19,9 @@ export function createTunnelAsSet(
   endpoint: Endpoint,
   state: EndpointState,
   log: Logger,
+  credentials: CredentialsProvider,
 ): (Tunnel & Way) | undefined {
-  const transport = transportOf(options, log)
+  const transport = transportOf(options, endpoint, log, credentials)
   if (!transport) return undefined
   const idleTimeout = options.tunnelIdleTimeout ?? OPTION_VALUES.tunnelIdleTimeout.default
   state.tunnel = createTunnelState(transport.name, transport.command?.(endpoint.dial), idleTimeout === 0)
@@ -62,8 +65,15 @@ async function isSilent(tunnel: Tunnel, endpoint: Endpoint): Promise<boolean> {
 }
 
 /** What makes the tunnel. */
-function transportOf({ tunnel }: ProxyOptions, log: Logger): TunnelTransport | undefined {
-  return tunnel === undefined ? undefined : createCommandTransport(tunnel, log)
+function transportOf(
+  { tunnel, ssmTarget, profile }: ProxyOptions,
+  { rds }: Endpoint,
+  log: Logger,
+  credentials: CredentialsProvider,
+): TunnelTransport | undefined {
+  if (tunnel !== undefined) return createCommandTransport(tunnel, log)
+  if (ssmTarget === undefined) return undefined
+  return createSsmTransport({ target: ssmTarget, region: apiRegion(rds), profile, credentials, log })
 }
 
 /** Ends a connection that has only shown that the tunnel accepts: with a login to refuse, so that it does not count as an error. */

@@ -85,19 +85,41 @@ export function createCommandTransport(
     command: target => redact(fillText(command, target, SHOWN_PORT)),
     async open(target, stop) {
       stop.throwIfAborted()
-      const started = clock.now()
       const address = await freeAddress()
-      const running = run(name, fillCommand(command, target, address.port), shell, log, clock)
-      let connection: Socket
-      try {
-        connection = await firstConnection(address, AbortSignal.any([stop, running.ended]), clock)
-      } catch {
-        running.end()
-        await running.gone
-        throw stop.aborted ? withWords(asProxyError(stop.reason), running.words.last(started)) : running.ended.reason
-      }
-      return opened(address, connection, running)
+      const words = fillCommand(command, target, address.port)
+      return await openProgram({ name, words, address }, stop, log, clock, shell)
     },
+  }
+}
+
+/** A program that listens on `address`. */
+export interface TunnelProgram {
+  /** the subject of a sentence in errors */
+  name: string
+  /** the program and its arguments */
+  words: string[]
+  address: HostPort
+  /** variables besides those of the proxy */
+  environment?: Record<string, string>
+}
+
+/** Runs a program until it ends or is closed. Resolves when its port accepts. @throws ProxyError TUNNEL_…; the reason of `stop` */
+export async function openProgram(
+  program: TunnelProgram,
+  stop: AbortSignal,
+  log: Logger,
+  clock: Clock = monotonicClock,
+  shell = existsSync(SHELL) ? SHELL : undefined,
+): Promise<OpenTunnel> {
+  const started = clock.now()
+  const running = run(program, shell, log, clock)
+  try {
+    const connection = await firstConnection(program.address, AbortSignal.any([stop, running.ended]), clock)
+    return opened(program.address, connection, running)
+  } catch {
+    running.end()
+    await running.gone
+    throw stop.aborted ? withWords(asProxyError(stop.reason), running.words.last(started)) : running.ended.reason
   }
 }
 
@@ -117,7 +139,8 @@ function opened(address: HostPort, connection: Socket, running: Running): OpenTu
   }
 }
 
-function run(name: string, words: string[], shell: string | undefined, log: Logger, clock: Clock): Running {
+function run(program: TunnelProgram, shell: string | undefined, log: Logger, clock: Clock): Running {
+  const { name, words, environment } = program
   const said = createWords(log, clock)
   const started = clock.now()
   const [file, args] = shell ? [shell, ['-c', SCRIPT, SHELL_NAME, ...words]] : [words[0]!, words.slice(1)]
@@ -127,7 +150,10 @@ function run(name: string, words: string[], shell: string | undefined, log: Logg
     // A process group, so that Ctrl-C does not end the tunnel before the transactions of its sessions.
     detached: process.platform !== 'win32',
     windowsHide: true,
-    env: Object.fromEntries(Object.entries(process.env).filter(([variable]) => !NOT_PASSED_ON.test(variable))),
+    env: {
+      ...Object.fromEntries(Object.entries(process.env).filter(([variable]) => !NOT_PASSED_ON.test(variable))),
+      ...environment,
+    },
   })
   child.stdout?.on('data', chunk => said.write('stdout', chunk))
   child.stderr?.on('data', chunk => said.write('stderr', chunk))

@@ -115,6 +115,7 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
     "x '{localPort}",
     ' ',
   ],
+  'ssm-target': ['i-0123456789abcdef0', 'mi-0123456789abcdef0', 'i-1', 'bastion', 'ecs:cluster_task'],
   'tunnel-timeout': ['1ms', '24h', '0s', '25h', '5'],
   'tunnel-idle-timeout': ['0s', '24h', '25h', '-1s', '5'],
   listen: ['127.0.0.1:1', 'unix:/run/x.sock', '3306', ':3306', 'unix:x.sock', 'a b', `unix:/${'x'.repeat(120)}`],

@@ -24,7 +24,7 @@ test('after a change of the network, a tunnel that works stays, and a silent one
   const state = createState(endpoint, 0)
   const lines: string[] = []
   const log = { ...silent, info: (_fields: object, message: string) => lines.push(message) }
-  const tunnel = createTunnelAsSet(options, endpoint, state, log)!
+  const tunnel = createTunnelAsSet(options, endpoint, state, log, () => Promise.reject(new Error('not needed')))!
   t.teardown(() => tunnel.close())
   const none = () => {}
   const changed = () =>

@@ -1,6 +1,7 @@
 /** The way to the database, and the trust in it. */
 import { databaseProxyProblem } from '../../forward-proxy.ts'
 import { OPTION_VALUES } from '../../option-values.ts'
+import { ssmTargetProblem } from '../../ssm-target.ts'
 import { tunnelCommandProblem } from '../../tunnel-command.ts'
 import { AND_ADD, AND_SYNC, duration, type OptionSpec } from '../option-spec.ts'
 
@@ -20,6 +21,13 @@ export const DATABASE = {
     check: tunnelCommandProblem,
     describe:
       "A command that forwards 127.0.0.1:{localPort} to {host}:{port}, for example 'ssh -N -L {localPort}:{host}:{port} bastion'. The proxy fills in a free port and the address to dial, starts the command with the first client, without a shell, and restarts it if it ends. See docs/tunnels.md (default: none)",
+  },
+  'ssm-target': {
+    kind: 'string',
+    placeholder: 'TARGET',
+    check: ssmTargetProblem,
+    describe:
+      'A tunnel through Session Manager of AWS Systems Manager: the EC2 instance (i-…), managed node (mi-…) or ECS container (ecs:CLUSTER_TASKID_RUNTIMEID) that reaches the database. The Session Manager plugin is used if it is installed, and not needed. See docs/ssm.md (default: none)',
   },
   'tunnel-timeout': {
     ...duration(OPTION_VALUES.tunnelTimeout),
