@@ -59,8 +59,10 @@ function read(request: IncomingMessage, state: string, { port }: AddressInfo): C
   const { method, headers, url = '' } = request
   // The name of another site that leads here would make this page part of that site.
   if (headers.host !== `127.0.0.1:${port}`) return 'This address is only for 127.0.0.1.'
-  const { pathname, searchParams } = new URL(url, 'http://127.0.0.1')
-  if (method !== 'GET' || pathname !== CALLBACK_PATH) return '404: there is nothing here.'
+  // Not by URL, which throws for a target such as `//`: any page in the browser can ask for it.
+  const [path = '', query = ''] = url.split('?', 2)
+  const searchParams = new URLSearchParams(query)
+  if (method !== 'GET' || path !== CALLBACK_PATH) return '404: there is nothing here.'
   if (!isSame(searchParams.get('state') ?? '', state)) {
     return 'This answer belongs to another sign-in. Go back to the newest page of the sign-in.'
   }

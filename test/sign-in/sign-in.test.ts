@@ -1,7 +1,8 @@
 /** Sign-ins against a stand-in for IAM Identity Center, which checks each request as the real service does. */
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { createCredentials } from '../../src/aws/credentials.ts'
@@ -169,6 +170,15 @@ test('a wrong state is refused, and the right one works after it', async t => {
   t.notOk(center.requests.filter(line => line.startsWith('POST /token')).length > 1)
 })
 
+/** Of a request whose target no browser's address bar would make. */
+async function statusOf(origin: string, target: string): Promise<number | undefined> {
+  const { hostname, port } = new URL(origin)
+  const outgoing = request({ hostname, port, path: target }).end()
+  const [answer] = (await once(outgoing, 'response')) as [IncomingMessage]
+  answer.resume()
+  return answer.statusCode
+}
+
 test('other requests to the callback change nothing', async t => {
   const center = await startIdentityCenter(t)
   const { prompt, end } = await begin(t, center)
@@ -178,6 +188,9 @@ test('other requests to the callback change nothing', async t => {
   t.equal((await fetch(`${origin}/favicon.ico`)).status, 404)
   t.equal((await fetch(location!, { method: 'POST' })).status, 404)
   t.equal((await fetch(location!.replace('127.0.0.1', 'localhost')).catch(() => ({ status: 400 }))).status, 400)
+  for (const target of ['//', '//[', 'http://', '*']) {
+    t.equal(await statusOf(origin, target), 404, `${target} does not end the process`)
+  }
   const noCode = new URLSearchParams(search)
   noCode.delete('code')
   const missing = await fetch(`${origin}/oauth/callback?${noCode}`)
