@@ -1,5 +1,5 @@
 /** Reads a command line by the tables of commands and options. */
-import { parseArgs } from 'node:util'
+import yargs from 'yargs'
 import { COMMAND_NAMES, type Command } from '../config/option-spec.ts'
 import { environmentName, isOption, type OptionName, optionNames, optionSpec, optionsOf } from '../config/options.ts'
 import { ProxyError } from '../errors.ts'
@@ -18,36 +18,34 @@ export interface Arguments {
 
 /** The command that `args` name with their first word; 'run' if they name none. */
 export function commandOf(args: readonly string[]): Command {
-  const [first] = tokensOf(args, optionNames).flatMap(token => (token.kind === 'positional' ? [token] : []))
-  const isBeforeEnd = first !== undefined && !args.slice(0, first.index).includes('--')
-  return commandWords.find(name => isBeforeEnd && name === first.value) ?? 'run'
+  const [first] = parse(args, optionNames, 'run')._
+  return commandWords.find(name => name === first) ?? 'run'
 }
 
 /** Whether one of `flags` is among the options of `args`, also where a value was expected. */
 export function has(args: readonly string[], ...flags: string[]): boolean {
-  const end = args.indexOf('--')
-  return args.slice(0, end < 0 ? undefined : end).some(arg => flags.includes(arg))
+  return beforeEnd(args).some(arg => flags.includes(arg))
 }
 
 /** The options and words of `command`. @throws ProxyError CONFIG_INVALID, with the nearest known name */
 export function readArguments(args: readonly string[], command: Command, row: CommandRow): Arguments {
   const known = optionsOf(command)
+  for (const arg of beforeEnd(args)) checkFlag(arg, command, known)
+  const { _: before, '--': after = [], ...values } = parse(args, known, command)
   const flags: Record<string, string | string[] | boolean> = {}
-  const words: string[] = []
-  const rest: string[] = []
-  let isAfterEnd = false
-  for (const token of tokensOf(args, known)) {
-    if (token.kind === 'option-terminator') isAfterEnd = true
-    else if (token.kind === 'positional') (isAfterEnd && command === 'exec' ? rest : words).push(token.value)
-    else {
-      const [name, value] = flagOf(token, args[token.index]!, command, known)
-      flags[name] = isRepeated(name, command) ? [...((flags[name] ?? []) as string[]), String(value)] : value
-    }
+  for (const name of known) {
+    const value = values[name]
+    if (value === undefined) continue
+    const isGiven = Array.isArray(value) ? !value.includes('') : value !== ''
+    if (!isGiven && !hasEmptyValue(args, name)) throw invalid(`--${name} needs a value`)
+    // The last one of a repeated option counts, unless it may be repeated.
+    flags[name] = Array.isArray(value) && !isRepeated(name, command) ? value.at(-1)! : value
   }
+  const words = command === 'exec' ? before : [...before, ...after]
   if (command !== 'run') words.shift()
   checkWords(words, command, row)
   if (flags['port'] !== undefined && flags['listen'] !== undefined) throw invalid('use --port or --listen, not both')
-  return { flags, words, rest }
+  return { flags, words, rest: command === 'exec' ? after : [] }
 }
 
 function isRepeated(name: OptionName, command: Command): boolean {
@@ -55,40 +53,66 @@ function isRepeated(name: OptionName, command: Command): boolean {
   return kind === 'strings' || (repeatedBy ?? []).includes(command)
 }
 
-type Token = ReturnType<typeof tokensOf>[number]
-type OptionToken = Extract<Token, { kind: 'option' }>
-
-function tokensOf(args: readonly string[], names: readonly OptionName[]) {
-  const options = names.map(name => {
-    const { kind, short } = optionSpec(name)
-    return [name, { type: kind === 'boolean' ? 'boolean' : 'string', ...(short ? { short } : {}) }] as const
-  })
-  return parseArgs({
-    args: [...args],
-    options: Object.fromEntries(options),
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-  }).tokens
+interface Parsed {
+  [name: string]: string | string[] | boolean | undefined
+  _: string[]
+  '--'?: string[]
 }
 
-/** The option and its value. @throws ProxyError CONFIG_INVALID */
-function flagOf(
-  { name, value, inlineValue }: OptionToken,
-  written: string,
-  command: Command,
-  known: readonly OptionName[],
-): [OptionName, string | boolean] {
-  const isKnown = (name: string): name is OptionName => (known as readonly string[]).includes(name)
-  if (!isKnown(name)) {
-    const negated = name.slice('no-'.length)
-    if (name.startsWith('no-') && isKnown(negated) && optionSpec(negated).kind === 'boolean') return [negated, false]
-    throw invalid(unknownOption(name, written, command, known))
+function parse(args: readonly string[], names: readonly OptionName[], command: Command): Parsed {
+  const options = names.map(name => {
+    const { kind, short } = optionSpec(name)
+    const type = kind === 'boolean' ? 'boolean' : isRepeated(name, command) ? 'array' : 'string'
+    return [name, { type, ...(type === 'array' ? { string: true } : {}), ...(short ? { alias: short } : {}) }] as const
+  })
+  return yargs()
+    .parserConfiguration({
+      'camel-case-expansion': false,
+      'dot-notation': false,
+      'greedy-arrays': false,
+      'parse-numbers': false,
+      'parse-positional-numbers': false,
+      'populate--': true,
+    })
+    .options(Object.fromEntries(options))
+    .boolean(['h', 'help', 'V', 'version'])
+    .locale('en')
+    .help(false)
+    .version(false)
+    .exitProcess(false)
+    .fail((message, error) => {
+      throw error ?? invalid(message)
+    })
+    .parseSync([...args]) as Parsed
+}
+
+/** The arguments that may be options. yargs takes none of them for the value of an option if it starts with a dash. */
+function beforeEnd(args: readonly string[]): readonly string[] {
+  const end = args.indexOf('--')
+  return args.slice(0, end < 0 ? undefined : end)
+}
+
+/** @throws ProxyError CONFIG_INVALID if `arg` is an unknown option, or a switch with a value other than true and false */
+function checkFlag(arg: string, command: Command, known: readonly OptionName[]): void {
+  const [, long, value] = /^--([^=]+)(?:=(.*))?$/s.exec(arg) ?? []
+  if (long === undefined) {
+    const letter = /^-([^-])/.exec(arg)?.[1]
+    if (letter !== undefined && !known.some(name => optionSpec(name).short === letter)) {
+      throw invalid(unknownOption(letter, arg, command, known))
+    }
+    return
   }
-  if (optionSpec(name).kind === 'boolean') return [name, value ?? true]
-  const isFlag = value?.startsWith('-') && !inlineValue
-  if (value === undefined || isFlag) throw invalid(`--${name} needs a value`)
-  return [name, value]
+  const isSwitch = (name: string) => isOption(name) && known.includes(name) && optionSpec(name).kind === 'boolean'
+  if (isSwitch(long.replace(/^no-/, '')) && !isSwitch(long)) return
+  if (!(known as readonly string[]).includes(long)) throw invalid(unknownOption(long, arg, command, known))
+  if (isSwitch(long) && value !== undefined && value !== 'true' && value !== 'false') {
+    throw invalid(`--${long} is a switch: use --${long} or --no-${long}, not "${value}"`)
+  }
+}
+
+/** Whether an option is given with the value '', and not just without one. */
+function hasEmptyValue(args: readonly string[], name: OptionName): boolean {
+  return args.some((arg, index) => arg === `--${name}=` || (arg === `--${name}` && args[index + 1] === ''))
 }
 
 function unknownOption(name: string, written: string, command: Command, known: readonly OptionName[]): string {
