@@ -26,7 +26,7 @@ test('an address that never greets is a warning if another one does', async t =>
     progress() {},
   }
   const context = {
-    target: { endpoint: { ...testEndpoint, dial: { host: 'nlb.test', port }, loginTimeout: 200 } },
+    target: { endpoint: { ...testEndpoint, dial: { host: 'nlb.test', port }, loginTimeout: 200 }, state: {} },
     addresses: { dial: ['127.0.0.2', '127.0.0.1'], rds: [] },
     stop: new AbortController().signal,
     cleanup: [],
