@@ -196,7 +196,13 @@ export interface Rotation {
 /** A connection whose local address is gone must end within this time, also on a busy machine. */
 const DEAD_AFTER_MS = 60_000
 
-export function worldFaults(world: World, record: RunRecord, rotation: Rotation): { [kind: string]: WorldFault } {
+export function worldFaults(
+  world: World,
+  record: RunRecord,
+  rotation: Rotation,
+  /** resolves when a login works through every listener */
+  logInEverywhere: () => Promise<void>,
+): { [kind: string]: WorldFault } {
   const { zones, setClock, fillLogDisk, killServer } = world
   const cutFor = async (dark: typeof zones, milliseconds: number) => {
     for (const zone of dark) zone.cut()
@@ -245,6 +251,9 @@ export function worldFaults(world: World, record: RunRecord, rotation: Rotation)
       await world.setCredentials({ seconds: 3 })
       await sleep(1_000 + random.below(2_000))
       await world.setCredentials({ temporary: random.below(2) === 1 })
+      // Another fault may make new ones unavailable: nobody may depend on the old ones then.
+      await sleep(3_000)
+      await logInEverywhere()
     }),
     'credential process that fails': always(async random => {
       // The cached credentials serve meanwhile.

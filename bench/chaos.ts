@@ -154,7 +154,7 @@ async function stalledLane(): Promise<void> {
 
 /** Faults around the proxies, in sequence. After a disruptive one, everything must work again before the next. */
 async function worldLane(random: Random): Promise<void> {
-  const faults = worldFaults(world, record, rotation)
+  const faults = worldFaults(world, record, rotation, () => recover('new credentials'))
   const kinds = Object.keys(faults).filter(kind => faults[kind]!.run && kind.includes(options.only))
   while (performance.now() < ends && worldFaultCount < maxFaults) {
     const kind = random.pick(kinds)
