@@ -36,6 +36,18 @@ const FORMATS = {
     describe: 'a data source name for go-sql-driver/mysql; its tls=custom needs tls.RegisterTLSConfig("custom", …)',
     line: goName,
   },
+  ruby: {
+    describe: 'a mysql2:// URL for mysql2 of Ruby, as DATABASE_URL of Rails takes it',
+    line: c => url('mysql2', c, { ...socketIn(c, 'socket'), ...rubyTls(c) }),
+  },
+  sqlx: {
+    describe: 'a mysql:// URL for sqlx of Rust',
+    line: c => url('mysql', c, { ...socketIn(c, 'socket'), ...sqlxTls(c) }),
+  },
+  dotnet: {
+    describe: 'a connection string for MySqlConnector and MySQL Connector/NET',
+    line: dotnet,
+  },
   odbc: {
     describe: 'a connection string for MariaDB Connector/ODBC, without DRIVER',
     line: odbc,
@@ -136,6 +148,20 @@ function pymysqlTls({ tls, ca }: Connection): Params {
   return ca === undefined ? { ssl_verify_cert: 'false' } : { ssl_ca: ca, ssl_verify_identity: 'true' }
 }
 
+/**
+ * libmysqlclient reads ssl_mode, and libmariadb verifies with sslverify.
+ * https://github.com/brianmario/mysql2/issues/879
+ */
+function rubyTls({ tls, ca }: Connection): Params {
+  if (tls === 'off') return { ssl_mode: 'disabled' }
+  return ca === undefined ? { ssl_mode: 'required' } : { ssl_mode: 'verify_identity', sslca: ca, sslverify: 'true' }
+}
+
+/** https://docs.rs/sqlx/latest/sqlx/mysql/struct.MySqlConnectOptions.html: without ssl-mode, it uses TLS where it can. */
+function sqlxTls(connection: Connection): Params {
+  return connection.tls === 'off' ? { 'ssl-mode': 'DISABLED' } : tlsIn(connection, 'ssl-mode', { ca: 'ssl-ca' })
+}
+
 type TlsModes = readonly [off: string, required: string, verified: string]
 
 /**
@@ -167,6 +193,30 @@ function goName({ at, user, database = '', tls, ca, endpoint }: Complete): strin
   const address = 'path' in at ? `unix(${at.path})` : `tcp(${bracketed(at.host)}:${at.port})`
   const mode = tls === 'off' ? '' : ca === undefined ? '?tls=skip-verify' : '?tls=custom'
   return `${user}@${address}/${escaped(database)}${mode}`
+}
+
+/**
+ * Both drivers read these names.
+ * https://mysqlconnector.net/connection-options/
+ * https://dev.mysql.com/doc/connectors/en/connector-net.html
+ */
+function dotnet({ at, user, database, hasPassword, tls, ca }: Complete): string {
+  const address = 'path' in at ? { Server: at.path, Protocol: 'Unix' } : { Server: at.host, Port: String(at.port) }
+  const mode = tls === 'off' ? 'Disabled' : ca === undefined ? 'Required' : 'VerifyFull'
+  const fields = {
+    ...address,
+    'User ID': user,
+    ...(database === undefined ? {} : { Database: database }),
+    SslMode: mode,
+    ...(ca === undefined ? {} : { SslCa: ca }),
+    // As with JDBC.
+    ...(hasPassword && tls === 'off' ? { AllowPublicKeyRetrieval: 'True' } : {}),
+  }
+  // Quotes keep a semicolon; a quote within is doubled.
+  const value = (text: string) => (/[;'"]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)
+  return `${Object.entries(fields)
+    .map(([name, text]) => `${name}=${value(text)}`)
+    .join(';')};`
 }
 
 /** https://mariadb.com/docs/connectors/mariadb-connector-odbc/mariadb-connector-odbc-guide */

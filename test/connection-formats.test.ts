@@ -73,6 +73,28 @@ const EXPECTED: Record<Format, [changed: Partial<Connection>, text: string][]> =
     [tls, 'app@tcp(127.0.0.1:3307)/?tls=skip-verify'],
     [verified, 'app@tcp(127.0.0.1:3307)/?tls=custom'],
   ],
+  ruby: [
+    [odd, 'mysql2://a%20b%3Ac%2Fd%25%40%23%27@127.0.0.1:3307/my%20db?ssl_mode=disabled'],
+    [v6, 'mysql2://app@[::1]:3307/?ssl_mode=disabled'],
+    [socket, 'mysql2://app@localhost/?socket=%2Frun%2Fmy%20db.sock&ssl_mode=disabled'],
+    [tls, 'mysql2://app@127.0.0.1:3307/?ssl_mode=required'],
+    [verified, 'mysql2://app@127.0.0.1:3307/?ssl_mode=verify_identity&sslca=%2Fca.pem&sslverify=true'],
+  ],
+  sqlx: [
+    [odd, 'mysql://a%20b%3Ac%2Fd%25%40%23%27@127.0.0.1:3307/my%20db?ssl-mode=DISABLED'],
+    [socket, 'mysql://app@localhost/?socket=%2Frun%2Fmy%20db.sock&ssl-mode=DISABLED'],
+    [tls, 'mysql://app@127.0.0.1:3307/?ssl-mode=REQUIRED'],
+    [verified, 'mysql://app@127.0.0.1:3307/?ssl-mode=VERIFY_IDENTITY&ssl-ca=%2Fca.pem'],
+  ],
+  dotnet: [
+    [{}, 'Server=127.0.0.1;Port=3307;User ID=app;SslMode=Disabled;'],
+    [{ user: `a;b'"`, database: ' x' }, `Server=127.0.0.1;Port=3307;User ID="a;b'""";Database=" x";SslMode=Disabled;`],
+    [v6, 'Server=::1;Port=3307;User ID=app;SslMode=Disabled;'],
+    [local, 'Server=127.0.0.1;Port=3307;User ID=app;SslMode=Disabled;AllowPublicKeyRetrieval=True;'],
+    [socket, 'Server=/run/my db.sock;Protocol=Unix;User ID=app;SslMode=Disabled;'],
+    [{ ...local, ...tls }, 'Server=127.0.0.1;Port=3307;User ID=app;SslMode=Required;'],
+    [verified, 'Server=127.0.0.1;Port=3307;User ID=app;SslMode=VerifyFull;SslCa=/ca.pem;'],
+  ],
   odbc: [
     [{}, 'TCPIP=1;SERVER=127.0.0.1;PORT=3307;UID=app;'],
     [{ user: 'a;b}' }, 'TCPIP=1;SERVER=127.0.0.1;PORT=3307;UID={a;b}}};'],
