@@ -9,6 +9,7 @@ import { type Config, loadConfig } from '../config/load.ts'
 import { toProxyOptions } from '../config/proxy-options.ts'
 import { ProxyError } from '../errors.ts'
 import { silent } from '../log.ts'
+import { wrap } from '../text.ts'
 
 const WIDTH = 80
 
@@ -70,8 +71,9 @@ function briefReporter(name: string, output: NodeJS.WriteStream): Reporter {
         return
       }
       write(`✓ ${name}: a login and a query succeeded.\n`)
-      for (const { message, code } of result.steps.flatMap(({ warnings }) => warnings)) {
+      for (const { message, code, hint } of result.steps.flatMap(({ warnings }) => warnings)) {
         write(`  ! ${message.replace(/\p{Cc}+/gu, ' ')} (${code})\n`)
+        for (const line of wrap(hint, width - 4)) write(`    ${line}\n`)
       }
     },
   }

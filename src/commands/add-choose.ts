@@ -9,6 +9,7 @@ import type { Found, FoundDatabase, FoundEndpoint, Reach } from '../list/found.t
 import { wayTo } from '../list/found.ts'
 import { didYouMean } from '../text.ts'
 import { regionNameProblem } from '../value-checks.ts'
+import { createProgress } from './progress.ts'
 import type { Questions } from './questions.ts'
 
 /** A database to add, as far as it is known. */
@@ -44,7 +45,7 @@ export interface Finding {
   questions: Questions | undefined
   environment: NodeJS.ProcessEnv
   stop: AbortSignal
-  /** Progress and problems, for people */
+  /** Problems, for people */
   say(text: string): void
   /** Why the endpoint of this host is in the file already; '' if it is not */
   inFile(rdsEndpoint: string): string
@@ -56,6 +57,7 @@ export async function findCandidates(finding: Finding): Promise<Candidate[]> {
   const profile = await chooseProfile(finding)
   const region = await chooseRegion(finding, profile)
   const { findDatabases } = await import('../list/find.ts')
+  const progress = createProgress()
   const found = await findDatabases({
     profiles: [profile],
     ...(region === undefined ? {} : { regions: [region] }),
@@ -64,8 +66,8 @@ export async function findCandidates(finding: Finding): Promise<Candidate[]> {
     regionBundle: settings['region-bundle'],
     bundleCache: settings['bundle-cache'],
     signal: stop,
-    onProgress: say,
-  })
+    onProgress: progress.show,
+  }).finally(progress.clear)
   for (const { code, message, hint, unknown } of found.problems)
     say(`! ${message} (${code}). Unknown: ${unknown}. ${hint}`)
   const all = candidatesIn(found)
@@ -77,7 +79,9 @@ export async function findCandidates(finding: Finding): Promise<Candidate[]> {
     value: one.candidate,
     label: `${one.candidate.name.padEnd(width)}${describe(one, finding.inFile(one.candidate.rdsEndpoint))}`,
   }))
-  return await questions.chooseSome('Which databases? Space selects, Enter goes on', choices)
+  const [only, ...others] = all.map(({ candidate }) => candidate)
+  const isNew = others.length === 0 && finding.inFile(only!.rdsEndpoint) === ''
+  return await questions.chooseSome('Which databases? Space selects, Enter goes on', choices, isNew ? [only!] : [])
 }
 
 const NO_TERMINAL =

@@ -8,10 +8,11 @@ import { toDocument } from '../list/document.ts'
 import { type FindOptions, type FindTools, findDatabases } from '../list/find.ts'
 import type { Found } from '../list/found.ts'
 import { toTable } from '../list/table.ts'
-import { isLive, wantsColours } from '../text.ts'
+import { wantsColours } from '../text.ts'
 import { defaultCacheFolder } from '../upstream/bundle-cache.ts'
 import { readCa } from '../upstream/trust.ts'
 import { regionNameProblem } from '../value-checks.ts'
+import { createProgress } from './progress.ts'
 
 /** Without a terminal, in characters. */
 const WIDTH = 80
@@ -119,22 +120,4 @@ function exitCodeOf({ complete, problems, databases }: Found): number {
   const failed = hiding.find(({ code }) => code !== 'AWS_ACCESS_DENIED')
   if (failed) return ERRORS[failed.code].exitCode
   return databases.length > 0 ? 0 : ERRORS.AWS_ACCESS_DENIED.exitCode
-}
-
-/** One line on standard error, overwritten; nothing without a terminal. */
-function createProgress() {
-  const { stderr } = process
-  const live = isLive(stderr.isTTY)
-  let isShown = false
-  return {
-    show(text: string) {
-      if (!live) return
-      stderr.write(`\r\x1b[K… ${text}`)
-      isShown = true
-    },
-    clear() {
-      if (isShown) stderr.write('\r\x1b[K')
-      isShown = false
-    },
-  }
 }

@@ -11,7 +11,8 @@ export interface Choice<Value> {
 export interface Questions {
   text(message: string, options: TextOptions): Promise<string>
   chooseOne<Value>(message: string, choices: readonly Choice<Value>[]): Promise<Value>
-  chooseSome<Value>(message: string, choices: readonly Choice<Value>[]): Promise<Value[]>
+  /** @param chosen at the beginning */
+  chooseSome<Value>(message: string, choices: readonly Choice<Value>[], chosen?: readonly Value[]): Promise<Value[]>
 }
 
 export interface TextOptions {
@@ -61,10 +62,12 @@ function createQuestions(signal: AbortSignal): Questions {
       const { select } = await load()
       return choices[answered(await select({ message, signal, options: indexed(choices) }))]!.value
     },
-    async chooseSome(message, choices) {
+    async chooseSome(message, choices, chosen = []) {
       const { multiselect } = await load()
-      const chosen = answered(await multiselect({ message, signal, options: indexed(choices), required: true }))
-      return chosen.map(index => choices[index]!.value)
+      const options = indexed(choices)
+      const initialValues = options.map(({ value }) => value).filter(index => chosen.includes(choices[index]!.value))
+      const given = answered(await multiselect({ message, signal, options, required: true, initialValues }))
+      return given.map(index => choices[index]!.value)
     },
   }
 }

@@ -101,6 +101,8 @@ export interface IdentityCenter {
   /** seconds that a new token is valid */
   tokenLifetime: number
   clients: Map<string, RegisteredClient>
+  /** what the portal gives for a token */
+  roleCredentials: { accessKeyId: string; secretAccessKey: string; sessionToken: string }
 }
 
 export interface BrowserAnswer {
@@ -180,6 +182,11 @@ export async function startIdentityCenter(t: Test, clock: Clock = monotonicClock
     accessTokens: new Set(),
     tokenLifetime: 3_600,
     clients: new Map(),
+    roleCredentials: {
+      accessKeyId: 'ASIAEXAMPLE',
+      secretAccessKey: 'secret-key-of-the-role',
+      sessionToken: 'session-of-the-role',
+    },
   }
 
   function note(line: string): void {
@@ -369,12 +376,7 @@ export async function startIdentityCenter(t: Test, clock: Clock = monotonicClock
       return refuse('UnauthorizedException', 'unauthorized', 'Session token not found or invalid', 401)
     }
     const expiration = Date.now() + 3_600_000
-    const keys = {
-      accessKeyId: 'ASIAEXAMPLE',
-      secretAccessKey: 'secret-key-of-the-role',
-      sessionToken: 'session-of-the-role',
-    }
-    return json({ roleCredentials: { ...keys, expiration } })
+    return json({ roleCredentials: { ...center.roleCredentials, expiration } })
   }
 
   function assumeRole(response: ServerResponse): unknown {
