@@ -7,9 +7,12 @@ import { terminalReporter } from '../check/report.ts'
 import type { Reporter } from '../check/steps.ts'
 import { type Config, loadConfig } from '../config/load.ts'
 import { toProxyOptions } from '../config/proxy-options.ts'
-import { ProxyError } from '../errors.ts'
+import { apiRegion, createEndpoint } from '../endpoint.ts'
+import { asProxyError, ProxyError } from '../errors.ts'
 import { silent } from '../log.ts'
-import { wrap } from '../text.ts'
+import type { ProxyOptions } from '../proxy/options.ts'
+import { isLive, wantsColours, wrap } from '../text.ts'
+import type { MfaCredentials } from './mfa-codes.ts'
 
 const WIDTH = 80
 
@@ -33,11 +36,11 @@ export async function tryLogin(
   config: Config,
   name: string,
   output: NodeJS.WriteStream,
-  stop: AbortSignal,
+  { mfa, stop }: { mfa: MfaCredentials | undefined; stop: AbortSignal },
 ): Promise<number> {
   const endpoint = config.endpoints.find(each => each.name === name)!
   const readWanted = async () => ({
-    proxy: await toProxyOptions(endpoint, silent),
+    proxy: await withMfa(await toProxyOptions(endpoint, silent), mfa),
     user: endpoint.settings.user,
     database: undefined,
     aws: false,
@@ -46,16 +49,27 @@ export async function tryLogin(
   return exitCode
 }
 
+/** The options with the credentials of the list, whose code must not be asked for again. */
+async function withMfa(options: ProxyOptions, mfa: MfaCredentials | undefined): Promise<ProxyOptions> {
+  if (!mfa || options.rolesAnywhere) return options
+  const credentials = await mfa(options.profile, apiRegion(createEndpoint(options).rds))
+  if (!credentials) return options
+  // Not in the middle of the steps, and once: an error is that of a step.
+  const failure = await credentials().then(() => undefined, asProxyError)
+  return { ...options, credentials: failure ? () => Promise.reject(failure) : credentials }
+}
+
 function briefReporter(name: string, output: NodeJS.WriteStream): Reporter {
-  const colours = output.isTTY && !process.env.NO_COLOR
+  const colours = wantsColours(output.isTTY)
+  const live = isLive(output.isTTY)
   const write = (text: string) => void output.write(text)
   const width = Math.min(output.columns ?? WIDTH, WIDTH)
   const whole = terminalReporter({ write, width, isLive: false, colours })
   const clear = () => {
-    if (output.isTTY) write('\r\x1b[K')
+    if (live) write('\r\x1b[K')
   }
   const progress = (text: string) => {
-    if (!output.isTTY) return
+    if (!live) return
     clear()
     write(`… ${name}: ${text}`.slice(0, width - 1))
   }

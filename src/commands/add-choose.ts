@@ -9,6 +9,7 @@ import type { Found, FoundDatabase, FoundEndpoint, Reach } from '../list/found.t
 import { wayTo } from '../list/found.ts'
 import { didYouMean } from '../text.ts'
 import { regionNameProblem } from '../value-checks.ts'
+import type { MfaCredentials } from './mfa-codes.ts'
 import { createProgress } from './progress.ts'
 import type { Questions } from './questions.ts'
 
@@ -47,6 +48,8 @@ export interface Finding {
   stop: AbortSignal
   /** Problems, for people */
   say(text: string): void
+  /** For profiles that need the code of an MFA device; undefined where nobody answers */
+  mfa: MfaCredentials | undefined
   /** Why the endpoint of this host is in the file already; '' if it is not */
   inFile(rdsEndpoint: string): string
 }
@@ -65,6 +68,7 @@ export async function findCandidates(finding: Finding): Promise<Candidate[]> {
     caOnly: settings['ca-only'],
     regionBundle: settings['region-bundle'],
     bundleCache: settings['bundle-cache'],
+    credentialsOf: finding.mfa,
     signal: stop,
     onProgress: progress.show,
   }).finally(progress.clear)

@@ -23,6 +23,7 @@ import {
   reloadAdvice,
   startCommand,
 } from './endpoints-file.ts'
+import { createMfaCredentials, type MfaCredentials } from './mfa-codes.ts'
 import { Cancelled, type Questions, questionsOn } from './questions.ts'
 
 const NO_TERMINAL =
@@ -35,6 +36,7 @@ interface Given {
   isFlag(option: OptionName): boolean
   words: readonly string[]
   questions: Questions | undefined
+  mfa: MfaCredentials | undefined
   stop: AbortSignal
   /** To people: standard error */
   say(text: string): void
@@ -47,12 +49,14 @@ interface Given {
 export async function add({ flags, words, stop, print }: Invocation): Promise<number | undefined> {
   const settings = resolveSettings(flags, process.env)
   const sources = [flagSource(flags), environmentSource(process.env)]
+  const questions = questionsOn(settings, process.env, stop)
   const given: Given = {
     settings,
     isGiven: option => sourceOfOption(sources, option) !== undefined,
     isFlag: option => flags[option] !== undefined,
     words,
-    questions: questionsOn(settings, process.env, stop),
+    questions,
+    mfa: questions && createMfaCredentials(stop),
     stop,
     say: text => void process.stderr.write(`${text}\n`),
   }
@@ -131,7 +135,7 @@ function refuseDuplicate(name: string, names: readonly string[], path: string): 
 
 async function chooseCandidates(
   file: EndpointsFile,
-  { settings, words, questions, stop, say }: Given,
+  { settings, words, questions, mfa, stop, say }: Given,
 ): Promise<Candidate[]> {
   const host = settings['rds-endpoint']
   if (host !== undefined) {
@@ -146,6 +150,7 @@ async function chooseCandidates(
     ca,
     questions,
     environment: process.env,
+    mfa,
     stop,
     say,
     inFile(host) {
@@ -287,7 +292,7 @@ async function testEntries(entries: readonly Entry[], file: EndpointsFile, given
   for (let entry of entries) {
     for (;;) {
       const config = await configOf(addEndpoints(file.text, [entry]), file.path)
-      const exitCode = await tryLogin(config, nameIn(entry), process.stderr, given.stop)
+      const exitCode = await tryLogin(config, nameIn(entry), process.stderr, given)
       given.stop.throwIfAborted()
       if (exitCode === 0) kept.push(entry)
       if (exitCode === 0) break

@@ -108,7 +108,7 @@ async function readWanted(
   // One argument is an endpoint if the configuration has it, else the user, as before there were default files.
   const isEndpoint = settings.endpoint === undefined && (second !== undefined || namesOf(endpoints).includes(first))
   const endpoint = selectEndpoint(endpoints, isEndpoint ? first : settings.endpoint)
-  const { options, askNow } = await withMfaCodes(await toProxyOptions(endpoint, silent), stop)
+  const { options, askNow } = await withMfaCodes(await toProxyOptions(endpoint, silent), settings, stop)
   await askNow()
   return {
     proxy: options,

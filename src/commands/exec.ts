@@ -49,7 +49,7 @@ export async function exec(
   // Standard output belongs to the command.
   const log = await createLogger(settings['log-level'], settings['log-format'], 2)
   const [prepared] = await prepareEndpoints([endpoint], log)
-  const { options, askNow } = await withMfaCodes(prepared!.options, stop)
+  const { options, askNow } = await withMfaCodes(prepared!.options, settings, stop)
   const problem = await askNow() // from here on, the terminal belongs to the command
   if (problem || stop.aborted) {
     signals.stop()

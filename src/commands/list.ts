@@ -36,7 +36,7 @@ export async function list(flags: Flags, stop: AbortSignal, tools?: FindTools): 
     const found = await findDatabases({
       ...(await findOptions(flags, settings)),
       regions,
-      codes: createCodes(stop, progress.clear),
+      codes: settings['no-input'] ? undefined : createCodes(stop, progress.clear),
       signal: stop,
       onProgress: progress.show,
       ...(tools ? { tools } : {}),

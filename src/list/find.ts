@@ -29,6 +29,10 @@ export interface FindOptions {
   regions?: readonly string[] | 'all' | undefined
   /** for profiles with `mfa_serial`; default: they are a problem */
   codes?: MfaCodes | undefined
+  /** credentials of a profile that the caller shares; undefined: this makes its own */
+  credentialsOf?:
+    | ((profile: string | undefined, region: string) => Promise<CredentialsProvider | undefined>)
+    | undefined
   /** whether to connect to the databases; default: true */
   reach?: boolean
   /** PEM texts of CAs, in addition to the RDS bundle and the public roots */
@@ -126,7 +130,7 @@ interface FoundInProfile {
 
 async function findInProfile(
   profile: string | undefined,
-  { regions, codes }: FindOptions,
+  { regions, codes, credentialsOf }: FindOptions,
   signal: AbortSignal,
   note: Note,
 ): Promise<FoundInProfile> {
@@ -136,7 +140,8 @@ async function findInProfile(
     const whose = profile === undefined ? 'the default profile' : `the profile ${profile}`
     throw new ProxyError('CONFIG_INVALID', `--region: ${whose} has no region; give one, or all`)
   }
-  const credentials = createCredentials({ profile, region: home, codes })
+  const shared = await credentialsOf?.(profile, home)
+  const credentials = shared ?? createCredentials({ profile, region: home, codes })
   try {
     await unlessAborted(credentials(), signal)
   } catch (thrown) {

@@ -427,6 +427,54 @@ test('on a terminal: the profile that was chosen is written', async t => {
   t.equal(at.text(), undefined)
 })
 
+test('on a terminal: a profile with mfa_serial is asked for one code, for the list and the login', async t => {
+  const server = await realServer(t)
+  const { at, api, ca } = await account(t, server, [instance('lab', server.rdsHost)])
+  const { accessKeyId, secretAccessKey, sessionToken } = server.keys.temporary
+  const given = `<AccessKeyId>${accessKeyId}</AccessKeyId><SecretAccessKey>${secretAccessKey}</SecretAccessKey>`
+  const rest = `<SessionToken>${sessionToken}</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>`
+  api.answers['AssumeRole'] = `<Credentials>${given}${rest}</Credentials>`
+  const serial = 'arn:aws:iam::123456789012:mfa/me'
+  const role = `role_arn = arn:aws:iam::123456789012:role/db\nsource_profile = base\nmfa_serial = ${serial}`
+  const keys = 'aws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = secret'
+  const config = join(at.environment.HOME!, 'aws-config')
+  writeFileSync(config, `[profile base]\n${keys}\n[profile admin]\nregion = eu-west-1\n${role}\n`)
+  const { AWS_ACCESS_KEY_ID: _, AWS_SECRET_ACCESS_KEY: __, ...others } = at.environment
+  const environment = { ...others, AWS_CONFIG_FILE: config }
+  const way = ['--connect', `127.0.0.1:${server.port}`, '--ca', ca, '--ca-only']
+  const args = ['add', 'lab', '--user', 'iam_user', '--profile', 'admin', ...way]
+  const terminal = await onTerminal(t, args, environment)
+  await terminal.shows(`MFA code of ${serial} (profile admin)`)
+  terminal.press('123456', KEYS.enter)
+  await terminal.shows('lab: a login and a query succeeded')
+  t.equal(await terminal.end(), 0)
+  const assumed = () => api.requests.filter(({ action }) => action === 'AssumeRole')
+  t.match(assumed(), [{ parameters: { TokenCode: '123456' } }])
+  t.equal(assumed().length, 1)
+
+  for (const command of [
+    ['add', 'lab', '--as', 'other', ...args.slice(2)],
+    ['list'],
+    ['check', 'lab'],
+    ['exec', 'lab'],
+  ]) {
+    const more = command[0] === 'exec' ? ['--', 'true'] : []
+    const silent = await onTerminal(t, [...command, '--no-input', '--profile', 'admin', ...more], environment)
+    await silent.end()
+    t.notMatch(silent.text(), 'MFA code of', `${command[0]} --no-input`)
+    if (command[0] !== 'exec') t.match(silent.text(), 'CREDENTIALS_MFA_REQUIRED', command[0])
+  }
+  t.equal(assumed().length, 1)
+})
+
+test('--ssm-target is written like the other ways to a database', async t => {
+  const at = home(t)
+  const way = ['--ssm-target', 'i-0123456789abcdef0']
+  const added = await run(t, at, 'add', '--rds-endpoint', HOST, '--user', 'app', '--no-check', ...way)
+  t.match(added, { code: 0, stderr: '' })
+  t.match(endpointsIn(at.text()), [{ name: 'orders', 'ssm-target': 'i-0123456789abcdef0' }])
+})
+
 test('on a terminal with --no-input, add asks nothing', async t => {
   const at = home(t)
   const terminal = await onTerminal(t, ['add', 'orders', '--no-input'], at.environment)

@@ -18,7 +18,7 @@ export const OF_COMMANDS = {
   },
   'no-input': {
     kind: 'boolean',
-    commands: ['add', 'remove', 'check', 'hash-password'],
+    commands: ['list', 'add', 'remove', 'check', 'exec', 'hash-password'],
     describe:
       'Ask nothing, also on a terminal. A missing option is then an error; check then writes the file of --report only with --yes',
   },

@@ -24,6 +24,7 @@ export const DATABASE = {
   },
   'ssm-target': {
     kind: 'string',
+    commands: AND_ADD,
     placeholder: 'TARGET',
     check: ssmTargetProblem,
     describe:
