@@ -27,6 +27,8 @@ export interface Endpoint {
   dial: HostPort
   /** the forward proxy on the way to it; it resolves the name of `dial` */
   proxy: ForwardProxy | undefined
+  /** whether the proxy makes a tunnel: then `dial` is an address for its far end */
+  isTunnelled: boolean
   /** the database user; undefined: the user that the client names */
   user: string | undefined
   /** whether the token goes inside HandshakeResponse41, or in answer to an AuthSwitchRequest */
@@ -80,7 +82,10 @@ export interface EndpointOptions {
 }
 
 /** @throws ProxyError CONFIG_INVALID, with the option called as in `names` */
-export function createEndpoint(options: EndpointOptions, names: OptionNames = LIBRARY_NAMES): Endpoint {
+export function createEndpoint(
+  options: EndpointOptions & { tunnel?: string | undefined; ssmTarget?: string | undefined },
+  names: OptionNames = LIBRARY_NAMES,
+): Endpoint {
   const rds = parseRemote(options.rdsEndpoint, DEFAULT_PORT, names.place('rdsEndpoint'))
   const problem = rdsEndpointProblem(options, names)
   if (problem) throw new ProxyError('CONFIG_INVALID', problem)
@@ -89,6 +94,7 @@ export function createEndpoint(options: EndpointOptions, names: OptionNames = LI
     rds: { ...rds, region: options.region ?? regionOf(rds.host) },
     dial: options.connect ? parseRemote(options.connect, rds.port, names.place('connect')) : rds,
     proxy: options.proxy === undefined ? undefined : parseProxy(options.proxy, names),
+    isTunnelled: options.tunnel !== undefined || options.ssmTarget !== undefined,
     user: options.user,
     tokenInHandshake: options.tokenInHandshake ?? OPTION_VALUES.tokenInHandshake.default,
     connectTimeout: options.connectTimeout ?? OPTION_VALUES.connectTimeout.default,
@@ -334,7 +340,12 @@ export function isIndirect({ dial, rds }: Endpoint): boolean {
 
 /** Whether the proxy dials a port of this machine, where a tunnel or port forward to the database listens: ssh -L, SSM, kubectl. */
 export function isLocalForward(endpoint: Endpoint): boolean {
-  return isIndirect(endpoint) && isPrivate(endpoint.dial) && endpoint.proxy === undefined
+  return isIndirect(endpoint) && isPrivate(endpoint.dial) && endpoint.proxy === undefined && !endpoint.isTunnelled
+}
+
+/** Whether the address to dial is one of the machine at the far end of the tunnel, such as 127.0.0.1 there. */
+export function isOnFarEnd(endpoint: Endpoint): boolean {
+  return endpoint.isTunnelled && isPrivate(endpoint.dial)
 }
 
 /** Whether the name resolves to one of several instances, a different one each time: readers, custom endpoints, RDS Proxy. */

@@ -10,6 +10,7 @@ import {
   hintValues,
   isGlobalEndpoint,
   isLocalForward,
+  isOnFarEnd,
   isRdsProxy,
   isRegion,
   parseHostPort,
@@ -285,6 +286,7 @@ test('hintValues: the values of placeholders', async t => {
     keepalive: 1,
     tcpUserTimeout: 1,
     clientWriteTimeout: 1,
+    isTunnelled: false,
     requireWriter: false,
   }
   t.same(hintValues(endpoint, 'named'), {
@@ -307,4 +309,10 @@ test('isLocalForward: a port of this machine that leads to the database', async 
   }
   t.notOk(isForward('127.0.0.1:13306', { proxy: 'socks5://proxy.example' }), 'the address of the forward proxy')
   t.notOk(isLocalForward(createEndpoint({ rdsEndpoint: '127.0.0.1', region: 'eu-west-1' })), 'the database itself')
+  for (const way of [{ tunnel: 'ssh -N -L {localPort}:{host}:{port} bastion' }, { ssmTarget: 'i-0123456789abcdef0' }]) {
+    t.notOk(isForward('127.0.0.1:13306', way), 'the far end of a tunnel')
+    t.ok(isOnFarEnd(createEndpoint({ rdsEndpoint, connect: '127.0.0.1:13306', ...way })))
+    t.notOk(isOnFarEnd(createEndpoint({ rdsEndpoint, ...way })))
+  }
+  t.notOk(isOnFarEnd(createEndpoint({ rdsEndpoint, connect: '127.0.0.1:13306' })))
 })

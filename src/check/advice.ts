@@ -8,6 +8,7 @@ import {
   isGlobalEndpoint,
   isIndirect,
   isLocalForward,
+  isOnFarEnd,
   isRdsProxy,
   regionOf,
 } from '../endpoint.ts'
@@ -255,6 +256,7 @@ function adviseOnNetwork({ target, addresses, loadBalancer }: Context): Advice[]
   const { dial, rds } = endpoint
   const advice: Advice[] = []
   if (isLocalForward(endpoint)) return adviseOnForward(endpoint)
+  if (isOnFarEnd(endpoint)) return []
   if (isIndirect(endpoint)) {
     const present = addresses?.rds ?? []
     const must =
@@ -303,6 +305,11 @@ function adviseOnWrongName({ target, certificateNames = [], loadBalancer }: Cont
     const { dial, rds } = endpoint
     advice.push({
       text: `The tunnel or port forward on ${formatHostPort(dial)} leads to another database, or another one listens there. It must lead to ${formatHostPort(rds)}.`,
+    })
+  } else if (isOnFarEnd(endpoint)) {
+    const { dial, rds } = endpoint
+    advice.push({
+      text: `At the far end of the tunnel, ${formatHostPort(dial)} leads to another database. It must lead to ${formatHostPort(rds)}.`,
     })
   } else if (isIndirect(endpoint)) {
     advice.push({

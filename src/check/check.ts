@@ -11,6 +11,7 @@ import {
   isGlobalEndpoint,
   isIndirect,
   isLocalForward,
+  isOnFarEnd,
   regionOf,
 } from '../endpoint.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
@@ -35,7 +36,7 @@ import { checkLocalLeg, checkLogin, checkSession } from './login.ts'
 import { checkDns, checkGreeting, checkTcp } from './network.ts'
 import { checkRoundTrips } from './round-trips.ts'
 import { noteSsm } from './ssm.ts'
-import { createSteps, FORWARD, type Reporter, type StepLog, type StepsResult } from './steps.ts'
+import { createSteps, FAR_END, FORWARD, type Reporter, type StepLog, type StepsResult } from './steps.ts'
 import { checkTls } from './tls.ts'
 
 /** What to check. */
@@ -110,6 +111,7 @@ function describeBundle(bundle: RegionBundle | undefined, caOnly: boolean): stri
 
 function wayOf(endpoint: Endpoint): string {
   if (!isIndirect(endpoint)) return ', the RDS endpoint itself'
+  if (isOnFarEnd(endpoint)) return `, ${FAR_END}`
   return isLocalForward(endpoint) ? `, ${FORWARD}` : ''
 }
 

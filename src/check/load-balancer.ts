@@ -3,10 +3,10 @@ import { resolveCname } from 'node:dns/promises'
 import { callAws, clientSettings, listIn } from '../aws/api.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
 import { isTcp, targetGroupsOf, targetsIn } from '../aws/load-balancers.ts'
-import { formatHostPort, isIndirect, isLocalForward } from '../endpoint.ts'
+import { formatHostPort, isIndirect, isLocalForward, isOnFarEnd } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { type Context, regionOfDatabase } from './context.ts'
-import { FORWARD, orWarn, type StepLog } from './steps.ts'
+import { FAR_END, FORWARD, orWarn, type StepLog } from './steps.ts'
 import { checkTargetGroup, type TargetGroupProblem } from './target-group.ts'
 
 /**
@@ -17,6 +17,7 @@ export async function checkLoadBalancer(context: Context, log: StepLog): Promise
   const { endpoint } = context.target
   if (!isIndirect(endpoint)) log.fact('load balancer', 'none: the proxy connects to the RDS endpoint itself')
   else if (isLocalForward(endpoint)) log.fact('load balancer', `none: ${formatHostPort(endpoint.dial)} is ${FORWARD}`)
+  else if (isOnFarEnd(endpoint)) log.fact('load balancer', `none: ${formatHostPort(endpoint.dial)} is ${FAR_END}`)
   else await orWarn(log, () => describeLoadBalancer(context, log))
 }
 

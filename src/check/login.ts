@@ -1,6 +1,6 @@
 /** The login itself, then a MySQL client through the proxy, then the settings of its session. */
 import type { Connection, QueryError, RowDataPacket } from 'mysql2/promise'
-import { formatHostPort, isGlobalEndpoint, isIndirect, isLocalForward, isRdsProxy } from '../endpoint.ts'
+import { formatHostPort, isGlobalEndpoint, isIndirect, isLocalForward, isOnFarEnd, isRdsProxy } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { LIBRARY_NAMES } from '../option-values.ts'
 import {
@@ -133,6 +133,7 @@ export async function checkSession(context: Context, connection: Connection, log
   if (
     isIndirect(endpoint) &&
     !isLocalForward(endpoint) &&
+    !isOnFarEnd(endpoint) &&
     !isRdsProxy(endpoint.rds.host) &&
     Number(connectErrors) < FEW_CONNECT_ERRORS
   ) {
@@ -155,7 +156,7 @@ function checkKeepalive({ target: { endpoint }, loadBalancer }: Context, log: St
     log.fact('keepalive', `after ${keepalive} s of idle time`)
     return
   }
-  if (isLocalForward(endpoint)) {
+  if (isLocalForward(endpoint) || isOnFarEnd(endpoint)) {
     log.fact('keepalive', `after ${keepalive} s of idle time, but only up to the tunnel: set that of the tunnel too`)
     return
   }

@@ -6,11 +6,19 @@
  */
 import type { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
-import { type Endpoint, isGlobalEndpoint, isIndirect, isLocalForward, isRdsProxy, regionOf } from '../endpoint.ts'
+import {
+  type Endpoint,
+  isGlobalEndpoint,
+  isIndirect,
+  isLocalForward,
+  isOnFarEnd,
+  isRdsProxy,
+  regionOf,
+} from '../endpoint.ts'
 import * as capabilityFlags from '../protocol/capabilities.ts'
 import type { HandshakeV10 } from '../protocol/packets.ts'
 import type { Context, TlsFacts } from './context.ts'
-import { FORWARD, type StepsResult } from './steps.ts'
+import { FAR_END, FORWARD, type StepsResult } from './steps.ts'
 
 export interface ReportFacts {
   /** of mysql-iam-proxy */
@@ -86,6 +94,7 @@ function pathOf({ target: { endpoint, tunnel } }: Context, names: Placeholders):
 
 function dialledIn(endpoint: Endpoint, names: Placeholders): string {
   if (!isIndirect(endpoint)) return 'the endpoint itself'
+  if (isOnFarEnd(endpoint)) return FAR_END
   return isLocalForward(endpoint) ? FORWARD : `${names.host(endpoint.dial.host)}, not the endpoint itself`
 }
 

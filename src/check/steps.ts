@@ -12,6 +12,9 @@ export interface Advice {
 /** What --connect leads to if it is a local port, in the words of docs/laptop.md. */
 export const FORWARD = 'a tunnel or port forward on this machine'
 
+/** What check calls 127.0.0.1 if the proxy makes a tunnel. */
+export const FAR_END = 'an address of the machine at the far end of the tunnel'
+
 /** An error or a warning, with everything that a person or a script needs to act on it. */
 export interface Finding {
   code: ErrorCode

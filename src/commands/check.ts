@@ -9,7 +9,7 @@ import { toProxyOptions } from '../config/proxy-options.ts'
 import { resolveSettings } from '../config/settings.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { silent } from '../log.ts'
-import { isLive, wantsColours } from '../text.ts'
+import { didYouMean, isLive, wantsColours } from '../text.ts'
 import { packageVersion } from '../version.ts'
 import { withMfaCodes } from './mfa-codes.ts'
 
@@ -106,8 +106,9 @@ async function readWanted(
   const { settings, endpoints } = await loadConfig(flags, [], process.env)
   const [first, second] = words
   // One argument is an endpoint if the configuration has it, else the user, as before there were default files.
-  const isEndpoint = settings.endpoint === undefined && (second !== undefined || namesOf(endpoints).includes(first))
-  const endpoint = selectEndpoint(endpoints, isEndpoint ? first : settings.endpoint)
+  const isEndpoint =
+    settings.endpoint === undefined && (second !== undefined || namesOf(endpoints).includes(first ?? ''))
+  const endpoint = selectEndpoint(endpoints, isEndpoint ? first : undefined, settings.endpoint, first)
   const { options, askNow } = await withMfaCodes(await toProxyOptions(endpoint, silent), settings, stop)
   await askNow()
   return {
@@ -119,16 +120,27 @@ async function readWanted(
   }
 }
 
-function selectEndpoint(endpoints: readonly EndpointConfig[], wanted: string | undefined): EndpointConfig {
+/**
+ * @param word the name on the command line, if it must be one
+ * @param option of --endpoint
+ * @param first a word that may be a mistyped name
+ */
+function selectEndpoint(
+  endpoints: readonly EndpointConfig[],
+  word: string | undefined,
+  option: string | undefined,
+  first: string | undefined,
+): EndpointConfig {
   const names = namesOf(endpoints)
-  const index = wanted === undefined ? 0 : names.indexOf(wanted)
-  const found = endpoints[index]
+  const wanted = option ?? word
+  const found = endpoints[wanted === undefined ? 0 : names.indexOf(wanted)]
   if (found && (wanted !== undefined || endpoints.length === 1)) return found
-  const message = `--endpoint: check needs the name of one endpoint; there are ${names.join(', ')}`
-  throw new ProxyError('CONFIG_INVALID', message)
+  const problem = wanted === undefined ? 'check needs the name of one endpoint' : `${wanted}: no such endpoint`
+  const have = `there ${names.length === 1 ? 'is' : 'are'} ${names.join(', ')}${didYouMean(wanted ?? first ?? '', names)}`
+  throw new ProxyError('CONFIG_INVALID', `${option === undefined ? '' : '--endpoint: '}${problem}; ${have}`)
 }
 
-function namesOf(endpoints: readonly EndpointConfig[]): (string | undefined)[] {
+function namesOf(endpoints: readonly EndpointConfig[]): string[] {
   return endpoints.map(({ name, settings }) => name ?? settings['rds-endpoint'] ?? '')
 }
 

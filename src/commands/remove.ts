@@ -1,5 +1,4 @@
 /** `mysql-iam-proxy remove NAME...`: takes databases out of the configuration file. */
-import { unlink } from 'node:fs/promises'
 import { entryText, isWithoutContent, removeEndpoint } from '../config/edit.ts'
 import { resolveSettings } from '../config/settings.ts'
 import { replaceFile } from '../config/write-file.ts'
@@ -43,9 +42,8 @@ export async function remove({ flags, words, stop, print }: Invocation): Promise
   const advice = await adviceFor(file)
   const removed = wanted.map(name => entryText(text, name) ?? '')
   const after = wanted.reduce(removeEndpoint, text)
-  await replaceFile(path, text, after)
   // add made the whole file, so undoing it removes the file.
-  if (isWithoutContent(after)) await unlink(path)
+  await replaceFile(path, text, isWithoutContent(after) ? undefined : after)
   print(
     [
       `Removed from ${path}:`,

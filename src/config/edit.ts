@@ -86,13 +86,15 @@ interface Ways {
 
 /** The first way whose result says what it must. */
 function edited(text: string, change: (content: Content) => Content, ways: Ways): string {
-  if (isJson(text)) return `${JSON.stringify(change(JSON.parse(text)), null, indentOf(text))}\n`
+  if (isJson(text)) {
+    return `${JSON.stringify(change(JSON.parse(text)), null, indentOf(text))}\n`.replaceAll('\n', lineEndOf(text))
+  }
   const document = parseDocument(text)
   const wanted = change((document.toJS() ?? {}) as Content)
   const spliced = ways.splice(document)
   if (spliced !== undefined && says(spliced, wanted)) return spliced
   ways.change(document)
-  return document.toString({ lineWidth: 0 })
+  return document.toString({ lineWidth: 0 }).replaceAll('\n', lineEndOf(text))
 }
 
 function says(text: string, wanted: Content): boolean {
@@ -117,7 +119,7 @@ function indentOf(text: string): string | number {
 
 /** Undefined where the list of endpoints stands in one line. */
 function spliceIn(text: string, document: Document.Parsed, entries: readonly Entry[]): string | undefined {
-  const end = /\r\n/.test(text) ? '\r\n' : '\n'
+  const end = lineEndOf(text)
   const lines = (indent: number, isSeparate: boolean) => {
     const items = entries.map(entry => indented(toYaml([entry]), indent))
     return items.join(isSeparate ? '\n' : '').replaceAll('\n', end)
@@ -213,6 +215,10 @@ function isLineStart(text: string, at: number): boolean {
 function lineEnd(text: string, at: number): number {
   const found = text.indexOf('\n', at)
   return found < 0 ? text.length : found + 1
+}
+
+function lineEndOf(text: string): string {
+  return text.includes('\r\n') ? '\r\n' : '\n'
 }
 
 function withLineEnd(text: string, end: string): string {

@@ -115,7 +115,15 @@ endpoints:
   t.match(JSON.parse(chosen.stdout), { code: 'DIAL_DNS', error: { message: /another-nlb\.invalid/ } })
   const open = await run(t, ['check', '--json', '--config', config])
   t.equal(open.code, 2)
-  t.match(JSON.parse(open.stdout), { code: 'CONFIG_INVALID', error: { message: /--endpoint: .* shop, etl$/ } })
+  t.match(JSON.parse(open.stdout), { code: 'CONFIG_INVALID', error: { message: /^check needs .* shop, etl$/ } })
+  for (const [words, message] of [
+    [['shpo', 'iam_user'], /^shpo: no such endpoint; there are shop, etl; did you mean shop\?$/],
+    [['--endpoint', 'shp'], /^--endpoint: shp: no such endpoint; there are shop, etl; did you mean shop\?$/],
+    [['shpo'], /^check needs the name of one endpoint; there are shop, etl; did you mean shop\?$/],
+  ] as const) {
+    const mistyped = await run(t, ['check', '--json', '--config', config, ...words])
+    t.match(JSON.parse(mistyped.stdout), { code: 'CONFIG_INVALID', error: { message } }, words.join(' '))
+  }
 })
 
 test('check: the mistakes of a configuration file keep their lines and marks', async t => {

@@ -72,6 +72,14 @@ test('a list in one line', async t => {
   t.same(parse(anchored), { 'log-level': 'warn', endpoints: [SHOP] })
 })
 
+test('line ends of Windows stay, also where the list stands in one line and in JSON', async t => {
+  for (const text of ['endpoints: [{ rds-endpoint: a.example }]\r\n', '{\r\n  "endpoints": []\r\n}\r\n']) {
+    const changed = addEndpoints(text, [SHOP])
+    t.match(changed, 'shop.example')
+    t.notMatch(changed, /[^\r]\n/)
+  }
+})
+
 test('JSON stays JSON', async t => {
   const before = { endpoints: [{ 'rds-endpoint': 'a.example' }] }
   const text = addEndpoints(JSON.stringify(before, null, 4), [SHOP])

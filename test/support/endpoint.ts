@@ -17,6 +17,7 @@ export const testEndpoint: Endpoint = {
   keepalive: 60_000,
   tcpUserTimeout: 60_000,
   clientWriteTimeout: 90_000,
+  isTunnelled: false,
   requireWriter: false,
 }
 

@@ -21,6 +21,7 @@ export function makeState(overrides: Partial<EndpointState> = {}): EndpointState
     keepalive: 60_000,
     tcpUserTimeout: 60_000,
     clientWriteTimeout: 90_000,
+    isTunnelled: false,
     requireWriter: false,
   }
   return { ...createState(endpoint, 0), address: '127.0.0.1:3306', ...overrides }

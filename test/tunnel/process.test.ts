@@ -135,6 +135,8 @@ test('check opens the tunnel once, and shows the command and its last words if i
   const text = good.lines.join('\n')
   t.match(text, `-L 13306:${server.host}:${server.port}`)
   t.match(text, /open, \d+ ms; through the tunnel command ssh/)
+  t.match(text.replace(/\s+/g, ' '), 'an address of the machine at the far end of the tunnel')
+  t.notMatch(text.replace(/\s+/g, ' '), 'port forward on this machine')
   t.equal((await sshd.log()).match(/Accepted publickey/g)?.length, 1)
 
   const broken = flags.map(flag => (flag === sshd.command() ? sshd.command('-o UserKnownHostsFile=/dev/null') : flag))
