@@ -986,7 +986,7 @@ export const FORWARD_HINTS: Readonly<Partial<Record<ErrorCode | number, string>>
   TLS_WRONG_NAME:
     'No token was sent. The tunnel or port forward on {dial} leads to another database, or rds-endpoint is not this one.',
   TLS_UNKNOWN_CA:
-    'No token was sent. Check that {dial} is the tunnel or port forward to {rds}, and not a MySQL server of this machine. For RDS in a new region, run mysql-iam-proxy trust update. Add the CA of another server with the option ca.',
+    'No token was sent. Check where the tunnel on {dial} leads. For RDS in a new region, run mysql-iam-proxy trust update --rds-endpoint {rds}. If the server has its own CA, add it with the option ca.',
   SERVER_NOT_WRITER:
     'After a failover, start the tunnel or port forward on {dial} again: its other end must look up {rds} again. Or turn require-writer off.',
   1130: 'Let the database user log in from any host. Through a tunnel, it is the address of the other end.',
