@@ -457,7 +457,7 @@ test('a server that is killed during results', async t => {
     t.match(end, { endedBy: /^server /, bytesFromServer: socket.bytesRead - before[index]! }, 'every byte is handed on')
   }
 
-  await t.rejects(connect(proxy), { errno: 1042, message: /refused.*target group/s }, 'the proxy goes on, and says so')
+  await t.rejects(connect(proxy), { errno: 1042, message: /refused.*port forward/s }, 'the proxy goes on, and says so')
   t.match(proxy.log.at(-1), { level: 'error', fields: { code: 'DIAL_REFUSED' } })
   await expectNothingLeft(proxy)
 })
