@@ -56,22 +56,32 @@ export interface Finding {
 
 /** Asks AWS, and lets the person choose if no names are given. @throws ProxyError, if there are none or a name is unknown */
 export async function findCandidates(finding: Finding): Promise<Candidate[]> {
-  const { names, settings, ca, questions, stop, say } = finding
+  const { names, settings, ca, questions, environment, stop, say } = finding
   const profile = await chooseProfile(finding)
   const region = await chooseRegion(finding, profile)
   const { findDatabases } = await import('../list/find.ts')
-  const progress = createProgress()
-  const found = await findDatabases({
-    profiles: [profile],
-    ...(region === undefined ? {} : { regions: [region] }),
-    ca,
-    caOnly: settings['ca-only'],
-    regionBundle: settings['region-bundle'],
-    bundleCache: settings['bundle-cache'],
-    credentialsOf: finding.mfa,
-    signal: stop,
-    onProgress: progress.show,
-  }).finally(progress.clear)
+  const find = () => {
+    const progress = createProgress()
+    return findDatabases({
+      profiles: [profile],
+      ...(region === undefined ? {} : { regions: [region] }),
+      ca,
+      caOnly: settings['ca-only'],
+      regionBundle: settings['region-bundle'],
+      bundleCache: settings['bundle-cache'],
+      credentialsOf: finding.mfa,
+      signal: stop,
+      onProgress: progress.show,
+    }).finally(progress.clear)
+  }
+  let found = await find()
+  const expired = found.problems.find(({ code }) => code === 'CREDENTIALS_SSO_EXPIRED')
+  if (expired && questions) {
+    say(`${expired.message}.`)
+    const { login } = await import('./login.ts')
+    await login({ profile, deviceCode: false, noBrowser: false }, { print: say, say }, stop, environment)
+    found = await find()
+  }
   for (const { code, message, hint, unknown } of found.problems)
     say(`! ${message} (${code}). Unknown: ${unknown}. ${hint}`)
   const all = candidatesIn(found)

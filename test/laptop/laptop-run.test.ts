@@ -1,7 +1,9 @@
 /** docs/laptop-run.md and the counts in docs/comparison.md are those of a run. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'tap'
-import { type LaptopRun, runOnLaptop } from './laptop-run.ts'
+import { startLaptop } from './laptop.ts'
+import { type LaptopRun, runOnLaptop, startShell } from './laptop-run.ts'
 import { CLIENT_HEADING, countsOf, pageOf } from './page.ts'
 import { screenOf } from './screen.ts'
 
@@ -11,9 +13,34 @@ const withoutClient = (text: string) => text.split(CLIENT_HEADING)[0]
 test('from nothing to a query: the pages say what happens (npm run laptop-demo writes docs/laptop-run.md)', async t => {
   const run = await runOnLaptop(t)
   t.equal(withoutClient(page('laptop-run.md')), withoutClient(pageOf(run)))
-  const { lines, keystrokes } = countsOf(run).run
-  t.match(page('comparison.md'), `${lines} lines and ${keystrokes} keystrokes`)
+  const counts = countsOf(run)
+  for (const { lines, keystrokes } of [counts.run, counts.shortest]) {
+    t.match(page('comparison.md'), `${lines} lines and ${keystrokes} keystrokes`)
+  }
   t.match(run.screens[1], /\| iam_user@% +\|/)
+})
+
+test('add without a session signs in first; Ctrl-C there changes nothing', async t => {
+  const laptop = await startLaptop(t)
+  const config = join(laptop.home, '.config/mysql-iam-proxy/config.yaml')
+  const cancelled = await startShell(t, { ...laptop, environment: { ...laptop.environment, DISPLAY: undefined } })
+  await cancelled.line('mysql-iam-proxy add --profile dev')
+  await cancelled.shows('Open this address')
+  await cancelled.shows('Ctrl-C cancels.')
+  cancelled.key('\x03')
+  await cancelled.line('echo "exit code $?"')
+  await cancelled.shows('exit code 130')
+  t.notOk(existsSync(config))
+
+  const shell = await startShell(t, laptop)
+  await shell.line('mysql-iam-proxy add')
+  await shell.answer('Which profile of ~/.aws/config?', '', 'Enter')
+  await shell.shows('Your browser opens this address')
+  await shell.shows('Signed in to')
+  await shell.shows('Which databases?')
+  shell.key('\x03')
+  await shell.shows('Cancelled. Nothing was written.')
+  t.notOk(existsSync(config))
 })
 
 test('a keystroke is a character or a key', async t => {
@@ -22,7 +49,8 @@ test('a keystroke is a character or a key', async t => {
     screens: ['', ''],
     typed: [[line, { isLine: false, text: '', keys: ['Space', 'Enter'] }, line], [line]],
   }
-  t.same(countsOf(run), { run: { lines: 3, keystrokes: 14 }, laterDay: { lines: 1, keystrokes: 4 } })
+  const all = { lines: 3, keystrokes: 14 }
+  t.same(countsOf(run), { run: all, shortest: all, laterDay: { lines: 1, keystrokes: 4 } })
   t.match(pageOf(run), '| `add`; answers: Space Enter | 6 |')
 })
 

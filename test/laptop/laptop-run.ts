@@ -28,7 +28,7 @@ export function keystrokesIn(typed: readonly Typed[]): number {
   return typed.reduce((sum, { text, keys }) => sum + text.length + keys.length, 0)
 }
 
-interface Shell {
+export interface Shell {
   /** Types a line behind the prompt of the shell, or of a client in it. */
   line(text: string, prompt?: string): Promise<void>
   /** Answers a question, which must be the next one. */
@@ -43,7 +43,7 @@ interface Shell {
   raw(): string
 }
 
-async function startShell(t: Test, { environment }: Laptop): Promise<Shell> {
+export async function startShell(t: Test, { environment }: Laptop): Promise<Shell> {
   const command = ['/bin/sh', '-c', 'cd "$HOME" && stty cols 100 rows 40 && exec /bin/sh -i']
   const terminal = await startOnTerminal(t, command, environment)
   const typed: Typed[] = []
