@@ -1,8 +1,10 @@
 /** Sessions of AWS Systems Manager: the calls that start, resume and end them. */
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { type AwsErrorCodes, clientSettings, explainAwsError } from '../aws/api.ts'
 import type { CredentialsProvider } from '../aws/credential-types.ts'
 import { type AwsAgent, createAwsAgent } from '../aws/https-agent.ts'
+import { monotonicClock } from '../clock.ts'
 import type { HostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import type { SsmTarget } from '../ssm-target.ts'
@@ -23,6 +25,9 @@ export function awsCliCommand(target: SsmTarget, region: string, to: HostPort, l
   const parameters = `--parameters '${JSON.stringify(Parameters)}'`
   return `aws ssm start-session --region ${region} --target ${Target} --document-name ${DocumentName} ${parameters}`
 }
+
+/** The end of the proxy waits for TerminateSession, but not for long: the service ends a session without connections by itself. */
+export const TERMINATE_TIMEOUT_MS = 3_000
 
 export interface SsmSession {
   id: string
@@ -53,12 +58,15 @@ export interface SsmApiOptions {
   region: string
   credentials: CredentialsProvider
   agent?: AwsAgent
+  /** milliseconds for TerminateSession */
+  terminateTimeout?: number
 }
 
 const CODES: AwsErrorCodes = { denied: 'SSM_ACCESS_DENIED', notFound: 'AWS_NOT_FOUND', failed: 'AWS_UNREACHABLE' }
 
 /** The SDK is loaded with the first call. */
-export function createSsmApi({ target, region, credentials, agent = createAwsAgent() }: SsmApiOptions): SsmApi {
+export function createSsmApi(options: SsmApiOptions): SsmApi {
+  const { target, region, credentials, agent = createAwsAgent(), terminateTimeout = TERMINATE_TIMEOUT_MS } = options
   let endpointUrl = ''
   const createClient = async () => {
     const sdk = await import('@aws-sdk/client-ssm')
@@ -108,8 +116,16 @@ export function createSsmApi({ target, region, credentials, agent = createAwsAge
       return found?.TokenValue ? sessionOf({ ...found, SessionId: id }, 'ssm:ResumeSession') : undefined
     },
     async terminate({ id }) {
-      const { sdk, client } = await load()
-      await client.send(new sdk.TerminateSessionCommand({ SessionId: id })).catch(() => {})
+      const late = new AbortController()
+      const isLate = once(late.signal, 'abort')
+      const cancelTimer = monotonicClock.after(terminateTimeout, () => late.abort())
+      const end = async () => {
+        const { sdk, client } = await load()
+        await client.send(new sdk.TerminateSessionCommand({ SessionId: id }), { abortSignal: late.signal })
+      }
+      // The credentials may hang as well, and the signal does not reach them.
+      await Promise.race([end().catch(() => {}), isLate])
+      cancelTimer()
     },
     endpointUrl: () => endpointUrl,
     close: () => agent.destroy(),

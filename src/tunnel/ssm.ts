@@ -46,11 +46,17 @@ export function createSsmTransport(options: SsmTransportOptions): TunnelTranspor
         throw error
       }
       void tunnel.ended.then(error => error && api.close())
+      let closing: Promise<void> | undefined
       return {
         ...tunnel,
+        // The proxy stops when this resolves: the session must have ended at Session Manager too.
+        ended: tunnel.ended.then(async error => {
+          await closing
+          return error
+        }),
         async close() {
-          await tunnel.close()
-          api.close()
+          closing ??= tunnel.close().then(() => api.close())
+          await closing
         },
       }
     },

@@ -255,6 +255,8 @@ export function createTunnel(options: TunnelOptions): Tunnel {
 
   const waitForIdle = () => {
     cancelIdleTimer()
+    // A connection may close after the tunnel: a timer would keep the process alive.
+    if (isClosed) return
     if (isPermanent && !isRetired) return
     isWaitingForIdle = true
     cancelIdleTimer = clock.after(isRetired ? 0 : idleTimeout, onIdle)

@@ -25,6 +25,8 @@ export interface AgentOptions {
   actions?: object[]
   /** of the session document */
   sessionType?: string
+  /** messages without an acknowledgement above which it reads no more; the agent reads at most 1 KiB per millisecond instead */
+  window?: number
   /** an endpoint with its certificate authority */
   ca: string
   address: string
@@ -41,12 +43,14 @@ export interface StandInAgent {
   send(payloadType: number, payload: Buffer): void
 }
 
-const RESEND_MS = 100
+/** The agent sends one message again each 100 ms, and never two at once. A test has less time. */
+const RESEND_MS = 25
 
 export function startStandInAgent(session: RelayedSession, options: AgentOptions): StandInAgent {
   const sockets = new Map<number, Socket>()
   const unacknowledged = new Map<number, Buffer>()
   const early = new Map<number, SsmMessage>()
+  const { window = Number.POSITIVE_INFINITY } = options
   const parse = createSmuxParser()
   let [sent, expected] = [0, 0]
   let webSocket: WebSocket | undefined
@@ -88,6 +92,7 @@ export function startStandInAgent(session: RelayedSession, options: AgentOptions
     })
     socket.on('data', data => {
       for (const frame of encodeSmuxData(id, data)) sendData(frame)
+      if (unacknowledged.size > window) socket.pause()
     })
     socket.on('error', () => {
       if (!isConnected) agent.send(PAYLOAD_TYPES.flag, Buffer.from([0, 0, 0, 3]))
@@ -122,7 +127,10 @@ export function startStandInAgent(session: RelayedSession, options: AgentOptions
 
   const receive = (bytes: Buffer) => {
     const message = decodeSsmMessage(bytes)
-    if (message.type === MESSAGE_TYPES.acknowledge) unacknowledged.delete(acknowledgedSequence(message))
+    if (message.type === MESSAGE_TYPES.acknowledge) {
+      unacknowledged.delete(acknowledgedSequence(message))
+      if (unacknowledged.size <= window) for (const socket of sockets.values()) socket.resume()
+    }
     if (message.type === MESSAGE_TYPES.channelClosed) end()
     if (message.type !== MESSAGE_TYPES.input) return
     sendRaw(acknowledgementOf(message, randomUUID(), Date.now()))

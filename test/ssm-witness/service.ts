@@ -45,6 +45,8 @@ export interface SsmService {
   sessions: Map<string, RelayedSession>
   /** the calls so far, such as `StartSession` */
   calls: string[]
+  /** every token that clients got */
+  tokens: string[]
   /** the headers of the WebSockets of clients */
   clientHeaders: IncomingMessage['headers'][]
   /** their paths with the query */
@@ -92,6 +94,7 @@ export async function startSsmService(options: SsmServiceOptions): Promise<SsmSe
     url: `https://${address}`,
     sessions,
     calls: [],
+    tokens: [],
     clientHeaders: [],
     clientUrls: [],
     clientInputs: [],
@@ -149,6 +152,7 @@ export async function startSsmService(options: SsmServiceOptions): Promise<SsmSe
       const session: RelayedSession = { id, target: Target, host, port, localPort, token: randomUUID(), ...peers }
       sessions.set(id, session)
       const { token } = session
+      service.tokens.push(token)
       options.startAgent(session, service)
       reply(200, service.answers.start ?? { SessionId: id, TokenValue: token, StreamUrl: streamUrl(id) })
       return
@@ -161,6 +165,7 @@ export async function startSsmService(options: SsmServiceOptions): Promise<SsmSe
       reply(200, { SessionId: input['SessionId'] })
     } else {
       session.token = randomUUID()
+      service.tokens.push(session.token)
       reply(200, { SessionId: session.id, TokenValue: session.token, StreamUrl: streamUrl(session.id) })
     }
   }

@@ -7,6 +7,7 @@ import { ProxyError } from '../../src/errors.ts'
 import { readSsmTarget, ssmTargetProblem } from '../../src/ssm-target.ts'
 import { createSsmTransport } from '../../src/tunnel/ssm.ts'
 import { installedPlugin, isUsable } from '../../src/tunnel/ssm-plugin.ts'
+import { createSsmApi } from '../../src/tunnel/ssm-session.ts'
 import { type AgentOptions, type StandInAgent, startStandInAgent } from '../ssm-witness/agent.ts'
 import type { SsmServiceOptions } from '../ssm-witness/service.ts'
 import {
@@ -194,6 +195,13 @@ test('an agent that does not come: the tunnel-timeout ends the start', async t =
   t.equal(world.service.sessions.size, 0, 'the session is terminated')
   const early = await failureOf(world.openNative(world.echo, stop.signal))
   t.match(early, { code: 'TUNNEL_TIMEOUT' })
+})
+
+test('the end of a session does not wait for credentials that hang', async t => {
+  const target = readSsmTarget(TARGET)!
+  const credentials = () => new Promise<never>(() => {})
+  const api = createSsmApi({ target, region: REGION, credentials, terminateTimeout: 20 })
+  t.equal(await api.terminate({ id: 'session', streamUrl: 'wss://localhost/', token: 'token' }), undefined)
 })
 
 const REFUSALS = [

@@ -435,3 +435,11 @@ test('a connection that closes before the greeting: the end of the tunnel, its w
   mute.clock.advance(500)
   t.match(await refused, { code: 'TUNNEL_LOST', message: /accepts no more connections: ECONNREFUSED$/ })
 })
+
+test('a connection that closes after the tunnel leaves no timer', async t => {
+  const { tunnel, open, clock } = setUp()
+  const [use] = await open()
+  await tunnel.close()
+  use!.release()
+  t.equal(clock.pending(), 0)
+})
