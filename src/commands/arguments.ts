@@ -67,6 +67,7 @@ function parse(args: readonly string[], names: readonly OptionName[], command: C
   })
   return yargs()
     .parserConfiguration({
+      'boolean-negation': false, // yargs would read --no-check, a name of the table, as check: false
       'camel-case-expansion': false,
       'dot-notation': false,
       'greedy-arrays': false,
@@ -83,7 +84,18 @@ function parse(args: readonly string[], names: readonly OptionName[], command: C
     .fail((message, error) => {
       throw error ?? invalid(message)
     })
-    .parseSync([...args]) as Parsed
+    .parseSync(withoutNegations(args, names)) as Parsed
+}
+
+/** `--no-NAME` as `--NAME=false`, unless `no-NAME` is an option itself. */
+function withoutNegations(args: readonly string[], names: readonly OptionName[]): string[] {
+  const known: readonly string[] = names
+  const end = args.indexOf('--')
+  return args.map((arg, index) => {
+    const [, name = ''] = /^--no-([^=]+)$/.exec(arg) ?? []
+    const isNegation = isOption(name) && optionSpec(name).kind === 'boolean' && !known.includes(`no-${name}`)
+    return isNegation && (end < 0 || index < end) ? `--${name}=false` : arg
+  })
 }
 
 /** The arguments that may be options. yargs takes none of them for the value of an option if it starts with a dash. */
