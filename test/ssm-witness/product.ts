@@ -139,7 +139,7 @@ export async function playProduct(product: Product): Promise<void> {
       return id
     }),
   )
-  equal(new Set(ids).size, CLIENTS, 'each client has a session of its own')
+  equal(new Set(ids).size, CLIENTS, 'each client has its own session')
 
   await connection.query('CREATE TEMPORARY TABLE lab.ssm (part INT, data LONGBLOB) ENGINE=MyISAM')
   const hashes: string[] = []
