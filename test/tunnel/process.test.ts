@@ -133,7 +133,8 @@ test('check opens the tunnel once, and shows the command and its last words if i
   const good = await start(t, server, ['check', 'iam_user', ...flags])
   t.same(await good.exited, [0, null], good.lines.join('\n'))
   const text = good.lines.join('\n')
-  t.match(text, `-L 13306:${server.host}:${server.port}`)
+  // Long lines are wrapped.
+  t.match(text.replace(/\s+/g, ' '), `-L 13306:${server.host}:${server.port}`)
   t.match(text, /open, \d+ ms; through the tunnel command ssh/)
   t.match(text.replace(/\s+/g, ' '), 'an address of the machine at the far end of the tunnel')
   t.notMatch(text.replace(/\s+/g, ' '), 'port forward on this machine')
