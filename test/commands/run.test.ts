@@ -20,10 +20,12 @@ async function output(
   const env = { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true' }
   const child = spawn(file!, args, { stdio: ['pipe', 'pipe', 'inherit'], env })
   t.teardown(() => child.kill('SIGKILL'))
-  let text = ''
+  let [text, isStopped] = ['', false]
   child.stdout.on('data', chunk => {
     text += chunk
-    if (end.test(text)) stop(child)
+    if (isStopped || !end.test(text)) return
+    isStopped = true // what it prints meanwhile must not stop it twice
+    stop(child)
   })
   await once(child, 'close')
   return text
