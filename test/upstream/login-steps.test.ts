@@ -5,13 +5,13 @@ import { createSecureContext, TLSSocket } from 'node:tls'
 import { type Test, test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
 import { silent } from '../../src/log.ts'
-import { createWire, readPacket, switchSocket, writePacket } from '../../src/net/wire.ts'
+import { createWire, readPacket, switchSocket, type Wire, writePacket } from '../../src/net/wire.ts'
 import type { HandshakeResponse41 } from '../../src/protocol/packets.ts'
 import { abandonLogin } from '../../src/upstream/abandon.ts'
 import { createAddressBook } from '../../src/upstream/address-book.ts'
 import { dial } from '../../src/upstream/dial.ts'
 import { createGreetingWatch } from '../../src/upstream/greeting-watch.ts'
-import { type LoginTarget, login } from '../../src/upstream/login.ts'
+import { assertOK, type LoginTarget, login, writeCommand } from '../../src/upstream/login.ts'
 import { createLoginHistory } from '../../src/upstream/refusal.ts'
 import { createTrust } from '../../src/upstream/trust.ts'
 import { PLAIN_CLIENT } from '../support/capabilities.ts'
@@ -28,6 +28,7 @@ import {
   type Script,
   startScriptedUpstream,
   testCertificates,
+  untilResponse,
 } from '../support/scripted-upstream.ts'
 
 const stays = new AbortController().signal
@@ -97,6 +98,33 @@ test('a second attempt without a slot fails, and leaves no connection', async t 
   await t.rejects(logIn(), { code: 'LOGIN_QUEUE_FULL' })
   while (!upstream.connections[1]?.ended) await new Promise(resolve => setImmediate(resolve))
   t.equal(upstream.connections[1]!.clear.length, 0, 'nothing was sent on it')
+})
+
+test('an error whose number ends with a zero byte is no OK_Packet', async t => {
+  const other = err(0x0500, 'HY000', 'another reason')
+  const refuseOtherwise: Script = async peer => {
+    await untilResponse(peer)
+    peer.send(other)
+    peer.close()
+  }
+  const upstream = await startScriptedUpstream(t, [refuseOtherwise, refuseLogin(), refuseOtherwise])
+  const { target, logIn } = await createTarget(upstream.port)
+  for (const logins of ['one', 'two']) {
+    const result = await logIn()
+    t.equal(result.payload.readUInt16LE(1), 0x0500)
+    t.equal(target.takesTokenInHandshake, undefined, `${logins}: nothing is known yet`)
+    t.throws(() => assertOK(result.upstream.wire, result.payload, 'iam_user'), { code: 'UPSTREAM_REFUSED_LOGIN' })
+    result.upstream.wire.socket.destroy()
+  }
+})
+
+test('a command on a compressed session is a compressed packet, sent as it is', t => {
+  const written: Buffer[] = []
+  const wire = { sequence: 0, socket: { write: (bytes: Buffer) => written.push(bytes) } } as unknown as Wire
+  writeCommand(wire, 0x01, true)
+  writeCommand(wire, 0x01, false)
+  t.same(written, [Buffer.from('050000000000000100000001', 'hex'), Buffer.from('0100000001', 'hex')])
+  t.end()
 })
 
 /** A server with one secure context, so that sessions can be resumed; what TLS clients have shown it. */
