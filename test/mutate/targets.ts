@@ -72,6 +72,7 @@ export const TARGETS: readonly Target[] = [
     tests: [
       'test/client/greet.test.ts',
       'test/client/missing-fields.test.ts',
+      'test/client/send-ok.test.ts',
       'test/client/full-authentication.test.ts',
       ...CLIENTS,
     ],
