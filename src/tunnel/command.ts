@@ -1,7 +1,6 @@
 /** A tunnel that a program makes, such as ssh -L: its processes, from start to end. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import type { Socket } from 'node:net'
 import { constants } from 'node:os'
 import { basename } from 'node:path'
 import { redact } from '../aws/redact.ts'
@@ -114,8 +113,8 @@ export async function openProgram(
   const started = clock.now()
   const running = run(program, shell, log, clock)
   try {
-    const connection = await firstConnection(program.address, AbortSignal.any([stop, running.ended]), clock)
-    return opened(program.address, connection, running)
+    const first = await firstConnection(program.address, AbortSignal.any([stop, running.ended]), clock)
+    return opened(program.address, first, running)
   } catch {
     running.end()
     await running.gone
@@ -123,12 +122,16 @@ export async function openProgram(
   }
 }
 
-function opened(address: HostPort, connection: Socket, running: Running): OpenTunnel {
+function opened(
+  address: HostPort,
+  first: Pick<OpenTunnel, 'connection' | 'connectionSince'>,
+  running: Running,
+): OpenTunnel {
   let isClosing = false
   const { ended, gone, words } = running
   return {
     address,
-    connection,
+    ...first,
     ended: gone.then(() => (isClosing ? undefined : new ProxyError('TUNNEL_LOST', (ended.reason as Error).message))),
     wordsSince: moment => words.lastSoon(moment),
     async close() {

@@ -21,20 +21,25 @@ const MAX_RETRY_MS = 250
 
 /**
  * Connects to `address` again and again until something accepts. The connection is for the first login: to the database, one
- * that only closes is a connection error.
+ * that only closes is a connection error. Resolves also with the moment on `clock` before it began.
  * @param stop ends the attempts
  * @throws the reason of `stop`
  */
-export async function firstConnection(address: HostPort, stop: AbortSignal, clock: Clock): Promise<Socket> {
+export async function firstConnection(
+  address: HostPort,
+  stop: AbortSignal,
+  clock: Clock,
+): Promise<{ connection: Socket; connectionSince: number }> {
   for (let pause = MIN_RETRY_MS; ; pause = Math.min(pause * 1.5, MAX_RETRY_MS)) {
     stop.throwIfAborted()
+    const connectionSince = clock.now()
     const socket = connect({ ...address, allowHalfOpen: true, noDelay: true, keepAlive: true })
     // Until the login listens, nobody else does.
     socket.on('error', () => {})
     try {
       await once(socket, 'connect', { signal: stop })
       // Linux may connect a socket to itself if nothing listens on a port of the range for outgoing connections.
-      if (socket.localPort !== address.port) return socket
+      if (socket.localPort !== address.port) return { connection: socket, connectionSince }
     } catch {
       // Nothing listens there yet.
     }

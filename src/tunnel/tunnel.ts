@@ -35,6 +35,8 @@ export interface OpenTunnel {
    * connection that closes before its login as a connection error (ERROR 1129). So don't connect and disconnect.
    */
   connection?: Socket | undefined
+  /** when it began, on the clock that the transport got: the tunnel may say why it failed before a login has it */
+  connectionSince?: number
   /** Resolves when the tunnel has ended: with why if it ended by itself, with undefined after `close`. Never rejects */
   ended: Promise<ProxyError | undefined>
   /**
@@ -315,8 +317,8 @@ export function createTunnel(options: TunnelOptions): Tunnel {
         current ??= launch()
         const attempt = current
         const opened = await untilAborted(attempt.opened, stop)
-        const since = clock.now()
         const { address, connection } = opened
+        const since = (connection && opened.connectionSince) ?? clock.now()
         opened.connection = undefined
         return {
           address,

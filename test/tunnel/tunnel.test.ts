@@ -419,6 +419,17 @@ test('a connection that closes before the greeting: the end of the tunnel, its w
     cause: closed,
   })
 
+  // The words about the transport's own connection may come before a login has it.
+  const early = setUp()
+  const taken = early.tunnel.acquire(never)
+  await settle()
+  early.starts[0]!.accept({
+    connection: new Socket(),
+    connectionSince: 400,
+    wordsSince: async moment => (moment === 400 ? 'open failed: refused' : undefined),
+  })
+  t.match(await (await taken).explain(closed), { message: /open failed: refused$/ })
+
   const mute = setUp()
   const [other] = await mute.open()
   const results = [other!.explain(closed), other!.explain(late), other!.lost()]
