@@ -41,7 +41,12 @@ export const QUICK: ReadonlySet<string> = new Set([
 const LOGINS = ['test/proxy/session-login.test.ts', 'test/proxy/faults-upstream.test.ts']
 const CLIENTS = ['test/proxy/faults-client.test.ts', 'test/client/handshake.test.ts']
 const UPSTREAM = ['test/upstream/login-steps.test.ts', 'test/upstream/login.test.ts']
-const TLS = ['test/upstream/tls.test.ts', 'test/upstream/login-steps.test.ts', 'test/proxy/faults-tls.test.ts']
+const TLS = [
+  'test/upstream/tls.test.ts',
+  'test/upstream/server-region.test.ts',
+  'test/upstream/login-steps.test.ts',
+  'test/proxy/faults-tls.test.ts',
+]
 const CHANGE_USER = ['test/proxy/change-user-faults.test.ts', 'test/proxy/change-user.test.ts']
 const SESSION_END = [
   'test/proxy/session-close.test.ts',

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { TLSSocket, type TLSSocketOptions } from 'node:tls'
 import { type Test, test } from 'tap'
+import type { ConfirmMember } from '../../src/aws/global-members.ts'
 import { type Certificate, createAuthority, type IssueOptions } from '../../src/demo/certificates.ts'
 import { createWire } from '../../src/net/wire.ts'
 import { createRegionBundle } from '../../src/upstream/region-bundle.ts'
@@ -29,7 +30,7 @@ async function connect(t: Test, otherTrust?: Trust) {
     clock,
     wire,
     server,
-    start: (host = NAME) => startTls(wire, { rds: { host }, dial }, trust),
+    start: (host = NAME, confirm?: ConfirmMember) => startTls(wire, { rds: { host }, dial }, trust, confirm),
     accept: ({ certificate, key }: Certificate, options: TLSSocketOptions = {}) => {
       const tls = new TLSSocket(server, { isServer: true, cert: certificate, key, ...options })
       tls.on('error', () => {}).resume()
@@ -37,6 +38,23 @@ async function connect(t: Test, otherTrust?: Trust) {
     },
   }
 }
+
+test('whether a certificate is confirmed is asked within the time of the login', async t => {
+  const { clock, start, accept } = await connect(t)
+  accept(good)
+  let ask: (names: readonly string[]) => void = () => {}
+  const asked = new Promise<readonly string[]>(resolve => {
+    ask = resolve
+  })
+  const started = start('other.example', names => {
+    ask(names)
+    return new Promise(() => {}) // RDS never answers
+  })
+  t.same(await asked, [NAME])
+  clock.advance(24 * 3_600_000)
+  await t.rejects(started, { code: 'UPSTREAM_TIMEOUT' })
+  t.equal(clock.pending(), 0, 'no timer stays')
+})
 
 test('a verified server: no timer and no listener stays', async t => {
   const { clock, wire, start, accept } = await connect(t)
