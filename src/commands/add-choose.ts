@@ -98,7 +98,8 @@ export async function findCandidates(finding: Finding): Promise<Candidate[]> {
   return await questions.chooseSome('Which databases? Space selects, Enter goes on', choices, isNew ? [only!] : [])
 }
 
-const NO_TERMINAL =
+/** For people without a terminal. */
+export const NO_TERMINAL =
   'Without a terminal, add asks nothing: give each value as an option. See mysql-iam-proxy add --help.'
 
 function missingNames(all: readonly Listed[]): string {
@@ -194,7 +195,7 @@ function candidateNamed(name: string, all: readonly Listed[], { complete }: Foun
 }
 
 /** In a few words, for a line of the list. */
-function describe({ database, endpoint, candidate }: Listed, inFile: string): string {
+function describe({ database, endpoint }: Listed, inFile: string): string {
   const { engine, version, iam, status } = database
   const { loadBalancer, isReachable } = wayTo(endpoint)
   const where = loadBalancer ? `through ${loadBalancer.name}` : database.public ? 'public' : 'private'
@@ -205,7 +206,6 @@ function describe({ database, endpoint, candidate }: Listed, inFile: string): st
     ...(status === 'available' ? [] : [status]),
     ...(iam === 'off' ? ['IAM is off'] : []),
     ...(isReachable === undefined ? [] : [isReachable ? 'reachable' : reachWord(endpoint.reach)]),
-    ...(candidate.profile === undefined || inFile === '' ? [] : []),
     ...(inFile === '' ? [] : [inFile]),
   ]
   return words.join(', ')

@@ -11,7 +11,15 @@ import { readDatabaseProxy } from '../forward-proxy.ts'
 import { readText } from '../read-file.ts'
 import { databaseUserProblem, endpointNameProblem } from '../value-checks.ts'
 import { configOf, tryLogin } from './add-check.ts'
-import { askForWay, type Candidate, chooseProfile, findCandidates, givenDatabase, wayOptions } from './add-choose.ts'
+import {
+  askForWay,
+  type Candidate,
+  chooseProfile,
+  findCandidates,
+  givenDatabase,
+  NO_TERMINAL,
+  wayOptions,
+} from './add-choose.ts'
 import type { Invocation } from './command.ts'
 import {
   type EndpointsFile,
@@ -25,9 +33,6 @@ import {
 } from './endpoints-file.ts'
 import { createMfaCredentials, type MfaCredentials } from './mfa-codes.ts'
 import { Cancelled, type Questions, questionsOn } from './questions.ts'
-
-const NO_TERMINAL =
-  'Without a terminal, add asks nothing: give each value as an option. See mysql-iam-proxy add --help.'
 
 /** What the command line says. */
 interface Given {

@@ -1,4 +1,5 @@
 /** The configuration file that `add` and `remove` change: what is in it, and what a proxy that serves it has to do. */
+import { quote } from '../aws/cli-commands.ts'
 import { defaultConfigFile } from '../config/default-file.ts'
 import { nameOfEntry, readEntries } from '../config/edit.ts'
 import { loadConfig } from '../config/load.ts'
@@ -83,6 +84,6 @@ export async function reloadAdvice(ports: readonly HostPort[]): Promise<string> 
 
 /** As a shell takes it. */
 export function quoted(word: string): string {
-  if (/^[\w@%+=:,./-]+$/.test(word)) return word
-  return process.platform === 'win32' ? `"${word}"` : `'${word.replaceAll("'", "'\\''")}'`
+  const posix = quote(word)
+  return process.platform === 'win32' && posix !== word ? `"${word}"` : posix
 }

@@ -2,6 +2,7 @@
 import { lookup } from 'node:dns/promises'
 import { setMaxListeners } from 'node:events'
 import { isIP, type LookupFunction } from 'node:net'
+import { unlessAborted } from '../abort.ts'
 import { canonicalAddress } from '../address.ts'
 import { clientSettings, explainAwsError } from '../aws/api.ts'
 import { regionOfProfile } from '../aws/config-file.ts'
@@ -273,28 +274,8 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
 }
 
 function spoken(error: ProxyError): Pick<Problem, 'code' | 'message' | 'hint'> {
-  const { code, message, hintValues } = error
-  const ssoLogin = hintValues['ssoLogin']?.replace(/^aws sso login\b/, 'mysql-iam-proxy login')
-  return {
-    code,
-    message,
-    hint: HINTS[code] ?? hintFor(error, {}).replace(hintValues['ssoLogin'] ?? '', ssoLogin ?? ''),
-  }
-}
-
-/** For work that takes no signal. */
-async function unlessAborted<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  signal.throwIfAborted()
-  let onAbort = () => {}
-  const aborted = new Promise<never>((_resolve, reject) => {
-    onAbort = () => reject(signal.reason)
-    signal.addEventListener('abort', onAbort)
-  })
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
+  const { code, message } = error
+  return { code, message, hint: HINTS[code] ?? hintFor(error, {}) }
 }
 
 function byName(left: FoundDatabase, right: FoundDatabase): number {

@@ -26,7 +26,7 @@ export function openerFor(
   return ['xdg-open', [url]]
 }
 
-/** Opens an address. A browser that cannot be opened is no error: the address is shown anyway. */
+/** Opens an address. If no browser opens, nothing fails: the address is shown anyway. */
 export function openBrowser(url: string, environment: NodeJS.ProcessEnv = process.env): void {
   // The answer of a server must not start another program.
   if (!/^https?:\/\//i.test(url)) return

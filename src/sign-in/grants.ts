@@ -1,5 +1,7 @@
 /** The two ways to a token: the authorization code with PKCE, and the device code. */
+
 import { createHash, randomBytes } from 'node:crypto'
+import { pause, unlessAborted } from '../abort.ts'
 import type { Clock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import { CALLBACK_PATH, type Callback } from './callback.ts'
@@ -116,7 +118,7 @@ export async function deviceCode(context: GrantContext): Promise<Granted> {
   onPrompt({ url: device.urlWithCode, userCode: device.userCode })
   let { interval } = device
   for (;;) {
-    await sleep(interval * 1_000, clock, signal)
+    await pause(interval * 1_000, clock, signal)
     try {
       const input = { grantType: DEVICE_CODE, deviceCode: device.deviceCode }
       const token = await unlessAborted(oidc.createToken(input, registration), signal)
@@ -156,33 +158,5 @@ async function registrationFor(
     return { registration, file }
   } catch (error) {
     throw oidc.explain(error, 'to register this program')
-  }
-}
-
-/** As `work`, but rejects at once when `signal` aborts. */
-export async function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  work.catch(() => {}) // it may fail after the abort
-  signal.throwIfAborted()
-  let stop = () => {}
-  const aborted = new Promise<never>((_resolve, reject) => {
-    stop = () => reject(signal.reason)
-    signal.addEventListener('abort', stop, { once: true })
-  })
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
-  }
-}
-
-async function sleep(milliseconds: number, clock: Clock, signal: AbortSignal): Promise<void> {
-  let cancel = () => {}
-  const time = new Promise<void>(resolve => {
-    cancel = clock.after(milliseconds, resolve)
-  })
-  try {
-    await unlessAborted(time, signal)
-  } finally {
-    cancel()
   }
 }

@@ -24,7 +24,7 @@ export interface Registration {
 /** What IAM Identity Center gives after a sign-in. Both tokens are secret. */
 export interface NewToken {
   accessToken: string
-  /** undefined for a session that cannot be renewed */
+  /** undefined if the session has no refresh token */
   refreshToken: string | undefined
   /** seconds */
   expiresIn: number

@@ -1,6 +1,7 @@
 /** The local port of a tunnel: choosing a free one, and waiting until a program listens there. */
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { pause } from '../abort.ts'
 import type { Clock } from '../clock.ts'
 import type { HostPort } from '../endpoint.ts'
 
@@ -30,7 +31,7 @@ export async function firstConnection(
   stop: AbortSignal,
   clock: Clock,
 ): Promise<{ connection: Socket; connectionSince: number }> {
-  for (let pause = MIN_RETRY_MS; ; pause = Math.min(pause * 1.5, MAX_RETRY_MS)) {
+  for (let retryMs = MIN_RETRY_MS; ; retryMs = Math.min(retryMs * 1.5, MAX_RETRY_MS)) {
     stop.throwIfAborted()
     const connectionSince = clock.now()
     const socket = connect({ ...address, allowHalfOpen: true, noDelay: true, keepAlive: true })
@@ -44,20 +45,6 @@ export async function firstConnection(
       // Nothing listens there yet.
     }
     socket.destroy()
-    await delay(pause, stop, clock)
+    await pause(retryMs, clock, stop)
   }
-}
-
-/** Waits, but not beyond `stop`. */
-function delay(milliseconds: number, stop: AbortSignal, clock: Clock): Promise<void> {
-  return new Promise(resolve => {
-    const done = () => {
-      cancelTimer()
-      stop.removeEventListener('abort', done)
-      resolve()
-    }
-    const cancelTimer = clock.after(milliseconds, done)
-    stop.addEventListener('abort', done, { once: true })
-    if (stop.aborted) done()
-  })
 }

@@ -371,7 +371,7 @@ function printable(text: string): string {
     .slice(0, 200)
 }
 
-/** Whether a version such as `3.1.1374.0` is older than another. A version that cannot be read is not. */
+/** Whether a version such as `3.1.1374.0` is older than another; false for an unreadable version. */
 export function isOlder(version: string, than: string): boolean {
   const [left, right] = [version, than].map(text => text.trim().split('.').map(Number)) as [number[], number[]]
   if (left.some(Number.isNaN) || version.trim() === '') return false

@@ -3,6 +3,7 @@
  * when it ends by itself, and ends after a time without connections. A TunnelTransport does the work: command.ts runs a program.
  */
 import type { Socket } from 'node:net'
+import { pause, unlessAborted } from '../abort.ts'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { formatHostPort, type HostPort } from '../endpoint.ts'
 import { ERRORS } from '../error-codes.ts'
@@ -164,7 +165,7 @@ export function createTunnel(options: TunnelOptions): Tunnel {
   const start = async (attempt: Attempt): Promise<OpenTunnel> => {
     const { stop } = attempt
     try {
-      await pause(notBefore - clock.now(), stop.signal, clock)
+      if (notBefore > clock.now()) await pause(notBefore - clock.now(), clock, stop.signal)
       if (failures > 0) state.restarts++
       changeTunnel(state, 'starting')
       const seconds = Number((timeout / 1_000).toFixed(1))
@@ -316,7 +317,7 @@ export function createTunnel(options: TunnelOptions): Tunnel {
       try {
         current ??= launch()
         const attempt = current
-        const opened = await untilAborted(attempt.opened, stop)
+        const opened = await unlessAborted(attempt.opened, stop)
         const { address, connection } = opened
         const since = (connection && opened.connectionSince) ?? clock.now()
         opened.connection = undefined
@@ -356,24 +357,4 @@ export function createTunnel(options: TunnelOptions): Tunnel {
   }
   if (isPermanent) current = launch()
   return tunnel
-}
-
-/** @throws the reason of `stop` */
-async function pause(milliseconds: number, stop: AbortSignal, clock: Clock): Promise<void> {
-  if (milliseconds <= 0) return
-  let cancelTimer = () => {}
-  const timer = new Promise<void>(resolve => {
-    cancelTimer = clock.after(milliseconds, resolve)
-  })
-  await untilAborted(timer, stop).finally(cancelTimer)
-}
-
-/** The result of `work`. @throws the reason of `stop`, if that aborts first */
-function untilAborted<Value>(work: Promise<Value>, stop: AbortSignal): Promise<Value> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(stop.reason)
-    stop.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => stop.removeEventListener('abort', onAbort))
-    if (stop.aborted) onAbort()
-  })
 }
