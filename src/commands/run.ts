@@ -45,17 +45,31 @@ export async function run(
     log,
     config.names,
   )
+  // A SIGHUP right behind the line "listening" must not end the process.
+  let isReloadWanted = false
+  const noteReload = () => {
+    isReloadWanted = true
+  }
+  if (!process.stdout.isTTY) process.on('SIGHUP', noteReload)
   try {
     service = await startService(config, log, traces?.tracerOf, signIn)
     if (showsLines(settings, process.stdout.isTTY, process.env)) await printLines(service)
     admin?.watchAll()
-    await serveUntil(end, service, readConfig, () => admin?.watchAll(), log)
+    await serveUntil(
+      end,
+      service,
+      readConfig,
+      () => admin?.watchAll(),
+      log,
+      () => isReloadWanted,
+    )
     const sessions = service.states().reduce((sum, state) => sum + state.sessions.size, 0)
     log.info({ sessions, delayMs: settings['max-sigterm-delay'] }, 'stopping')
     signIn?.close()
     await service.stop(settings['max-sigterm-delay'])
     return config
   } finally {
+    process.off('SIGHUP', noteReload)
     signIn?.close()
     await Promise.all([admin?.close(), traces?.close()])
   }
@@ -96,6 +110,7 @@ async function serveUntil(
   readConfig: () => Promise<Config>,
   onReloaded: () => void,
   log: Logger,
+  isReloadWanted: () => boolean,
 ): Promise<void> {
   const notifier = createNotifier(process.env)
   notifier.ready()
@@ -117,6 +132,7 @@ async function serveUntil(
   }
   // On a terminal, SIGHUP means that the terminal was closed: the process ends.
   if (!process.stdout.isTTY) process.on('SIGHUP', onReload)
+  if (isReloadWanted()) onReload()
   if (!end.aborted) await new Promise(resolve => end.addEventListener('abort', resolve, { once: true }))
   process.off('SIGHUP', onReload)
   await reloading
