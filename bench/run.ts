@@ -10,6 +10,7 @@ import { logIn } from './client.ts'
 import { progress } from './compare.ts'
 import { idle, start } from './idle.ts'
 import { localTls } from './local-tls.ts'
+import { logCost } from './log.ts'
 import { login, loginWithDelay } from './login.ts'
 import { buildIfStale, versionOf } from './peers.ts'
 import { type SysbenchSettings, scale, select } from './select.ts'
@@ -31,7 +32,7 @@ Without --server, it starts a temporary MariaDB server.
     --sysbench-tls DIR       a directory with cacert.pem, client-cert.pem and client-key.pem, for direct TLS with sysbench
   --router HOST:PORT         a running MySQL Router in front of the same server: client plain, server TLS
                              (default: start one if mysqlrouter is installed)
-  --only LIST                of bulk,upload,select,login,local-tls,idle,start,scale (default: all)
+  --only LIST                of bulk,upload,select,login,local-tls,idle,start,log,scale (default: all)
   --delay MS                 also logins to a server with a round-trip time of MS milliseconds
   --runs N                   runs of each measure, after one to warm up (default: 5)
   --seconds N                duration of each run of sysbench (default: 5)
@@ -110,6 +111,7 @@ function chosenMeasures(): Measure[] {
     scale,
     idle,
     start,
+    log: settings => logCost(settings.scratch),
   }
   const chosen = (options.only?.split(',') ?? Object.keys(measures)).map(name => {
     const measure = measures[name]
