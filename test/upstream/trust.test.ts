@@ -91,7 +91,8 @@ function contextOptions(t: Test, trust: Trust): SecureContextOptions & { ca: str
   syncBuiltinESMExports()
   trust.secureContext()
   trust.secureContext()
-  const made = calls()
+  // Those without an authority only try out which groups OpenSSL has.
+  const made = calls().filter(({ args: [options] }) => (options as { ca: string[] }).ca.length > 0)
   calls.restore()
   syncBuiltinESMExports()
   t.equal(made.length, 1, 'made once')
@@ -208,6 +209,7 @@ function connection(reused: boolean, { protocol = 'TLSv1.3', valid_to = 'Jan 1 0
     authorized: true,
     isSessionReused: () => reused,
     getProtocol: () => protocol,
+    getEphemeralKeyInfo: () => ({}),
     getSession: () => Buffer.from('of TLS 1.2'),
     getPeerCertificate: () => ({ valid_to }),
   }) as unknown as TLSSocket
