@@ -844,6 +844,17 @@ const specs = {
     explanation: 'The proxy did not become ready in the time that wait allows.',
     docs: 'docs/reference.md#options',
   },
+  SERVICE_FAILED: {
+    errno: 1105,
+    sqlState: 'HY000',
+    source: 'proxy',
+    level: 'error',
+    exitCode: 1,
+    hint: 'Read what the service manager says, and the log of the service. Nothing stays installed after a failed first install.',
+    explanation:
+      'The service manager of this machine (systemd, launchd, Task Scheduler) refused a command, or its files cannot be written.',
+    docs: 'docs/service.md',
+  },
   PROXY_STOPPING: {
     ...STOPPED,
     hint: 'Reconnect once the proxy has restarted, or connect to another one.',

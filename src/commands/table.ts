@@ -248,6 +248,23 @@ export const COMMANDS: CommandTable = {
       return await syncTargets(settings, namesOfSettings(flags, process.env), print, stop)
     },
   },
+  service: {
+    describe: 'Run the proxy in the background, from each login on: systemd, launchd or Task Scheduler',
+    usage: 'install|uninstall|status|logs',
+    maxWords: 1,
+    choices: ['install', 'uninstall', 'status', 'logs'],
+    examples: [
+      ['mysql-iam-proxy service install --dry-run', 'What it would write'],
+      ['mysql-iam-proxy service install --keep-env AWS_PROFILE', 'Serve the default configuration file'],
+      ['mysql-iam-proxy service logs --follow', 'Its log'],
+      ['mysql-iam-proxy service uninstall', 'Undo all of it'],
+    ],
+    docs: 'docs/service.md',
+    async run(invocation) {
+      const { service } = await import('./service.ts')
+      return await service(invocation)
+    },
+  },
   demo: {
     describe: 'Try it without an AWS account, on a stand-in for RDS',
     examples: [['mysql-iam-proxy demo', 'A complete login, step by step; then log in yourself']],

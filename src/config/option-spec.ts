@@ -18,6 +18,7 @@ export const COMMAND_NAMES = [
   'hash-password',
   'trust',
   'sync-targets',
+  'service',
   'demo',
   'completion',
   'help',

@@ -130,6 +130,31 @@ export const OF_COMMANDS = {
     commands: ['list'],
     describe: 'Ask only AWS: do not try which databases and load balancers this machine reaches',
   },
+  system: {
+    kind: 'boolean',
+    perProcess: true,
+    flagOnly: true,
+    commands: ['service'],
+    describe:
+      'A service of the whole machine instead of your user: it starts with the machine and serves /etc/mysql-iam-proxy/config.yaml. It needs systemd and root',
+  },
+  'keep-env': {
+    kind: 'strings',
+    placeholder: 'NAME',
+    perProcess: true,
+    flagOnly: true,
+    commands: ['service'],
+    describe:
+      'An environment variable that the service gets, with its present value, for example AWS_PROFILE. May be repeated. Without it, the service gets none of your shell',
+  },
+  follow: {
+    kind: 'boolean',
+    short: 'f',
+    perProcess: true,
+    flagOnly: true,
+    commands: ['service'],
+    describe: 'service logs: go on with new lines until Ctrl-C',
+  },
   'print-policy': {
     kind: 'boolean',
     commands: ['list'],

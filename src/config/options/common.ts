@@ -67,7 +67,7 @@ export const COMMON = {
     kind: 'string',
     placeholder: 'FILE',
     perProcess: true,
-    commands: ['run', 'add', 'remove', 'check', 'exec', 'config', 'url'],
+    commands: ['run', 'add', 'remove', 'check', 'exec', 'config', 'url', 'service'],
     describe:
       'A YAML or JSON file with options, for several endpoints if you like; flags and environment variables override it. SIGHUP reads it again. See docs/configuration.md',
   },

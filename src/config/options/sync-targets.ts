@@ -55,7 +55,12 @@ export const SYNC_TARGETS = {
     commands: SYNC,
     describe: 'Time for new targets to become healthy; the old targets stay until then',
   },
-  'dry-run': { kind: 'boolean', commands: SYNC, describe: 'Do one lookup and print what would change' },
+  'dry-run': {
+    kind: 'boolean',
+    commands: [...SYNC, 'service'],
+    describe:
+      'Print what would change, and change nothing: sync-targets after one lookup, service the files and commands of install and uninstall',
+  },
   watch: { kind: 'boolean', commands: SYNC, describe: 'Run until stopped, with one pass every --interval' },
   interval: {
     ...duration(OPTION_VALUES.interval),
