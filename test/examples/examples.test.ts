@@ -76,6 +76,7 @@ const OF_OTHERS = [
   'service-account',
   'signal',
   'strip-components',
+  'values',
   'version',
 ]
 
