@@ -90,7 +90,8 @@ function option(name: OptionName): string {
     ...(kind === 'strings' && separator ? [`In the environment, '${separator}' separates several values.`] : []),
     ...(standard === undefined ? [] : [`Default: ${standard}.`]),
   ]
-  return item(value ? `${flags} ${italic(value)}` : flags, notes.join(' '))
+  // A list of choices may break after each bar.
+  return item(value ? `${flags} ${italic(value).replaceAll('|', '|\\:')}` : flags, notes.join(' '))
 }
 
 function examples(command: Command): string {

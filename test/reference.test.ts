@@ -30,7 +30,7 @@ test('the manual page is ASCII, and roff takes no text for a command or an escap
   const escapes = new Set(
     [...page.replace(/^\.\\".*$/m, '').matchAll(/\\(\([a-z]{2}|f[A-Z]|\[u[0-9A-F]{4}\]|.)/g)].map(([all]) => all),
   )
-  const known = ['\\-', '\\fB', '\\fI', '\\fR', '\\e', '\\&', '\\(aq', '\\(ga', '\\(dq', '\\(ha', '\\(ti']
+  const known = ['\\-', '\\:', '\\fB', '\\fI', '\\fR', '\\e', '\\&', '\\(aq', '\\(ga', '\\(dq', '\\(ha', '\\(ti']
   t.same(
     [...escapes].filter(used => !known.includes(used) && !used.startsWith('\\[u')),
     [],
