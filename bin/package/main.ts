@@ -8,12 +8,17 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Context, MissingTool, type Step } from './context.ts'
+import { makeDebs } from './deb.ts'
+import { makeRpms } from './rpm.ts'
 import { printSizes, writeSums } from './sums.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** In this order: the packages contain the executables. */
-const STEPS: Record<string, Step> = {}
+const STEPS: Record<string, Step> = {
+  deb: makeDebs,
+  rpm: makeRpms,
+}
 
 const { values } = parseArgs({ options: { only: { type: 'string', multiple: true } } })
 const names = values.only ?? Object.keys(STEPS)
