@@ -172,7 +172,7 @@ function encodeIPv6(host: string): Buffer {
   const [head = '', tail] = text.split('::')
   const groups = (part: string) => (part === '' ? [] : part.split(':'))
   const [before, after] = [groups(head), groups(tail ?? '')]
-  const zeros = Array<string>(8 - before.length - after.length).fill('0')
+  const zeros = Array<string>(8 - before.length - after.length).fill('')
   return Buffer.from([...before, ...zeros, ...after].map(group => group.padStart(4, '0')).join(''), 'hex')
 }
 
@@ -201,7 +201,7 @@ function read<Value>(tunnel: Tunnel, step: Step, parse: (bytes: Buffer) => Parse
           bytes = Buffer.concat([bytes, chunk as Buffer])
           const parsed = parse(bytes)
           if (!parsed) continue
-          if (bytes.length > parsed.length) socket.unshift(bytes.subarray(parsed.length))
+          socket.unshift(bytes.subarray(parsed.length))
           stop()
           return resolve(parsed.value)
         }

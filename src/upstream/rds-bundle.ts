@@ -132,7 +132,7 @@ export function builtInRoots(): ReadonlyMap<string, RdsRoot> {
 function readBuiltIn(): ReadonlyMap<string, RdsRoot> {
   const roots = awsCaBundle.ca.flatMap(pem => {
     const certificate = new X509Certificate(pem)
-    const name = /^CN=(Amazon RDS .*)$/m.exec(certificate.subject)?.[1]
+    const name = /^CN=(Amazon RDS .*)/m.exec(certificate.subject)?.[1]
     const isRoot = name !== undefined && reasonToSkip(certificate, name, Date.now()) === undefined
     return isRoot ? [toRoot(certificate, name)] : []
   })

@@ -40,7 +40,7 @@ export interface RegionBundleOptions {
   log?: Logger
   clock?: Clock
   /** the text of the bundle of a region */
-  fetchBundle?: (region: string) => Promise<string>
+  fetchBundle?: ((region: string) => Promise<string>) | undefined
 }
 
 /** Between two downloads for the same region and folder. */
@@ -64,8 +64,9 @@ const attempts = new Map<string, Attempt>()
 
 export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
   const { region, mode, folder, log = silent, clock = monotonicClock } = options
-  const { fetchBundle = downloadBundle } = options
-  const isAutomatic = mode === 'auto' && bundleUrl(region) !== undefined
+  const url = bundleUrl(region)
+  const { fetchBundle = () => download(url!, { maxBytes: MAX_BUNDLE_BYTES }) } = options
+  const isAutomatic = mode === 'auto' && url !== undefined
   const key = `${folder} ${region}`
   let cached = NO_BUNDLE
   let lastWarning = ''
@@ -143,12 +144,6 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
     },
     isKnown,
   }
-}
-
-async function downloadBundle(region: string): Promise<string> {
-  const url = bundleUrl(region)
-  if (url === undefined) throw noTrustStore(region)
-  return await download(url, { maxBytes: MAX_BUNDLE_BYTES })
 }
 
 /** The error for a region whose trust store is not public. */

@@ -164,16 +164,14 @@ function expiry(certificate: PeerCertificate): number | undefined {
   return Number.isNaN(until) ? undefined : until
 }
 
-/** When the first certificate of the chain expires: the server's own, an intermediate, or the root. */
-function chainExpiry(leaf: DetailedPeerCertificate): number | undefined {
-  let until = expiry(leaf)
+/** When the first certificate of the chain expires: the server's own, an intermediate, or the root. NaN if one does not tell. */
+function chainExpiry(leaf: DetailedPeerCertificate): number {
+  let until = Number.POSITIVE_INFINITY
   const seen = new Set<DetailedPeerCertificate>()
   // A root is its own issuer.
   for (let one = leaf; one && !seen.has(one); one = one.issuerCertificate) {
     seen.add(one)
-    const expires = expiry(one)
-    if (until === undefined || expires === undefined) return undefined
-    until = Math.min(until, expires)
+    until = Math.min(until, Date.parse(one.valid_to))
   }
   return until
 }

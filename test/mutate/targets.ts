@@ -9,6 +9,7 @@ export const QUICK: ReadonlySet<string> = new Set([
   'test/aws/credentials.test.ts',
   'test/aws/redact.test.ts',
   'test/aws/roles-anywhere-signature.test.ts',
+  'test/aws/token.test.ts',
   'test/client/access.test.ts',
   'test/client/full-authentication.test.ts',
   'test/client/greet.test.ts',
@@ -94,7 +95,11 @@ export const TARGETS: readonly Target[] = [
   { file: 'src/upstream/rate-limiter.ts', tests: ['test/upstream/rate-limiter.test.ts'] },
   {
     file: 'src/upstream/rds-bundle.ts',
-    tests: ['test/upstream/rds-bundle.test.ts', 'test/upstream/region-bundle.test.ts'],
+    tests: [
+      'test/upstream/rds-bundle.test.ts',
+      'test/upstream/bundle-cache.test.ts',
+      'test/upstream/region-bundle.test.ts',
+    ],
   },
   { file: 'src/upstream/region-bundle.ts', tests: ['test/upstream/region-bundle.test.ts'] },
   { file: 'src/upstream/require-writer.ts', tests: ['test/upstream/require-writer-answers.test.ts'] },
@@ -108,5 +113,5 @@ export const TARGETS: readonly Target[] = [
   { file: 'src/aws/redact.ts', tests: ['test/aws/redact.test.ts'] },
   { file: 'src/aws/roles-anywhere-certificate.ts', tests: ['test/aws/roles-anywhere.test.ts'] },
   { file: 'src/aws/roles-anywhere-signature.ts', tests: ['test/aws/roles-anywhere-signature.test.ts'] },
-  { file: 'src/aws/token.ts', tests: ['test/aws/credentials.test.ts'] },
+  { file: 'src/aws/token.ts', tests: ['test/aws/token.test.ts', 'test/aws/credentials.test.ts'] },
 ]

