@@ -8,6 +8,7 @@ export interface Target {
 export const QUICK: ReadonlySet<string> = new Set([
   'test/aws/credentials.test.ts',
   'test/aws/redact.test.ts',
+  'test/aws/roles-anywhere-certificate.test.ts',
   'test/aws/roles-anywhere-signature.test.ts',
   'test/aws/token.test.ts',
   'test/client/access.test.ts',
@@ -111,7 +112,7 @@ export const TARGETS: readonly Target[] = [
   { file: 'src/aws/credentials.ts', tests: ['test/aws/credentials.test.ts'] },
   { file: 'src/aws/https-agent.ts', tests: ['test/aws/https-agent.test.ts'] },
   { file: 'src/aws/redact.ts', tests: ['test/aws/redact.test.ts'] },
-  { file: 'src/aws/roles-anywhere-certificate.ts', tests: ['test/aws/roles-anywhere.test.ts'] },
+  { file: 'src/aws/roles-anywhere-certificate.ts', tests: ['test/aws/roles-anywhere-certificate.test.ts'] },
   { file: 'src/aws/roles-anywhere-signature.ts', tests: ['test/aws/roles-anywhere-signature.test.ts'] },
   { file: 'src/aws/token.ts', tests: ['test/aws/token.test.ts', 'test/aws/credentials.test.ts'] },
 ]

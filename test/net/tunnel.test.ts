@@ -181,12 +181,15 @@ test('an answer in pieces', async t => {
 })
 
 test('answers that come early are not lost', async t => {
+  const early = Buffer.concat([LOGIN, hex('01 00'), REPLIES[2]!, Buffer.from('!')])
   const steps: Step[] = [
-    [4, Buffer.concat([LOGIN, hex('01 00'), OK])],
+    [4, early],
     [14, ''],
     [REQUEST_BYTES, ''],
   ]
-  t.equal((await open(t, 'socks5://user:hunter2@PROXY', steps)).error, undefined)
+  const { error, socket } = await open(t, 'socks5://user:hunter2@PROXY', steps)
+  t.equal(error, undefined)
+  t.equal((await takeBytes(socket, 1)).toString(), '!')
 })
 
 test('what a proxy refuses', async t => {
@@ -333,8 +336,11 @@ test('a connection that has just failed: its error ends nothing but the tunnel',
   const [socket] = duplexPair() as Duplex[] as [Socket, Socket]
   socket.destroy(Object.assign(new Error('reset'), { code: 'ECONNRESET' }))
   const proxy = readForwardProxy('socks5://127.0.0.1:1080', 'the option proxy') as ForwardProxy
-  await t.rejects(openTunnel(socket, proxy, TARGET), { code: 'FORWARD_PROXY_FAILED', message: /\(ECONNRESET\)$/ })
+  const error = { code: 'FORWARD_PROXY_FAILED', message: /\(ECONNRESET\)$/ }
+  await t.rejects(openTunnel(socket, proxy, TARGET), error)
   await setImmediate()
+  t.ok(socket.closed)
+  await t.rejects(openTunnel(socket, proxy, TARGET), error, 'also after the last event')
 })
 
 test('the URL of a proxy', t => {
