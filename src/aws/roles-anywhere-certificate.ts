@@ -71,7 +71,7 @@ function parseCertificates(text: Buffer, file: string): X509Certificate[] {
 function parseKey(text: Buffer, file: string, passphrase: string | undefined): KeyObject {
   let key: KeyObject
   try {
-    key = createPrivateKey({ key: text, ...(passphrase === undefined ? {} : { passphrase }) })
+    key = createPrivateKey({ key: text, passphrase })
   } catch {
     // The error is not kept as the cause, because it could repeat what the file contains.
     const isEncrypted = /ENCRYPTED/.test(text.toString('latin1'))
@@ -97,7 +97,7 @@ function problemOf(certificate: X509Certificate, now: number): string | undefine
 }
 
 function seconds(time: number): string {
-  return new Date(time).toISOString().replace(/\.\d+Z$/, 'Z')
+  return new Date(time).toISOString().replace(/\.\d+Z/, 'Z')
 }
 
 function withoutDuplicates(certificates: X509Certificate[]): X509Certificate[] {

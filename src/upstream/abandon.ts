@@ -5,7 +5,6 @@ import {
   CLIENT_CONNECT_ATTRS,
   CLIENT_CONNECT_WITH_DB,
   CLIENT_SSL,
-  CLIENT_ZSTD_COMPRESSION_ALGORITHM,
   has,
   isCompressed,
   sentUpstream,
@@ -72,7 +71,7 @@ function anonymousLogin({ greeting, sslRequest }: Upstream): HandshakeResponse41
     database: nothingFor(CLIENT_CONNECT_WITH_DB),
     authPlugin: placeholderPlugin(greeting),
     attributes: nothingFor(CLIENT_CONNECT_ATTRS),
-    zstdLevel: has(capabilities, CLIENT_ZSTD_COMPRESSION_ALGORITHM) ? 3 : undefined,
+    zstdLevel: 3, // sent with CLIENT_ZSTD_COMPRESSION_ALGORITHM alone
   }
 }
 

@@ -164,7 +164,7 @@ test('the key usage needs digitalSignature, if there is one', async t => {
   const certificate = certificateOf('host')
   const usage = (to: string) => withBytes(certificate, der => replaced(der, DIGITAL_SIGNATURE, to))
   const problem = 'the key usage of the certificate has no digitalSignature'
-  for (const bits of ['0540', '0106', '0700']) {
+  for (const bits of ['0540', '0106', '0001', '0700']) {
     await refused(t, { certificate: usage(`0603551d0f0101ff04040302${bits}`) }, 'host.pem', problem)
   }
   await t.resolves(read(t, { certificate: usage('0603551d0f0101ff0404030205a0') }), 'with another usage')

@@ -220,4 +220,29 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: "const method = await read(tunnel, «'greeting' → ''» , bytes => {",
     why: 'only the other two steps are compared',
   },
+  {
+    file: 'src/aws/roles-anywhere-certificate.ts',
+    mutant: 'return { digitalSignature: ((bits .content[1] ?? «0 → 1» ) & 0x80) !== 0 }',
+    why: 'only the first bit counts, which neither has',
+  },
+  {
+    file: 'src/aws/roles-anywhere-certificate.ts',
+    mutant: 'for (let at = 0; at «< → <=» der.length; ) {',
+    why: 'behind the last element it finds one without a tag, which nobody looks for',
+  },
+  {
+    file: 'src/aws/roles-anywhere-certificate.ts',
+    mutant: 'const lengthBytes = first «< → <=» 0x80 ? 0 : first & 0x7f',
+    why: 'DER has no length 0x80',
+  },
+  {
+    file: 'src/aws/roles-anywhere-certificate.ts',
+    mutant: 'const lengthBytes = first < «0x80 → 129» ? 0 : first & 0x7f',
+    why: 'DER has no length 0x80',
+  },
+  {
+    file: 'src/upstream/abandon.ts',
+    mutant: "const packet = await readPacket(wire, «'the refusal of the login' → ''» )",
+    why: 'the error that it would name is ignored',
+  },
 ]

@@ -1,6 +1,6 @@
 /**
  * Changes the files of targets.ts in one place at a time, and runs the tests that should notice:
- * npm run mutate -- [--file src/protocol/auth.ts]… [--sample 100] [--seed 1] [--jobs 2]
+ * npm run mutate -- [--file src/protocol/auth.ts]… [--line 20]… [--sample 100] [--seed 1] [--jobs 2]
  *
  * Prints a score for each file and the changes that no test noticed; fails where fewer than FLOOR percent were noticed.
  */
@@ -28,6 +28,7 @@ const FLOOR = 92
 const { values: options } = parseArgs({
   options: {
     file: { type: 'string', multiple: true },
+    line: { type: 'string', multiple: true },
     sample: { type: 'string' },
     seed: { type: 'string', default: '1' },
     jobs: { type: 'string', default: String(availableParallelism()) },
@@ -81,7 +82,7 @@ try {
 }
 report()
 
-/** All mutants that count, or a sample of them that the seed repeats. */
+/** All mutants that count, those of some lines, or a sample of them that the seed repeats. */
 async function sample(targets: readonly Target[]): Promise<Measured[]> {
   const random = createRandom(Number(options.seed))
   const measured: Measured[] = []
@@ -94,7 +95,8 @@ async function sample(targets: readonly Target[]): Promise<Measured[]> {
       const name = describeMutant(javascript, mutant)
       const isEquivalent = EQUIVALENT.some(known => known.file === file && known.mutant === name)
       const text = applyMutant(javascript, mutant)
-      if (!isEquivalent) all.push([target, { mutant, text, name, outcome: 'passed' }])
+      const isWanted = !options.line || options.line.includes(String(mutant.line))
+      if (isWanted && !isEquivalent) all.push([target, { mutant, text, name, outcome: 'passed' }])
     }
   }
   const size = options.sample === undefined ? all.length : Math.min(all.length, Number(options.sample))

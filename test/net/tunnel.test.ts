@@ -1,20 +1,17 @@
 import type { Socket } from 'node:net'
-import { type Duplex, duplexPair } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import type { HostPort } from '../../src/endpoint.ts'
 import { hintFor, ProxyError } from '../../src/errors.ts'
 import { type ForwardProxy, isLocalHost, readForwardProxy } from '../../src/forward-proxy.ts'
 import { openTunnel } from '../../src/net/tunnel.ts'
+import { createMemoryPair, settled } from '../support/memory-pair.ts'
 import { takeBytes } from '../support/scripted-upstream.ts'
 
 const TARGET = { host: 'nlb.example.com', port: 3306 }
 
 /** What the proxy reads, a number of bytes, and what it then answers. */
 type Step = [bytes: number, answer: string | Buffer]
-
-/** More turns of the event loop than any exchange below takes. A mistake that makes both sides wait is seen at once. */
-const MAX_TURNS = 200
 
 /** Opens a tunnel through a proxy with this script. Afterwards the proxy closes the connection, unless it `stays`. */
 async function open(
@@ -28,10 +25,7 @@ async function open(
   }: { stays?: boolean; target?: HostPort; during?: (socket: Socket) => void } = {},
 ) {
   let received = Buffer.alloc(0)
-  // Both ends are in memory: nothing arrives later than the next turns of the event loop.
-  const [socket, peer] = duplexPair() as Duplex[] as [Socket, Socket]
-  t.teardown(() => [socket, peer].map(end => end.destroy()))
-  peer.on('error', () => {})
+  const [socket, peer] = createMemoryPair(t)
   const serve = async () => {
     for (const [bytes, answer] of steps) {
       received = Buffer.concat([received, await takeBytes(peer, bytes)])
@@ -45,13 +39,10 @@ async function open(
   void serve()
   const opening = openTunnel(socket, proxy, target)
   during?.(socket)
-  const error = await Promise.race([
-    opening.then(
-      () => undefined,
-      (thrown: unknown) => thrown,
-    ),
-    idle(),
-  ])
+  const error = await settled(opening).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  )
   if (error !== undefined && !(error instanceof ProxyError)) throw error
   t.same(listeners(socket), socket.destroyed ? { ...before, error: before.error + 1 } : before, 'listeners')
   return { error, socket, received }
@@ -60,12 +51,6 @@ async function open(
 function listeners(socket: Socket) {
   const count = (event: string) => socket.listenerCount(event)
   return { readable: count('readable'), end: count('end'), close: count('close'), error: count('error') }
-}
-
-/** Resolves with an error after MAX_TURNS. */
-async function idle(): Promise<Error> {
-  for (let turn = 0; turn < MAX_TURNS; turn++) await setImmediate()
-  return new Error('the proxy and the tunnel wait for each other')
 }
 
 const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex')
@@ -333,7 +318,7 @@ test('a proxy that is silent until the deadline', async t => {
 })
 
 test('a connection that has just failed: its error ends nothing but the tunnel', async t => {
-  const [socket] = duplexPair() as Duplex[] as [Socket, Socket]
+  const [socket] = createMemoryPair(t)
   socket.destroy(Object.assign(new Error('reset'), { code: 'ECONNRESET' }))
   const proxy = readForwardProxy('socks5://127.0.0.1:1080', 'the option proxy') as ForwardProxy
   const error = { code: 'FORWARD_PROXY_FAILED', message: /\(ECONNRESET\)$/ }
