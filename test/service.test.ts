@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
@@ -68,6 +70,25 @@ test('all endpoints start, or none', async t => {
   const again = await startService(await loadConfig({}, hosts.slice(0, 1), {}), silent)
   t.equal(again.states()[0]?.address, `unix:${socket}`, 'the first one listens no longer')
   await again.stop(0)
+})
+
+test('a changed endpoint takes over its unix socket at a reload', async t => {
+  const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-')) // short, as the path of a socket must be
+  t.teardown(() => rm(directory, { recursive: true }))
+  const path = join(directory, 'mysql.sock')
+  const load = (maximum: number) => loadConfig({}, [`${RDS}?listen=unix:${path}&max-connections=${maximum}`], {})
+  const service = await startService(await load(1), silent)
+  for (const maximum of [2, 3]) {
+    await service.reload(await load(maximum))
+    const client = connect({ path })
+    await until(
+      'the changed endpoint has the client',
+      () => service.states().find(({ maxConnections }) => maxConnections === maximum)?.sessions.size === 1,
+    )
+    client.destroy()
+  }
+  await service.stop(0)
+  t.notOk(existsSync(path), 'removed at the end')
 })
 
 test('an unexpected stop of sync-targets is logged, and the proxy continues', async t => {

@@ -15,6 +15,7 @@ import { ProxyError, systemCode } from '../errors.ts'
 import { shareOpenFiles } from '../file-limit.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
+import { closeListener } from '../net/listeners.ts'
 import { type EndpointState, type Session, sessionFields } from '../state.ts'
 import { createActivities } from './activity.ts'
 import { closeSessions } from './close-sessions.ts'
@@ -263,14 +264,18 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
     const server = createServer(SERVER_OPTIONS, (request, response) => serve(request, response, place))
     server.setTimeout(IDLE_TIMEOUT_MS)
     limitConnections(server, shares.adminConnections)
-    const address = (await listenOn(server, listen)) as HostPort
+    const address = (await listenOn(
+      server,
+      listen,
+      place.healthOnly ? 'health listener' : 'admin listener',
+    )) as HostPort
     server.on('error', error => log.error({ code: systemCode(error) }, `admin listener: ${error.message}`))
     servers.push(server)
     return address
   }
   const close = async () => {
     for (const server of servers.splice(0)) {
-      server.close()
+      closeListener(server)
       server.closeAllConnections()
       await once(server, 'close')
     }

@@ -1,33 +1,42 @@
 /** The socket that clients connect to: a TCP port, a unix socket for one user, or a socket from systemd. */
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { lstat, mkdir, stat, unlink } from 'node:fs/promises'
+import { lstat, mkdir, rename, stat } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer, type Server } from 'node:net'
-import { dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { formatListen, type HostPort, type Listen } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { descriptorOf } from '../systemd.ts'
+import { keepListener, takeListener } from './listeners.ts'
 
 /**
- * Starts to listen. Resolves with the address; a port 0 is replaced by the real one.
+ * Starts to listen. Resolves with the address; a port 0 is replaced by the real one. Use `closeListener` to stop.
+ * @param owner the endpoint that listens, or the name of another listener of this process
  * @param predecessor a server whose socket to take over; it must not be closed after that
  * @throws ProxyError LISTEN_FAILED, CONFIG_INVALID
  */
-export async function listenOn(server: Server, listen: Listen, predecessor?: Server): Promise<Listen> {
+export async function listenOn(server: Server, listen: Listen, owner: string, predecessor?: Server): Promise<Listen> {
+  const configured = formatListen(listen)
+  if (predecessor) return takeListener(server, owner, configured, predecessor)
   try {
-    if (predecessor) server.listen(predecessor)
-    else if ('systemd' in listen) server.listen({ fd: descriptorOf(listen.systemd) })
-    else if ('path' in listen) {
-      await prepareSocketPath(listen.path)
-      bindPrivately(server, listen.path)
-    } else server.listen({ host: listen.host, port: listen.port })
+    if ('systemd' in listen) server.listen({ fd: descriptorOf(listen.systemd) })
+    else if ('path' in listen) await bindPath(server, listen.path)
+    else server.listen({ host: listen.host, port: listen.port })
     if (!server.listening) await once(server, 'listening')
   } catch (error) {
     if (error instanceof ProxyError) throw error
     const why = whyNotListen(listen, systemCode(error))
-    throw new ProxyError('LISTEN_FAILED', `cannot listen on ${formatListen(listen)}: ${why}`, { cause: error })
+    throw new ProxyError('LISTEN_FAILED', `cannot listen on ${configured}: ${why}`, { cause: error })
   }
+  const address = addressOf(server, listen)
+  keepListener(server, { owner, listen: configured, address })
+  return address
+}
+
+function addressOf(server: Server, listen: Listen): Listen {
+  if ('path' in listen) return listen // the server knows the temporary name
   const address = server.address() as AddressInfo | string | null
-  if (address === null) return listen // a unix socket that was taken over
+  if (address === null) return listen // a unix socket from systemd
   return typeof address === 'string' ? { path: address } : { host: address.address, port: address.port }
 }
 
@@ -54,24 +63,33 @@ export async function probeListen(listen: Listen): Promise<{ why: string; isInUs
   }
 }
 
-/** Binds with mode 0600 from the first moment. */
-function bindPrivately(server: Server, path: string): void {
-  const before = process.umask(0o177)
-  try {
-    server.listen({ path }) // binds before it returns
-  } finally {
-    process.umask(before)
-  }
-}
-
-/** Creates the directory with mode 0700 if it is missing, and removes the socket of a process that has stopped. */
-async function prepareSocketPath(path: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  const unsafe = await directoryProblem(dirname(path))
+/**
+ * Creates the directory with mode 0700 if it is missing, and replaces the socket of a process that has stopped. The socket has
+ * mode 0600 from the first moment. It gets its name afterwards: Node.js removes the name that it has bound when it closes its
+ * handle, and after an upgrade another process listens there.
+ */
+async function bindPath(server: Server, path: string): Promise<void> {
+  const directory = dirname(path)
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const unsafe = await directoryProblem(directory)
   if (unsafe) throw new ProxyError('CONFIG_INVALID', `cannot listen on unix:${path}: ${unsafe}`)
   const taken = await probeSocketPath(path)
   if (taken) throw new ProxyError('LISTEN_FAILED', `cannot listen on unix:${path}: ${taken.why}`)
-  await unlink(path).catch(() => {})
+  // No longer than the name, because the path of a socket has at most 107 bytes.
+  const temporary = join(directory, `.${randomUUID()}`.slice(0, Math.max(basename(path).length, 8)))
+  const before = process.umask(0o177)
+  try {
+    server.listen({ path: temporary }) // binds before it returns
+  } finally {
+    process.umask(before)
+  }
+  if (!server.listening) await once(server, 'listening')
+  try {
+    await rename(temporary, path)
+  } catch (error) {
+    server.close()
+    throw error
+  }
 }
 
 async function probeSocketPath(path: string): Promise<{ why: string; isInUse: boolean } | undefined> {

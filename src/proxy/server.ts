@@ -11,6 +11,7 @@ import { hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
 import { type FileShares, shareOpenFiles } from '../file-limit.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
+import { closeListener } from '../net/listeners.ts'
 import { createWire, endGracefully } from '../net/wire.ts'
 import { countOutcome, type Session } from '../state.ts'
 import { wakeWatch } from '../wake.ts'
@@ -73,14 +74,11 @@ export async function startServer(
   let refusals = 0
   let isHandedOver = false
 
-  const options = {
-    allowHalfOpen: true,
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: target.endpoint.keepalive,
-  }
+  const keepAliveInitialDelay = target.endpoint.keepalive
+  const options = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay }
   const server = createServer(options, socket => {
     wakeWatch.look()
+    socket.setKeepAlive(true, keepAliveInitialDelay) // another server may have accepted it
     const client = addressOf(socket)
     const error = reasonToRefuse(target, client, room.sessions)
     if (!error) {
@@ -118,11 +116,11 @@ export async function startServer(
     if (state.retired && sessions.size === 0) unsubscribe()
   }
 
-  const address = await listenOn(server, listen, takeOver?.())
+  const address = await listenOn(server, listen, state.name, takeOver?.())
   try {
     check(address)
   } catch (error) {
-    server.close()
+    closeListener(server)
     throw error
   }
   unsubscribe = wakeWatch.subscribe(() => recover(target))
@@ -137,7 +135,7 @@ export async function startServer(
     address,
     stopListening() {
       state.retired = true
-      if (!isHandedOver) server.close()
+      if (!isHandedOver) closeListener(server)
       unsubscribeIfDone()
     },
     handOver() {
@@ -147,7 +145,7 @@ export async function startServer(
       return server
     },
     async close(delay) {
-      if (!isHandedOver) server.close()
+      if (!isHandedOver) closeListener(server)
       unsubscribe()
       const deadline = clock.now() + delay
       while (sessions.size > 0 && clock.now() < deadline) {

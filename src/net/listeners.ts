@@ -1,0 +1,87 @@
+/**
+ * The sockets that this process accepts clients on. They can change hands without a moment in which clients are refused: from one
+ * server to another at a reload, and from one process to the next at an upgrade.
+ */
+import { lstatSync, unlinkSync } from 'node:fs'
+import type { Server, Socket } from 'node:net'
+import type { Listen } from '../endpoint.ts'
+
+export interface Listener {
+  /** the endpoint that listens, or the name of another listener of this process */
+  owner: string
+  /** as configured */
+  listen: string
+  /** with the real port if 0 was requested */
+  address: Listen
+  /** accepts the clients; after a change of hands, this is not the server that serves them */
+  source: Server
+}
+
+/** By the server that serves the clients. */
+const listeners = new Map<Server, Listener>()
+
+/** The file of a unix socket that this process may remove. */
+const files = new WeakMap<Server, number | undefined>()
+
+/** What this process accepts clients on now. */
+export function openListeners(): Listener[] {
+  return [...listeners.values()]
+}
+
+/** @param server listens already */
+export function keepListener(server: Server, listener: Omit<Listener, 'source'>): void {
+  register(server, { ...listener, source: server })
+}
+
+/** `server` serves the clients of `predecessor` from now on, which must not be closed after that. Returns the address. */
+export function takeListener(server: Server, owner: string, listen: string, predecessor: Server): Listen {
+  const { address, source } = listeners.get(predecessor) ?? {}
+  if (!source || !address) throw new Error('the predecessor does not listen')
+  listeners.delete(predecessor)
+  receiveFrom(source, server)
+  register(server, { owner, listen, address, source })
+  return address
+}
+
+/** Stops accepting clients; the open connections go on. Removes the file of a unix socket. */
+export function closeListener(server: Server): void {
+  const listener = listeners.get(server)
+  listeners.delete(server)
+  if (listener) {
+    if ('path' in listener.address) removeFile(listener.address.path, files.get(server))
+    if (listener.source !== server) listener.source.close()
+  }
+  server.close()
+}
+
+function register(server: Server, listener: Listener): void {
+  listeners.set(server, listener)
+  if ('path' in listener.address) files.set(server, inodeOf(listener.address.path))
+}
+
+/**
+ * The clients that `source` accepts go to `server`. Two handles of Node.js cannot share a unix socket (EEXIST), so `source` stays
+ * the one that accepts.
+ */
+function receiveFrom(source: Server, server: Server): void {
+  source.removeAllListeners('connection').removeAllListeners('error')
+  source.on('connection', (socket: Socket) => {
+    // As every server of this program sets them. A server from another process has the defaults of Node.js.
+    socket.allowHalfOpen = true
+    socket.setNoDelay(true)
+    server.emit('connection', socket)
+  })
+  source.on('error', error => server.emit('error', error))
+}
+
+/** Not the file of a process that listens there since. */
+function removeFile(path: string, inode: number | undefined): void {
+  if (inode === undefined || inodeOf(path) !== inode) return
+  try {
+    unlinkSync(path)
+  } catch {} // The directory may be read-only by now. The next start removes the file.
+}
+
+function inodeOf(path: string): number | undefined {
+  return lstatSync(path, { throwIfNoEntry: false })?.ino
+}
