@@ -11,11 +11,11 @@ import { keepListener, takeListener } from './listeners.ts'
 
 /**
  * Starts to listen. Resolves with the address; a port 0 is replaced by the real one. Use `closeListener` to stop.
- * @param owner the endpoint that listens, or the name of another listener of this process
+ * @param owner the endpoint that listens, or the name of another listener that an upgrade hands on
  * @param predecessor a server whose socket to take over; it must not be closed after that
  * @throws ProxyError LISTEN_FAILED, CONFIG_INVALID
  */
-export async function listenOn(server: Server, listen: Listen, owner: string, predecessor?: Server): Promise<Listen> {
+export async function listenOn(server: Server, listen: Listen, owner = '', predecessor?: Server): Promise<Listen> {
   const configured = formatListen(listen)
   if (predecessor) return takeListener(server, owner, configured, predecessor)
   try {

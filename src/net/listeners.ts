@@ -7,7 +7,7 @@ import type { Server, Socket } from 'node:net'
 import type { Listen } from '../endpoint.ts'
 
 export interface Listener {
-  /** the endpoint that listens, or the name of another listener of this process */
+  /** the endpoint that listens, or the name of another listener of this process; '' for one that is this process's alone */
   owner: string
   /** as configured */
   listen: string
@@ -45,18 +45,22 @@ export function takeListener(server: Server, owner: string, listen: string, pred
 
 /** Stops accepting clients; the open connections go on. Removes the file of a unix socket. */
 export function closeListener(server: Server): void {
-  const listener = listeners.get(server)
-  listeners.delete(server)
-  if (listener) {
-    if ('path' in listener.address) removeFile(listener.address.path, files.get(server))
-    if (listener.source !== server) listener.source.close()
-  }
+  const source = listeners.get(server)?.source
+  forget(server)
+  if (source !== server) source?.close()
   server.close()
 }
 
 function register(server: Server, listener: Listener): void {
   listeners.set(server, listener)
   if ('path' in listener.address) files.set(server, inodeOf(listener.address.path))
+  if (listener.source === server) server.once('close', () => forget(server))
+}
+
+function forget(server: Server): void {
+  const { address } = listeners.get(server) ?? {}
+  listeners.delete(server)
+  if (address && 'path' in address) removeFile(address.path, files.get(server))
 }
 
 /**
