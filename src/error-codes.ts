@@ -844,6 +844,16 @@ const specs = {
     explanation: 'The proxy did not become ready in the time that wait allows.',
     docs: 'docs/reference.md#options',
   },
+  PROXY_NOT_FOUND: {
+    errno: 1105,
+    sqlState: 'HY000',
+    source: 'proxy',
+    level: 'error',
+    exitCode: 1,
+    hint: 'Run the command as the user of the proxy. A proxy without a home directory, as in many containers, takes only signals: SIGHUP and SIGTERM.',
+    explanation: 'reload and stop found no running proxy of this user that they may ask.',
+    docs: 'docs/configuration.md#reload',
+  },
   SERVICE_FAILED: {
     errno: 1105,
     sqlState: 'HY000',

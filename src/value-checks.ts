@@ -106,3 +106,7 @@ export function databaseUserProblem(text: string): string | undefined {
   if (/^arn:/i.test(text)) return 'this is an ARN; write the name of the user in the database'
   return undefined
 }
+
+export function processIdProblem(text: string): string | undefined {
+  return /^[1-9]\d{0,9}$/.test(text) ? undefined : `"${text}" is not a process id`
+}

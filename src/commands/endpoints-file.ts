@@ -77,9 +77,7 @@ export function startCommand({ path, isDefault }: EndpointsFile): string {
 export async function reloadAdvice(ports: readonly HostPort[]): Promise<string> {
   const isInUse = await Promise.all(ports.map(({ port }) => isPortTaken(port)))
   if (!isInUse.includes(true)) return ''
-  const service =
-    process.platform === 'win32' ? '' : ' As a service, it reads the file again with systemctl reload or kill -HUP PID.'
-  return `A proxy seems to run with this file. On a terminal, stop it with Ctrl-C and start it again.${service}`
+  return 'A proxy seems to run with this file. Run mysql-iam-proxy reload, so that it reads the file again. Its sessions go on.'
 }
 
 /** As a shell takes it. */

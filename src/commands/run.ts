@@ -1,10 +1,14 @@
 /** `mysql-iam-proxy`: serves until a signal stops it. */
+import { resolve } from 'node:path'
 import { type Config, loadConfig } from '../config/load.ts'
 import type { Settings } from '../config/settings.ts'
 import { createLogger, type Logger, silent } from '../log.ts'
 import { openLogSink } from '../log-sink.ts'
+import { type Control, openControl } from '../net/control.ts'
+import { controlFolders } from '../net/control-place.ts'
 import { logReloadFailure, type Service, startService } from '../service.ts'
 import { createNotifier } from '../systemd.ts'
+import { packageVersion } from '../version.ts'
 import { checkConfig } from './check-config.ts'
 import { startAdminAsSet } from './start-admin.ts'
 import { startSignInAsSet } from './start-sign-in.ts'
@@ -62,6 +66,7 @@ export async function run(
       () => admin?.watchAll(),
       log,
       () => isReloadWanted,
+      { config: fileOf(config), drainMs: settings['max-sigterm-delay'], stop: () => quit.abort() },
     )
     const sessions = service.states().reduce((sum, state) => sum + state.sessions.size, 0)
     log.info({ sessions, delayMs: settings['max-sigterm-delay'] }, 'stopping')
@@ -103,7 +108,20 @@ async function printLines(service: Service): Promise<void> {
   openLogSink(1, () => {}).write(`\n${blocks.join('\n\n')}\n\n`) // does not block on a terminal that was stopped with Ctrl-S
 }
 
-/** Reports to systemd, and reads the configuration again at each SIGHUP. */
+/** Absolute, for people in another directory; null without a file. */
+function fileOf({ settings, defaultFile }: Config): string | null {
+  const path = defaultFile && defaultFile.unusedBecause === undefined ? defaultFile.path : settings.config
+  return path === undefined ? null : resolve(path)
+}
+
+/** What the control channel needs besides the service. */
+interface Controlled {
+  config: string | null
+  drainMs: number
+  stop(): void
+}
+
+/** Reports to systemd, and reads the configuration again at each SIGHUP and for `mysql-iam-proxy reload`. */
 async function serveUntil(
   end: AbortSignal,
   service: Service,
@@ -111,14 +129,15 @@ async function serveUntil(
   onReloaded: () => void,
   log: Logger,
   isReloadWanted: () => boolean,
+  controlled: Controlled,
 ): Promise<void> {
   const notifier = createNotifier(process.env)
   notifier.ready()
 
-  // In sequence: a second SIGHUP starts from the result of the first.
+  // In sequence: a second reload starts from the result of the first.
   let reloading = Promise.resolve()
-  const onReload = () => {
-    reloading = reloading.then(async () => {
+  const reload = () => {
+    const done = reloading.then(async () => {
       notifier.reloading()
       try {
         await service.reload(await readConfig())
@@ -126,16 +145,46 @@ async function serveUntil(
         log.info({}, 'configuration read again')
       } catch (error) {
         logReloadFailure(error, log)
+        throw error
+      } finally {
+        notifier.ready()
       }
-      notifier.ready()
     })
+    reloading = done.catch(() => {})
+    return done
   }
+  const onReload = () => void reload().catch(() => {})
   // On a terminal, SIGHUP means that the terminal was closed: the process ends.
   if (!process.stdout.isTTY) process.on('SIGHUP', onReload)
   if (isReloadWanted()) onReload()
+  const control = await openControlFor(controlled, service, reload, log)
   if (!end.aborted) await new Promise(resolve => end.addEventListener('abort', resolve, { once: true }))
   process.off('SIGHUP', onReload)
+  await control?.close()
   await reloading
 
   notifier.stopping()
+}
+
+/** A proxy without a folder for its channel, as in a read-only container, serves as well: it has its signals. */
+async function openControlFor(
+  { config, drainMs, stop }: Controlled,
+  service: Service,
+  reload: () => Promise<void>,
+  log: Logger,
+): Promise<Control | undefined> {
+  const status = () => {
+    const states = service.states()
+    const sessions = states.reduce((sum, state) => sum + state.sessions.size, 0)
+    const listen = [...new Set(states.map(({ address }) => address))]
+    return { pid: process.pid, version: packageVersion(), config, listen, sessions, drainMs }
+  }
+  try {
+    const control = await openControl(controlFolders(process.env), { status, reload, stop })
+    log.debug({ file: control.address }, 'control channel for mysql-iam-proxy reload and stop')
+    return control
+  } catch (error) {
+    log.debug({}, `no control channel: ${(error as Error).message}`)
+    return undefined
+  }
 }

@@ -248,6 +248,35 @@ export const COMMANDS: CommandTable = {
       return await syncTargets(settings, namesOfSettings(flags, process.env), print, stop)
     },
   },
+  reload: {
+    describe: 'Let a running proxy read its configuration again, as SIGHUP does',
+    examples: [
+      ['mysql-iam-proxy reload', 'The only proxy of this user'],
+      ['mysql-iam-proxy reload --pid 4711', 'One of several'],
+    ],
+    docs: 'docs/configuration.md#reload',
+    async run({ flags, stop, print }) {
+      const { runningProxy } = await import('./running-proxy.ts')
+      const { reload } = await import('./reload.ts')
+      print(await reload(await runningProxy(resolveSettings(flags, process.env)), stop))
+      return undefined
+    },
+  },
+  stop: {
+    describe: 'Stop a running proxy, as SIGTERM does, and wait until it has stopped',
+    examples: [
+      ['mysql-iam-proxy stop', 'The only proxy of this user'],
+      ['mysql-iam-proxy stop --pid 4711', 'One of several'],
+    ],
+    docs: 'docs/configuration.md#reload',
+    async run({ flags, stop }) {
+      const { runningProxy } = await import('./running-proxy.ts')
+      const { stopProxy } = await import('./stop.ts')
+      const say = (text: string) => process.stderr.write(`${text}\n`)
+      await stopProxy(await runningProxy(resolveSettings(flags, process.env)), say, stop)
+      return undefined
+    },
+  },
   service: {
     describe: 'Run the proxy in the background, from each login on: systemd, launchd or Task Scheduler',
     usage: 'install|uninstall|status|logs',

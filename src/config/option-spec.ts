@@ -18,6 +18,8 @@ export const COMMAND_NAMES = [
   'hash-password',
   'trust',
   'sync-targets',
+  'reload',
+  'stop',
   'service',
   'demo',
   'completion',

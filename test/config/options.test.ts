@@ -200,6 +200,7 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
   'print-policy': ['true', 'false', 'yes'],
   json: ['true', 'false', 'yes'],
   method: ['caching_sha2_password', 'mysql_native_password', 'mysql_clear_password'],
+  pid: ['1', '4711', '0', '-1', 'all'],
   system: ['true', 'false', 'yes'],
   'keep-env': ['AWS_PROFILE', 'PATH'],
   follow: ['true', 'false', 'yes'],

@@ -1,6 +1,6 @@
 /** Options of single commands. */
 import { formatNames } from '../../connection-formats.ts'
-import { endpointNameProblem } from '../../value-checks.ts'
+import { endpointNameProblem, processIdProblem } from '../../value-checks.ts'
 import { duration, HOUR_MS, type OptionSpec } from '../option-spec.ts'
 
 export const OF_COMMANDS = {
@@ -129,6 +129,15 @@ export const OF_COMMANDS = {
     kind: 'boolean',
     commands: ['list'],
     describe: 'Ask only AWS: do not try which databases and load balancers this machine reaches',
+  },
+  pid: {
+    kind: 'string',
+    placeholder: 'PID',
+    check: processIdProblem,
+    perProcess: true,
+    flagOnly: true,
+    commands: ['reload', 'stop'],
+    describe: 'The process id of the proxy, if this user runs several',
   },
   system: {
     kind: 'boolean',
