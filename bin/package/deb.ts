@@ -14,7 +14,7 @@ import { executableIn, runTool } from './tool.ts'
 const ARCHITECTURES = { amd64: 'linux-x64', arm64: 'linux-arm64' } as const
 
 /** What the executables of Node.js need; glibc and libstdc++ as its releases are built. https://github.com/nodejs/node/blob/main/BUILDING.md */
-const DEPENDS = 'adduser, libc6 (>= 2.28), libgcc-s1, libstdc++6 (>= 9), init-system-helpers (>= 1.54~)'
+const DEPENDS = 'adduser, libc6 (>= 2.28), libgcc-s1 | libgcc1, libstdc++6 (>= 5), init-system-helpers (>= 1.54~)'
 const BYTES_PER_KIB = 1024
 const SCRIPTS = ['postinst', 'prerm', 'postrm'] as const
 

@@ -9,6 +9,8 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Context, MissingTool, type Step } from './context.ts'
 import { makeDebs } from './deb.ts'
+import { makeFormulas } from './formulas.ts'
+import { makeNpmPackage } from './npm.ts'
 import { makeRpms } from './rpm.ts'
 import { printSizes, writeSums } from './sums.ts'
 
@@ -18,6 +20,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const STEPS: Record<string, Step> = {
   deb: makeDebs,
   rpm: makeRpms,
+  formulas: makeFormulas,
+  npm: makeNpmPackage,
 }
 
 const { values } = parseArgs({ options: { only: { type: 'string', multiple: true } } })
