@@ -1,13 +1,11 @@
 /** The version of this package, from its package.json. */
-import { readFileSync } from 'node:fs'
+import { readPackageFile } from './package-files.ts'
 
 /** 'unknown' if there is no package.json, for example in a bundle. */
 export function packageVersion(): string {
-  // src/ and dist/src/ are at different depths below package.json.
-  for (const path of ['../package.json', '../../package.json']) {
-    try {
-      return JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')).version
-    } catch {}
+  try {
+    return JSON.parse(readPackageFile('package.json')).version
+  } catch {
+    return 'unknown'
   }
-  return 'unknown'
 }

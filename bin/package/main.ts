@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Context, MissingTool, type Step } from './context.ts'
 import { makeDebs } from './deb.ts'
+import { makeExecutables } from './executables.ts'
 import { makeFormulas } from './formulas.ts'
 import { makeNpmPackage } from './npm.ts'
 import { makeRpms } from './rpm.ts'
@@ -18,6 +19,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** In this order: the packages contain the executables. */
 const STEPS: Record<string, Step> = {
+  executables: makeExecutables,
   deb: makeDebs,
   rpm: makeRpms,
   formulas: makeFormulas,

@@ -1,6 +1,6 @@
 /** The status page: one document, built from the files in page/. */
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readPackageFile } from '../package-files.ts'
 
 export interface Page {
   html: string
@@ -36,5 +36,5 @@ export function loadPage(): Page {
 }
 
 function read(name: string): string {
-  return readFileSync(new URL(`page/${name}`, import.meta.url), 'utf8')
+  return readPackageFile(`src/admin/page/${name}`)
 }

@@ -1,0 +1,62 @@
+/** The program and all its packages in one CommonJS file, which is what Node.js's single executables run. */
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+export interface Bundle {
+  file: string
+  /** what src/package-files.ts reads: path in the package, and path on this machine */
+  assets: Record<string, string>
+  /** directories of the npm packages that are inside, sorted */
+  packages: string[]
+  /** what the program imports from outside */
+  external: string[]
+}
+
+/**
+ * Bundles into `directory`, with the other files at the places where plain Node.js finds them, so that
+ * `node DIRECTORY/bin/mysql-iam-proxy.cjs` runs too.
+ */
+export async function makeBundle(directory: string): Promise<Bundle> {
+  const file = join(directory, 'bin/mysql-iam-proxy.cjs')
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: ['bin/mysql-iam-proxy.ts'],
+    outfile: file,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20.19',
+    // The names stay: stack traces and the names of errors are for people.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    keepNames: true,
+    legalComments: 'none',
+    // In a single executable this is the path of the program.
+    define: { 'import.meta.url': 'urlOfThisFile' },
+    banner: { js: "const urlOfThisFile=require('node:url').pathToFileURL(__filename).href;" },
+    metafile: true,
+    logLevel: 'error',
+  })
+  const packages = new Set<string>()
+  for (const input of Object.keys(metafile.inputs)) {
+    const [path] = /^node_modules\/.*(?<=node_modules\/)(@[^/]+\/)?[^/]+/.exec(input) ?? []
+    if (path) packages.add(path)
+  }
+  const assets: Record<string, string> = {}
+  const add = async (path: string, source = path) => {
+    assets[path] = join(directory, path)
+    await mkdir(dirname(assets[path]), { recursive: true })
+    await cp(join(root, source), assets[path])
+  }
+  const { name, version, license } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+  assets['package.json'] = join(directory, 'package.json')
+  await writeFile(assets['package.json'], JSON.stringify({ name, version, license }))
+  for (const name of (await readdir(join(root, 'src/admin/page'))).sort()) await add(`src/admin/page/${name}`)
+  const imports = Object.values(metafile.outputs).flatMap(output => output.imports)
+  const external = new Set(imports.filter(({ external }) => external).map(({ path }) => path))
+  return { file, assets, packages: [...packages].sort(), external: [...external].sort() }
+}

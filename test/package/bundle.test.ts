@@ -1,0 +1,71 @@
+/** The one file of the single executables, run by plain Node.js: nothing may be left outside. */
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { isBuiltin } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { test } from 'tap'
+import { makeBundle } from '../../bin/package/bundle.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+// Outside of the project, where Node.js finds no packages.
+const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-bundle-'))
+t.teardown(() => rm(directory, { recursive: true }))
+const bundle = await makeBundle(directory)
+
+test('what the bundle does not contain is part of Node.js, or optional', t => {
+  t.ok(bundle.external.includes('node:tls'))
+  // Each of them is optional: ws and mysql2 catch the error of a missing one.
+  const optional = ['bufferutil', 'cardinal', 'utf-8-validate']
+  t.same(
+    bundle.external.filter(name => !isBuiltin(name)),
+    optional,
+  )
+  t.end()
+})
+
+test('each import() of the sources names its module, so that the bundle contains it', async t => {
+  const names = await readdir(join(root, 'src'), { recursive: true })
+  const sources = names.filter(name => name.endsWith('.ts'))
+  t.ok(sources.length > 100)
+  for (const name of sources) t.notMatch(await readFile(join(root, 'src', name), 'utf8'), /\bimport\((?!')/, name)
+})
+
+test('the version, an explanation and the completions', async t => {
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+  t.same(runBundle('--version'), { status: 0, stdout: `${version}\n`, stderr: '' })
+  t.match(runBundle('explain', '1045'), { status: 0, stdout: /rds-db:connect/, stderr: '' })
+  t.match(runBundle('completion', 'bash'), { status: 0, stdout: /complete/, stderr: '' })
+})
+
+test('the demo logs in', async t => {
+  const child = spawn(process.execPath, [bundle.file, 'demo', '--port', '0'], {
+    cwd: directory,
+    // Without a server on the path, the demo's own backend answers.
+    env: { ...process.env, PATH: directory },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  let text = ''
+  child.stderr.on('data', chunk => {
+    text += chunk
+  })
+  for await (const chunk of child.stdout) {
+    text += chunk
+    if (text.includes('Press Ctrl-C')) break
+  }
+  t.match(text, /verified a token of 3\d\d bytes for iam_user, over TLSv1\.3/)
+  t.match(text, /ERROR 1045 \(28000\): Access denied for user 'nobody'@/)
+  child.kill('SIGTERM')
+  await once(child, 'exit')
+})
+
+function runBundle(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bundle.file, ...args], {
+    cwd: directory,
+    encoding: 'utf8',
+  })
+  return { status, stdout, stderr }
+}
