@@ -47,6 +47,8 @@ export interface Endpoint {
   clientWriteTimeout: number
   /** refuse a server that is read-only */
   requireWriter: boolean
+  /** compression between proxy and database, for clients that ask for none */
+  compress: 'off' | 'zlib' | 'zstd'
 }
 
 /** What describes one database. Durations in milliseconds; the defaults are in option-values.ts. */
@@ -79,6 +81,8 @@ export interface EndpointOptions {
   clientWriteTimeout?: number | undefined
   /** Refuse a server that is read-only, such as a demoted writer behind a stale NLB target; default false */
   requireWriter?: boolean | undefined
+  /** Compression between proxy and database, for clients that ask for none: 'zstd', or 'zlib' where the server or Node.js has no zstd; default 'off' */
+  compress?: 'off' | 'zlib' | 'zstd' | undefined
 }
 
 /** @throws ProxyError CONFIG_INVALID, with the option called as in `names` */
@@ -104,6 +108,7 @@ export function createEndpoint(
     tcpUserTimeout: options.tcpUserTimeout ?? OPTION_VALUES.tcpUserTimeout.default,
     clientWriteTimeout: options.clientWriteTimeout ?? OPTION_VALUES.clientWriteTimeout.default,
     requireWriter: options.requireWriter ?? false,
+    compress: options.compress ?? OPTION_VALUES.compress.default,
   }
 }
 

@@ -288,6 +288,7 @@ test('hintValues: the values of placeholders', async t => {
     clientWriteTimeout: 1,
     isTunnelled: false,
     requireWriter: false,
+    compress: 'off',
   }
   t.same(hintValues(endpoint, 'named'), {
     rds: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com:3306',

@@ -93,6 +93,7 @@ async function optionsFrom(config: EndpointConfig, log: Logger, problems: string
     tokenInHandshake: settings['token-in-handshake'],
     tokenReuse: settings['token-reuse'],
     requireWriter: settings['require-writer'],
+    compress: settings.compress,
     localUsers: emptyToUndefined(await readLocalUsers(config, problems, log)),
     tls,
     localTls: settings['local-tls'],

@@ -8,12 +8,16 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
+import type { Compression } from '../protocol/inflate.ts'
 import { startsLikeProxyHeader } from '../protocol/proxy-header.ts'
+import { createCompressedSocket } from './compressed-socket.ts'
 
 /** One connection in its handshake. `socket` changes when TLS starts. */
 export interface Wire {
   readonly peer: 'client' | 'upstream'
   socket: Socket
+  /** the connection below `socket`, if that hides its compression */
+  carrier: Socket | undefined
   /** sequence id of the next packet, either way */
   sequence: number
   readonly clock: Clock
@@ -35,7 +39,8 @@ const CODES = {
 
 /** @param timeout milliseconds until the handshake must be over */
 export function createWire(socket: Socket, peer: Wire['peer'], timeout: number, clock = monotonicClock): Wire {
-  const wire: Wire = { peer, socket, sequence: 0, clock, deadline: clock.now() + timeout, failure: undefined }
+  const deadline = clock.now() + timeout
+  const wire: Wire = { peer, socket, carrier: undefined, sequence: 0, clock, deadline, failure: undefined }
   watch(wire)
   return wire
 }
@@ -49,6 +54,12 @@ export function timeLeft({ clock, deadline }: Wire): number {
 export function switchSocket(wire: Wire, socket: Socket): void {
   wire.socket = socket
   watch(wire)
+}
+
+/** Goes on with packets that travel compressed, from the end of the login on. */
+export function startCompression(wire: Wire, compression: Compression): void {
+  wire.carrier = wire.socket
+  switchSocket(wire, createCompressedSocket(wire.carrier, compression))
 }
 
 function watch(wire: Wire): void {

@@ -4,7 +4,7 @@
  * https://mariadb.com/docs/server/reference/clientserver-protocol/1-connecting/connection (extended capabilities)
  */
 
-import { hasZstd } from './inflate.ts'
+import { type Compression, hasZstd } from './inflate.ts'
 
 /** Also CLIENT_MYSQL: MariaDB servers and clients leave it clear to say that their extended capabilities follow. */
 export const CLIENT_LONG_PASSWORD = 1 << 0
@@ -79,6 +79,19 @@ export function has(capabilities: number, flag: number): boolean {
 /** Whether packets travel inside compressed packets after the login. @param capabilities flags that client and server both have */
 export function isCompressed(capabilities: number): boolean {
   return (capabilities & COMPRESSION) !== 0
+}
+
+/** The flag of the login that asks for it. */
+export const COMPRESSION_FLAG = { zlib: CLIENT_COMPRESS, zstd: CLIENT_ZSTD_COMPRESSION_ALGORITHM } as const
+
+/**
+ * The compression that we can have with a server, for a client that asks for none itself; undefined without one.
+ * @param wanted zstd means zlib where this Node.js or the server has no zstd
+ */
+export function compressionWith(wanted: Compression, client: number, server: number): Compression | undefined {
+  if (client & (CLIENT_COMPRESS | CLIENT_ZSTD_COMPRESSION_ALGORITHM)) return undefined
+  if (wanted === 'zstd' && hasZstd && has(server, CLIENT_ZSTD_COMPRESSION_ALGORITHM)) return 'zstd'
+  return has(server, CLIENT_COMPRESS) ? 'zlib' : undefined
 }
 
 /**

@@ -91,8 +91,8 @@ export function hasMoreResults(status: number): boolean {
 const EOF = 0xfe
 const EOF_LENGTH = 5
 
-/** The status flags of an OK_Packet or EOF_Packet. */
-function statusFlags(payload: Buffer): number | undefined {
+/** The status flags of an OK_Packet or EOF_Packet; undefined for another payload. */
+export function statusFlags(payload: Buffer): number | undefined {
   if (payload[0] === EOF && payload.length === EOF_LENGTH) return payload.readUInt16LE(3)
   if ((payload[0] !== EOF && payload[0] !== OK) || payload.length < 7) return undefined
   const afterRows = 1 + lenencLength(payload[1]!)

@@ -141,7 +141,7 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
   for (const network of options.allowFrom ?? []) check('allowFrom', network, networkProblem)
   for (const network of options.proxyProtocol ?? []) check('proxyProtocol', network, proxyProtocolProblem)
   for (const option of RANGES) check(option, options[option], value => rangeProblem(value, OPTION_VALUES[option]))
-  for (const option of ['tokenInHandshake', 'localTls', 'regionBundle'] as const) {
+  for (const option of ['tokenInHandshake', 'compress', 'localTls', 'regionBundle'] as const) {
     const choices: readonly string[] = OPTION_VALUES[option].choices
     check(option, options[option], value =>
       choices.includes(value) ? undefined : `"${value}" is not one of ${choices.join(', ')}`,

@@ -10,13 +10,21 @@ import {
   malformed,
   parsed,
   readPacket,
+  startCompression,
   timeLeft,
   type Wire,
   whileConnected,
   writePacket,
 } from '../net/wire.ts'
 import { CACHING_SHA2_PASSWORD, clearPassword, MYSQL_CLEAR_PASSWORD, MYSQL_NATIVE_PASSWORD } from '../protocol/auth.ts'
-import { CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA, CLIENT_SSL, has, sentUpstream } from '../protocol/capabilities.ts'
+import {
+  CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
+  CLIENT_SSL,
+  COMPRESSION_FLAG,
+  compressionWith,
+  has,
+  sentUpstream,
+} from '../protocol/capabilities.ts'
 import {
   AUTH_MORE_DATA,
   AUTH_SWITCH_REQUEST,
@@ -59,6 +67,9 @@ export interface LoginTarget {
   takesTokenInHandshake: boolean | undefined
   history: LoginHistory
 }
+
+/** The server's own default. https://dev.mysql.com/doc/refman/8.4/en/mysql-command-options.html#option_mysql_zstd-compression-level */
+const ZSTD_LEVEL = 3
 
 /** Part of the login's time that slow credentials must leave for TLS and the server. */
 const RESERVED_FOR_LOGIN_MS = 1_000
@@ -163,10 +174,15 @@ async function loginOnce(
   const isGlobal = endpoint.rds.region === undefined
   const early = isGlobal ? undefined : await createToken()
 
-  const capabilities = sentUpstream(client.capabilities, greeting.capabilities, {
+  const compression =
+    endpoint.compress === 'off'
+      ? undefined
+      : compressionWith(endpoint.compress, client.capabilities, greeting.capabilities)
+  const forClient = sentUpstream(client.capabilities, greeting.capabilities, {
     database: client.database !== undefined,
     attributes: client.attributes !== undefined,
   })
+  const capabilities = compression ? (forClient | COMPRESSION_FLAG[compression]) >>> 0 : forClient
   sendSSLRequest(upstream, { ...client, capabilities })
   await timed(target.state, 'tls', startTls(wire, endpoint, trust, target.confirmMember))
   target.state.certificateExpires = trust.certificateExpires()
@@ -178,9 +194,11 @@ async function loginOnce(
     user: Buffer.from(user),
     authResponse: tokenInHandshake ? clearPassword(token) : Buffer.alloc(0),
     authPlugin: tokenInHandshake ? MYSQL_CLEAR_PASSWORD : placeholderPlugin(greeting),
+    zstdLevel: compression === 'zstd' ? ZSTD_LEVEL : client.zstdLevel,
   }
   sendSecret(wire, encodeHandshakeResponse41(response))
   const { payload, wasAsked } = await timed(target.state, 'login', resultOfLogin(wire, user, token))
+  if (compression && payload[0] === OK) startCompression(wire, compression)
   // The first of two attempts has shown already that the server expects a token: it asked for nothing else.
   const isSecond = endpoint.tokenInHandshake === 'auto' && target.takesTokenInHandshake === undefined
   const expectsToken = wasAsked || tokenInHandshake || isSecond
@@ -275,7 +293,7 @@ export function unexpectedPlugin(user: string, asked: string): ProxyError {
 
 /** Sends a token. No other code does. */
 export function sendSecret(wire: Wire, payload: Buffer): void {
-  const { socket } = wire
+  const socket = wire.carrier ?? wire.socket
   if (!(socket instanceof TLSSocket) || !socket.authorized) throw new Error('a token outside verified TLS')
   writePacket(wire, payload)
 }

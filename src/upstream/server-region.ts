@@ -10,8 +10,9 @@ import { namesOf } from './tls.ts'
  * server on the other side of TLS.
  * @throws ProxyError REGION_UNKNOWN
  */
-export function regionToSign({ rds }: Endpoint, { socket }: Wire): string {
+export function regionToSign({ rds }: Endpoint, wire: Wire): string {
   if (rds.region !== undefined) return rds.region
+  const socket = wire.carrier ?? wire.socket
   const names = socket instanceof TLSSocket && socket.authorized ? namesOf(socket.getPeerCertificate()) : []
   const region = regionOfNames(names)
   if (region !== undefined) return region

@@ -11,6 +11,7 @@ import {
   CLIENT_SECURE_CONNECTION,
   CLIENT_SSL,
   CLIENT_ZSTD_COMPRESSION_ALGORITHM,
+  isCompressed,
 } from '../../src/protocol/capabilities.ts'
 import { hasZstd } from '../../src/protocol/inflate.ts'
 import { createRandom } from '../fuzz/random.ts'
@@ -18,7 +19,7 @@ import type { RealServer } from '../support/database-server.ts'
 import { startProxy } from '../support/raw-client.ts'
 import { testOnEachServer } from '../support/servers.ts'
 import { DATABASE, randomScript, USERS } from './script.ts'
-import { directly, MARKER, play, through } from './session.ts'
+import { directly, MARKER, play, type Trace, through } from './session.ts'
 
 const runs = Number(process.env['DIFFERENTIAL_RUNS'] ?? 100)
 const firstSeed = Number(process.env['DIFFERENTIAL_SEED'] ?? 1)
@@ -37,14 +38,19 @@ const OF_A_LEG =
 testOnEachServer('random clients get the same bytes as directly', async (t, server) => {
   await prepareDatabase(t, server)
   const proxy = await startProxy(t, server, { maxLoginsPerSecond: 0 })
+  const compressing = await startProxy(t, server, { maxLoginsPerSecond: 0, compress: 'zstd' })
   const seen = { sessions: 0, steps: 0, closed: 0 }
   for (let seed = firstSeed; seed < firstSeed + runs; seed++) {
     const script = randomScript(createRandom(seed))
     const direct = await play(script, directly(server))
-    const proxied = await play(script, through(proxy))
-    for (const { greeting } of [direct, proxied]) greeting.capabilities = (greeting.capabilities | OF_A_LEG) >>> 0
-    if (JSON.stringify(proxied) !== JSON.stringify(direct)) {
-      t.strictSame(proxied, direct, `DIFFERENTIAL_RUNS=1 DIFFERENTIAL_SEED=${seed}`)
+    withoutOfALeg(direct)
+    // A client that asks for compression itself gets the same session from both.
+    for (const via of isCompressed(script.capabilities) ? [proxy] : [proxy, compressing]) {
+      const proxied = withoutOfALeg(await play(script, through(via)))
+      const how = via === compressing ? ', compressed between proxy and server' : ''
+      if (JSON.stringify(proxied) !== JSON.stringify(direct)) {
+        t.strictSame(proxied, direct, `DIFFERENTIAL_RUNS=1 DIFFERENTIAL_SEED=${seed}${how}`)
+      }
     }
     seen.sessions += direct.login.startsWith('00') ? 1 : 0
     seen.steps += direct.steps.length
@@ -53,6 +59,11 @@ testOnEachServer('random clients get the same bytes as directly', async (t, serv
   t.equal(seen.sessions, runs, 'all logins are let in')
   t.ok(seen.steps >= 2 * runs, `${seen.steps} steps; the server has closed ${seen.closed} sessions`)
 })
+
+function withoutOfALeg(result: Trace): Trace {
+  result.greeting.capabilities = (result.greeting.capabilities | OF_A_LEG) >>> 0
+  return result
+}
 
 /** The users may do nothing that other sessions see. */
 async function prepareDatabase(t: Test, server: RealServer): Promise<void> {

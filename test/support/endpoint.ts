@@ -19,6 +19,7 @@ export const testEndpoint: Endpoint = {
   clientWriteTimeout: 90_000,
   isTunnelled: false,
   requireWriter: false,
+  compress: 'off',
 }
 
 export function createTestState(): EndpointState {

@@ -29,6 +29,9 @@ export interface TestProxy extends HostPort {
   state: ReturnType<typeof createProxy>['state']
 }
 
+/** TEST_COMPRESS=zstd runs any test with `compress`: clients see no difference. */
+const compressionOfRun = process.env['TEST_COMPRESS'] as ProxyOptions['compress']
+
 /** Starts a proxy, which closes when the test ends. */
 export async function startProxy(
   t: { teardown(stop: () => Promise<void>): unknown },
@@ -48,6 +51,7 @@ export async function startProxy(
     // A busy machine must not fail a login.
     connectTimeout: 60_000,
     loginTimeout: 120_000,
+    compress: compressionOfRun,
     logger: { error: say('error'), warn: say('warn'), info: say('info'), debug: say('debug') },
     ...options,
   })

@@ -23,6 +23,7 @@ export function makeState(overrides: Partial<EndpointState> = {}): EndpointState
     clientWriteTimeout: 90_000,
     isTunnelled: false,
     requireWriter: false,
+    compress: 'off',
   }
   return { ...createState(endpoint, 0), address: '127.0.0.1:3306', ...overrides }
 }

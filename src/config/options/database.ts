@@ -76,6 +76,13 @@ export const DATABASE = {
     describe:
       'How long the logins of a database user share one token, at most 10m. After a refused login, the next one gets a new token. 0s signs a new token for each login',
   },
+  compress: {
+    kind: 'string',
+    commands: AND_ADD,
+    ...OPTION_VALUES.compress,
+    describe:
+      'Compression between the proxy and the database, for clients that ask for none: fewer bytes and shorter waits over a slow line, for processor time of the database. zstd: zlib is used where the server or Node.js has no zstd',
+  },
   'require-writer': {
     kind: 'boolean',
     commands: AND_ADD,

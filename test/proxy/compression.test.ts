@@ -1,0 +1,94 @@
+/** --compress: sessions that travel compressed between the proxy and the server, for clients that do not know. */
+import { Readable } from 'node:stream'
+import type * as mysql from 'mysql2/promise'
+import { hasZstd } from '../../src/protocol/inflate.ts'
+import { connect, startProxy, until, value } from '../support/raw-client.ts'
+import { isMariadb, testOnEachServer } from '../support/servers.ts'
+
+async function statusOf(connection: mysql.Connection, name: string): Promise<unknown> {
+  const [rows] = await connection.query<mysql.RowDataPacket[]>(`SHOW SESSION STATUS LIKE '${name}'`)
+  return rows[0]?.['Value']
+}
+
+testOnEachServer('the session is compressed, as the option and both sides allow', async (t, server) => {
+  for (const compress of ['off', 'zlib', 'zstd'] as const) {
+    const proxy = await startProxy(t, server, { compress })
+    const connection = await connect(proxy)
+    t.equal(await statusOf(connection, 'Compression'), compress === 'off' ? 'OFF' : 'ON', compress)
+    if (!isMariadb(server) && compress !== 'off') {
+      const algorithm = compress === 'zstd' && hasZstd ? 'zstd' : 'zlib'
+      t.equal(await statusOf(connection, 'Compression_algorithm'), algorithm)
+    }
+    await connection.end()
+  }
+})
+
+testOnEachServer('a client that compresses itself gets no second compression', async (t, server) => {
+  const proxy = await startProxy(t, server, { compress: 'zstd' })
+  const connection = await connect(proxy, { compress: true })
+  t.equal(await statusOf(connection, 'Compression'), 'ON')
+  t.equal(await value(connection, "SELECT REPEAT('x', 100000)"), 'x'.repeat(100_000))
+  await connection.end()
+})
+
+testOnEachServer(
+  'large rows, large commands, files, changes of user and errors are as without it',
+  async (t, server) => {
+    const proxy = await startProxy(t, server, { compress: 'zstd', requireWriter: true })
+    const connection = await connect(proxy, { user: 'iam_user', database: 'lab', multipleStatements: true })
+    const length = 17 * 1024 * 1024
+    const large = Buffer.alloc(length, 'abcdefgh'.repeat(99))
+    t.equal(
+      await value(connection, 'SELECT SHA2(?, 256) = SHA2(REPEAT(?, 3), 256)', [
+        large.subarray(0, 30),
+        large.subarray(0, 10),
+      ]),
+      0,
+    )
+    t.equal(await value(connection, 'SELECT LENGTH(?)', [large]), length, 'a command of 17 MiB')
+    const answer = (await value(connection, "SELECT REPEAT('0123456789abcdef', 1114112)")) as string
+    t.equal(answer.length, length, 'a row of 17 MiB')
+    t.ok(answer.endsWith('89abcdef'))
+
+    await connection.query('CREATE TEMPORARY TABLE lines_ (line VARCHAR(200))')
+    const lines = Array.from({ length: 50_000 }, (_, i) => `line ${i}\n`).join('')
+    const infileStreamFactory = () => Readable.from([Buffer.from(lines)])
+    await connection.query({ sql: "LOAD DATA LOCAL INFILE 'x' INTO TABLE lines_", infileStreamFactory })
+    t.equal(await value(connection, 'SELECT COUNT(*) FROM lines_'), 50_000)
+    const [rows] = await connection.query<mysql.RowDataPacket[]>('SELECT line FROM lines_')
+    t.equal(rows.length, 50_000)
+
+    const [results] = await connection.query<mysql.RowDataPacket[][]>(
+      'SELECT line FROM lines_ LIMIT 400; SELECT 2 AS two',
+    )
+    t.equal(results[1]?.[0]?.['two'], 2, 'a second result')
+    await t.rejects(connection.query('SELECT nonsense'), /nonsense/)
+    const all = await Promise.all([1, 2, 3, 4].map(n => value(connection, `SELECT ${n}`)))
+    t.strictSame(all, [1, 2, 3, 4])
+    const [statement] = await connection.execute<mysql.RowDataPacket[]>('SELECT ? AS a', ['b'.repeat(100_000)])
+    t.equal(statement[0]?.['a'].length, 100_000)
+
+    await connection.changeUser({ user: 'iam2' })
+    t.match(await value(connection, 'SELECT CURRENT_USER()'), /^iam2@/)
+    t.equal(await statusOf(connection, 'Compression'), 'ON')
+    await connection.end()
+  },
+)
+
+testOnEachServer('KILL ends a session, and a proxy that stops ends idle ones with its error', async (t, server) => {
+  const proxy = await startProxy(t, server, { compress: 'zstd' })
+  const [connection, other] = [await connect(proxy), await connect(proxy)]
+  const running = connection.query('SELECT SLEEP(1000)')
+  const failed = t.rejects(running)
+  await until('the query runs', async () => {
+    const sql = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(1000)'"
+    return (await value(other, sql)) === 1
+  })
+  await other.query(`KILL ${connection.threadId}`)
+  await failed
+  const ended = new Promise<Error>(resolve => other.on('error', resolve))
+  const [session] = [...proxy.state.sessions].filter(({ threadId }) => threadId === other.threadId)
+  await until('the answer is there', () => session!.isIdle())
+  session!.close('SESSION_CLOSED')
+  t.match((await ended).message, /closed by an administrator/)
+})
