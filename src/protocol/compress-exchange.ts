@@ -2,7 +2,7 @@
  * Both directions between a client without compression and a server with it.
  * https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_compression.html
  *
- * The client's packets travel in compressed packets ("frames"), and each command begins with a frame of its own. The sequence
+ * The client's packets travel in compressed packets ("frames"), and each command begins with its own frame. The sequence
  * ids of frames restart with each command, as those of packets do, and both sides count together: the id of an answer's first
  * frame is the number of frames that the command took.
  *

@@ -149,7 +149,7 @@ test('commands that a client sends without waiting', t => {
       const commands = Array.from({ length: 1 + random.below(6) }, () => randomCommand(random))
       const frames = send(exchange, Buffer.concat(commands.map(command => packet(command, 0))), random)
       for (const command of commands) {
-        // Each command has frames of its own.
+        // Each command has its own frames.
         let length = 0
         const own: Frame[] = []
         while (length < command.length + 4) {
@@ -314,7 +314,7 @@ test('acknowledgements of a replica are not commands with an answer', t => {
   for (let i = 0; i < 600; i++) {
     const frames = server.write([[event]], { ...random, below: limit => limit - 1 })
     t.strictSame(receive(exchange, frames, random)[3], expected++ & 0xff)
-    // With id 0, as a command. The server reads it with counters of its own.
+    // With id 0, as a command. The server reads it with separate counters.
     const [ack] = send(exchange, packet(Buffer.of(0xef, 1), 0), random)
     t.equal(ack?.sequence, 0)
   }
