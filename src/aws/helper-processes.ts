@@ -14,6 +14,9 @@ export interface Helpers {
 /** The lookup that the present code belongs to: the AWS SDK starts programs without showing them. */
 const lookup = new AsyncLocalStorage<Set<ChildProcess>>()
 
+/** lookups that are under way */
+let lookups = 0
+
 /** of all lookups */
 const running = new Set<ChildProcess>()
 
@@ -35,7 +38,16 @@ process.once('exit', () => killAll(running))
 export function trackHelpers(): Helpers {
   const helpers = new Set<ChildProcess>()
   return {
-    during: work => lookup.run(helpers, work),
+    async during(work) {
+      lookups++
+      try {
+        return await lookup.run(helpers, work)
+      } finally {
+        lookups--
+        // Up to Node.js 22, every promise and every callback of the process would cost more from the first lookup on.
+        if (lookups === 0) lookup.disable()
+      }
+    },
     kill() {
       const isRunning = helpers.size > 0
       killAll(helpers)

@@ -119,20 +119,31 @@ export function malformed(wire: Wire, message: string, cause?: unknown): ProxyEr
  * bytes are there: with new 'readable' listeners for each attempt, the stream would announce a partial packet without end.
  * @throws ProxyError CLIENT_… or UPSTREAM_…: CLOSED, TIMEOUT
  */
-export function readBytes(wire: Wire, length: number, step: string): Promise<Buffer> {
+export async function readBytes(wire: Wire, length: number, step: string): Promise<Buffer> {
   const { socket } = wire
-  return new Promise((resolve, reject) => {
+  const take = (): Buffer | ProxyError | undefined => {
+    const bytes: Buffer | null = socket.read(length)
+    if (bytes?.length === length) return bytes
+    // After its end, a socket returns the remaining bytes even if they are fewer than requested.
+    return bytes || socket.readableEnded || socket.destroyed ? closed(wire, step) : undefined
+  }
+  const result = take() ?? (await retryUntil(wire, step, take))
+  if (result instanceof ProxyError) throw result
+  return result
+}
+
+/** What `take` returns once it is not undefined, or a ProxyError at the deadline. */
+function retryUntil<Value>(wire: Wire, step: string, take: () => Value | undefined): Promise<Value | ProxyError> {
+  const { socket } = wire
+  return new Promise(resolve => {
     const attempt = () => {
-      const bytes: Buffer | null = socket.read(length)
-      if (bytes?.length === length) settle(bytes)
-      // After its end, a socket returns the remaining bytes even if they are fewer than requested.
-      else if (bytes || socket.readableEnded || socket.destroyed) settle(closed(wire, step))
+      const result = take()
+      if (result !== undefined) settle(result)
     }
-    const settle = (result: Buffer | ProxyError) => {
+    const settle = (result: Value | ProxyError) => {
       cancelTimer()
       socket.off('readable', attempt).off('end', attempt).off('close', attempt)
-      if (result instanceof ProxyError) reject(result)
-      else resolve(result)
+      resolve(result)
     }
     const cancelTimer = wire.clock.after(timeLeft(wire), () => settle(timedOut(wire, step)))
     socket.on('readable', attempt).on('end', attempt).on('close', attempt)
@@ -149,18 +160,41 @@ export async function whileConnected<Value>(
   step: string,
   work: (disconnected: AbortSignal) => Promise<Value>,
 ): Promise<Value> {
-  const { socket } = wire
   const controller = new AbortController()
-  const onEnd = () => controller.abort(closed(wire, step))
-  // 'end' is emitted only after a read.
-  const onReadable = () => socket.readableLength === 0 && socket.read(0)
-  socket.on('readable', onReadable).on('end', onEnd).on('close', onEnd)
-  if (socket.readableEnded || socket.destroyed) onEnd()
+  const stop = watchForEnd(wire, () => controller.abort(closed(wire, step)))
   try {
     return await work(controller.signal)
   } finally {
-    socket.off('readable', onReadable).off('end', onEnd).off('close', onEnd)
+    stop()
   }
+}
+
+/** The result of `work`, which goes on by itself if the peer disconnects. @throws ProxyError CLIENT_CLOSED, UPSTREAM_CLOSED */
+export async function unlessDisconnected<Value>(wire: Wire, step: string, work: Promise<Value>): Promise<Value> {
+  let stop = () => {}
+  const disconnected = new Promise<never>((_resolve, reject) => {
+    stop = watchForEnd(wire, () => reject(closed(wire, step)))
+  })
+  try {
+    return await Promise.race([work, disconnected])
+  } finally {
+    stop()
+  }
+}
+
+/** Calls `onEnd` when the peer disconnects, at once if it has already. Call the result to stop. */
+function watchForEnd(wire: Wire, onEnd: () => void): () => void {
+  const { socket } = wire
+  // 'end' is emitted only after a read.
+  const onReadable = () => socket.readableLength === 0 && socket.read(0)
+  socket.on('readable', onReadable).on('end', onEnd).on('close', onEnd)
+  if (!isOpen(wire)) onEnd()
+  return () => socket.off('readable', onReadable).off('end', onEnd).off('close', onEnd)
+}
+
+/** Whether the peer has not disconnected, as far as this process has read. */
+export function isOpen({ socket }: Wire): boolean {
+  return !socket.readableEnded && !socket.destroyed
 }
 
 /** The result of `parse`. @throws ProxyError CLIENT_MALFORMED or UPSTREAM_NOT_MYSQL instead of MalformedPacket */

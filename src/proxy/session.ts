@@ -10,7 +10,7 @@ import { ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
 import { type Logger, withFields } from '../log.ts'
 import { readProxyHeader } from '../net/proxy-protocol.ts'
-import { createWire, endGracefully, malformed, type Wire, whileConnected } from '../net/wire.ts'
+import { createWire, endGracefully, malformed, unlessDisconnected, type Wire, whileConnected } from '../net/wire.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
 import { isCompressed } from '../protocol/capabilities.ts'
 import { type HandshakeResponse41, programName } from '../protocol/packets.ts'
@@ -207,23 +207,14 @@ async function startToDial(legs: Legs, session: Session, target: Served, stop: A
 async function receiveGreeting(legs: Legs, { admission, endpoint }: Served): Promise<Upstream> {
   const { upstream } = legs.dialling!
   const step = `the greeting of ${formatHostPort(endpoint.dial)}`
-  const work = (left: AbortSignal) => Promise.race([upstream, rejectionOf(left)])
   try {
-    return await whileConnected(legs.client, step, work)
+    return await unlessDisconnected(legs.client, step, upstream)
   } catch (thrown) {
     const error = asProxyError(thrown)
     if (error.code !== 'CLIENT_CLOSED') legs.dialling = undefined
     if (isDialError(error) || error.code === 'UPSTREAM_TIMEOUT') admission.shareFailure(error)
     throw error
   }
-}
-
-/** Rejects with the reason of `signal` when it aborts. */
-function rejectionOf(signal: AbortSignal): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    if (signal.aborted) reject(signal.reason)
-    else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
 }
 
 /** Ends a login that has failed. A refused login counts towards the rate, unless the slot of the real one is unused. */

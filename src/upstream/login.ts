@@ -7,6 +7,7 @@ import { ProxyError } from '../errors.ts'
 import {
   framePacket,
   frameUncompressed,
+  isOpen,
   malformed,
   parsed,
   readPacket,
@@ -245,8 +246,9 @@ async function resultOfLogin(wire: Wire, user: string, token: string): Promise<{
 export async function createTokenInTime(target: LoginTarget, user: string, wire: Wire): Promise<string> {
   let cancelTimer = () => {}
   const late = new Promise<never>((_resolve, reject) => {
-    const error = new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not arrive in time for this login')
-    cancelTimer = wire.clock.after(tokenDeadline(wire) - wire.clock.now(), () => reject(error))
+    const giveUp = () =>
+      reject(new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not arrive in time for this login'))
+    cancelTimer = wire.clock.after(tokenDeadline(wire) - wire.clock.now(), giveUp)
   })
   try {
     return await Promise.race([target.createToken(user, regionToSign(target.endpoint, wire)), late])
@@ -260,6 +262,7 @@ export async function createTokenInTime(target: LoginTarget, user: string, wire:
  * @throws ProxyError LOGIN_QUEUE_FULL, CLIENT_CLOSED
  */
 export async function waitForSlot({ limiter, state }: LoginTarget, client: Wire, upstream: Wire): Promise<void> {
+  if (isOpen(client) && limiter.tryAcquire()) return
   const work = (disconnected: AbortSignal) => limiter.acquire(tokenDeadline(upstream), state, disconnected)
   await whileConnected(client, 'its slot of the login rate', work)
 }

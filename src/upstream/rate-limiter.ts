@@ -7,6 +7,8 @@ import { type EndpointState, timed } from '../state.ts'
 const BURST_SECONDS = 0.1
 
 export interface RateLimiter {
+  /** Takes a slot if a login may start now. */
+  tryAcquire(): boolean
   /**
    * Resolves when a login may start. AWS advises fewer than 200 a second:
    * https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
@@ -46,20 +48,21 @@ export function createRateLimiter(perSecond: number, clock: Clock = monotonicClo
   }
 
   const limiter: RateLimiter = {
-    async acquire(deadline, state, disconnected) {
-      disconnected.throwIfAborted()
-      if (interval === 0) return
+    tryAcquire() {
+      if (interval === 0) return true
       const now = clock.now()
       nextSlot = Math.max(nextSlot, now - burst)
-      const slotAt = nextSlot + waiters.size * interval
-      if (slotAt > deadline) {
+      // Behind a late timer, the slots of those in line may have passed already.
+      if (nextSlot > now || waiters.size > 0) return false
+      nextSlot += interval
+      return true
+    },
+    async acquire(deadline, state, disconnected) {
+      disconnected.throwIfAborted()
+      if (limiter.tryAcquire()) return
+      if (nextSlot + waiters.size * interval > deadline) {
         const message = `${waiters.size} logins wait in line at ${perSecond} a second: this one would start after its deadline`
         throw new ProxyError('LOGIN_QUEUE_FULL', message)
-      }
-      // Behind a late timer, the slots of those in line may have passed already.
-      if (slotAt <= now && waiters.size === 0) {
-        nextSlot += interval
-        return
       }
       startTimer()
       state.loginsQueued++

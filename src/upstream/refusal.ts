@@ -15,6 +15,9 @@ export const MAX_BEHIND_MS = 15 * 60_000
 /** A policy, an account or a setting rarely changes within this time. */
 const RECENT_MS = 60_000
 
+/** How often the clocks are read: not at each login. */
+const CLOCKS_EVERY_MS = 1_000
+
 /** Users whose last login is kept: clients choose the names. */
 const MAX_USERS = 1_000
 
@@ -60,18 +63,23 @@ export function createLoginHistory({
   const lastOf = new Map<string, { at: number; keyId: string }>()
   /** wallOffset() at the last login that succeeded */
   let rightOffset: number | undefined
+  let offsetAt = Number.NEGATIVE_INFINITY
 
   return {
     succeeded(user, token) {
-      rightOffset = wallOffset()
+      const at = clock.now()
+      if (at - offsetAt >= CLOCKS_EVERY_MS) {
+        rightOffset = wallOffset()
+        offsetAt = at
+      }
       lastOf.delete(user)
       if (lastOf.size >= MAX_USERS) lastOf.delete(lastOf.keys().next().value!)
-      lastOf.set(user, { at: clock.now(), keyId: readToken(token).keyId })
+      lastOf.set(user, { at, keyId: keyIdOf(token) })
     },
     hintFor({ user, token, expectsToken, credentialsExpire }) {
-      const { keyId, isTemporary } = readToken(token)
+      const isTemporary = token.includes('X-Amz-Security-Token=')
       const last = lastOf.get(user)
-      const isSameKey = last?.keyId === keyId
+      const isSameKey = last?.keyId === keyIdOf(token)
       if (credentialsExpire !== undefined && credentialsExpire <= wallNow()) {
         return `The AWS credentials that signed the token expired at ${time(credentialsExpire)}, and the token with them. Get new ones.`
       }
@@ -100,10 +108,8 @@ export function createLoginHistory({
   }
 }
 
-function readToken(token: string): { keyId: string; isTemporary: boolean } {
-  const parameters = new URLSearchParams(token.slice(token.indexOf('?') + 1))
-  const [keyId = ''] = (parameters.get('X-Amz-Credential') ?? '').split('/')
-  return { keyId, isTemporary: parameters.has('X-Amz-Security-Token') }
+function keyIdOf(token: string): string {
+  return /[?&]X-Amz-Credential=(\w+)/.exec(token)?.[1] ?? ''
 }
 
 function isWrong(ahead: number): boolean {

@@ -19,8 +19,12 @@ export interface RegionBundle {
   readonly isAutomatic: boolean
   /** The downloaded roots, as of the last `refresh` */
   roots(): readonly RdsRoot[]
+  /** Whether the last `refresh` is so recent that a login needs no other. */
+  isFresh(): boolean
   /** Looks at the file again, and waits for a download that runs. Never rejects. */
   refresh(): Promise<void>
+  /** A server's CA is unknown: the next login looks at the file again. */
+  expire(): void
   /**
    * With `auto`: starts a download in the background, unless the last attempt was less than an hour ago; or a minute, if it
    * failed and the region has no CA.
@@ -42,6 +46,9 @@ export interface RegionBundleOptions {
   /** the text of the bundle of a region */
   fetchBundle?: ((region: string) => Promise<string>) | undefined
 }
+
+/** Between two looks at the file, while logins succeed. A look takes a tenth of the processor time of a login. */
+const LOOK_INTERVAL_MS = 1_000
 
 /** Between two downloads for the same region and folder. */
 const FETCH_INTERVAL_MS = 3_600_000
@@ -71,6 +78,10 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
   let cached = NO_BUNDLE
   let lastWarning = ''
   let refreshing: Promise<void> | undefined
+  let lookedAt = Number.NEGATIVE_INFINITY
+  const expire = () => {
+    lookedAt = Number.NEGATIVE_INFINITY
+  }
 
   async function readAgain(): Promise<void> {
     if (folder === undefined || mode === 'off' || (await versionOfBundle(folder, region)) === cached.version) return
@@ -116,6 +127,7 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
       attempt.problem = error.message
     } finally {
       attempt.running = undefined
+      expire()
     }
   }
 
@@ -123,9 +135,12 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
     region,
     isAutomatic,
     roots,
+    isFresh: () => !attempts.get(key)?.running && clock.now() - lookedAt < LOOK_INTERVAL_MS,
+    expire,
     async refresh() {
       // A download changes the file that is read then.
       await attempts.get(key)?.running
+      lookedAt = clock.now()
       refreshing ??= readAgain().finally(() => {
         refreshing = undefined
       })

@@ -1,5 +1,4 @@
 /** TLS to the database. The certificate must be that of the RDS endpoint, whatever address was dialled. */
-import { once } from 'node:events'
 import { isIP } from 'node:net'
 import { connect as connectTls, type PeerCertificate, type TLSSocket } from 'node:tls'
 import type { ConfirmMember } from '../aws/global-members.ts'
@@ -44,35 +43,41 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust, confir
     rejectUnauthorized: false,
   })
   switchSocket(wire, tls)
-  const giveUp = new AbortController()
-  const cancelTimer = wire.clock.after(timeLeft(wire), () => giveUp.abort(timedOut(wire, 'TLS')))
-  const onClose = () => giveUp.abort(closed(wire, 'TLS'))
-  tls.once('close', onClose)
+  let stop = () => {}
+  const failure = new Promise<never>((_resolve, fail) => {
+    const cancelTimer = wire.clock.after(timeLeft(wire), () => fail(timedOut(wire, 'TLS')))
+    const onClose = () => fail(closed(wire, 'TLS'))
+    tls.once('error', fail).once('close', onClose)
+    stop = () => {
+      cancelTimer()
+      tls.off('error', fail).off('close', onClose)
+    }
+  })
+  failure.catch(() => {})
   try {
-    await once(tls, 'secureConnect', { signal: giveUp.signal })
-    if (!tls.authorized) await confirmCertificate(tls, confirm, giveUp.signal)
+    await Promise.race([new Promise<void>(resolve => tls.once('secureConnect', resolve)), failure])
+    if (!tls.authorized) await confirmCertificate(tls, confirm, failure)
     trust.remember(tls, secureContext)
   } catch (error) {
-    throw tlsError(wire, names, giveUp.signal.reason ?? error, trust)
+    throw tlsError(wire, names, error, trust)
   } finally {
-    cancelTimer()
-    tls.off('close', onClose)
+    stop()
   }
 }
 
-/** @throws what `refusedCertificate` returns, with why the certificate was not confirmed */
+/**
+ * @param failure rejects when it is too late
+ * @throws what `refusedCertificate` returns, with why the certificate was not confirmed
+ */
 async function confirmCertificate(
   tls: TLSSocket,
   confirm: ConfirmMember | undefined,
-  stop: AbortSignal,
+  failure: Promise<never>,
 ): Promise<void> {
   const refused = refusedCertificate(tls)
   // Node.js checks the name last: the chain is valid.
   if (!confirm || refused.code !== WRONG_NAME) throw refused
-  const gaveUp = new Promise<never>((_resolve, reject) => {
-    stop.addEventListener('abort', () => reject(stop.reason), { once: true })
-  })
-  const unconfirmed = await Promise.race([confirm(namesOf(refused.cert)), gaveUp])
+  const unconfirmed = await Promise.race([confirm(namesOf(refused.cert)), failure])
   if (unconfirmed !== undefined) throw Object.assign(refused, { unconfirmed })
   tls.authorized = true
 }

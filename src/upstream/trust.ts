@@ -94,7 +94,7 @@ export function createTrust(
   }
 
   async function refresh(milliseconds: number): Promise<void> {
-    if (!bundle) return
+    if (!bundle || bundle.isFresh()) return
     let cancelTimer = () => {}
     const late = new Promise<void>(resolve => {
       cancelTimer = clock.after(milliseconds, resolve)
@@ -118,6 +118,7 @@ export function createTrust(
       // Only the endpoint of a global database has no region.
       if (!bundle)
         return 'for a global endpoint, downloaded CA certificates do not count; add the CA with the option ca'
+      bundle.expire()
       const { region } = bundle
       const isKnown = bundle.isKnown()
       const claimsRds = issuer?.OU === AMAZON_RDS

@@ -62,6 +62,25 @@ test('programs that are not of a lookup are not touched', async t => {
   t.ok(isRunning(child.pid!))
 })
 
+test('the programs of a lookup are known, although another lookup has ended', async t => {
+  const helpers = trackHelpers()
+  let goOn = () => {}
+  const otherHasEnded = new Promise<void>(resolve => {
+    goOn = resolve
+  })
+  const directory = t.testdir({})
+  const result = helpers.during(async () => {
+    await otherHasEnded
+    return await runHelper(directory)
+  })
+  await trackHelpers().during(async () => {})
+  goOn()
+  const [pid] = await pidsIn(directory, 1)
+  t.ok(helpers.kill())
+  await t.rejects(result)
+  await until('the program has ended', () => !isRunning(pid!))
+})
+
 test('nothing stays when the process exits', async t => {
   const directory = t.testdir({})
   const module = new URL('../../src/aws/helper-processes.ts', import.meta.url).href

@@ -6,10 +6,12 @@ import {
   createWire,
   endGracefully,
   framePacket,
+  isOpen,
   MAX_HANDSHAKE_PACKET_BYTES,
   parsed,
   readPacket,
   timeLeft,
+  unlessDisconnected,
   type Wire,
   whileConnected,
   writePacket,
@@ -412,4 +414,22 @@ test('endGracefully: does not wait for a peer that has closed its side', async t
   remote.end()
   await once(wire.socket, 'close')
   t.equal(clock.pending(), 0)
+})
+
+test('unlessDisconnected: the result of the work, or the end of the peer', async t => {
+  const { wire, remote } = await createPair(t)
+  t.equal(await unlessDisconnected(wire, 'a step', Promise.resolve('done')), 'done')
+  await t.rejects(unlessDisconnected(wire, 'a step', Promise.reject(new ProxyError('DIAL_REFUSED', 'refused'))), {
+    code: 'DIAL_REFUSED',
+  })
+  t.same([wire.socket.listenerCount('readable'), wire.socket.listenerCount('end')], [0, 1], 'one of Node.js itself')
+  t.ok(isOpen(wire))
+  const left = t.rejects(unlessDisconnected(wire, 'a step', new Promise(() => {})), {
+    code: 'CLIENT_CLOSED',
+    message: 'connection closed while waiting for a step',
+  })
+  remote.end()
+  await left
+  t.notOk(isOpen(wire))
+  await t.rejects(unlessDisconnected(wire, 'a step', new Promise(() => {})), { code: 'CLIENT_CLOSED' }, 'at once')
 })

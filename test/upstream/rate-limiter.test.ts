@@ -65,6 +65,24 @@ test('an idle time earns one burst, however long it was', async t => {
   t.equal(slots.length, 11)
 })
 
+test('a slot that is free is taken without waiting', async t => {
+  const { clock, slots, login, limiter } = createLogins(10)
+  t.same([limiter.tryAcquire(), limiter.tryAcquire(), limiter.tryAcquire()], [true, true, false])
+  const waits = login('first')
+  clock.advance(99)
+  t.notOk(limiter.tryAcquire())
+  clock.advance(1)
+  await waits
+  t.same(slots, [['first', 100]])
+  t.notOk(limiter.tryAcquire(), 'its slot counts')
+  const next = login('next')
+  clock.advance(150)
+  t.notOk(limiter.tryAcquire(), 'nobody passes those in line')
+  await next
+  t.equal(clock.pending(), 0)
+  t.ok(createLogins(0).limiter.tryAcquire(), 'without a limit')
+})
+
 test('a slot after the deadline is refused at once', async t => {
   const { clock, state, slots, login } = createLogins(10)
   for (let index = 0; index < 20; index++) void login(String(index), 500)

@@ -77,6 +77,33 @@ test('cached: the file is read again when it changes', async t => {
   ])
 })
 
+test('the file is looked at once a second, unless a CA was unknown', async t => {
+  const { bundle, clock } = start(t, { mode: 'cached' })
+  t.notOk(bundle.isFresh(), 'before the first look')
+  await bundle.refresh()
+  clock.advance(999)
+  t.ok(bundle.isFresh())
+  clock.advance(1)
+  t.notOk(bundle.isFresh())
+  await bundle.refresh()
+  t.ok(bundle.isFresh())
+  bundle.expire()
+  t.notOk(bundle.isFresh())
+})
+
+test('a download that runs, and one that has just ended, is not fresh', async t => {
+  const { bundle, downloads } = start(t)
+  await bundle.refresh()
+  t.ok(bundle.isFresh())
+  t.ok(bundle.fetch())
+  t.notOk(bundle.isFresh())
+  downloads[0]!.fail(new Error('no network'))
+  const refreshed = bundle.refresh()
+  t.notOk(bundle.isFresh())
+  await refreshed
+  t.ok(bundle.isFresh())
+})
+
 test('an unusable file gets one warning, and what was trusted before stays', async t => {
   const { bundle, folder, lines } = start(t, { mode: 'cached' })
   await writeBundle(folder, REGION, rootsIn(root))

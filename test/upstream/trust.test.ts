@@ -305,11 +305,15 @@ const NEW_REGION = 'il-central-1'
 
 /** A bundle whose roots and downloads the test sets. */
 function testBundle(options: Partial<RegionBundle> = {}) {
-  const state = { roots: [] as RdsRoot[], isFetching: false, refreshes: 0, fetches: 0 }
+  const state = { roots: [] as RdsRoot[], isExpired: false, isFetching: false, refreshes: 0, fetches: 0 }
   const bundle: RegionBundle = {
     region: NEW_REGION,
     isAutomatic: false,
     roots: () => state.roots,
+    isFresh: () => false,
+    expire() {
+      state.isExpired = true
+    },
     async refresh() {
       state.refreshes += 1
     },
@@ -342,6 +346,20 @@ test('downloaded roots are trusted in addition, from the next refresh on', async
   await trust.refresh(1_000)
   t.equal(trust.session(), undefined, 'a resumed session would not check the chain')
   await t.rejects(dial(trust, port), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
+})
+
+test('a login does not look at the file again while the last look is fresh', async t => {
+  let isFresh = true
+  const { state, bundle } = testBundle({ isFresh: () => isFresh })
+  const trust = createTrust([authority.certificate], false, createTestClock(), bundle)
+  await trust.refresh(1_000)
+  t.equal(state.refreshes, 0)
+  isFresh = false
+  await trust.refresh(1_000)
+  t.equal(state.refreshes, 1)
+  t.notOk(state.isExpired)
+  trust.explainUnknown({})
+  t.ok(state.isExpired, 'after an unknown CA, the next login looks again')
 })
 
 test('--ca-only ignores downloaded roots', async t => {
