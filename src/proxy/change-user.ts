@@ -103,19 +103,18 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
   const { socket: upstream } = upstreamWire
   const { socket: client } = clientWire
   return new Promise(resolve => {
-    let timer: NodeJS.Timeout | undefined
+    let cancelTimer = () => {}
     let isRefused = false
     let held: Buffer | undefined
     const settle = (answer: ServerAnswer) => {
-      clearTimeout(timer)
+      cancelTimer()
       upstream.off('data', onData).off('end', onEnd).off('close', onEnd)
       client.off('readable', onClientReadable).off('end', onEnd).off('close', onEnd)
       upstream.pause()
       resolve(answer)
     }
     const settleAfter = (milliseconds: number, answer: ServerAnswer) => {
-      clearTimeout(timer)
-      timer = setTimeout(settle, milliseconds, answer)
+      cancelTimer = upstreamWire.clock.after(milliseconds, () => settle(answer))
     }
     const onEnd = () => settle(held ? 'OK' : 'over')
     const onClientReadable = () => {
@@ -124,7 +123,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
       else if (isRefused) settle('over')
     }
     const onData = (data: Buffer) => {
-      clearTimeout(timer)
+      cancelTimer()
       const chunk = held ? Buffer.concat([held, data]) : data
       held = undefined
       isRefused = false
@@ -148,7 +147,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
     }
     upstream.on('data', onData).on('end', onEnd).on('close', onEnd)
     client.on('readable', onClientReadable).on('end', onEnd).on('close', onEnd)
-    if (!pipelined) settleAfter(Math.max(0, timeLeft(upstreamWire)), 'nothing')
+    if (!pipelined) settleAfter(timeLeft(upstreamWire), 'nothing')
     upstream.resume()
   })
 }

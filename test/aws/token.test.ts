@@ -89,12 +89,21 @@ test('a step of the wall clock means a new token', async t => {
 })
 
 test('a thousand users at most have a token', async t => {
-  const { create } = setUp(t)
+  const { clock, create } = setUp(t)
   const first = await create('user-0')
   for (let n = 1; n < 1_000; n++) await create(`user-${n}`)
   t.equal(await create('user-0'), first)
   await create('one more')
   t.not(await create('user-0'), first)
+  clock.advance(10 * MINUTE_MS)
+  const renewed = await create('user-3')
+  for (const name of ['a third', 'a fourth']) await create(name)
+  t.equal(await create('user-3'), renewed, 'the user whose token is oldest goes first')
+})
+
+test('credentials that cannot sign', async t => {
+  const { create } = setUp(t, { accessKeyId: 'ASIAEXAMPLE' } as Credentials)
+  await t.rejects(create('iam_user'), { name: 'ProxyError', code: 'CREDENTIALS_FAILED' })
 })
 
 test('a name that is longer than those of servers is not kept: clients choose it', async t => {

@@ -245,4 +245,35 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: "const packet = await readPacket(wire, «'the refusal of the login' → ''» )",
     why: 'the error that it would name is ignored',
   },
+  {
+    file: 'src/proxy/change-user.ts',
+    mutant: "const question = await readPacket(upstream, «'AuthSwitchRequest' → ''» )",
+    why: 'the packet is in the socket: no error names it',
+  },
+  {
+    file: 'src/proxy/change-user.ts',
+    mutant:
+      "const { authPlugin } = parsed(upstream, «'AuthSwitchRequest' → ''» , () => parseAuthSwitchRequest(question))",
+    why: 'authSwitchRequestAt() has found that it is well-formed: no error names it',
+  },
+  {
+    file: 'src/proxy/change-user.ts',
+    mutant: "client.read( «0 → 1» ) // 'end' is emitted only after a read",
+    why: 'there is nothing to read',
+  },
+  {
+    file: 'src/proxy/change-user.ts',
+    mutant: 'if (at «< → <=» 0 && !pipelined && isOK_Packet(chunk)) {',
+    why: 'an AuthSwitchRequest at 0 is no OK_Packet',
+  },
+  {
+    file: 'src/proxy/change-user.ts',
+    mutant: 'if (at < «0 → 1» && !pipelined && isOK_Packet(chunk)) {',
+    why: 'an AuthSwitchRequest at 0 is no OK_Packet',
+  },
+  {
+    file: 'src/proxy/change-user.ts',
+    mutant: "settle( «'asked' → ''» )",
+    why: 'the other three results are compared',
+  },
 ]

@@ -61,9 +61,11 @@ interface Measured extends Target {
 const targets = await sample(TARGETS.filter(({ file }) => !options.file || options.file.includes(file)))
 if (targets.length === 0) throw new Error(`no such file in test/mutate/targets.ts: ${options.file}`)
 
-const { decisions: _decisions, query: _query, stop, ...server } = await startMariadb()
+/** Quick tests need no server. */
+const needsServer = targets.some(({ tests }) => tests.some(test => !QUICK.has(test)))
+const { decisions: _decisions, query: _query, stop, ...server } = needsServer ? await startMariadb() : nothing()
 const env = {
-  [serverVariable]: JSON.stringify(server),
+  ...(needsServer && { [serverVariable]: JSON.stringify(server) }),
   [mysqlVariable]: JSON.stringify({ unavailable: 'mutants run on MariaDB alone' }),
 }
 const scratch = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-mutate-'))
@@ -107,6 +109,10 @@ async function sample(targets: readonly Target[]): Promise<Measured[]> {
   return measured
 }
 
+function nothing() {
+  return { decisions: undefined, query: undefined, stop: async () => {} }
+}
+
 /** What the tests need of the project, to be changed at will. */
 async function copyProject(name: string | number): Promise<string> {
   const project = join(scratch, String(name))
@@ -127,6 +133,8 @@ async function measure(project: string, { file, tests, javascript, candidates }:
     const outcomes = QUICK.has(test) ? await tryTexts(project, paths, env, javascript, texts) : undefined
     if (!outcomes) await tryEach(project, file, test, left)
     for (const [at, outcome] of outcomes?.entries() ?? []) left[at]!.outcome = outcome
+    const noticed = left.filter(({ outcome }) => outcome !== 'passed').length
+    process.stdout.write(`${file}: ${test} has noticed ${noticed} of ${left.length}\n`)
   }
   for (const candidate of candidates) {
     if (candidate.outcome !== 'failed') process.stdout.write(`${candidate.outcome}: ${label(file, candidate)}\n`)

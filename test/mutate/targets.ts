@@ -7,6 +7,7 @@ export interface Target {
 /** Test files that start no program and leave nothing behind: reload.ts runs them. */
 export const QUICK: ReadonlySet<string> = new Set([
   'test/aws/credentials.test.ts',
+  'test/aws/https-agent.test.ts',
   'test/aws/redact.test.ts',
   'test/aws/roles-anywhere-certificate.test.ts',
   'test/aws/roles-anywhere-signature.test.ts',
@@ -29,7 +30,10 @@ export const QUICK: ReadonlySet<string> = new Set([
   'test/upstream/abandon.test.ts',
   'test/upstream/bundle-cache.test.ts',
   'test/upstream/circuit-breaker.test.ts',
+  'test/upstream/dial.test.ts',
+  'test/upstream/server-region.test.ts',
   'test/proxy/change-user-faults.test.ts',
+  'test/proxy/change-user-steps.test.ts',
   'test/proxy/session-close.test.ts',
   'test/upstream/login-steps.test.ts',
   'test/upstream/login.test.ts',
@@ -51,12 +55,6 @@ const TLS = [
   'test/proxy/faults-tls.test.ts',
 ]
 const CHANGE_USER = ['test/proxy/change-user-faults.test.ts', 'test/proxy/change-user.test.ts']
-const SESSION_END = [
-  'test/proxy/session-close.test.ts',
-  'test/proxy/end-session.test.ts',
-  'test/proxy/session-end.test.ts',
-]
-
 export const TARGETS: readonly Target[] = [
   { file: 'src/protocol/auth.ts', tests: ['test/protocol/auth.test.ts'] },
   { file: 'src/protocol/capabilities.ts', tests: ['test/protocol/capabilities.test.ts'] },
@@ -87,12 +85,12 @@ export const TARGETS: readonly Target[] = [
   },
   { file: 'src/client/local-users.ts', tests: ['test/client/local-users.test.ts'] },
   { file: 'src/client/login-throttle.ts', tests: ['test/client/login-throttle.test.ts'] },
-  { file: 'src/client/tls.ts', tests: ['test/client/tls.test.ts', ...CLIENTS] },
+  { file: 'src/client/tls.ts', tests: ['test/client/tls.test.ts'] },
   { file: 'src/net/tunnel.ts', tests: ['test/net/tunnel.test.ts'] },
   { file: 'src/upstream/abandon.ts', tests: ['test/upstream/abandon.test.ts', 'test/upstream/login-steps.test.ts'] },
   { file: 'src/upstream/bundle-cache.ts', tests: ['test/upstream/bundle-cache.test.ts'] },
   { file: 'src/upstream/circuit-breaker.ts', tests: ['test/upstream/circuit-breaker.test.ts'] },
-  { file: 'src/upstream/dial.ts', tests: ['test/upstream/dial.test.ts', ...UPSTREAM, ...LOGINS] },
+  { file: 'src/upstream/dial.ts', tests: ['test/upstream/dial.test.ts', ...UPSTREAM] },
   { file: 'src/upstream/login.ts', tests: [...UPSTREAM, ...LOGINS, ...CHANGE_USER] },
   { file: 'src/upstream/rate-limiter.ts', tests: ['test/upstream/rate-limiter.test.ts'] },
   {
@@ -108,8 +106,8 @@ export const TARGETS: readonly Target[] = [
   { file: 'src/upstream/server-region.ts', tests: ['test/upstream/server-region.test.ts'] },
   { file: 'src/upstream/tls.ts', tests: TLS },
   { file: 'src/upstream/trust.ts', tests: ['test/upstream/trust.test.ts', 'test/upstream/login-steps.test.ts'] },
-  { file: 'src/proxy/change-user.ts', tests: CHANGE_USER },
-  { file: 'src/proxy/end-session.ts', tests: SESSION_END },
+  { file: 'src/proxy/change-user.ts', tests: ['test/proxy/change-user-steps.test.ts'] },
+  { file: 'src/proxy/end-session.ts', tests: ['test/proxy/session-close.test.ts'] },
   { file: 'src/aws/credentials.ts', tests: ['test/aws/credentials.test.ts'] },
   { file: 'src/aws/https-agent.ts', tests: ['test/aws/https-agent.test.ts'] },
   { file: 'src/aws/redact.ts', tests: ['test/aws/redact.test.ts'] },
