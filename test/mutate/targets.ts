@@ -30,6 +30,7 @@ export const QUICK: ReadonlySet<string> = new Set([
   'test/upstream/abandon.test.ts',
   'test/upstream/bundle-cache.test.ts',
   'test/upstream/circuit-breaker.test.ts',
+  'test/upstream/dial-steps.test.ts',
   'test/upstream/dial.test.ts',
   'test/upstream/server-region.test.ts',
   'test/proxy/change-user-faults.test.ts',
@@ -90,7 +91,7 @@ export const TARGETS: readonly Target[] = [
   { file: 'src/upstream/abandon.ts', tests: ['test/upstream/abandon.test.ts', 'test/upstream/login-steps.test.ts'] },
   { file: 'src/upstream/bundle-cache.ts', tests: ['test/upstream/bundle-cache.test.ts'] },
   { file: 'src/upstream/circuit-breaker.ts', tests: ['test/upstream/circuit-breaker.test.ts'] },
-  { file: 'src/upstream/dial.ts', tests: ['test/upstream/dial.test.ts', ...UPSTREAM] },
+  { file: 'src/upstream/dial.ts', tests: ['test/upstream/dial-steps.test.ts', 'test/upstream/dial.test.ts'] },
   { file: 'src/upstream/login.ts', tests: [...UPSTREAM, ...LOGINS, ...CHANGE_USER] },
   { file: 'src/upstream/rate-limiter.ts', tests: ['test/upstream/rate-limiter.test.ts'] },
   {
