@@ -142,7 +142,7 @@ export async function stormClient(context: HonestContext, proxy: ChaosProxy, ran
           expect(row.equals(Buffer.alloc(size, 'x')), true, 'a value is as it was sent')
         }
         await runCommand(client, random.below(2) ? COM_PING : COM_RESET_CONNECTION)
-        for (let changes = random.below(8); changes > 0; changes--) {
+        for (let changes = random.below(16); changes > 0; changes--) {
           const user = random.below(2) ? 'iam_user' : 'iam2'
           sendPacket(client.socket, changeUserPacket(user), 0)
           const packet = await readPacket(client.socket)

@@ -1,4 +1,5 @@
 /** What happened in a run of `npm run chaos`, and whether a fault explains a failure. */
+import { setTimeout as sleep } from 'node:timers/promises'
 
 /** An answer that no fault explains: wrong bytes, a lost row. */
 export class WrongAnswer extends Error {}
@@ -30,6 +31,9 @@ export interface RunRecord {
 
 /** An operation that takes longer hangs. It waits for faults and a busy machine, so this is long. */
 const HANG_MS = 300_000
+
+/** After a failure. */
+const PAUSE_MS = 5
 
 const MAX_MESSAGES = 50
 
@@ -74,6 +78,8 @@ export function createRecord(): RunRecord {
         const isExplained = !(error instanceof WrongAnswer) && isDisrupted(since, performance.now())
         if (isExplained) record.explained++
         else record.fail(`${kind}: ${error.errno ?? ''} ${error.stack}`)
+        // A client that fails at once and tries again would let nothing else run: a refused connect() needs no event.
+        await sleep(PAUSE_MS)
         return false
       } finally {
         clearTimeout(timer)
