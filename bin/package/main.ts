@@ -13,6 +13,7 @@ import { makeExecutables } from './executables.ts'
 import { makeFormulas } from './formulas.ts'
 import { makeNpmPackage } from './npm.ts'
 import { makeRpms } from './rpm.ts'
+import { makeSbom } from './sbom.ts'
 import { printSizes, writeSums } from './sums.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -20,6 +21,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 /** In this order: the packages contain the executables. */
 const STEPS: Record<string, Step> = {
   executables: makeExecutables,
+  sbom: makeSbom,
   deb: makeDebs,
   rpm: makeRpms,
   formulas: makeFormulas,

@@ -181,6 +181,21 @@ export const COMMANDS: CommandTable = {
       return undefined
     },
   },
+  docs: {
+    describe: 'Print a page of the documentation, or the list of its pages',
+    usage: '[PAGE]',
+    maxWords: 1,
+    examples: [
+      ['mysql-iam-proxy docs', 'The list'],
+      ['mysql-iam-proxy docs configuration | less', 'One page, as Markdown'],
+      ['mysql-iam-proxy docs clients/dbeaver', 'How to set up a client'],
+    ],
+    async run({ words }) {
+      const { docs } = await import('./docs.ts')
+      process.stdout.write(docs(words[0]))
+      return undefined
+    },
+  },
   config: {
     describe: 'Check the configuration, show the resulting values, or print the JSON schema of the file',
     usage: 'check|show|schema',

@@ -14,6 +14,7 @@ export const COMMAND_NAMES = [
   'wait',
   'url',
   'explain',
+  'docs',
   'config',
   'hash-password',
   'trust',

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { test } from 'tap'
 import { makeBundle } from '../../bin/package/bundle.ts'
+import { makeSbom } from '../../bin/package/sbom.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 // Outside of the project, where Node.js finds no packages.
@@ -33,11 +34,22 @@ test('each import() of the sources names its module, so that the bundle contains
   for (const name of sources) t.notMatch(await readFile(join(root, 'src', name), 'utf8'), /\bimport\((?!')/, name)
 })
 
-test('the version, an explanation and the completions', async t => {
+test('the version, an explanation, a page and the completions', async t => {
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   t.same(runBundle('--version'), { status: 0, stdout: `${version}\n`, stderr: '' })
   t.match(runBundle('explain', '1045'), { status: 0, stdout: /rds-db:connect/, stderr: '' })
+  t.match(runBundle('docs', 'clients/dbeaver'), { status: 0, stdout: /^# DBeaver/, stderr: '' })
   t.match(runBundle('completion', 'bash'), { status: 0, stdout: /complete/, stderr: '' })
+})
+
+test('the software bill of materials of the executables names every package in the bundle', async t => {
+  const release = await mkdtemp(join(directory, 'release-'))
+  const [file] = await makeSbom({ version: '1.2.3', release, temporary: release, log: () => {} })
+  const sbom = JSON.parse(await readFile(join(release, file!), 'utf8'))
+  t.match(sbom, { bomFormat: 'CycloneDX', metadata: { component: { name: 'mysql-iam-proxy', type: 'application' } } })
+  const names = sbom.components.map(({ name }: { name: string }) => name)
+  t.ok(['mysql2', 'pino', '@aws-sdk/core', 'node'].every(name => names.includes(name)))
+  t.notOk(names.includes('esbuild'), 'a package of the development')
 })
 
 test('the demo logs in', async t => {

@@ -12,7 +12,7 @@ const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 test('the formula and the manifest name each executable with its own sum', async t => {
   const release = t.testdir(Object.fromEntries(TARGETS.map(target => [`mysql-iam-proxy-1.2.3-${target}`, target])))
   const files = await makeFormulas({ version: '1.2.3', release, temporary: release, log: () => {} })
-  t.same(files, ['mysql-iam-proxy.1', 'THIRD-PARTY-NOTICES', 'mysql-iam-proxy.rb', 'mysql-iam-proxy.json'])
+  t.same(files, ['mysql-iam-proxy.1', 'mysql-iam-proxy.rb', 'mysql-iam-proxy.json'])
   const formula = readFileSync(join(release, 'mysql-iam-proxy.rb'), 'utf8')
   const downloads = [...formula.matchAll(/url "(.*)"\n +sha256 "(.*)"/g)].map(([, url, sum]) => [url, sum])
   const base = 'https://github.com/example/mysql-iam-proxy/releases/download/v1.2.3'
