@@ -63,7 +63,7 @@ function option(name: OptionName): string {
   else if (flagOnly) lines.push('Only as a flag.')
   else
     lines.push(
-      `Environment: \`${environmentName(name)}\`${kind === 'strings' ? `, several values separated by \`${separator ?? ':'}\`` : ''}.`,
+      `Environment: \`${environmentName(name)}\`${kind === 'strings' ? `, several values separated by ${separator === undefined ? '`:`, on Windows by `;`' : `\`${separator}\``}` : ''}.`,
     )
   if (commands && !commands.includes('run')) lines.push(`Only for: \`${commands.join('`, `')}\`.`)
   if (standard !== undefined) lines.push(`Default: \`${standard}\`.`)

@@ -1,6 +1,7 @@
 /** A connection as a URL, a connection string, a command line or variables: one format for each kind of client. */
 import type { Connection } from './connection.ts'
 import { ProxyError } from './errors.ts'
+import { shellWord } from './shell-quote.ts'
 
 /** A connection whose user is known. */
 type Complete = Connection & { user: string }
@@ -66,7 +67,7 @@ const FORMATS = {
   },
   env: {
     describe: 'export lines for eval in a shell: MYSQL_HOST and others, as exec sets them',
-    line: c => variables(c, (name, value) => `export ${name}=${shellWord(value)}`),
+    line: c => variables(c, (name, value) => `export ${name}=${shellWord(value, 'linux')}`),
   },
   dotenv: {
     describe: 'the same variables for a .env file',
@@ -241,7 +242,7 @@ function commandLine(
   { at, user, database, hasPassword, tls, ca }: Complete,
   platform: NodeJS.Platform,
 ): string {
-  const quote = platform === 'win32' ? windowsWord : shellWord
+  const quote = (text: string) => shellWord(text, platform)
   const address = 'path' in at ? ['-S', quote(at.path)] : ['-h', at.host, '-P', String(at.port)]
   // A name that begins with a dash is read as an option otherwise, and an empty one would be the next word.
   const name = /^[^-]/.test(user) ? ['-u', quote(user)] : [`--user=${quote(user)}`]
@@ -263,22 +264,12 @@ function tlsOptions(program: 'mysql' | 'mariadb', ca: string | undefined): strin
   return ca === undefined ? ['--ssl', '--skip-ssl-verify-server-cert'] : ['--ssl-verify-server-cert', `--ssl-ca=${ca}`]
 }
 
-/** One word of a POSIX shell. */
-function shellWord(text: string): string {
-  return /^[\w@%+:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
-}
-
 /** Readers of .env files take text between quotes as it is, but differ on how to escape a quote. */
 function dotenvValue(endpoint: string, text: string): string {
   if (/^[\w@%+:,./-]+$/.test(text)) return text
   if (!text.includes("'")) return `'${text}'`
   if (!/["\\$]/.test(text)) return `"${text}"`
   throw invalid(`endpoint ${endpoint}: the format dotenv cannot say ${text}`)
-}
-
-/** One word of PowerShell and cmd.exe, as far as they agree. */
-function windowsWord(text: string): string {
-  return /^[\w@+:./\\-]+$/.test(text) ? text : `"${text}"`
 }
 
 /** https://dev.mysql.com/doc/refman/9.5/en/option-files.html: a value in quotes keeps # and blanks. */

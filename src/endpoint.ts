@@ -163,7 +163,8 @@ function isPortAlone(text: string): boolean {
 }
 
 /** What is wrong with an address to listen on; undefined where nothing is. */
-export function listenProblem(text: string): string | undefined {
+export function listenProblem(text: string, platform: NodeJS.Platform = process.platform): string | undefined {
+  if (platform === 'win32' && text.startsWith('unix:')) return `"${text}" needs Linux or macOS; write 127.0.0.1:PORT`
   if (readListen(text)) return undefined
   if (text.startsWith('unix:')) {
     return `"${text}" is not unix: and an absolute path of at most ${MAX_SOCKET_PATH_BYTES} bytes`

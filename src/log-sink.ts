@@ -162,11 +162,16 @@ export async function flushLogs(): Promise<void> {
 
 /** The target for standard output or standard error, whatever is behind it. */
 export function logTarget(fd: 1 | 2): LogTarget {
-  const stats = fstatSync(fd)
-  // A thread writes, because a write to a hung disk or network file system does not return.
-  if (!stats.isFIFO() && !stats.isSocket() && !isatty(fd)) return fileTarget(fd)
+  // A thread writes, because a write to a hung disk or network file system does not return. A console of Windows is
+  // no file.
+  if (!isatty(fd) && isFile(fd)) return fileTarget(fd)
   const ownFd = reopenNonBlocking(fd)
   return ownFd === undefined ? streamTarget(fd) : nonBlockingTarget(ownFd)
+}
+
+function isFile(fd: number): boolean {
+  const stats = fstatSync(fd)
+  return !stats.isFIFO() && !stats.isSocket()
 }
 
 /**

@@ -3,6 +3,7 @@ import { commandOf, has, readArguments } from './commands/arguments.ts'
 import { COMMANDS } from './commands/table.ts'
 import { ERRORS } from './error-codes.ts'
 import { asProxyError, hintFor } from './errors.ts'
+import { exitCodeOf, stopSignals } from './signals.ts'
 import { packageVersion } from './version.ts'
 
 /** Runs the command in `args`; resolves with the exit code of the process. */
@@ -15,7 +16,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const row = COMMANDS[command]
   const stop = new AbortController()
   let signal: NodeJS.Signals | undefined
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  for (const name of stopSignals()) {
     process.on(name, () => {
       if (signal && !row.ownsSignals) process.exit(exitCodeOf(name))
       signal ??= name
@@ -59,11 +60,6 @@ async function answerShell([word = '=', ...before]: readonly string[]): Promise<
   const { complete, toText } = await import('./commands/completion.ts')
   process.stdout.write(toText(await complete(word.slice(1), before, COMMANDS, process.env)))
   return 0
-}
-
-/** As shells do: 128 + the signal's number. */
-function exitCodeOf(signal: NodeJS.Signals): number {
-  return signal === 'SIGINT' ? 130 : 143
 }
 
 function print(text: string): void {

@@ -9,7 +9,7 @@ export function shellWord(text: string, platform: NodeJS.Platform = process.plat
   if (platform !== 'win32') return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
   if (/^[\w+:./\\=-][\w@+:./\\=-]*$/.test(text)) return text
   // Programs read \" as a quotation mark, so a backslash before the last one is doubled.
-  if (!/["$`“”„%]/.test(text)) return `"${text.replace(/\\+$/, '$&$&')}"`
+  if (!/["$`“”„]/.test(text)) return `"${text.replace(/\\+$/, '$&$&')}"`
   return `'${text.replace(/['‘’‚‛]/g, '$&$&')}'`
 }
 

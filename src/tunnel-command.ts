@@ -10,10 +10,10 @@ const PLACEHOLDER = /\{([A-Za-z]+)\}/g
 
 /**
  * The words of a command, with the quotes of a shell: '…', "…" and a backslash before a character. Nothing else of a shell
- * has a meaning, so no value that is filled in can become a command.
+ * has a meaning, so no value that is filled in can become a command. On Windows, a backslash outside quotes is part of a path.
  * @throws Error that says what is wrong
  */
-export function splitCommand(text: string): string[] {
+export function splitCommand(text: string, platform: NodeJS.Platform = process.platform): string[] {
   const words: string[] = []
   let word: string | undefined
   for (let i = 0; i < text.length; i++) {
@@ -28,7 +28,7 @@ export function splitCommand(text: string): string[] {
       const { content, end } = quoted(text, i)
       word += content
       i = end
-    } else if (character === '\\' && i + 1 < text.length) word += text[++i]
+    } else if (character === '\\' && i + 1 < text.length && platform !== 'win32') word += text[++i]
     else if ('|&;<>`'.includes(character) || (character === '$' && text[i + 1] === '(')) {
       throw new Error(`"${character}" needs a shell, which this command does not get; write sh -c '…'`)
     } else word += character

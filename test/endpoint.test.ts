@@ -13,6 +13,7 @@ import {
   isOnFarEnd,
   isRdsProxy,
   isRegion,
+  listenProblem,
   parseHostPort,
   parseRemote,
   regionOf,
@@ -316,4 +317,11 @@ test('isLocalForward: a port of this machine that leads to the database', async 
     t.notOk(isOnFarEnd(createEndpoint({ rdsEndpoint, ...way })))
   }
   t.notOk(isOnFarEnd(createEndpoint({ rdsEndpoint, connect: '127.0.0.1:13306' })))
+})
+
+test('Windows has no unix sockets', t => {
+  t.equal(listenProblem('unix:/run/x.sock', 'win32'), '"unix:/run/x.sock" needs Linux or macOS; write 127.0.0.1:PORT')
+  t.equal(listenProblem('unix:/run/x.sock', 'darwin'), undefined)
+  t.equal(listenProblem('127.0.0.1:3306', 'win32'), undefined)
+  t.end()
 })

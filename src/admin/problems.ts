@@ -1,5 +1,6 @@
 /** The state of an endpoint in a word, and what to do about each problem. */
 import { type Endpoint, formatHostPort, isIndirect } from '../endpoint.ts'
+import { shellWord } from '../shell-quote.ts'
 import type { EndpointState, ErrorRecord, SignInState } from '../state.ts'
 import { hasCredentials } from './health.ts'
 import type { LastMinute } from './history.ts'
@@ -170,13 +171,8 @@ function sentences({ message, hint }: Pick<ErrorRecord, 'message' | 'hint'>): st
 
 /** The command that looks at every step of a login. */
 function checkCommand(endpoint: Endpoint): string {
-  const options = [`--rds-endpoint ${quote(formatHostPort(endpoint.rds))}`]
-  if (isIndirect(endpoint)) options.push(`--connect ${quote(formatHostPort(endpoint.dial))}`)
-  if (endpoint.user !== undefined) options.push(`--user ${quote(endpoint.user)}`)
+  const options = [`--rds-endpoint ${shellWord(formatHostPort(endpoint.rds))}`]
+  if (isIndirect(endpoint)) options.push(`--connect ${shellWord(formatHostPort(endpoint.dial))}`)
+  if (endpoint.user !== undefined) options.push(`--user ${shellWord(endpoint.user)}`)
   return `mysql-iam-proxy check ${options.join(' ')}`
-}
-
-/** For a POSIX shell. */
-function quote(text: string): string {
-  return /^[\w.@:%+,/=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }

@@ -1,6 +1,7 @@
 /** Commands of the AWS CLI to copy. */
 import type { UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import { DEFAULT_PORT, formatHostPort, type HostPort } from '../endpoint.ts'
+import { shellLines, shellWord } from '../shell-quote.ts'
 
 /** For an instance or a cluster; an RDS Proxy has no such switch. */
 export function enableIamCommand(region: string, kind: 'instance' | 'cluster' | 'proxy', identifier: string): string {
@@ -11,7 +12,7 @@ export function enableIamCommand(region: string, kind: 'instance' | 'cluster' | 
   return shell(
     `aws rds ${command}`,
     `--region ${region}`,
-    `${option} ${quote(identifier)}`,
+    `${option} ${shellWord(identifier)}`,
     '--enable-iam-database-authentication',
     '--apply-immediately',
   )
@@ -23,7 +24,7 @@ export function describeProxyCommand(region: string, name: string): string {
   return shell(
     'aws rds describe-db-proxies',
     `--region ${region}`,
-    `--db-proxy-name ${quote(name)}`,
+    `--db-proxy-name ${shellWord(name)}`,
     `--query ${query}`,
   )
 }
@@ -38,8 +39,8 @@ export function modifyProxyCommand(region: string, name: string, auth: readonly 
   return shell(
     'aws rds modify-db-proxy',
     `--region ${region}`,
-    `--db-proxy-name ${quote(name)}`,
-    `--auth ${quote(json)}`,
+    `--db-proxy-name ${shellWord(name)}`,
+    `--auth ${shellWord(json)}`,
   )
 }
 
@@ -73,12 +74,7 @@ export function syncTargetsCommand(targetGroup: string, rds: HostPort): string {
   return shell('mysql-iam-proxy sync-targets', `--rds-endpoint ${endpoint}`, '--target-group-arn', targetGroup)
 }
 
-/** A command with one option per line. */
+/** A command with one option per line, as far as the shell of this machine allows. */
 export function shell(command: string, ...options: string[]): string {
-  return [command, ...options].join(' \\\n  ')
-}
-
-/** `text` as one word for a shell. */
-export function quote(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+  return shellLines(command, options)
 }

@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { ChildProcess } from 'node:child_process'
 import { subscribe } from 'node:diagnostics_channel'
-import { readFileSync } from 'node:fs'
+import { killTree } from '../process-tree.ts'
 
 export interface Helpers {
   /** Runs `work` and keeps track of the programs that it starts. */
@@ -56,26 +56,7 @@ export function trackHelpers(): Helpers {
   }
 }
 
+/** The SDK starts a shell, whose child is the program. */
 function killAll(children: Iterable<ChildProcess>): void {
-  for (const { pid } of children) {
-    if (pid === undefined) continue
-    // From the snapshot: the children of a killed process have another parent.
-    for (const one of [pid, ...descendantsOf(pid)]) {
-      try {
-        process.kill(one, 'SIGKILL')
-      } catch {
-        // It has ended by itself.
-      }
-    }
-  }
-}
-
-/** The SDK starts a shell, whose child is the program. Only Linux shows children; elsewhere only the shell ends. */
-function descendantsOf(pid: number): number[] {
-  try {
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
-    return children.flatMap(child => [child, ...descendantsOf(child)])
-  } catch {
-    return []
-  }
+  for (const { pid } of children) if (pid !== undefined) killTree(pid)
 }

@@ -1,6 +1,6 @@
 /** Advice about an error, with the values of this login: commands, SQL and policies to copy. */
 
-import { enableIamCommand, quote, shell } from '../aws/cli-commands.ts'
+import { enableIamCommand, shell } from '../aws/cli-commands.ts'
 import { stderrOf } from '../aws/redact.ts'
 import {
   type Endpoint,
@@ -15,6 +15,7 @@ import {
 import type { ErrorCode } from '../error-codes.ts'
 import type { ProxyError } from '../errors.ts'
 import type { ERR_Packet } from '../protocol/packets.ts'
+import { shellWord } from '../shell-quote.ts'
 import { type Context, type Database, regionOfDatabase } from './context.ts'
 import { describeDatabase } from './database.ts'
 import { adviseFromIamLog } from './iam-log.ts'
@@ -187,9 +188,9 @@ function attachCommand(arn: string): string | undefined {
   if (permissionSetOf(arn)) return undefined
   const role = roleOf(arn)
   const rest = ['--policy-name rds-connect', '--policy-document file://policy.json']
-  if (role) return shell('aws iam put-role-policy', `--role-name ${quote(role)}`, ...rest)
+  if (role) return shell('aws iam put-role-policy', `--role-name ${shellWord(role)}`, ...rest)
   const user = /:user\/(?:.*\/)?([^/]+)$/.exec(arn)?.[1]
-  return user && shell('aws iam put-user-policy', `--user-name ${quote(user)}`, ...rest)
+  return user && shell('aws iam put-user-policy', `--user-name ${shellWord(user)}`, ...rest)
 }
 
 /** The database as RDS describes it, asked for once; null if RDS does not answer. */
@@ -340,7 +341,7 @@ function adviseOnUnknownCa({ options, certificateRoot, target }: Context): Advic
       text: isMissing
         ? `The built-in RDS bundle has no CA of ${endpoint.rds.region}. Download them from AWS:`
         : 'That is the name of a CA of RDS which is not built in. Download the CA certificates of the region from AWS:',
-      snippet: shell('mysql-iam-proxy trust update', `--rds-endpoint ${quote(endpoint.rds.host)}`),
+      snippet: shell('mysql-iam-proxy trust update', `--rds-endpoint ${shellWord(endpoint.rds.host)}`),
     })
   } else {
     advice.push({

@@ -4,10 +4,11 @@
  */
 import type { RDSClient } from '@aws-sdk/client-rds'
 import { callAws, clientSettings } from '../aws/api.ts'
-import { quote, shell } from '../aws/cli-commands.ts'
+import { shell } from '../aws/cli-commands.ts'
 import { createAwsAgent } from '../aws/https-agent.ts'
 import { redact } from '../aws/redact.ts'
 import { asProxyError } from '../errors.ts'
+import { shellWord } from '../shell-quote.ts'
 import { type Context, type Database, regionOfDatabase } from './context.ts'
 import type { Advice } from './steps.ts'
 
@@ -56,7 +57,7 @@ export async function adviseFromIamLog(context: Context, retryAfter = RETRY_AFTE
 }
 
 function howToRead(context: Context, { kind, identifier }: Database, text: string): Advice {
-  const member = kind === 'cluster' ? 'INSTANCE_OF_THE_CLUSTER' : quote(identifier)
+  const member = kind === 'cluster' ? 'INSTANCE_OF_THE_CLUSTER' : shellWord(identifier)
   return {
     text: `${text} To list its files, or read the log group /aws/rds/${kind}/${identifier}/${LOG} if it is exported to CloudWatch:`,
     snippet: shell(

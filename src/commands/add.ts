@@ -9,6 +9,7 @@ import { type HostPort, parseListen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { readDatabaseProxy } from '../forward-proxy.ts'
 import { readText } from '../read-file.ts'
+import { shellWord } from '../shell-quote.ts'
 import { databaseUserProblem, endpointNameProblem } from '../value-checks.ts'
 import { configOf, tryLogin } from './add-check.ts'
 import {
@@ -26,7 +27,6 @@ import {
   isPortTaken,
   nextFreePort,
   portsIn,
-  quoted,
   readEndpointsFile,
   reloadAdvice,
   startCommand,
@@ -134,7 +134,7 @@ function refuseName(name: string, label: string): void {
 
 function refuseDuplicate(name: string, names: readonly string[], path: string): void {
   if (!names.includes(name)) return
-  const hint = `Choose another name with --as NAME, or run mysql-iam-proxy remove ${quoted(name)} first.`
+  const hint = `Choose another name with --as NAME, or run mysql-iam-proxy remove ${shellWord(name)} first.`
   throw new ProxyError('CONFIG_INVALID', `${name}: duplicate endpoint name; ${path} has it already`, { hint })
 }
 
@@ -331,7 +331,7 @@ function summary(file: EndpointsFile, entries: readonly Entry[], advice: string)
   const start = startCommand(file)
   const connect = entries.flatMap(entry => {
     const [listen] = portOf(entry)
-    const user = entry.user === undefined ? 'USER' : quoted(String(entry.user))
+    const user = entry.user === undefined ? 'USER' : shellWord(String(entry.user))
     return listen ? [`  mysql -h ${listen.host} -P ${listen.port} -u ${user}`] : []
   })
   const first = nameIn(entries[0]!)

@@ -12,9 +12,9 @@ export interface Invocation {
   rest: readonly string[]
   /** the environment of the user, for programs that the command starts */
   environment: NodeJS.ProcessEnv
-  /** aborted at SIGINT or SIGTERM */
+  /** aborted at SIGINT, SIGTERM or another signal that stops the program */
   stop: AbortSignal
-  /** the first SIGINT or SIGTERM, if one came */
+  /** the first such signal, if one came */
   signal(): NodeJS.Signals | undefined
   /** to standard output, with a line end: data only. Progress and errors go to standard error */
   print(text: string): void

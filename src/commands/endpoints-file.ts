@@ -1,5 +1,4 @@
 /** The configuration file that `add` and `remove` change: what is in it, and what a proxy that serves it has to do. */
-import { quote } from '../aws/cli-commands.ts'
 import { defaultConfigFile } from '../config/default-file.ts'
 import { nameOfEntry, readEntries } from '../config/edit.ts'
 import { loadConfig } from '../config/load.ts'
@@ -9,6 +8,7 @@ import { readIfExists } from '../config/write-file.ts'
 import { type HostPort, parseHostPort, parseListen } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { isListening, probeListen } from '../net/listen.ts'
+import { shellWord } from '../shell-quote.ts'
 
 export interface EndpointsFile {
   path: string
@@ -70,7 +70,7 @@ export async function nextFreePort(given: ReadonlySet<number>, first = 3306): Pr
 
 /** The command that serves the file. */
 export function startCommand({ path, isDefault }: EndpointsFile): string {
-  return isDefault ? 'mysql-iam-proxy' : `mysql-iam-proxy --config ${quoted(path)}`
+  return isDefault ? 'mysql-iam-proxy' : `mysql-iam-proxy --config ${shellWord(path)}`
 }
 
 /** What to do so that a proxy that runs with the file knows the change; '' if none seems to run. */
@@ -78,10 +78,4 @@ export async function reloadAdvice(ports: readonly HostPort[]): Promise<string> 
   const isInUse = await Promise.all(ports.map(({ port }) => isPortTaken(port)))
   if (!isInUse.includes(true)) return ''
   return 'A proxy seems to run with this file. Run mysql-iam-proxy reload, so that it reads the file again. Its sessions go on.'
-}
-
-/** As a shell takes it. */
-export function quoted(word: string): string {
-  const posix = quote(word)
-  return process.platform === 'win32' && posix !== word ? `"${word}"` : posix
 }

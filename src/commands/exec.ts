@@ -13,6 +13,7 @@ import { formatHostPort } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { createLogger, type Logger } from '../log.ts'
 import { createProxy, type ProxyOptions } from '../proxy/proxy.ts'
+import { forwardedSignals } from '../signals.ts'
 import { withMfaCodes } from './mfa-codes.ts'
 
 /** The one endpoint, on a free port if no address is given. @throws ProxyError CONFIG_INVALID */
@@ -61,7 +62,9 @@ export async function exec(
   let overSocket: SocketProxy | undefined
   try {
     const { host, port, path } = await proxy.listen()
-    if (path === undefined) overSocket = await listenOnSocket(options, endpoint, formatHostPort({ host, port }), log)
+    // Clients on Windows know no unix sockets.
+    if (path === undefined && process.platform !== 'win32')
+      overSocket = await listenOnSocket(options, endpoint, formatHostPort({ host, port }), log)
     if (stop.aborted) return undefined
     const child = spawn(program, args, {
       stdio: 'inherit',
@@ -78,12 +81,18 @@ export async function exec(
     return code ?? 128 + constants.signals[signal!]
   } catch (error) {
     if (error instanceof ProxyError) throw error
-    throw new ProxyError('CONFIG_INVALID', `exec: ${program}: ${systemCode(error)}`, { cause: error })
+    throw new ProxyError('CONFIG_INVALID', `exec: ${program}: ${whyNotStarted(systemCode(error))}`, { cause: error })
   } finally {
     const delay = settings['max-sigterm-delay']
     await Promise.all([proxy.close(delay), overSocket?.close(delay)])
     signals.stop()
   }
+}
+
+/** On Windows, only a shell runs scripts such as npm.cmd. https://nodejs.org/api/child_process.html#spawning-bat-and-cmd-files-on-windows */
+export function whyNotStarted(code: string, platform: NodeJS.Platform = process.platform): string {
+  const isScript = platform === 'win32' && (code === 'ENOENT' || code === 'EINVAL')
+  return isScript ? `${code}; start a .cmd or .bat file with cmd /c` : code
 }
 
 /** Without a socket, one that another program has set must not lead clients to another database. */
@@ -127,9 +136,6 @@ async function listenOnSocket(
   }
 }
 
-/** Signals that mean the command, not the proxy. */
-const FORWARDED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
-
 /** Keeps signals from ending the proxy under the command, and hands them to the command. Those before its start wait for it. */
 function createSignalForwarding() {
   let child: ChildProcess | undefined
@@ -140,14 +146,14 @@ function createSignalForwarding() {
     if (child) child.kill(name)
     else early.push(name)
   }
-  for (const name of FORWARDED) process.on(name, onSignal)
+  for (const name of forwardedSignals()) process.on(name, onSignal)
   return {
     forwardTo(started: ChildProcess) {
       child = started
       for (const name of early) child.kill(name)
     },
     stop() {
-      for (const name of FORWARDED) process.off(name, onSignal)
+      for (const name of forwardedSignals()) process.off(name, onSignal)
     },
   }
 }

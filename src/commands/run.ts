@@ -7,6 +7,7 @@ import { openLogSink } from '../log-sink.ts'
 import { type Control, openControl } from '../net/control.ts'
 import { controlFolders } from '../net/control-place.ts'
 import { logReloadFailure, type Service, startService } from '../service.ts'
+import { reloadsOnHangup } from '../signals.ts'
 import { createNotifier } from '../systemd.ts'
 import { packageVersion } from '../version.ts'
 import { checkConfig } from './check-config.ts'
@@ -54,7 +55,7 @@ export async function run(
   const noteReload = () => {
     isReloadWanted = true
   }
-  if (!process.stdout.isTTY) process.on('SIGHUP', noteReload)
+  if (reloadsOnHangup(process.stdout.isTTY)) process.on('SIGHUP', noteReload)
   try {
     service = await startService(config, log, traces?.tracerOf, signIn)
     if (showsLines(settings, process.stdout.isTTY, process.env)) await printLines(service)
@@ -154,8 +155,7 @@ async function serveUntil(
     return done
   }
   const onReload = () => void reload().catch(() => {})
-  // On a terminal, SIGHUP means that the terminal was closed: the process ends.
-  if (!process.stdout.isTTY) process.on('SIGHUP', onReload)
+  if (reloadsOnHangup(process.stdout.isTTY)) process.on('SIGHUP', onReload)
   if (isReloadWanted()) onReload()
   const control = await openControlFor(controlled, service, reload, log)
   if (!end.aborted) await new Promise(resolve => end.addEventListener('abort', resolve, { once: true }))

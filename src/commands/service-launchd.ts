@@ -34,6 +34,7 @@ export function launchdPlan(context: ServiceContext): ServicePlan {
     ],
     stop: [bootout],
     forget: [],
+    killsOnly: false,
     status: ['launchctl', 'print', agent],
     logs: follow => ['tail', '-n', String(SHOWN_LINES), ...(follow ? ['-F'] : []), log],
     notes: [`It starts when you log in. Its log is ${log}; launchd does not limit its size.`],

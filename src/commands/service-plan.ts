@@ -44,6 +44,8 @@ export interface ServicePlan {
   stop: readonly ServiceStep[]
   /** after the files are removed */
   forget: readonly ServiceStep[]
+  /** whether the manager can only kill the proxy, so that it must be asked to stop */
+  killsOnly: boolean
   status: readonly string[]
   logs(follow: boolean): readonly string[]
   /** what a person should know after install */

@@ -53,6 +53,7 @@ function planFor(
     start: [step('daemon-reload'), step('enable', UNIT), step('restart', UNIT)],
     stop: [{ ...step('disable', '--now', UNIT), mayFail: true }],
     forget: [step('daemon-reload'), { ...step('reset-failed', UNIT), mayFail: true }],
+    killsOnly: false,
     status: [...manager, 'status', '--no-pager', UNIT],
   }
 }

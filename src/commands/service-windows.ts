@@ -34,6 +34,7 @@ export function windowsPlan(context: ServiceContext): ServicePlan {
     start: [schtasks('/Create', '/TN', SERVICE_NAME, '/XML', task, '/F'), end, schtasks('/Run', '/TN', SERVICE_NAME)],
     stop: [end, { ...schtasks('/Delete', '/TN', SERVICE_NAME, '/F'), mayFail: true }],
     forget: [],
+    killsOnly: true,
     status: ['schtasks.exe', '/Query', '/TN', SERVICE_NAME, '/V', '/FO', 'LIST'],
     logs: follow => [
       'powershell.exe',

@@ -13,6 +13,8 @@ import { resolveSettings, type Settings } from '../config/settings.ts'
 import { readIfExists } from '../config/write-file.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { silent } from '../log.ts'
+import { askToStop, findProxies } from '../net/control.ts'
+import { controlFolders } from '../net/control-place.ts'
 import { shellLine } from '../shell-quote.ts'
 import { checkConfig } from './check-config.ts'
 import type { Invocation } from './command.ts'
@@ -49,6 +51,8 @@ export interface Machine {
   process: ThisProcess
   /** Runs a command to its end. @param isShown its output goes to the terminal, instead of into the result */
   run(words: readonly string[], isShown: boolean): Promise<Ended>
+  /** Stops the proxies of this user that serve one of these files, and waits for their end. */
+  stopProxies(isMeant: (config: string) => boolean): Promise<void>
   clock: Clock
 }
 
@@ -88,6 +92,7 @@ async function install(settings: Settings, machine: Machine, print: (text: strin
     print(planText('Would write', plan.files, 'Would run', plan.start, platform))
     return
   }
+  await stopBefore(plan, previous, machine)
   try {
     for (const file of plan.files) await writeServiceFile(file)
     await runSteps(plan.start, machine)
@@ -119,6 +124,7 @@ async function uninstall(
     print(['Would run:', '', ...commands, '', 'Would remove:', '', ...removals].join('\n'))
     return
   }
+  await stopBefore(plan, present, machine)
   await runSteps(plan.stop, machine)
   for (const path of paths) await rm(path, { force: true })
   await runSteps(plan.forget, machine)
@@ -255,6 +261,14 @@ async function writeServiceFile({ path, text, mode, encoding }: ServiceFile): Pr
   }
 }
 
+/** Lets the sessions of an installed service finish their transactions, where its manager would not. */
+async function stopBefore({ killsOnly }: ServicePlan, files: Map<string, Buffer>, machine: Machine): Promise<void> {
+  if (!killsOnly || files.size === 0) return
+  const texts = [...files.values()].map(content => content.toString())
+  // Its own files name the configuration, with percent signs doubled.
+  await machine.stopProxies(config => texts.some(text => text.includes(`"${config.replaceAll('%', '%%')}"`)))
+}
+
 /** After a failed install: as it was before, as far as that works. */
 async function restore(plan: ServicePlan, previous: Map<string, Buffer>, machine: Machine): Promise<void> {
   const attempt = async (steps: readonly ServiceStep[]) => {
@@ -337,8 +351,14 @@ function thisMachine(environment: NodeJS.ProcessEnv): Machine {
       },
     },
     run: runCommand,
+    stopProxies,
     clock: monotonicClock,
   }
+}
+
+async function stopProxies(isMeant: (config: string) => boolean): Promise<void> {
+  const proxies = await findProxies(controlFolders(process.env))
+  for (const { address, config } of proxies) if (config !== null && isMeant(config)) await askToStop(address)
 }
 
 function runCommand(words: readonly string[], isShown: boolean): Promise<Ended> {

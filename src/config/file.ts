@@ -13,6 +13,7 @@ import {
   type YAMLMap,
 } from 'yaml'
 import { withoutUser } from '../endpoint.ts'
+import { ProxyError } from '../errors.ts'
 import { readText } from '../read-file.ts'
 import { newOptionName } from '../renames.ts'
 import { didYouMean, nearest } from '../text.ts'
@@ -68,6 +69,11 @@ interface Mapping {
  */
 export async function readConfigFile(path: string, label: string, problems: string[]): Promise<ConfigFile> {
   const text = await readText(label, path)
+  if (text.includes('\0'))
+    throw new ProxyError(
+      'CONFIG_INVALID',
+      `${path}: is not in UTF-8, perhaps in UTF-16, as some editors and PowerShell write; save it as UTF-8`,
+    )
   const top = parse(path, text, problems)
   return { text: createConfigText(path, text), content: top && contentOf(top) }
 }

@@ -53,7 +53,7 @@ export interface OptionSpec {
   check?: ValueCheck
   /** One value for the whole process, not one for each endpoint */
   perProcess?: boolean
-  /** Between several values in one environment variable; default: ':' as in PATH */
+  /** Between several values in one environment variable; default: as in PATH, ':' or on Windows ';' */
   separator?: string
   /** Another way to say other options on a command line: neither in the environment nor in the file */
   flagOnly?: boolean

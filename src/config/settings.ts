@@ -191,14 +191,23 @@ function parseString({ choices, check }: OptionSpec, value: string | undefined, 
   return undefined
 }
 
-function parseStrings({ separator = ':', check }: OptionSpec, given: RawValue, report: Report): string[] {
+function parseStrings({ separator, check }: OptionSpec, given: RawValue, report: Report): string[] {
   const isList = Array.isArray(given)
-  const values = isList ? given : typeof given === 'string' ? given.split(separator).filter(Boolean) : []
+  const values = isList ? given : typeof given === 'string' ? valuesIn(given, separator) : []
   return values.filter((value, index) => {
     const problem = value === '' ? 'needs a value' : check?.(value)
     if (problem) report(problem, isList ? index : undefined)
     return !problem
   })
+}
+
+/** The values in an environment variable. On Windows, a path may contain a colon, and ; separates paths, as in PATH. */
+export function valuesIn(
+  text: string,
+  separator: string | undefined,
+  platform: NodeJS.Platform = process.platform,
+): string[] {
+  return text.split(separator ?? (platform === 'win32' ? ';' : ':')).filter(Boolean)
 }
 
 function parseBoolean(given: RawValue, report: Report): boolean {

@@ -8,6 +8,7 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import type { HostPort } from '../endpoint.ts'
 import { asProxyError, ProxyError, systemCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
+import { killTree } from '../process-tree.ts'
 import { fillCommand, fillText, splitCommand } from '../tunnel-command.ts'
 import { firstConnection, freeAddress } from './local-port.ts'
 import type { OpenTunnel, TunnelTransport } from './tunnel.ts'
@@ -207,11 +208,15 @@ function exitOf(child: ChildProcess, clock: Clock): Promise<Exit> {
   })
 }
 
-/** Sends a signal to the whole process group. */
-function sweep({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+/** Sends a signal to the whole process group. Windows has neither, so that the programs are ended at once there. */
+function sweep({ pid, exitCode, signalCode }: ChildProcess, signal: NodeJS.Signals): void {
   if (pid === undefined) return
+  if (process.platform === 'win32') {
+    if (exitCode === null && signalCode === null) killTree(pid) // otherwise the id may belong to another program
+    return
+  }
   try {
-    process.kill(process.platform === 'win32' ? pid : -pid, signal)
+    process.kill(-pid, signal)
   } catch {
     // Nothing of it is left.
   }

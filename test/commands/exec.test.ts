@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
-import { configure, exec } from '../../src/commands/exec.ts'
+import { configure, exec, whyNotStarted } from '../../src/commands/exec.ts'
 import { environmentName, OPTIONS } from '../../src/config/options.ts'
 import { ensureProgram } from '../support/packages.ts'
 import { PROGRAM } from '../support/program.ts'
@@ -29,6 +29,13 @@ test('exec listens on a free port, unless listen is set', async t => {
   t.equal(await listensOn({}, [`${HOST}?port=3306`]), named, 'shorthand')
   const ofEndpoint = `endpoints: [{ rds-endpoint: ${HOST}, listen: '${named}' }]\n`
   t.equal(await listensOn({ config: file(ofEndpoint) }), named, 'an endpoint of the file')
+})
+
+test('whyNotStarted: Windows starts scripts only with a shell', t => {
+  t.equal(whyNotStarted('ENOENT', 'linux'), 'ENOENT')
+  t.equal(whyNotStarted('EACCES', 'win32'), 'EACCES')
+  t.equal(whyNotStarted('EINVAL', 'win32'), 'EINVAL; start a .cmd or .bat file with cmd /c')
+  t.end()
 })
 
 test('exec needs exactly one endpoint', async t => {

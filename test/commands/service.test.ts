@@ -333,6 +333,8 @@ endpoints:
 
 interface Fake extends Machine {
   ran: string[]
+  /** configuration files of proxies that were asked to stop */
+  stopped: string[]
   printed(): string
   call(...words: string[]): Promise<number | undefined>
 }
@@ -352,17 +354,23 @@ async function fakeMachine(
   if (config !== undefined) await writeFile(join(home, 'config.yaml'), config, { mode: 0o600 })
   const printed: string[] = []
   const ran: string[] = []
+  const stopped: string[] = []
+  const itsConfig = join(home, 'config.yaml')
   const machine: Fake = {
     platform,
     environment,
     user: { name: 'ada', uid: 1000 },
     process: { execPath: '/usr/bin/node', execArgv: [], script: '/opt/x.js', realPath: path => path },
     clock: createTestClock(),
+    async stopProxies(isMeant) {
+      stopped.push(...[itsConfig, '/another/config.yaml'].filter(isMeant))
+    },
     async run(words) {
       ran.push(words.join(' '))
       return answer(words.join(' '))
     },
     ran,
+    stopped,
     printed: () => printed.join('\n'),
     call(...words) {
       const flags: Record<string, string | boolean | string[]> = { config: join(home, 'config.yaml') }
@@ -416,6 +424,8 @@ for (const platform of ['linux', 'darwin', 'win32'] as const) {
     for (const path of files) t.ok(existsSync(path), path)
     await call('uninstall')
     t.ok(ran.length > 0)
+    const config = join(machine.environment[platform === 'win32' ? 'USERPROFILE' : 'HOME']!, 'config.yaml')
+    t.same(machine.stopped, platform === 'win32' ? [config, config] : [], 'by the second install and by uninstall')
     for (const path of files) t.notOk(existsSync(path), path)
     await call('uninstall')
     t.match(printed(), /Nothing to remove: .* is not installed\.$/)

@@ -169,6 +169,7 @@ endpoint: []
 
 test('other mistakes', async t => {
   const texts: [string, RegExp][] = [
+    ['e\0n\0d\0', /config\.yaml: is not in UTF-8, perhaps in UTF-16, as some editors and PowerShell write/],
     ['- a\n- b\n', /^config\.yaml:1:1: the file is not a mapping of options; begin with endpoints:$/],
     ['', /^config\.yaml:1:1: the file is empty; begin with endpoints:$/],
     ['user: a\nuser: b\nendpoint: []\n', /^config\.yaml:2:1: user: duplicate key\nconfig\.yaml:3:1: endpoint: unknown/],

@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { environmentName, type OptionName, optionNames, optionSpec } from '../../src/config/options.ts'
-import { resolveSettings } from '../../src/config/settings.ts'
+import { resolveSettings, valuesIn } from '../../src/config/settings.ts'
 import { ProxyError } from '../../src/errors.ts'
 import { OPTION_VALUES } from '../../src/option-values.ts'
 
@@ -407,4 +407,11 @@ test('old names of variables, with the new ones', async t => {
     t.equal(mistakes({}, { [`MYSQL_IAM_PROXY_${old}`]: 'x' }), `MYSQL_IAM_PROXY_${old} is now MYSQL_IAM_PROXY_${now}`)
   }
   t.match(mistakes({}, { MYSQL_IAM_PROXY_LISTENN: 'x' }), /unknown option; did you mean MYSQL_IAM_PROXY_LISTEN\?/)
+})
+
+test('several paths in a variable: a colon separates them, on Windows a semicolon', t => {
+  t.same(valuesIn('/a.pem::/b.pem', undefined, 'linux'), ['/a.pem', '/b.pem'])
+  t.same(valuesIn('C:\\a.pem;D:\\b.pem', undefined, 'win32'), ['C:\\a.pem', 'D:\\b.pem'])
+  t.same(valuesIn('10.0.0.0/8,fd00::/8', ',', 'win32'), ['10.0.0.0/8', 'fd00::/8'])
+  t.end()
 })

@@ -20,6 +20,12 @@ test('a command is split as a shell does, without any other meaning', async t =>
   t.same(splitCommand(`  ssh -N  'a b' "c \\" d" e\\ f x'y'"z" \\\\ "\\d" '' `), [
     ...['ssh', '-N', 'a b', 'c " d', 'e f', 'xyz', '\\', '\\d', ''],
   ])
+  t.same(splitCommand('C:\\ssh.exe -i "C:\\my keys\\id" {host}', 'win32'), [
+    'C:\\ssh.exe',
+    '-i',
+    'C:\\my keys\\id',
+    '{host}',
+  ])
   t.same(splitCommand(`sh -c 'a | b > c; $(d)' "$HOME;"`), ['sh', '-c', 'a | b > c; $(d)', '$HOME;'])
   for (const text of ['a | b', 'a && b', 'a; b', 'a > b', 'a < b', 'a `b`', 'a $(b)']) {
     t.match(tunnelCommandProblem(`${text} {localPort}`), /needs a shell.*sh -c/, text)
