@@ -1,17 +1,31 @@
-/** The Helm chart as an archive, as `helm package` makes it. Its name differs from the npm package's. */
-import { execFile } from 'node:child_process'
+/** The Helm chart as an archive, as `helm package` makes it. */
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { Context } from './context.ts'
+import { NAME, ROOT, sourceDate } from './project.ts'
+import { runTool } from './tool.ts'
 
-const directory = fileURLToPath(new URL('../../examples/helm', import.meta.url))
+/** Without `chart`, it would have the name of the npm package. */
+export const chartFile = (version: string): string => `${NAME}-chart-${version}.tgz`
 
 export async function makeChart({ version, release }: Context): Promise<string[]> {
-  const file = `mysql-iam-proxy-chart-${version}.tgz`
+  const file = chartFile(version)
   // The same input gives the same archive.
-  const settings = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner', '--mode=go=rX,u+rw,a-s']
-  const tar = ['--create', '--file', join(release, file), '--use-compress-program=gzip -n', ...settings]
-  await promisify(execFile)('tar', [...tar, '-C', directory, 'mysql-iam-proxy'])
+  const settings = [
+    '--sort=name',
+    `--mtime=@${sourceDate().getTime() / 1_000}`,
+    '--owner=0',
+    '--group=0',
+    '--numeric-owner',
+    '--mode=a=rX,u+w',
+  ]
+  const tar = [
+    '--create',
+    '--file',
+    join(release, file),
+    '--use-compress-program=gzip -n',
+    '--format=ustar',
+    ...settings,
+  ]
+  await runTool(['tar', ...tar, '-C', join(ROOT, 'examples/helm'), NAME], 'tar')
   return [file]
 }

@@ -7,10 +7,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { makeChart } from './chart.ts'
 import { type Context, MissingTool, type Step } from './context.ts'
 import { makeDebs } from './deb.ts'
 import { makeExecutables } from './executables.ts'
 import { makeFormulas } from './formulas.ts'
+import { makeImage } from './image.ts'
 import { makeNpmPackage } from './npm.ts'
 import { makeRpms } from './rpm.ts'
 import { makeSbom } from './sbom.ts'
@@ -26,6 +28,8 @@ const STEPS: Record<string, Step> = {
   rpm: makeRpms,
   formulas: makeFormulas,
   npm: makeNpmPackage,
+  image: makeImage,
+  chart: makeChart,
 }
 
 const { values } = parseArgs({ options: { only: { type: 'string', multiple: true } } })

@@ -51,15 +51,20 @@ const ofKubernetes = kubernetesFiles.flatMap(path =>
 
 /** Flags of other programs that the examples call. */
 const OF_OTHERS = [
+  'add-architecture',
   'assume-role-policy-document',
+  'build-arg',
   'cap-drop',
   'cli-input-json',
   'cluster-name',
   'detach',
+  'exclude',
+  'field',
   'from',
   'method', // of hash-password
   'from-file',
   'from-literal',
+  'fsys-tarfile',
   'ignore-scripts',
   'namespace',
   'no-audit',
@@ -69,6 +74,7 @@ const OF_OTHERS = [
   'platform',
   'policy-document',
   'policy-name',
+  'print-architecture',
   'read-only',
   'rm',
   'role-arn',
