@@ -91,6 +91,17 @@ const specs = {
       'The proxy cannot listen on the address of listen or admin-listen. Another program uses the port, or this machine does not have the address.',
     docs: 'docs/reference.md#options',
   },
+  UPGRADE_FAILED: {
+    errno: 1105,
+    sqlState: 'HY000',
+    source: 'configuration',
+    level: 'error',
+    exitCode: 6,
+    hint: 'The previous process goes on. The log of the new one says why it did not start.',
+    explanation:
+      'An upgrade started a new process, and that process did not get as far as serving: its configuration is invalid, it cannot listen on an address, or its program is broken. The previous process serves as before.',
+    docs: 'docs/upgrade.md',
+  },
   INTERNAL: {
     errno: 1105,
     sqlState: '08S01',

@@ -22,6 +22,10 @@ export interface Service {
    * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED; then everything stays as it was
    */
   reload(config: Config): Promise<void>
+  /** Resolves when the first logins need not wait for what a start loads. */
+  warmUp(): Promise<void>
+  /** Stops listening, because another process serves from now on; sessions go on. */
+  retire(): void
   /** @param delay milliseconds for sessions to finish their transactions */
   stop(delay: number): Promise<void>
 }
@@ -118,6 +122,18 @@ export async function startService(
       }
       served = next.map(one => sameIn(served, one) ?? one)
     },
+    async warmUp() {
+      await Promise.all(served.map(({ proxy }) => proxy.warmUp()))
+    },
+    retire() {
+      unsubscribe()
+      for (const { proxy, stop } of served) {
+        stop.abort()
+        proxy.stopListening()
+        retired.add(proxy)
+      }
+      served = []
+    },
     async stop(delay) {
       unsubscribe()
       for (const { stop } of served) stop.abort()
@@ -149,11 +165,11 @@ function findPredecessors(
   return found
 }
 
-/** systemd hands over sockets only at the start of the process. */
+/** systemd hands over sockets only at the start of a process. */
 function refuseSystemdSockets(changed: readonly ServedEndpoint[]): void {
   const found = changed.find(({ options }) => options.listen?.startsWith('systemd'))
   if (!found) return
-  const message = `endpoint ${found.proxy.state.name}: systemd owns its socket; restart the service to change it`
+  const message = `endpoint ${found.proxy.state.name}: systemd owns its socket; use mysql-iam-proxy upgrade to change it`
   throw new ProxyError('CONFIG_INVALID', message)
 }
 

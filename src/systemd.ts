@@ -6,6 +6,8 @@ export interface Notifier {
   ready(): void
   reloading(): void
   stopping(): void
+  /** Another process reports from now on. */
+  replaced(): void
 }
 
 /**
@@ -15,23 +17,35 @@ export interface Notifier {
  */
 export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
   const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = environment
-  if (!NOTIFY_SOCKET) return { ready: () => {}, reloading: () => {}, stopping: () => {} }
+  if (!NOTIFY_SOCKET) return { ready: () => {}, reloading: () => {}, stopping: () => {}, replaced: () => {} }
   const notify = (...what: string[]) => {
     const child = spawn('systemd-notify', [`--pid=${process.pid}`, ...what], { stdio: 'ignore' })
     child.on('error', () => undefined)
     child.unref()
   }
   const isWatched = WATCHDOG_USEC && (!WATCHDOG_PID || WATCHDOG_PID === String(process.pid))
-  if (isWatched) setInterval(() => notify('WATCHDOG=1'), Number(WATCHDOG_USEC) / 2_000).unref()
+  const timer = isWatched ? setInterval(() => notify('WATCHDOG=1'), Number(WATCHDOG_USEC) / 2_000).unref() : undefined
   return {
+    // --pid makes this process the main process of the service, also after an upgrade.
     ready: () => notify('--ready'),
     reloading: () => notify('RELOADING=1'),
     stopping: () => notify('STOPPING=1'),
+    replaced: () => clearInterval(timer),
   }
 }
 
 /** The first file descriptor that systemd hands over. https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html */
 const FIRST_DESCRIPTOR = 3
+
+/** The file descriptors of all sockets from systemd. */
+export function systemdSockets(): number[] {
+  return Array.from({ length: countSockets() }, (_, index) => FIRST_DESCRIPTOR + index)
+}
+
+function countSockets(): number {
+  const { LISTEN_PID, LISTEN_FDS } = process.env
+  return LISTEN_PID === String(process.pid) ? Number(LISTEN_FDS) : 0
+}
 
 /**
  * The file descriptor of a socket from systemd.
@@ -39,9 +53,8 @@ const FIRST_DESCRIPTOR = 3
  * @throws ProxyError CONFIG_INVALID if there is no such socket
  */
 export function descriptorOf(name: string): number {
-  const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES = '' } = process.env
-  const names = LISTEN_FDNAMES.split(':')
-  const count = LISTEN_PID === String(process.pid) ? Number(LISTEN_FDS) : 0
+  const names = (process.env['LISTEN_FDNAMES'] ?? '').split(':')
+  const count = countSockets()
   const index = name === '' && count === 1 ? 0 : names.indexOf(name)
   if (index < 0 || index >= count) {
     const wanted = name === '' ? 'exactly one socket' : `a socket named ${name}`

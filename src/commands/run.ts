@@ -2,18 +2,24 @@
 import { resolve } from 'node:path'
 import { type Config, loadConfig } from '../config/load.ts'
 import type { Settings } from '../config/settings.ts'
+import { asProxyError, ProxyError } from '../errors.ts'
 import { createLogger, type Logger, silent } from '../log.ts'
 import { openLogSink } from '../log-sink.ts'
 import { type Control, openControl } from '../net/control.ts'
 import { controlFolders } from '../net/control-place.ts'
+import { inherit, takeInherited } from '../net/listeners.ts'
 import { logReloadFailure, type Service, startService } from '../service.ts'
 import { reloadsOnHangup } from '../signals.ts'
 import { createNotifier } from '../systemd.ts'
 import { packageVersion } from '../version.ts'
 import { checkConfig } from './check-config.ts'
+import { type OwnCommand, ownCommand } from './own-command.ts'
+import { connectPredecessor, type Predecessor } from './predecessor.ts'
 import { startAdminAsSet } from './start-admin.ts'
 import { startSignInAsSet } from './start-sign-in.ts'
 import { startTracesAsSet } from './start-traces.ts'
+import type { Successor } from './successor.ts'
+import { countSessions, drain, logUpgradeFailure, upgrade, warmUp } from './upgrade-process.ts'
 
 /**
  * Resolves when the proxy has stopped.
@@ -24,6 +30,24 @@ export async function run(
   flags: Readonly<Record<string, unknown>>,
   endpoints: readonly string[],
   stop: AbortSignal,
+): Promise<Config> {
+  const own = ownCommand() // before an update replaces the files
+  const predecessor = await connectPredecessor()
+  inherit(predecessor)
+  try {
+    return await serve(flags, endpoints, stop, own, predecessor)
+  } catch (error) {
+    await predecessor?.failed(asProxyError(error))
+    throw error
+  }
+}
+
+async function serve(
+  flags: Readonly<Record<string, unknown>>,
+  endpoints: readonly string[],
+  stop: AbortSignal,
+  own: OwnCommand,
+  predecessor: Predecessor | undefined,
 ): Promise<Config> {
   const readConfig = async () => {
     const config = await loadConfig(flags, endpoints, process.env)
@@ -50,32 +74,55 @@ export async function run(
     log,
     config.names,
   )
-  // A SIGHUP right behind the line "listening" must not end the process.
-  let isReloadWanted = false
+  // A signal right behind the line "listening" must not end the process, nor one that comes after an upgrade.
+  const wanted = { reload: false, upgrade: false }
   const noteReload = () => {
-    isReloadWanted = true
+    wanted.reload = true
+  }
+  const noteUpgrade = () => {
+    wanted.upgrade = true
   }
   if (reloadsOnHangup(process.stdout.isTTY)) process.on('SIGHUP', noteReload)
+  process.on('SIGUSR2', noteUpgrade)
   try {
     service = await startService(config, log, traces?.tracerOf, signIn)
     if (showsLines(settings, process.stdout.isTTY, process.env)) await printLines(service)
     admin?.watchAll()
-    await serveUntil(
+    if (predecessor) await warmUp(service)
+    if (predecessor && end.aborted) throw new ProxyError('UPGRADE_FAILED', 'a signal stopped the new process')
+    await takeInherited()
+    if (predecessor) log.info({ previous: predecessor.pid }, 'took over from the previous process')
+    const controlled = {
+      config: fileOf(config),
+      drainMs: settings['max-sigterm-delay'],
+      stop: () => quit.abort(),
+      upgrade: () => upgrade(own, end, log),
+    }
+    const successor = await serveUntil(
       end,
       service,
       readConfig,
       () => admin?.watchAll(),
       log,
-      () => isReloadWanted,
-      { config: fileOf(config), drainMs: settings['max-sigterm-delay'], stop: () => quit.abort() },
+      wanted,
+      controlled,
+      predecessor,
     )
-    const sessions = service.states().reduce((sum, state) => sum + state.sessions.size, 0)
-    log.info({ sessions, delayMs: settings['max-sigterm-delay'] }, 'stopping')
     signIn?.close()
+    if (successor) {
+      service.retire()
+      await admin?.close()
+      await drain(successor, predecessor, service, end, log)
+    }
+    const sessions = countSessions(service)
+    if (successor && sessions === 0) log.info({}, 'no session is left in this process')
+    else log.info({ sessions, delayMs: settings['max-sigterm-delay'] }, 'stopping')
+    predecessor?.stop()
     await service.stop(settings['max-sigterm-delay'])
     return config
   } finally {
     process.off('SIGHUP', noteReload)
+    process.off('SIGUSR2', noteUpgrade)
     signIn?.close()
     await Promise.all([admin?.close(), traces?.close()])
   }
@@ -115,31 +162,48 @@ function fileOf({ settings, defaultFile }: Config): string | null {
   return path === undefined ? null : resolve(path)
 }
 
-/** What the control channel needs besides the service. */
+/** What signals and the control channel need besides the service. */
 interface Controlled {
   config: string | null
   drainMs: number
   stop(): void
+  upgrade(): Promise<Successor>
 }
 
-/** Reports to systemd, and reads the configuration again at each SIGHUP and for `mysql-iam-proxy reload`. */
+/**
+ * Reports to systemd, reads the configuration again at each SIGHUP and for `mysql-iam-proxy reload`, and resolves with the process
+ * that replaces this one at SIGUSR2 or for `mysql-iam-proxy upgrade`; with undefined if `end` comes first.
+ */
 async function serveUntil(
   end: AbortSignal,
   service: Service,
   readConfig: () => Promise<Config>,
   onReloaded: () => void,
   log: Logger,
-  isReloadWanted: () => boolean,
+  wanted: { reload: boolean; upgrade: boolean },
   controlled: Controlled,
-): Promise<void> {
+  predecessor: Predecessor | undefined,
+): Promise<Successor | undefined> {
   const notifier = createNotifier(process.env)
-  notifier.ready()
-
+  const replaced = new AbortController()
+  let successor: Successor | undefined
   // In sequence: a second reload starts from the result of the first.
-  let reloading = Promise.resolve()
-  const reload = () => {
-    const done = reloading.then(async () => {
+  let changing: Promise<unknown> = Promise.resolve()
+  const change = <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const done = changing.then(async () => {
+      if (successor) throw new ProxyError('UPGRADE_FAILED', `process ${successor.pid} has replaced this one`)
       notifier.reloading()
+      try {
+        return await work()
+      } finally {
+        if (!successor) notifier.ready() // else the new process says so
+      }
+    })
+    changing = done.catch(() => {})
+    return done
+  }
+  const reload = () =>
+    change(async () => {
       try {
         await service.reload(await readConfig())
         onReloaded()
@@ -147,23 +211,38 @@ async function serveUntil(
       } catch (error) {
         logReloadFailure(error, log)
         throw error
-      } finally {
-        notifier.ready()
       }
     })
-    reloading = done.catch(() => {})
-    return done
-  }
+  const replace = () =>
+    change(async () => {
+      try {
+        successor = await controlled.upgrade()
+        notifier.replaced()
+        replaced.abort()
+        return successor.pid
+      } catch (error) {
+        logUpgradeFailure(error, log)
+        throw error
+      }
+    })
   const onReload = () => void reload().catch(() => {})
+  const onUpgrade = () => void replace().catch(() => {})
   if (reloadsOnHangup(process.stdout.isTTY)) process.on('SIGHUP', onReload)
-  if (isReloadWanted()) onReload()
-  const control = await openControlFor(controlled, service, reload, log)
-  if (!end.aborted) await new Promise(resolve => end.addEventListener('abort', resolve, { once: true }))
+  process.on('SIGUSR2', onUpgrade)
+  const control = await openControlFor(controlled, service, reload, replace, log)
+  notifier.ready()
+  predecessor?.ready()
+  if (wanted.reload) onReload()
+  if (wanted.upgrade) onUpgrade()
+  const over = AbortSignal.any([end, replaced.signal])
+  if (!over.aborted) await new Promise(resolve => over.addEventListener('abort', resolve, { once: true }))
   process.off('SIGHUP', onReload)
+  process.off('SIGUSR2', onUpgrade)
   await control?.close()
-  await reloading
+  await changing
 
-  notifier.stopping()
+  if (!successor) notifier.stopping()
+  return successor
 }
 
 /** A proxy without a folder for its channel, as in a read-only container, serves as well: it has its signals. */
@@ -171,17 +250,18 @@ async function openControlFor(
   { config, drainMs, stop }: Controlled,
   service: Service,
   reload: () => Promise<void>,
+  upgrade: () => Promise<number>,
   log: Logger,
 ): Promise<Control | undefined> {
   const status = () => {
     const states = service.states()
-    const sessions = states.reduce((sum, state) => sum + state.sessions.size, 0)
+    const sessions = countSessions(service)
     const listen = [...new Set(states.map(({ address }) => address))]
     return { pid: process.pid, version: packageVersion(), config, listen, sessions, drainMs }
   }
   try {
-    const control = await openControl(controlFolders(process.env), { status, reload, stop })
-    log.debug({ file: control.address }, 'control channel for mysql-iam-proxy reload and stop')
+    const control = await openControl(controlFolders(process.env), { status, reload, upgrade, stop })
+    log.debug({ file: control.address }, 'control channel for mysql-iam-proxy reload, upgrade and stop')
     return control
   } catch (error) {
     log.debug({}, `no control channel: ${(error as Error).message}`)

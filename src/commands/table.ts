@@ -277,6 +277,21 @@ export const COMMANDS: CommandTable = {
       return undefined
     },
   },
+  upgrade: {
+    describe:
+      'Replace a running proxy by a new process, without an outage: its sessions live on, and no client is refused',
+    examples: [
+      ['mysql-iam-proxy upgrade', 'The only proxy of this user'],
+      ['mysql-iam-proxy upgrade --pid 4711', 'One of several'],
+    ],
+    docs: 'docs/upgrade.md',
+    async run({ flags, stop, print }) {
+      const { runningProxy } = await import('./running-proxy.ts')
+      const { upgradeProxy } = await import('./upgrade.ts')
+      print(await upgradeProxy(await runningProxy(resolveSettings(flags, process.env)), stop))
+      return undefined
+    },
+  },
   stop: {
     describe: 'Stop a running proxy, as SIGTERM does, and wait until it has stopped',
     examples: [

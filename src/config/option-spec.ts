@@ -20,6 +20,7 @@ export const COMMAND_NAMES = [
   'trust',
   'sync-targets',
   'reload',
+  'upgrade',
   'stop',
   'service',
   'demo',

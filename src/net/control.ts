@@ -10,9 +10,11 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { parseListen } from '../endpoint.ts'
-import { asProxyError, hintFor, systemCode } from '../errors.ts'
+import { ERRORS, type ErrorCode } from '../error-codes.ts'
+import { asProxyError, hintFor, ProxyError, systemCode } from '../errors.ts'
 import type { ControlFolders } from './control-place.ts'
 import { listenOn } from './listen.ts'
+import { closeListener } from './listeners.ts'
 
 /** What a proxy says of itself. */
 export interface ControlStatus {
@@ -31,13 +33,23 @@ export interface ControlActions {
   status(): ControlStatus
   /** @throws ProxyError; then the previous configuration stays active */
   reload(): Promise<void>
+  /** Resolves with the id of the process that has replaced this one. @throws ProxyError; then this process goes on */
+  upgrade(): Promise<number>
   stop(): void
 }
 
-export type ControlRequest = 'status' | 'reload' | 'stop'
+export type ControlRequest = 'status' | 'reload' | 'upgrade' | 'stop'
 
 /** An answer has an error, or is what the proxy says of itself. */
 export type ControlAnswer = ControlStatus | { error: { code: string; message: string; hint: string } }
+
+type FailedAnswer = Extract<ControlAnswer, { error: unknown }>
+
+/** @param where starts the message. The proxy may have another version, and other codes */
+export function errorOf({ error: { code, message, hint } }: FailedAnswer, where: string): ProxyError {
+  const known = Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : 'CONFIG_INVALID'
+  return new ProxyError(known, `${where}: ${message}`, { hint })
+}
 
 export interface Control {
   /** the socket or pipe */
@@ -116,10 +128,10 @@ async function openPipe(server: Server, folder: string, { pipes }: ControlSystem
 
 /** Open connections stay, so that the client of a stop notices the exit of the process. */
 async function closeServer(server: Server): Promise<void> {
-  server.close()
+  closeListener(server)
 }
 
-async function answer(socket: Socket, { status, reload, stop }: ControlActions): Promise<void> {
+async function answer(socket: Socket, { status, reload, upgrade, stop }: ControlActions): Promise<void> {
   socket.on('error', () => {}).setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy())
   const request = await firstLine(socket)
   socket.setTimeout(0)
@@ -131,14 +143,20 @@ async function answer(socket: Socket, { status, reload, stop }: ControlActions):
   }
   // An unknown request, of another version, gets no answer.
   if (request === 'status') say(status())
-  if (request === 'reload') {
-    const failure = await reload().then(
-      () => undefined,
-      thrown => asProxyError(thrown),
+  if (request === 'reload' || request === 'upgrade') {
+    const work = request === 'reload' ? reload() : upgrade()
+    // After an upgrade, the answer is about the new process.
+    const result = await work.then(
+      pid => ({ ...status(), ...(pid === undefined ? {} : { pid }) }),
+      thrown => failureOf(asProxyError(thrown)),
     )
-    say(failure ? { error: { code: failure.code, message: failure.message, hint: hintFor(failure, {}) } } : status())
+    say(result)
   }
   socket.end()
+}
+
+function failureOf(error: ProxyError): ControlAnswer {
+  return { error: { code: error.code, message: error.message, hint: hintFor(error, {}) } }
 }
 
 /** Resolves with the first line; undefined if the connection closes before its end. */
@@ -187,7 +205,7 @@ function isLeftOver(error: unknown): boolean {
 }
 
 /**
- * Asks a proxy. A status must come soon; a reload takes its time.
+ * Asks a proxy. A status must come soon; a reload and an upgrade take their time.
  * @param stop ends the wait
  * @throws a system error; an Error if the proxy does not answer
  */

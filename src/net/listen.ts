@@ -7,7 +7,7 @@ import { basename, dirname, join } from 'node:path'
 import { formatListen, type HostPort, type Listen } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { descriptorOf } from '../systemd.ts'
-import { keepListener, takeListener } from './listeners.ts'
+import { claimInherited, keepListener, takeListener } from './listeners.ts'
 
 /**
  * Starts to listen. Resolves with the address; a port 0 is replaced by the real one. Use `closeListener` to stop.
@@ -18,6 +18,8 @@ import { keepListener, takeListener } from './listeners.ts'
 export async function listenOn(server: Server, listen: Listen, owner = '', predecessor?: Server): Promise<Listen> {
   const configured = formatListen(listen)
   if (predecessor) return takeListener(server, owner, configured, predecessor)
+  const inherited = claimInherited(server, owner, configured)
+  if (inherited) return inherited
   try {
     if ('systemd' in listen) server.listen({ fd: descriptorOf(listen.systemd) })
     else if ('path' in listen) await bindPath(server, listen.path)

@@ -4,7 +4,7 @@
  */
 import { lstatSync, unlinkSync } from 'node:fs'
 import type { Server, Socket } from 'node:net'
-import type { Listen } from '../endpoint.ts'
+import { type Listen, parseListen } from '../endpoint.ts'
 
 export interface Listener {
   /** the endpoint that listens, or the name of another listener of this process; '' for one that is this process's alone */
@@ -16,6 +16,27 @@ export interface Listener {
   /** accepts the clients; after a change of hands, this is not the server that serves them */
   source: Server
 }
+
+/** A socket of the process before this one. */
+export interface InheritedSocket {
+  owner: string
+  /** as that process was configured */
+  listen: string
+  /** with the real port if 0 was requested */
+  address: string
+}
+
+/** What an upgrade hands to this process. */
+export interface Inheritance {
+  sockets: readonly InheritedSocket[]
+  /** Resolves with a server that accepts the clients of the socket, from now on. */
+  take(index: number): Promise<Server>
+}
+
+let inheritance: Inheritance | undefined
+
+/** Listeners that wait for the sockets of the process before this one. */
+const claims = new Map<Server, { owner: string; listen: string; address: Listen; index: number }>()
 
 /** By the server that serves the clients. */
 const listeners = new Map<Server, Listener>()
@@ -43,9 +64,51 @@ export function takeListener(server: Server, owner: string, listen: string, pred
   return address
 }
 
+/** Before anything listens: the sockets of the process before this one. */
+export function inherit(from: Inheritance | undefined): void {
+  inheritance = from
+}
+
+/**
+ * The address of an inherited socket for `listen`; undefined if there is none. The server gets its clients from
+ * `takeInherited` on, so that a start that fails later loses none.
+ */
+export function claimInherited(server: Server, owner: string, listen: string): Listen | undefined {
+  const sockets = inheritance?.sockets ?? []
+  const taken = new Set([...claims.values()].map(({ index }) => index))
+  const find = (fits: (socket: InheritedSocket) => boolean) =>
+    sockets.findIndex((socket, index) => !taken.has(index) && fits(socket))
+  const isAnyPort = listen.endsWith(':0')
+  const [index] = [
+    find(socket => socket.listen === listen && socket.owner === owner),
+    find(socket => socket.address === listen || (socket.listen === listen && !isAnyPort)),
+  ].filter(found => found >= 0)
+  if (index === undefined) return undefined
+  const address = parseListen(sockets[index]!.address)
+  claims.set(server, { owner, listen, address, index })
+  return address
+}
+
+/** Everything else has started: the servers that wait get their clients. @throws what `take` throws */
+export async function takeInherited(): Promise<void> {
+  for (const [server, { index, ...listener }] of claims) {
+    const source = await inheritance!.take(index)
+    receiveFrom(source, server) // in the same turn of the event loop, before its first client
+    register(server, { ...listener, source })
+  }
+  claims.clear()
+  inheritance = undefined
+}
+
+/** Another process has the socket too: this one does not remove the file of a unix socket when it closes it. */
+export function shareListener({ source }: Listener): void {
+  for (const [server, listener] of listeners) if (listener.source === source) files.delete(server)
+}
+
 /** Stops accepting clients; the open connections go on. Removes the file of a unix socket. */
 export function closeListener(server: Server): void {
   const source = listeners.get(server)?.source
+  claims.delete(server)
   forget(server)
   if (source !== server) source?.close()
   server.close()

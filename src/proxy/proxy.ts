@@ -84,6 +84,8 @@ export interface ServedProxy extends Proxy {
   address(): Listen | undefined
   /** @param predecessor a proxy whose socket to take over; it stops listening at that moment, and its sessions go on */
   listen(predecessor?: ServedProxy): Promise<Address>
+  /** Resolves when everything is loaded that the first login would wait for, as far as it can be. */
+  warmUp(): Promise<void>
   /** Stops listening without closing the socket, for a successor. */
   handOver(): Server
 }
@@ -200,6 +202,10 @@ export function createProxy(
       return 'port' in address
         ? address
         : { host: '', port: 0, path: 'path' in address ? address.path : formatListen(address) }
+    },
+    async warmUp() {
+      const sign = createTokenSource(endpoint.rds, credentials)
+      await Promise.allSettled([trust.begin(), sign('nobody')])
     },
     stopListening() {
       server?.stopListening()

@@ -102,7 +102,7 @@ test('what the commands say', async t => {
   const status = { pid: 7, version: '1', config: null, listen: ['127.0.0.1:1'], sessions: 2, drainMs: 10_000 }
   const control = await openControl(
     { runtime: [], home },
-    { status: () => status, reload: async () => {}, stop: () => void control.close() },
+    { status: () => status, reload: async () => {}, upgrade: async () => 8, stop: () => void control.close() },
   )
   t.teardown(() => control.close())
   const proxy = await runningProxy({ pid: '7' }, { runtime: [], home })

@@ -485,7 +485,7 @@ test('systemd: the units are valid, and the service is sandboxed', async t => {
   for (const file of [name, socket]) await writeFile(join(directory, file), readExample(`systemd/${file}`))
   // It looks for the program, which need not be installed here.
   const unit = readExample(`systemd/${name}`)
-  const present = unit.replace(/^ExecStart=mysql-iam-proxy/m, 'ExecStart=/bin/true')
+  const present = unit.replace(/^(ExecStart|ExecReload)=mysql-iam-proxy/gm, '$1=/bin/true')
   t.not(present, unit)
   await writeFile(join(directory, name), present)
   t.same(await run(analyze, ['verify', `./${name}`, `./${socket}`], directory), { code: 0, output: '' })

@@ -47,6 +47,7 @@ async function channel(
     {
       status: () => STATUS,
       reload: async () => void asked.push('reload'),
+      upgrade: async () => 4712,
       stop: () => void asked.push('stop'),
       ...actions,
     },
@@ -168,7 +169,7 @@ test('stop: the answer comes before the stop, and the connection stays open', as
 
 test('a request that is unknown, too long or silent changes nothing', async t => {
   const { asked, control } = await channel(t)
-  for (const text of ['upgrade\n', '\n', 'x'.repeat(200_000)]) {
+  for (const text of ['faster\n', '\n', 'x'.repeat(200_000)]) {
     const socket = connect(control.address).on('error', () => {})
     socket.end(text)
     let said = ''
@@ -201,7 +202,7 @@ test('the next folder is used where one does not work, and an error says why non
   await mkdir(join(directory, 'open'))
   await chmod(join(directory, 'open'), 0o777)
   const runtime = [join(directory, 'missing/proxy'), join(directory, 'file'), join(directory, 'open')]
-  const actions = { status: () => STATUS, reload: async () => {}, stop: () => {} }
+  const actions = { status: () => STATUS, reload: async () => {}, upgrade: async () => 4712, stop: () => {} }
   await t.rejects(openControl({ runtime, home: undefined }, actions), {
     code: 'CONFIG_INVALID',
     message: /other users can write to/,
@@ -222,7 +223,7 @@ test('windows: without the file of its name, the pipe is closed again', async t 
   const pipes = await shortDirectory(t)
   const home = join(pipes, 'home')
   await mkdir(join(home, `${process.pid}.pipe`), { recursive: true })
-  const actions = { status: () => STATUS, reload: async () => {}, stop: () => {} }
+  const actions = { status: () => STATUS, reload: async () => {}, upgrade: async () => 4712, stop: () => {} }
   await t.rejects(openControl({ runtime: [], home }, actions, windowsIn(pipes)), { code: 'EISDIR' })
   t.same(await readdir(pipes), ['home'])
   t.same(await findProxies({ runtime: [], home }, windowsIn(pipes)), [])

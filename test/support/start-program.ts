@@ -17,22 +17,27 @@ export interface StartedProgram {
   logged(text: string): Promise<LogLine>
 }
 
-/** Starts the program with nothing of this machine's own settings; ends it with the test. */
-export function startProgram(t: Test, args: string[], environment: NodeJS.ProcessEnv): StartedProgram {
-  const [command, ...first] = PROGRAM
+/**
+ * Starts the program with nothing of this machine's own settings; ends it with the test.
+ * @param socket a listening socket, handed over as systemd does, with the name "mysql"
+ */
+export function startProgram(t: Test, args: string[], environment: NodeJS.ProcessEnv, socket?: number): StartedProgram {
+  const sockets = socket === undefined ? {} : { LISTEN_FDS: '1', LISTEN_FDNAMES: 'mysql' }
+  const inShell = socket === undefined ? [] : ['sh', '-c', 'LISTEN_PID=$$ exec "$@"', 'sh']
+  const [command, ...first] = [...inShell, ...PROGRAM] as [string, ...string[]]
   const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|MYSQL_IAM_PROXY_|TAP|XDG_)/.test(name))
   const child = spawn(command, [...first, ...args], {
-    env: { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true', ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true', ...sockets, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe', ...(socket === undefined ? [] : [socket])],
   })
   t.teardown(() => child.kill('SIGKILL'))
   const lines: LogLine[] = []
   const waiting = new Set<() => void>()
   let stderr = ''
-  child.stderr.on('data', chunk => {
+  child.stderr!.on('data', chunk => {
     stderr += chunk
   })
-  createInterface(child.stdout).on('line', line => {
+  createInterface(child.stdout!).on('line', line => {
     lines.push(JSON.parse(line))
     for (const look of waiting) look()
   })

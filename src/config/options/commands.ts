@@ -136,7 +136,7 @@ export const OF_COMMANDS = {
     check: processIdProblem,
     perProcess: true,
     flagOnly: true,
-    commands: ['reload', 'stop'],
+    commands: ['reload', 'upgrade', 'stop'],
     describe: 'The process id of the proxy, if this user runs several',
   },
   system: {
