@@ -1,11 +1,7 @@
 /** Logins to an Aurora global endpoint: each is signed for the region that the server's certificate names. */
-import { TLSSocket } from 'node:tls'
 import { type Test, test } from 'tap'
 import { createConfirmMember } from '../../src/aws/global-members.ts'
 import { createAuthority } from '../../src/demo/certificates.ts'
-import type { Endpoint } from '../../src/endpoint.ts'
-import type { Wire } from '../../src/net/wire.ts'
-import { regionOfNames, regionToSign } from '../../src/upstream/server-region.ts'
 import { type AwsApi, startAwsApi } from '../support/aws-api.ts'
 import { setEnvironment } from '../support/check.ts'
 import { connectMysql, logIn, startProxy } from '../support/proxy.ts'
@@ -197,31 +193,4 @@ test('RDS is asked only about a valid certificate, and only of a global endpoint
   const single = await startProxy(t, { connect: upstream.address })
   t.match((await logIn(t, single.address)).error, { message: /does not name database-1/ })
   t.same(api.requests, [])
-})
-
-test('regionOfNames', async t => {
-  t.equal(regionOfNames(namesIn('eu-west-1')), 'eu-west-1')
-  t.equal(regionOfNames(['SHOP.cluster-abc.EU-WEST-1.rds.amazonaws.com']), 'eu-west-1')
-  t.equal(regionOfNames([GLOBAL]), undefined)
-  t.equal(regionOfNames([]), undefined)
-})
-
-test('only the certificate of a verified connection names the region', t => {
-  const endpoint = { rds: { host: GLOBAL, port: 3306, region: undefined } } as unknown as Endpoint
-  const subjectaltname = (names: string[]) => names.map(name => `DNS:${name}`).join(', ')
-  const over = (authorized: boolean, names: string[], prototype: object = TLSSocket.prototype) => {
-    const getPeerCertificate = () => ({ subjectaltname: subjectaltname(names) })
-    const socket = Object.create(prototype, {
-      authorized: { value: authorized },
-      getPeerCertificate: { value: getPeerCertificate },
-    })
-    return { socket } as Wire
-  }
-  const message = `the server behind ${GLOBAL} has a certificate without an AWS region, or with several: `
-  t.equal(regionToSign(endpoint, over(true, namesIn('eu-west-1'))), 'eu-west-1')
-  t.throws(() => regionToSign(endpoint, over(false, namesIn('eu-west-1'))), { code: 'REGION_UNKNOWN', message })
-  t.throws(() => regionToSign(endpoint, over(true, namesIn('eu-west-1'), {})), { code: 'REGION_UNKNOWN', message })
-  const long = 'a'.repeat(300)
-  t.throws(() => regionToSign(endpoint, over(true, [long])), { message: `${message}${long.slice(0, 200)}` })
-  t.end()
 })
