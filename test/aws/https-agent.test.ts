@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Test, test } from 'tap'
 import { type AwsAgent, createAwsAgent, proxyFor } from '../../src/aws/https-agent.ts'
-import { createAuthority } from '../../src/demo/certificates.ts'
 import { hintFor } from '../../src/errors.ts'
+import { authorityOf, certificateBy } from '../support/authorities.ts'
 import { failureOf } from '../support/failure-of.ts'
 import { listen, startHttpProxy } from '../support/forward-proxy.ts'
 import { freePort } from '../support/free-port.ts'
@@ -19,13 +19,13 @@ const LOADER = ['--import=tsx', '--input-type=module', '--eval']
 const HOST = 'sts.eu-west-1.amazonaws.com'
 
 /** An HTTPS server with a certificate for `names` of an authority that only `ca` knows. */
-async function startAws(t: Test, names = [HOST], answer: (path: string) => string = () => 'hello') {
-  const authority = await createAuthority('the CA of a company')
-  const { certificate, key } = await authority.issue({ names })
+async function startAws(t: Test, names = [HOST], name = 'the CA of a company') {
+  const authority = await authorityOf(name)
+  const { certificate, key } = await certificateBy(name, names)
   const paths: string[] = []
   const server = createHttpsServer({ cert: certificate, key }, (incoming, outgoing) => {
     paths.push(incoming.url ?? '')
-    outgoing.setHeader('content-type', 'application/json').end(answer(incoming.url ?? ''))
+    outgoing.setHeader('content-type', 'application/json').end('hello')
   })
   return { port: await listen(t, server), ca: fileOf(t, authority.certificate), paths }
 }
@@ -175,8 +175,8 @@ test('a proxy that replaces certificates', async t => {
 
 test('a proxy that speaks TLS', async t => {
   const aws = await startAws(t)
-  const authority = await createAuthority('the CA of a proxy')
-  const { certificate, key } = await authority.issue({ names: ['localhost'] })
+  const authority = await authorityOf('the CA of a proxy')
+  const { certificate, key } = await certificateBy('the CA of a proxy', ['localhost'])
   const server = createHttpsServer({ cert: certificate, key })
   const proxy = await startHttpProxy(t, { port: aws.port, server })
   const HTTPS_PROXY = `https://localhost:${proxy.address.split(':')[1]}`
@@ -238,7 +238,7 @@ test('the deadline of a connection', async t => {
 
 test('AWS_CA_BUNDLE adds to NODE_EXTRA_CA_CERTS', async t => {
   const aws = await startAws(t, ['127.0.0.1'])
-  const other = await startAws(t, ['127.0.0.1'])
+  const other = await startAws(t, ['127.0.0.1'], 'another CA')
   const program = `
     import { request } from 'node:https'
     import { createAwsAgent } from './src/aws/https-agent.ts'

@@ -8,7 +8,6 @@ import { setImmediate } from 'node:timers/promises'
 import { connect as connectTls, TLSSocket } from 'node:tls'
 import { type Test, test } from 'tap'
 import { checkCertificate, createLocalTls, startClientTls } from '../../src/client/tls.ts'
-import { createAuthority } from '../../src/demo/certificates.ts'
 import { silent } from '../../src/log.ts'
 import { createWire } from '../../src/net/wire.ts'
 import { type CertificateOptions, createCertificate } from '../../src/x509.ts'
@@ -17,16 +16,36 @@ import { createMemoryPair, settled } from '../support/memory-pair.ts'
 
 const RELOAD_INTERVAL_MS = 5_000
 
+const notBefore = new Date(Date.UTC(2030, 0, 1))
+const notAfter = new Date(Date.UTC(2030, 0, 31))
+const host = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const other = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const pemOf = (key: KeyObject) => key.export({ type: 'pkcs8', format: 'pem' }).toString()
+const KEY = pemOf(host.privateKey)
+
+function certificateOf(options: Partial<CertificateOptions> = {}): string {
+  const { publicKey, privateKey } = host
+  const names = ['localhost']
+  return createCertificate({
+    commonName: 'host',
+    names,
+    notBefore,
+    notAfter,
+    publicKey,
+    signingKey: privateKey,
+    ...options,
+  })
+}
+
 /** A certificate for clients, in files; `log` holds what was logged. */
 async function createFiles(t: Test) {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-'))
   t.teardown(() => rm(directory, { recursive: true }))
   const [certFile, keyFile] = [join(directory, 'cert.pem'), join(directory, 'key.pem')]
-  const authority = await createAuthority('local')
-  const renew = async (notAfter?: Date) => {
-    const { certificate, key } = await authority.issue({ names: ['localhost'], ...(notAfter ? { notAfter } : {}) })
-    await writeFile(certFile, certificate)
-    await writeFile(keyFile, key)
+  const renew = async (until = notAfter) => {
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    await writeFile(certFile, certificateOf({ publicKey, signingKey: privateKey, notAfter: until }))
+    await writeFile(keyFile, pemOf(privateKey))
   }
   await renew()
   const clock = createTestClock()
@@ -48,7 +67,7 @@ test('a certificate that changes is loaded at the next check', async t => {
   clock.advance(1)
   const second = await tls.secureContext()
   t.not(second, first)
-  t.match(log, [/^info .*cert\.pem: new certificate for clients, until 2\d{3}-\d\d-\d\dT/])
+  t.match(log, [/^info .*cert\.pem: new certificate for clients, until 2030-01-31T00:00:00\.000Z/])
   clock.advance(RELOAD_INTERVAL_MS)
   t.equal(await tls.secureContext(), second, 'files that have not changed are not loaded again')
 })
@@ -75,33 +94,12 @@ test('invalid files leave the previous certificate in use, with one warning', as
 test('the time of expiry follows new files, also if no client connects', async t => {
   const { renew, clock, tls } = await createFiles(t)
   const first = tls.expires()
-  await renew(new Date(Date.now() + 48 * 3_600_000))
+  await renew(new Date(Date.UTC(2031, 0, 1)))
   clock.advance(RELOAD_INTERVAL_MS)
   t.equal(tls.expires(), first, 'it asks for the files')
   while (tls.expires() === first) await setImmediate()
   t.pass('and knows of them soon')
 })
-
-const notBefore = new Date(Date.UTC(2030, 0, 1))
-const notAfter = new Date(Date.UTC(2030, 0, 31))
-const host = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-const other = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-const pemOf = (key: KeyObject) => key.export({ type: 'pkcs8', format: 'pem' }).toString()
-const KEY = pemOf(host.privateKey)
-
-function certificateOf(options: Partial<CertificateOptions> = {}): string {
-  const { publicKey, privateKey } = host
-  const names = ['localhost']
-  return createCertificate({
-    commonName: 'host',
-    names,
-    notBefore,
-    notAfter,
-    publicKey,
-    signingKey: privateKey,
-    ...options,
-  })
-}
 
 /** What is said of two files with these texts, at a time. */
 async function check(t: Test, cert: string | undefined, key: string | undefined, now = Date.UTC(2030, 0, 15)) {

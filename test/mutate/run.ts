@@ -17,7 +17,7 @@ import { mysqlVariable } from '../support/mysql.ts'
 import { installNode } from '../support/node-binary.ts'
 import { EQUIVALENT } from './equivalent.ts'
 import { applyMutant, createMutants, describeMutant, type Mutant } from './mutants.ts'
-import { QUICK, TARGETS, type Target } from './targets.ts'
+import { QUICK, TARGETS, type Target, WITH_SERVER } from './targets.ts'
 import { measureLimit, type Outcome, tryTest, tryTexts } from './try.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -61,8 +61,7 @@ interface Measured extends Target {
 const targets = await sample(TARGETS.filter(({ file }) => !options.file || options.file.includes(file)))
 if (targets.length === 0) throw new Error(`no such file in test/mutate/targets.ts: ${options.file}`)
 
-/** Quick tests need no server. */
-const needsServer = targets.some(({ tests }) => tests.some(test => !QUICK.has(test)))
+const needsServer = targets.some(({ tests }) => tests.some(test => !QUICK.has(test) || WITH_SERVER.has(test)))
 const { decisions: _decisions, query: _query, stop, ...server } = needsServer ? await startMariadb() : nothing()
 const env = {
   ...(needsServer && { [serverVariable]: JSON.stringify(server) }),
@@ -182,5 +181,6 @@ function report(): void {
 
 async function cleanUp(): Promise<void> {
   await stop()
-  await rm(scratch, { recursive: true, force: true })
+  // A test that was killed may still write.
+  await rm(scratch, { recursive: true, force: true, maxRetries: 10 })
 }

@@ -18,6 +18,7 @@ export const QUICK: ReadonlySet<string> = new Set([
   'test/client/local-users.test.ts',
   'test/client/login-throttle.test.ts',
   'test/client/missing-fields.test.ts',
+  'test/client/send-ok.test.ts',
   'test/client/tls.test.ts',
   'test/protocol/auth.test.ts',
   'test/protocol/capabilities.test.ts',
@@ -47,7 +48,12 @@ export const QUICK: ReadonlySet<string> = new Set([
 ])
 
 const LOGINS = ['test/proxy/session-login.test.ts', 'test/proxy/faults-upstream.test.ts']
-const CLIENTS = ['test/proxy/faults-client.test.ts', 'test/client/handshake.test.ts']
+/** Those of them that log in to a real server, which run.ts starts once. */
+export const WITH_SERVER: ReadonlySet<string> = new Set([
+  'test/client/full-authentication.test.ts',
+  'test/client/missing-fields.test.ts',
+])
+
 const UPSTREAM = ['test/upstream/login-steps.test.ts', 'test/upstream/login.test.ts']
 const TLS = [
   'test/upstream/tls.test.ts',
@@ -81,7 +87,6 @@ export const TARGETS: readonly Target[] = [
       'test/client/missing-fields.test.ts',
       'test/client/send-ok.test.ts',
       'test/client/full-authentication.test.ts',
-      ...CLIENTS,
     ],
   },
   { file: 'src/client/local-users.ts', tests: ['test/client/local-users.test.ts'] },

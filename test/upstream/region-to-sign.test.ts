@@ -21,6 +21,7 @@ test('regionOfNames', async t => {
   t.equal(regionOfNames(namesIn('eu-west-1')), 'eu-west-1')
   t.equal(regionOfNames(['SHOP.cluster-abc.EU-WEST-1.rds.amazonaws.com']), 'eu-west-1')
   t.equal(regionOfNames([GLOBAL]), undefined)
+  t.equal(regionOfNames([...namesIn('eu-west-1'), ...namesIn('us-east-2')]), undefined, 'two regions')
   t.equal(regionOfNames([]), undefined)
 })
 
@@ -40,7 +41,7 @@ test('only the certificate of a verified connection names the region', t => {
   t.throws(() => regionToSign(endpoint, over(false, namesIn('eu-west-1'))), { code: 'REGION_UNKNOWN', message })
   t.throws(() => regionToSign(endpoint, over(true, namesIn('eu-west-1'), {})), { code: 'REGION_UNKNOWN', message })
   const long = 'a'.repeat(300)
-  t.throws(() => regionToSign(endpoint, over(true, [long])), { message: `${message}${long.slice(0, 200)}` })
+  t.throws(() => regionToSign(endpoint, over(true, [long])), { message: /: a{200}$/ })
   const { socket: carrier } = over(true, namesIn('eu-west-1'))
   const inside = { ...over(true, namesIn('us-east-2'), {}), carrier } as Wire
   t.equal(regionToSign(endpoint, inside), 'eu-west-1', 'below a compressed stream')
