@@ -67,6 +67,16 @@ test('a verified server: no timer and no listener stays', async t => {
   t.same((wire.socket.listeners('close') as { name: string }[]).filter(isOurs), [])
 })
 
+test('changed authorities may take half of the time that is left', async t => {
+  const times: number[] = []
+  const trust = createTrust([authority.certificate], false)
+  const { clock, start, accept } = await connect(t, { ...trust, refresh: async time => void times.push(time) })
+  accept(good)
+  clock.advance(1_000)
+  await start()
+  t.same(times, [2_000])
+})
+
 test('an IP address is verified, and not sent as a server name', async t => {
   const { start, accept } = await connect(t)
   const tls = accept(await authority.issue({ names: ['10.0.0.9'] }))
