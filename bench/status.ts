@@ -47,7 +47,15 @@ for (let round = 0; round < ROUNDS; round++) {
     history.tick([state], uptime)
     activities.tick([state], uptime)
   })
-  const facts = { version: '', uptime, isReady: true, notReady: [], busy: 0, sessionsLimit: undefined }
+  const facts = {
+    version: '',
+    uptime,
+    isReady: true,
+    notReady: [],
+    busy: 0,
+    sessionsLimit: undefined,
+    drainingSessions: 0,
+  }
   for (const request of REQUESTS) {
     const query = readStatusQuery(new URLSearchParams(request))
     measure(`/api/status?${request}`, () => JSON.stringify(pageStatus([state], { history, activities }, facts, query)))

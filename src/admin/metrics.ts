@@ -32,8 +32,15 @@ interface Counted {
   restarts: number
 }
 
-/** @param endpoints the current endpoints; the next scrape drops the metrics of removed ones */
-export function createMetrics(endpoints: () => readonly EndpointState[], version: string): Metrics {
+/**
+ * @param endpoints the current endpoints; the next scrape drops the metrics of removed ones
+ * @param drainingSessions sessions in the processes that this one has replaced at upgrades
+ */
+export function createMetrics(
+  endpoints: () => readonly EndpointState[],
+  version: string,
+  drainingSessions: () => number = () => 0,
+): Metrics {
   const register = new Registry()
   const registers = [register]
   collectDefaultMetrics({ register })
@@ -47,6 +54,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
   )
 
   const sessions = gauge('sessions', 'Clients that are logged in.', 'endpoint')
+  const draining = gauge('draining_sessions', 'Sessions in the processes that this one has replaced at upgrades.')
   const loggingIn = gauge('logins_in_progress', 'Clients that are connected but not logged in yet.', 'endpoint')
   const maxConnections = gauge(
     'max_connections',
@@ -137,6 +145,7 @@ export function createMetrics(endpoints: () => readonly EndpointState[], version
   function update(): void {
     const states = endpoints()
     for (const one of [...gauges, syncLast]) one.reset()
+    draining.set(drainingSessions())
     droppedLines.reset()
     droppedLines.inc(droppedLogLines())
     // After a reload, an endpoint can have two states: the current one, and a retired one with the older sessions.

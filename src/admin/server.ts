@@ -38,6 +38,8 @@ export interface AdminOptions extends Life {
   readyWhen: ReadyWhen
   /** the current endpoints; a reload changes them */
   endpoints: () => readonly EndpointState[]
+  /** sessions in the processes that this one has replaced at upgrades; none by default */
+  drainingSessions?: (() => number) | undefined
   /** called for POST /quitquitquit; undefined turns that off */
   onQuit?: (() => void) | undefined
   /** the version of mysql-iam-proxy */
@@ -100,7 +102,7 @@ const SERVER_OPTIONS = {
 
 /** Starts to listen, at one or both addresses. @throws ProxyError CONFIG_INVALID for an address beyond loopback without a token, LISTEN_FAILED */
 export async function startAdmin(options: AdminOptions, log: Logger): Promise<Admin> {
-  const { listen, healthListen, token, readyWhen, endpoints, onQuit, version } = options
+  const { listen, healthListen, token, readyWhen, endpoints, onQuit, version, drainingSessions = () => 0 } = options
   if (listen && !isPrivate(listen) && token === undefined) {
     const message = `the admin listener needs a token on ${formatHostPort(listen)}, which is not a loopback address`
     throw new ProxyError('CONFIG_INVALID', message)
@@ -110,7 +112,7 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
   const sessionsLimit = Number.isFinite(shares.sessions) ? shares.sessions : undefined
   const uptime = () => monotonicClock.now() - startedAt
   const page = loadPage()
-  const metrics = createMetrics(endpoints, version)
+  const metrics = createMetrics(endpoints, version, drainingSessions)
   const history = createHistory(0)
   const activities = createActivities()
   let utilization = performance.eventLoopUtilization()
@@ -163,7 +165,8 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
       access: 'token',
       answer(query) {
         const { isReady, reasons: notReady } = readinessOf(endpoints(), options, readyWhen)
-        const facts = { version, uptime: uptime(), isReady, notReady, busy, sessionsLimit }
+        const draining = { drainingSessions: drainingSessions() }
+        const facts = { version, uptime: uptime(), isReady, notReady, busy, sessionsLimit, ...draining }
         return json(200, pageStatus(endpoints(), { history, activities }, facts, readStatusQuery(query)))
       },
     },

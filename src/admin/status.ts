@@ -33,6 +33,8 @@ export interface Status {
   isReady: boolean
   /** why the process or single endpoints are not ready */
   notReady: string[]
+  /** sessions in the processes that this one has replaced at upgrades */
+  drainingSessions: number
   /** log lines that were dropped because the log could not be written */
   logLinesDropped: number
   /** of each endpoint's history */
@@ -142,6 +144,8 @@ export interface ProcessFacts {
   busy: number
   /** how many sessions the limit of open files allows; undefined for any number */
   sessionsLimit: number | undefined
+  /** sessions in the processes that this one has replaced at upgrades */
+  drainingSessions: number
 }
 
 /** What a request asks for. */

@@ -69,6 +69,7 @@ async function serve(
       endpoints: () => service?.states() ?? [],
       isStarted: () => service !== undefined,
       isStopping: () => end.aborted,
+      drainingSessions: predecessor?.sessions,
       onQuit: settings.quitquitquit ? () => quit.abort() : undefined,
     },
     log,

@@ -43,7 +43,15 @@ test('steps of the wall clock move neither uptime nor slots', t => {
   history.tick([state], 2_000)
   const statusAt = (wallClock: number) => {
     t.intercept(Date, 'now', { value: () => wallClock })
-    const facts = { version: '1.2.3', uptime: 3_000, isReady: true, notReady: [], busy: 0, sessionsLimit: undefined }
+    const facts = {
+      version: '1.2.3',
+      uptime: 3_000,
+      isReady: true,
+      notReady: [],
+      busy: 0,
+      sessionsLimit: undefined,
+      drainingSessions: 0,
+    }
     return pageStatus([state], { history, activities: createActivities() }, facts)
   }
   for (const wallClock of [1_800_000_000_000, 1_800_000_000_000 - 3_600_000]) {

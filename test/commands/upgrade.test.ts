@@ -42,7 +42,8 @@ async function scene(t: Test) {
   const folders = { runtime: [runtime], home: undefined }
   /** As the command does. */
   const upgrade = async () => await upgradeProxy(await runningProxy({ pid: undefined }, folders), never)
-  const write = (...endpoints: string[]) => writeFile(config, `endpoints:\n${endpoints.join('')}`)
+  const write = (...endpoints: string[]) =>
+    writeFile(config, `admin-listen: 127.0.0.1:0\nendpoints:\n${endpoints.join('')}`)
   return { directory, config, endpoint, write, start, upgrade }
 }
 
@@ -97,6 +98,11 @@ test('upgrades under load: no login is refused, and sessions live on', async t =
     t.match(said, `Process ${pidsOf(program)[count]} serves now`)
     t.equal(await value(first, 'SELECT 1'), 1, `a session lives on through upgrade ${count}`)
   }
+  const { msg: admin } = await program.logged('admin listener on ')
+  const metrics = async () => await (await fetch(`${/http:.*/.exec(admin)?.[0]}/metrics`)).text()
+  await until('the newest process knows of the older sessions', async () =>
+    / *mysql_iam_proxy_draining_sessions [2-9]/.test(await metrics()),
+  )
   isOver = true
   t.ok((await Promise.all(load)).every(count => count > 0))
 

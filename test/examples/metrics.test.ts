@@ -112,6 +112,7 @@ const IDLE = {
   'mysql_iam_proxy_tunnel_state{state="failed",endpoint="db",instance="a"}': '0x120',
   'mysql_iam_proxy_tunnel_restarts_total{endpoint="db",instance="a"}': '0x120',
   'mysql_iam_proxy_log_lines_dropped_total{instance="a"}': '0x120',
+  'mysql_iam_proxy_draining_sessions{instance="a"}': '0x120',
   'nodejs_eventloop_lag_p99_seconds{instance="a"}': '0.011x120',
   'nodejs_eventloop_lag_p99_seconds{instance="another program"}': '9x120',
 }

@@ -119,7 +119,7 @@ function render(status) {
 
 /** @param {Status} status */
 function renderState(status) {
-  const { version, node, startedAt, now, logLinesDropped, endpoints, sessionsTotal } = status
+  const { version, node, startedAt, now, logLinesDropped, drainingSessions, endpoints, sessionsTotal } = status
   const { level, text, title } = overallState(status)
   const state = byId('state')
   setText(state, text)
@@ -127,9 +127,14 @@ function renderState(status) {
   const dropped = logLinesDropped > 0 ? ` · ${plain.format(logLinesDropped)} log lines dropped` : ''
   const versions = `version ${version} · Node.js ${node.replace(/^v/, '')}`
   setText(byId('facts'), `up ${formatSpan(now - startedAt)} · ${versions}${dropped}`)
+  const draining =
+    drainingSessions > 0 ? ` · previous process draining: ${plain.format(drainingSessions)} sessions` : ''
   const limit = status.sessionsLimit === undefined ? '' : ` of at most ${plain.format(status.sessionsLimit)}`
   const memory = `memory ${formatBytes(status.memory)} · event loop ${Math.round(100 * status.busy)} % busy`
-  setText(byId('process'), `Process ${status.pid} · ${memory} · ${plain.format(sessionsTotal)}${limit} connections`)
+  setText(
+    byId('process'),
+    `Process ${status.pid} · ${memory} · ${plain.format(sessionsTotal)}${limit} connections${draining}`,
+  )
   const open = endpoints.reduce((sum, { open }) => sum + open, 0)
   document.title = `${title || `${plain.format(open)} open`} · mysql-iam-proxy`
   setIcon(level)
