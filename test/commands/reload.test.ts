@@ -28,7 +28,7 @@ async function shortDirectory(t: Test): Promise<string> {
 async function scene(t: Test) {
   const home = await shortDirectory(t)
   await writeFile(join(home, 'config.yaml'), CONFIG)
-  const environment = { HOME: home, XDG_RUNTIME_DIR: join(home, 'run') }
+  const environment = { HOME: home, XDG_RUNTIME_DIR: join(home, 'run'), RUNTIME_DIRECTORY: '' }
   await mkdir(environment.XDG_RUNTIME_DIR, { mode: 0o700 })
   const file = join(home, 'config.yaml')
   const [command, ...first] = PROGRAM
@@ -89,7 +89,11 @@ test('several proxies: --pid names one', async t => {
 
 test('a proxy without a folder for the channel serves anyway', async t => {
   const { home } = await scene(t)
-  const environment = { HOME: join(home, 'config.yaml'), XDG_RUNTIME_DIR: join(home, 'config.yaml') }
+  const environment = {
+    HOME: join(home, 'config.yaml'),
+    XDG_RUNTIME_DIR: join(home, 'config.yaml'),
+    RUNTIME_DIRECTORY: '',
+  }
   const proxy = startProgram(t, ['--config', join(home, 'config.yaml'), '--log-level', 'debug'], environment)
   const { level, msg } = await proxy.logged('control channel')
   t.equal(level, 'debug')

@@ -47,6 +47,8 @@ const run = runTestFiles(files, {
     [serverVariable]: JSON.stringify(description),
     [mysqlVariable]: JSON.stringify(mysql.shared),
     [programVariable]: JSON.stringify(program),
+    // The control channels of the proxies of these tests: neither the user's own proxies nor those of other tests see them.
+    RUNTIME_DIRECTORY: scratch,
     ...(coverage ? { NODE_V8_COVERAGE: coverage } : {}),
   },
   jobs: Number(values.jobs),
