@@ -16,10 +16,11 @@ import { silent } from '../log.ts'
 import { askToStop, findProxies } from '../net/control.ts'
 import { controlFolders } from '../net/control-place.ts'
 import { shellLine } from '../shell-quote.ts'
-import { checkConfig } from './check-config.ts'
+import { addressProblems, checkConfig } from './check-config.ts'
 import type { Invocation } from './command.ts'
 import { launchdPlan } from './service-launchd.ts'
 import {
+  SERVICE_NAME,
   type ServiceContext,
   type ServiceFile,
   type ServicePlan,
@@ -78,16 +79,24 @@ export async function service(
 
 async function install(settings: Settings, machine: Machine, print: (text: string) => void): Promise<void> {
   const { environment, platform } = machine
-  planOf(settings, machine) // refuses what this machine does not have, before anything else
+  const previous = await readFiles(planOf(settings, machine))
+  if (settings.system) refusePackage(machine)
   const carried = carriedEnvironment(settings['keep-env'], environment)
   const config = await configOf(settings, machine)
   const read = await loadConfig({ config }, [], ofService(carried, environment))
-  await checkConfig(read, silent, async () => problemsOfService(read, settings, config))
+  const inUse: string[] = []
+  await checkConfig(read, silent, async () => [
+    ...(await problemsOfService(read, settings, config)),
+    // A service that runs already uses its addresses itself.
+    ...(previous.size === 0 ? await addressProblems(read, message => void inUse.push(message)) : []),
+  ])
+  if (inUse.length > 0 && !settings['dry-run']) {
+    throw invalid(`${inUse.join('; ')}. Stop that program first, for example with mysql-iam-proxy stop`)
+  }
   const program = programOfService(machine.process)
   if (settings.system) refuseHome([...program, config])
   const drainMs = read.settings['max-sigterm-delay']
   const plan = planOf(settings, machine, { program, config, drainMs, environment: carried.kept })
-  const previous = await readFiles(plan)
   if (settings['dry-run']) {
     print(planText('Would write', plan.files, 'Would run', plan.start, platform))
     return
@@ -224,6 +233,12 @@ async function problemsOfService(read: Config, { system }: Settings, config: str
 
 async function isReadableByAll(path: string): Promise<boolean> {
   return ((await stat(path)).mode & 0o004) !== 0
+}
+
+/** The unit of a .deb or .rpm, which a unit in /etc would hide. */
+function refusePackage({ process: { realPath } }: Machine): void {
+  const unit = ['/usr/lib', '/lib'].map(folder => `${folder}/systemd/system/${SERVICE_NAME}.service`).find(realPath)
+  if (unit) throw invalid(`--system: a package has installed ${unit}; run systemctl enable --now ${SERVICE_NAME}`)
 }
 
 /** A service of the system sees no home directories. */

@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { parse as parsePlist } from 'plist'
@@ -360,7 +362,12 @@ async function fakeMachine(
     platform,
     environment,
     user: { name: 'ada', uid: 1000 },
-    process: { execPath: '/usr/bin/node', execArgv: [], script: '/opt/x.js', realPath: path => path },
+    process: {
+      execPath: '/usr/bin/node',
+      execArgv: [],
+      script: '/opt/x.js',
+      realPath: path => (path.includes('/systemd/system/') ? undefined : path),
+    },
     clock: createTestClock(),
     async stopProxies(isMeant) {
       stopped.push(...[itsConfig, '/another/config.yaml'].filter(isMeant))
@@ -506,6 +513,25 @@ test('install refuses what would not work in a service', async t => {
   await t.rejects(call('install'), { code: 'CONFIG_INVALID', message: /^service: unsupported on freebsd/ })
 })
 
+test('a first install refuses addresses in use; a second one finds its own service there', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const { call, ran } = await fakeMachine(t, 'linux', undefined, CONFIG.replace(':0', `:${port}`))
+  await t.rejects(call('install'), {
+    code: 'CONFIG_INVALID',
+    message: new RegExp(`127\\.0\\.0\\.1:${port} is in use, perhaps by the running proxy\\. Stop that program first`),
+  })
+  t.same(ran, [])
+  await call('install', '--dry-run')
+  await new Promise(resolve => server.close(resolve))
+  await call('install')
+  server.listen(port, '127.0.0.1')
+  await once(server, 'listening')
+  await call('install')
+})
+
 test('--system: a file that only root reads and a program in a home directory are refused', async t => {
   const machine = await fakeMachine(t, 'linux')
   machine.user.uid = 0
@@ -517,6 +543,12 @@ test('--system: a file that only root reads and a program in a home directory ar
     message: /\/home\/ada\/\.nvm\/node is in a home/,
   })
   machine.process.execPath = '/usr/bin/node'
+  const { realPath } = machine.process
+  machine.process.realPath = path => (path.startsWith('/lib/systemd/system/') ? path : undefined)
+  await t.rejects(machine.call('install', '--system', '--dry-run'), {
+    message: /a package has installed \/lib\/systemd\/system\/mysql-iam-proxy\.service; run systemctl enable --now/,
+  })
+  machine.process.realPath = realPath
   await machine.call('install', '--system', '--dry-run')
   t.match(machine.printed(), 'Would write /etc/systemd/system/mysql-iam-proxy.service:')
   t.match(machine.printed(), '  systemctl enable mysql-iam-proxy.service\n')
