@@ -27,7 +27,9 @@ async function startAws(t: Test, names = [HOST], name = 'the CA of a company') {
     paths.push(incoming.url ?? '')
     outgoing.setHeader('content-type', 'application/json').end('hello')
   })
-  return { port: await listen(t, server), ca: fileOf(t, authority.certificate), paths }
+  const serverNames: (string | false | null)[] = []
+  server.on('secureConnection', ({ servername }) => serverNames.push(servername))
+  return { port: await listen(t, server), ca: fileOf(t, authority.certificate), paths, serverNames }
 }
 
 /** A new file with this text; its path. */
@@ -61,6 +63,7 @@ test('a call goes through the proxy of HTTPS_PROXY, and trusts the CA of AWS_CA_
   t.equal(await get(agent), 'hello')
   t.same(proxy.targets, [`${HOST}:443`], 'the proxy resolves the name')
   t.same(proxy.logins, ['us@er:hunter2'])
+  t.same(aws.serverNames, [HOST])
   t.same(agent.route, { proxy: `http://${proxy.address} (HTTPS_PROXY)`, caBundle: `AWS_CA_BUNDLE=${aws.ca}` })
   t.equal(await get(agent), 'hello')
   t.equal(proxy.targets.length, 1, 'the connection is used again')
@@ -105,6 +108,7 @@ test('a variable that is not the URL of a proxy', t => {
     'http://proxy/hunter2',
     'http://proxy:0',
     'socks5://hunter2@proxy',
+    'proxy.corp//',
   ]
   for (const HTTPS_PROXY of wrong) {
     try {
@@ -145,6 +149,35 @@ test('a proxy that refuses, and one that is unreachable', async t => {
   const HTTPS_PROXY = `http://127.0.0.1:${await freePort()}`
   const unreachable = await failureOf(get(agentFor(t, { HTTPS_PROXY })))
   t.match(unreachable, { code: 'FORWARD_PROXY_FAILED', message: /is unreachable: ECONNREFUSED/ })
+})
+
+test('a problem is over with the next connection', async t => {
+  const aws = await startAws(t, ['127.0.0.1'])
+  const environment: NodeJS.ProcessEnv = { AWS_CONFIG_FILE: '/no-such-file', AWS_CA_BUNDLE: '/no-such-file' }
+  const agent = createAwsAgent({ environment })
+  t.teardown(() => agent.destroy())
+  await failureOf(get(agent, '127.0.0.1', aws.port))
+  t.match(agent.problem, { code: 'AWS_ENVIRONMENT_INVALID' })
+  environment.AWS_CA_BUNDLE = aws.ca
+  const [set, clear] = [setTimeout, clearTimeout]
+  const timers = new Set<unknown>()
+  t.intercept(globalThis, 'setTimeout', {
+    value: (work: () => void, milliseconds: number) => {
+      const timer = set(work, milliseconds)
+      if (milliseconds === 5_000) timers.add(timer)
+      return timer
+    },
+  })
+  t.intercept(globalThis, 'clearTimeout', {
+    value: (timer: NodeJS.Timeout) => {
+      timers.delete(timer)
+      clear(timer)
+    },
+  })
+  t.equal(await get(agent, '127.0.0.1', aws.port), 'hello')
+  t.equal(agent.problem, undefined)
+  t.same(timers, new Set(), 'a connection that is there has no deadline')
+  t.same(aws.serverNames, [false], 'an IP address is not sent as a server name')
 })
 
 test('what answers is no HTTP proxy', async t => {

