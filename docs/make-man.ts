@@ -66,7 +66,7 @@ ${commands.map(examples).join('\n')}
 .BR mariadb (1),
 .BR systemctl (1)
 .PP
-The documents of the project explain the configuration file, the errors, the log and the metrics.
+mysql\\-iam\\-proxy docs prints the documents: configuration, errors, log, metrics.
 `
 }
 

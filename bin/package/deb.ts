@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib'
 import type { Context } from './context.ts'
 import { filesIn, makeTree, PATHS, putInto } from './linux-tree.ts'
 import { DESCRIPTION, homepage, maintainer, NAME, ROOT, SUMMARY, sourceDate } from './project.ts'
-import { executableIn, runTool } from './tool.ts'
+import { executableIn, licenseOfNode, runTool } from './tool.ts'
 
 /** Debian's names of processors, and those of Node.js. */
 const ARCHITECTURES = { amd64: 'linux-x64', arm64: 'linux-arm64' } as const
@@ -20,10 +20,11 @@ const SCRIPTS = ['postinst', 'prerm', 'postrm'] as const
 
 export async function makeDebs(context: Context): Promise<string[]> {
   const files: string[] = []
+  const nodeLicense = await licenseOfNode(context)
   for (const [architecture, target] of Object.entries(ARCHITECTURES)) {
     const executable = await executableIn(context, target)
     const file = `${NAME}_${debianVersion(context.version)}_${architecture}.deb`
-    await makeDeb(context, { architecture, executable, file: join(context.release, file) })
+    await makeDeb(context, { architecture, executable, nodeLicense, file: join(context.release, file) })
     files.push(file)
   }
   return files
@@ -32,6 +33,8 @@ export async function makeDebs(context: Context): Promise<string[]> {
 export interface Deb {
   architecture: string
   executable: string
+  /** the text of the license of Node.js */
+  nodeLicense: string
   file: string
   /** xz by default, which every dpkg reads; gzip takes a tenth of the time */
   compression?: 'xz' | 'gzip'
@@ -40,7 +43,7 @@ export interface Deb {
 /** Makes one package. */
 export async function makeDeb(
   { version, temporary }: Pick<Context, 'version' | 'temporary'>,
-  { architecture, executable, file, compression = 'xz' }: Deb,
+  { architecture, executable, nodeLicense, file, compression = 'xz' }: Deb,
 ): Promise<void> {
   const tree = await mkdtemp(join(temporary, 'deb-'))
   await chmod(tree, 0o755)
@@ -49,6 +52,7 @@ export async function makeDeb(
     zshCompletions: 'usr/share/zsh/vendor-completions',
     license,
     licenseText: copyright,
+    nodeLicense,
   })
   const put = putInto(tree)
   await put(`${PATHS.docs}/changelog.gz`, gzipSync(debianChangelog(version), { level: 9 }))

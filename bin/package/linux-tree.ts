@@ -14,6 +14,8 @@ export interface Places {
   license: string
   /** of the license in the repository */
   licenseText(): Promise<string>
+  /** of Node.js */
+  nodeLicense: string
 }
 
 /** The parts of a package's root, by their path without a slash in front. */
@@ -45,7 +47,7 @@ export async function makeTree(tree: string, executable: string, places: Places)
   await put(join(places.zshCompletions, `_${NAME}`), completionScript('zsh', {}))
   await put(`usr/share/fish/vendor_completions.d/${NAME}.fish`, completionScript('fish', {}))
   await put(places.license, await places.licenseText())
-  await put(`${PATHS.docs}/THIRD-PARTY-NOTICES.gz`, packed(await thirdPartyNotices(undefined)))
+  await put(`${PATHS.docs}/THIRD-PARTY-NOTICES.gz`, packed(await thirdPartyNotices(places.nodeLicense)))
   await put(`${PATHS.docs}/README.md`, await readFile(join(ROOT, 'README.md')))
   await put(`${PATHS.docs}/CHANGELOG.md.gz`, packed(await readFile(join(ROOT, 'CHANGELOG.md'), 'utf8')))
   await cp(join(ROOT, 'examples/systemd'), join(tree, PATHS.docs, 'examples/systemd'), { recursive: true })
@@ -70,6 +72,7 @@ export function serviceUnit(example: string): string {
     [/^Documentation=.*$/m, `Documentation=man:${NAME}(1) file:///${PATHS.docs}/README.md`],
     [/^Requires=.*\.socket\n/m, ''],
     [/^ExecStart=mysql-iam-proxy /m, `ExecStart=/${PATHS.program} `],
+    [/^ExecReload=mysql-iam-proxy /m, `ExecReload=/${PATHS.program} `],
     [/^#.*\nLoadCredential=.*\n/m, ''],
     [
       /^#.*\nDynamicUser=yes$/m,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Context } from './context.ts'
 import { CONFIG_FOLDER_MODE, CONFIG_MODE, filesIn, makeTree, PATHS } from './linux-tree.ts'
 import { DESCRIPTION, homepage, maintainer, NAME, ROOT, SUMMARY, sourceDate } from './project.ts'
-import { executableIn, runTool } from './tool.ts'
+import { executableIn, licenseOfNode, runTool } from './tool.ts'
 
 /** RPM's names of processors, and those of Node.js. */
 const ARCHITECTURES = { x86_64: 'linux-x64', aarch64: 'linux-arm64' } as const
@@ -15,9 +15,10 @@ const PAYLOADS = { xz: 'w6.xzdio', gzip: 'w1.gzdio' } as const
 
 export async function makeRpms(context: Context): Promise<string[]> {
   const files: string[] = []
+  const nodeLicense = await licenseOfNode(context)
   for (const [architecture, target] of Object.entries(ARCHITECTURES)) {
     const executable = await executableIn(context, target)
-    files.push(await makeRpm(context, { architecture, executable, folder: context.release }))
+    files.push(await makeRpm(context, { architecture, executable, nodeLicense, folder: context.release }))
   }
   return files
 }
@@ -25,6 +26,8 @@ export async function makeRpms(context: Context): Promise<string[]> {
 export interface Rpm {
   architecture: string
   executable: string
+  /** the text of the license of Node.js */
+  nodeLicense: string
   /** where the package goes */
   folder: string
   compression?: keyof typeof PAYLOADS
@@ -33,7 +36,7 @@ export interface Rpm {
 /** Makes one package; resolves with the name of its file. */
 export async function makeRpm(
   { version, temporary }: Pick<Context, 'version' | 'temporary'>,
-  { architecture, executable, folder, compression = 'xz' }: Rpm,
+  { architecture, executable, nodeLicense, folder, compression = 'xz' }: Rpm,
 ): Promise<string> {
   const work = await mkdtemp(join(temporary, 'rpm-'))
   const tree = join(work, 'tree')
@@ -41,6 +44,7 @@ export async function makeRpm(
     zshCompletions: 'usr/share/zsh/site-functions',
     license: `usr/share/licenses/${NAME}/LICENSE`,
     licenseText: () => readFile(join(ROOT, 'LICENSE'), 'utf8'),
+    nodeLicense,
   })
   const spec = join(work, `${NAME}.spec`)
   await writeFile(spec, await specification(version, await filesIn(tree)))

@@ -1,9 +1,11 @@
 /** Runs the tools that packages need, and finds the executables that go into them. */
 import { execFile } from 'node:child_process'
-import { access } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Context, MissingTool } from './context.ts'
+import { TARGETS } from './executables.ts'
+import { unpackNode } from './node-binary.ts'
 import { NAME } from './project.ts'
 
 const run = promisify(execFile)
@@ -36,4 +38,10 @@ export async function executableIn({ release, version }: Context, target: string
     throw new MissingTool(`${path} is missing`)
   })
   return path
+}
+
+/** The license in the package of Node.js that the executables are made of. */
+export async function licenseOfNode({ temporary }: Pick<Context, 'temporary'>): Promise<string> {
+  const { package: name, node } = TARGETS[0]!
+  return await readFile(join(await unpackNode(name, node, temporary), 'LICENSE'), 'utf8')
 }

@@ -24,7 +24,10 @@ test('the package has its files, modes and scripts, and two builds are equal', a
   const build = async (name: string) => {
     const file = join(temporary, name)
     const executable = join(temporary, 'program')
-    await makeDeb({ version: VERSION, temporary }, { architecture: 'arm64', executable, file, compression: 'gzip' })
+    await makeDeb(
+      { version: VERSION, temporary },
+      { architecture: 'arm64', executable, nodeLicense: 'NODE LICENSE', file, compression: 'gzip' },
+    )
     return file
   }
   const file = await build('first.deb')
@@ -69,6 +72,7 @@ test('the unit runs as the user of the package, and needs no socket and no passw
   const unit = serviceUnit(example)
   t.match(unit, /^User=mysql-iam-proxy$/m)
   t.match(unit, /^ExecStart=\/usr\/bin\/mysql-iam-proxy --config \/etc\/mysql-iam-proxy\/config.yaml$/m)
+  t.match(unit, /^ExecReload=\/usr\/bin\/mysql-iam-proxy upgrade /m, 'a reload hands over to a new process')
   t.notMatch(unit, /DynamicUser|LoadCredential|\.socket/)
   const hardening = (text: string) => text.match(/^(Protect|Private|Restrict|System|NoNew|Capability).*$/gm)
   t.same(hardening(unit), hardening(example))

@@ -22,6 +22,7 @@ const built = join(ROOT, 'node_modules/.cache/package/built')
 const deb = join(built, `mysql-iam-proxy_${version}_amd64.deb`)
 const rpm = join(built, `mysql-iam-proxy-${version}-1.x86_64.rpm`)
 const compression = 'gzip'
+const nodeLicense = 'NODE LICENSE'
 const CONFIG = '/etc/mysql-iam-proxy/config.yaml'
 
 interface Outcome {
@@ -87,8 +88,11 @@ test('the packages are made from the executable of dist/release', async t => {
   mkdirSync(built, { recursive: true })
   await ensureProgram('rpmbuild', 'rpm')
   const context = { version, temporary: built }
-  await makeDeb(context, { architecture: 'amd64', executable, file: deb, compression })
-  t.equal(await makeRpm(context, { architecture: 'x86_64', executable, folder: built, compression }), basename(rpm))
+  await makeDeb(context, { architecture: 'amd64', executable, nodeLicense, file: deb, compression })
+  t.equal(
+    await makeRpm(context, { architecture: 'x86_64', executable, nodeLicense, folder: built, compression }),
+    basename(rpm),
+  )
 })
 
 test('the .deb: installed, upgraded, removed, purged', async t => {
@@ -120,7 +124,10 @@ test('the .deb: installed, upgraded, removed, purged', async t => {
   )
   const next = join(root, 'tmp/next.deb')
   const temporary = join(root, '..')
-  await makeDeb({ version: `${version}9`, temporary }, { architecture: 'amd64', executable, file: next, compression })
+  await makeDeb(
+    { version: `${version}9`, temporary },
+    { architecture: 'amd64', executable, nodeLicense, file: next, compression },
+  )
   system.ok('dpkg', '--install', '/tmp/next.deb')
   t.match(system.ok('dpkg-query', '--show', 'mysql-iam-proxy'), `${version}9`)
   t.match(readFileSync(join(root, CONFIG), 'utf8'), 'database-1', 'the configuration stays')
