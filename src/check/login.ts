@@ -1,7 +1,7 @@
 /** The login itself, then a MySQL client through the proxy, then the settings of its session. */
+import type { Connection, QueryError, RowDataPacket } from 'mysql2/promise'
 import { formatHostPort, isGlobalEndpoint, isIndirect, isLocalForward, isOnFarEnd, isRdsProxy } from '../endpoint.ts'
-import { asProxyError, ProxyError } from '../errors.ts'
-import { connectClient, type SimpleClient } from '../net/simple-client.ts'
+import { ProxyError } from '../errors.ts'
 import { LIBRARY_NAMES } from '../option-values.ts'
 import {
   CLIENT_CONNECT_WITH_DB,
@@ -58,8 +58,9 @@ function responseOf(user: string, database: string | undefined): HandshakeRespon
 }
 
 /** Logs in with a MySQL client through the proxy itself, and resolves with its connection. @throws ProxyError PROXY_LOGIN_FAILED */
-export async function checkLocalLeg(context: Context, log: StepLog): Promise<SimpleClient> {
+export async function checkLocalLeg(context: Context, log: StepLog): Promise<Connection> {
   const { connectTimeout, greetingTimeout, loginTimeout } = context.target.endpoint
+  const { createConnection } = await import('mysql2/promise')
   const { options } = context
   const openToAll = { localUsers: undefined, tls: undefined, requireTls: undefined, allowFrom: undefined }
   const proxy = createProxy({ ...options, ...openToAll, listen: '127.0.0.1:0' }, LIBRARY_NAMES, {
@@ -69,11 +70,16 @@ export async function checkLocalLeg(context: Context, log: StepLog): Promise<Sim
   const { host, port } = await proxy.listen()
   const { database, user } = context
   try {
-    const timeout = connectTimeout + greetingTimeout + loginTimeout
-    const connection = await connectClient({ host, port, user, database, timeout })
+    const connection = await createConnection({
+      host,
+      port,
+      user,
+      ...(database === undefined ? {} : { database }),
+      connectTimeout: connectTimeout + greetingTimeout + loginTimeout,
+    })
     context.cleanup.push(() => connection.destroy())
-    const rows = await connection.query('SELECT CURRENT_USER() AS me')
-    log.fact('client', `a simple one, through the proxy on ${formatHostPort({ host, port })}, without a password`)
+    const [rows] = await connection.query<RowDataPacket[]>('SELECT CURRENT_USER() AS me')
+    log.fact('client', `mysql2, through the proxy on ${formatHostPort({ host, port })}, without a password`)
     log.fact('SELECT CURRENT_USER()', String(rows[0]?.['me']))
     return connection
   } catch (cause) {
@@ -82,8 +88,8 @@ export async function checkLocalLeg(context: Context, log: StepLog): Promise<Sim
 }
 
 function localLegError(cause: unknown): ProxyError {
-  const { message, serverError } = asProxyError(cause)
-  const number = serverError === undefined ? '' : `ERROR ${serverError.errno}: `
+  const { errno, message } = cause as QueryError
+  const number = errno === undefined ? '' : `ERROR ${errno}: `
   const what = `a MySQL client through the proxy failed: ${number}${message}`
   return new ProxyError('PROXY_LOGIN_FAILED', what, { cause })
 }
@@ -107,11 +113,11 @@ const NLB_IDLE_TIMEOUT_SECONDS = 350
 const FEW_CONNECT_ERRORS = 1_000
 
 /** Checks the settings of the server. None of them prevents logins. @throws ProxyError PROXY_LOGIN_FAILED */
-export async function checkSession(context: Context, connection: SimpleClient, log: StepLog): Promise<void> {
+export async function checkSession(context: Context, connection: Connection, log: StepLog): Promise<void> {
   const { endpoint } = context.target
   const settings = await readVariables(connection)
   context.variables = settings
-  connection.end()
+  await connection.end()
 
   const isReadOnly = settings['read_only'] === 'ON' || settings['innodb_read_only'] === 'ON'
   log.fact('server is', isReadOnly ? 'read-only: a reader or replica' : 'a writer')
@@ -162,11 +168,11 @@ function checkKeepalive({ target: { endpoint }, loadBalancer }: Context, log: St
   log.warn(new ProxyError('NLB_IDLE_TIMEOUT', message))
 }
 
-async function readVariables(connection: SimpleClient): Promise<Record<string, string>> {
+async function readVariables(connection: Connection): Promise<Record<string, string>> {
   const names = VARIABLES.map(name => `'${name}'`).join(', ')
   try {
-    const rows = await connection.query(`SHOW GLOBAL VARIABLES WHERE Variable_name IN (${names})`)
-    return Object.fromEntries(rows.map(row => [String(row['Variable_name']), String(row['Value'])]))
+    const [rows] = await connection.query<RowDataPacket[]>(`SHOW GLOBAL VARIABLES WHERE Variable_name IN (${names})`)
+    return Object.fromEntries(rows.map(row => [row['Variable_name'], row['Value']]))
   } catch (cause) {
     throw localLegError(cause)
   }

@@ -1,6 +1,7 @@
 /** `mysql-iam-proxy demo`: shows a complete login on this machine, with a stand-in for RDS and without AWS. */
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { createConnection, type QueryError, type RowDataPacket } from 'mysql2/promise'
 import { DEMO_DATABASE, DEMO_USER } from '../demo/backend.ts'
 import { createAuthority } from '../demo/certificates.ts'
 import { type Decision, startFakeRds } from '../demo/fake-rds.ts'
@@ -8,7 +9,6 @@ import { type BackendOptions, startBackend } from '../demo/start-backend.ts'
 import type { AccessKey } from '../demo/verify-token.ts'
 import { formatHostPort, type HostPort } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
-import { connectClient } from '../net/simple-client.ts'
 import { createProxy, type ProxyOptions } from '../proxy/proxy.ts'
 import { createStyler, wantsColours, wrap } from '../text.ts'
 
@@ -27,9 +27,6 @@ const REGION = 'eu-west-1'
 const RDS: HostPort = { host: `demo-1.abcdefghijkl.${REGION}.rds.amazonaws.com`, port: 3306 }
 const UNKNOWN_USER = 'nobody'
 const QUERY = 'SELECT CURRENT_USER(), CONNECTION_ID(), VERSION()'
-
-/** Longer than the proxy itself waits for a login. */
-const CLIENT_TIMEOUT_MS = 120_000
 
 const WIDTH = 80
 const INDENT = '   '
@@ -122,11 +119,7 @@ async function runSteps(options: DemoOptions, cleanup: (() => Promise<void>)[]):
   step(`${UNKNOWN_USER}, who has no account, tries to log in`)
   const refusal = await queryAs(UNKNOWN_USER, address).then(
     () => undefined,
-    (error: unknown) => {
-      if (!(error instanceof ProxyError) || error.serverError === undefined) throw error
-      const { errno, sqlState, message } = error.serverError
-      return `ERROR ${errno} (${sqlState}): ${message}`
-    },
+    (error: QueryError & { sqlState?: string }) => `ERROR ${error.errno} (${error.sqlState}): ${error.message}`,
   )
   if (refusal === undefined) throw new ProxyError('INTERNAL', `the demo accepted ${UNKNOWN_USER}`)
   say(`The stand-in refused the login: ${decisions.at(-1)?.refusal}. The client gets:`)
@@ -156,12 +149,12 @@ async function listen(
 
 /** The one row of QUERY, by column. */
 async function queryAs(user: string, { host, port }: HostPort): Promise<Record<string, unknown>> {
-  const client = await connectClient({ host, port, user, database: DEMO_DATABASE, timeout: CLIENT_TIMEOUT_MS })
+  const connection = await createConnection({ host, port, user, database: DEMO_DATABASE })
   try {
-    const [row] = await client.query(QUERY)
-    return { ...row }
+    const [rows] = await connection.query<RowDataPacket[]>(QUERY)
+    return { ...rows[0] }
   } finally {
-    client.end()
+    await connection.end()
   }
 }
 
