@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process'
 import { chmod, copyFile, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { promisify } from 'node:util'
 import { makeBundle } from './bundle.ts'
 import type { Context } from './context.ts'
@@ -102,7 +102,8 @@ async function makeBlob(
   await writeFile(
     config,
     JSON.stringify({
-      main: bundle.file,
+      // Node.js puts this path into the program, so a relative one: the temporary directory has a random name.
+      main: relative(context.temporary, bundle.file),
       output,
       assets: bundle.assets,
       disableExperimentalSEAWarning: true,
@@ -111,6 +112,6 @@ async function makeBlob(
     }),
   )
   const builder = await unpackNode(`node-${HOST}`, target.node, context.temporary)
-  await run(join(builder, 'bin/node'), ['--experimental-sea-config', config])
+  await run(join(builder, 'bin/node'), ['--experimental-sea-config', config], { cwd: context.temporary })
   return output
 }

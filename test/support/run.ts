@@ -1,6 +1,7 @@
 /**
  * Runs test files with one MariaDB, one MySQL and one build for all of them:
  * node --import=tsx test/support/run.ts [--coverage] [-t SECONDS] [-j FILES_AT_A_TIME] [test files or directories]
+ * With --executable, the programs that tests start are the single executable in dist/release/.
  * With --ci, it does so on several releases of Node.js (versions.ts).
  */
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -13,6 +14,7 @@ import { prepareCoverage, reportCoverage } from './coverage.ts'
 import { serverVariable, startMariadb } from './mariadb.ts'
 import { mysqlVariable, type SharedMysql, startMysql } from './mysql.ts'
 import { programVariable } from './program.ts'
+import { releasedFile } from './released-file.ts'
 import { findTestFiles, runTestFiles } from './test-files.ts'
 
 if (process.argv.includes('--ci')) await import('./versions.ts') // exits
@@ -21,6 +23,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const { values, positionals } = parseArgs({
   options: {
     coverage: { type: 'boolean' },
+    executable: { type: 'boolean' },
     timeout: { type: 'string', short: 't', default: '900' },
     jobs: { type: 'string', short: 'j', default: '2' },
   },
@@ -38,7 +41,9 @@ const coverage = values.coverage ? await prepareCoverage(scratch) : undefined
 const program = coverage
   ? // Under the paths of the sources.
     [process.execPath, ...build.nodeArguments, join(root, 'bin/mysql-iam-proxy.ts')]
-  : [process.execPath, join(build.directory, 'bin/mysql-iam-proxy.js')]
+  : values.executable
+    ? [await releasedFile(`linux-${process.arch}`)]
+    : [process.execPath, join(build.directory, 'bin/mysql-iam-proxy.js')]
 const run = runTestFiles(files, {
   cwd: root,
   nodeArguments: ['--enable-source-maps', ...build.nodeArguments, '--import=./test/support/warnings.mjs'],
