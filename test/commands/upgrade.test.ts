@@ -151,8 +151,8 @@ test('if the new process crashes, the old one stops too, so that a supervisor st
   await upgrade()
   await program.logged('a new process serves')
   process.kill(pidsOf(program)[1]!, 'SIGKILL')
-  await program.logged('the new process has crashed')
-  await once(program.child, 'exit')
+  t.match(await program.logged('the new process has crashed'), { level: 'error' })
+  await until('the old one ends', () => !isAlive(pidsOf(program)[0]!))
 })
 
 test('a new process that does not start changes nothing', async t => {
