@@ -71,7 +71,9 @@ async function debianSystem(t: Test) {
         .split('\n')
         .filter(
           path =>
-            !/^\/(var\/(lib\/(dpkg|rpm|systemd)|log|cache)|etc\/(passwd|group|g?shadow|\.pwd\.lock)|dev)/.test(path),
+            !/^\/(var\/(lib\/(dpkg|rpm|systemd)|log|cache)|etc\/(passwd|group|g?shadow|\.pwd\.lock)|run|dev)/.test(
+              path,
+            ),
         )
         .sort(),
   }
