@@ -61,12 +61,16 @@ export async function startPeers(settings: PeerSettings): Promise<Peer[]> {
   ]
 }
 
-/** @param dial the address to connect to; the server by default */
-export async function startProxy({ server }: PeerSettings, dial: HostPort = server): Promise<Peer> {
+/** @param dial the address to connect to; the server by default. @param more further options */
+export async function startProxy(
+  { server }: PeerSettings,
+  dial: HostPort = server,
+  more: string[] = [],
+): Promise<Peer> {
   const { accessKeyId, secretAccessKey, sessionToken } = server.credentials
   const address = { host: '127.0.0.1', port: await freePort() }
   const args = ['--rds-endpoint', formatHostPort(server.rds), '--connect', formatHostPort(dial)]
-  args.push('--ca', server.caFile, '--listen', formatHostPort(address), '--max-logins-per-second', '0')
+  args.push('--ca', server.caFile, '--listen', formatHostPort(address), '--max-logins-per-second', '0', ...more)
   const started = await start(process.execPath, [proxyProgram, ...args], address.port, {
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,

@@ -9,7 +9,7 @@ import { bulk } from './bulk.ts'
 import { logIn } from './client.ts'
 import { progress } from './compare.ts'
 import { idle, start } from './idle.ts'
-import { loginCpu } from './line-cpu.ts'
+import { lineBytes, linePointSelect } from './line-bytes.ts'
 import { localTls } from './local-tls.ts'
 import { logCost } from './log.ts'
 import { login, loginWithDelay } from './login.ts'
@@ -33,7 +33,8 @@ Without --server, it starts a temporary MariaDB server.
     --sysbench-tls DIR       a directory with cacert.pem, client-cert.pem and client-key.pem, for direct TLS with sysbench
   --router HOST:PORT         a running MySQL Router in front of the same server: client plain, server TLS
                              (default: start one if mysqlrouter is installed)
-  --only LIST                of bulk,upload,select,login,login-cpu,local-tls,idle,start,log,scale (default: all)
+  --start mariadb|mysql      the temporary server (default: mariadb)
+  --only LIST                of bulk,upload,select,login,local-tls,idle,start,log,scale,line-bytes (default: all)
   --delay MS                 also logins to a server with a round-trip time of MS milliseconds
   --runs N                   runs of each measure, after one to warm up (default: 5)
   --seconds N                duration of each run of sysbench (default: 5)
@@ -53,6 +54,7 @@ const { values: options } = parseArgs({
     'secret-access-key': { type: 'string' },
     router: { type: 'string' },
     'sysbench-tls': { type: 'string' },
+    start: { type: 'string', default: 'mariadb' },
     only: { type: 'string' },
     delay: { type: 'string' },
     runs: { type: 'string', default: '5' },
@@ -77,7 +79,7 @@ async function main(): Promise<void> {
   await chmod(scratch, 0o711) // a server that runs as another user reads its CA there
   let server: Server | undefined
   try {
-    server = options.server ? await useServer(givenServer(options.server)) : await startServer(scratch)
+    server = options.server ? await useServer(givenServer(options.server)) : await startServer(scratch, options.start)
     const router = options.router ? parseHostPort(options.router, DEFAULT_PORT, '--router') : undefined
     const texts = [await describeMachine(server, router)]
     process.stdout.write(`${texts[0]}\n`)
@@ -108,12 +110,13 @@ function chosenMeasures(): Measure[] {
     upload: settings => upload(settings, settings.runs),
     select,
     login: settings => login(settings, settings.runs),
-    'login-cpu': settings => loginCpu(settings, settings.runs),
     'local-tls': settings => localTls(settings, settings.runs, settings.seconds),
     scale,
     idle,
     start,
     log: settings => logCost(settings.scratch),
+    'line-bytes': async settings =>
+      `${await lineBytes(settings, settings.runs)}\n\n${await linePointSelect(settings, settings.runs)}`,
   }
   const chosen = (options.only?.split(',') ?? Object.keys(measures)).map(name => {
     const measure = measures[name]

@@ -9,6 +9,7 @@ import type { Credentials } from '../src/aws/credentials.ts'
 import type { HostPort } from '../src/endpoint.ts'
 import { createCertificate } from '../src/x509.ts'
 import { startMariadb } from '../test/support/mariadb.ts'
+import { startMysql } from '../test/support/mysql.ts'
 
 export interface Server extends HostPort {
   /** the name on its certificate and in tokens */
@@ -53,11 +54,12 @@ export async function useServer(given: GivenServer): Promise<Server> {
   return { ...given, tls, version: row!.version, query, stop: () => connection.end() }
 }
 
-export async function startServer(scratch: string): Promise<Server> {
+export async function startServer(scratch: string, kind = 'mariadb'): Promise<Server> {
   const clientCertificate = await writeClientCertificate(scratch)
-  const own = await startMariadb({
-    extraConfig: `max_connections=6000\nthread_stack=256K\nssl-ca=${clientCertificate}`,
-  })
+  const own =
+    kind === 'mysql'
+      ? await startMysql({ extraConfig: 'max_connections=6000' })
+      : await startMariadb({ extraConfig: `max_connections=6000\nthread_stack=256K\nssl-ca=${clientCertificate}` })
   const caFile = join(scratch, 'cacert.pem')
   await writeFile(caFile, own.ca)
   const server = await useServer({

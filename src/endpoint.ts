@@ -48,7 +48,7 @@ export interface Endpoint {
   /** refuse a server that is read-only */
   requireWriter: boolean
   /** compression between proxy and database, for clients that ask for none */
-  compress: 'off' | 'zlib' | 'zstd'
+  compress: 'off' | 'auto' | 'zlib' | 'zstd'
 }
 
 /** What describes one database. Durations in milliseconds; the defaults are in option-values.ts. */
@@ -81,8 +81,8 @@ export interface EndpointOptions {
   clientWriteTimeout?: number | undefined
   /** Refuse a server that is read-only, such as a demoted writer behind a stale NLB target; default false */
   requireWriter?: boolean | undefined
-  /** Compression between proxy and database, for clients that ask for none: 'zstd', or 'zlib' where the server or Node.js has no zstd; default 'off' */
-  compress?: 'off' | 'zlib' | 'zstd' | undefined
+  /** Compression between proxy and database, for clients that ask for none: 'zstd', or 'zlib' where the server or Node.js has no zstd. 'auto' is 'zstd' over a slow line and else 'off'; default 'off' */
+  compress?: 'off' | 'auto' | 'zlib' | 'zstd' | undefined
 }
 
 /** @throws ProxyError CONFIG_INVALID, with the option called as in `names` */

@@ -9,7 +9,7 @@ const MAX_COUNT = 9_999_999
 export const OPTION_VALUES = {
   listen: { default: '127.0.0.1:3306' },
   tokenInHandshake: { default: 'auto', choices: ['auto', 'always', 'never'] },
-  compress: { default: 'off', choices: ['off', 'zlib', 'zstd'] },
+  compress: { default: 'off', choices: ['off', 'auto', 'zlib', 'zstd'] },
   localTls: { default: 'auto', choices: ['auto', 'off'] },
   regionBundle: { default: 'cached', choices: ['cached', 'auto', 'off'] },
   maxConnections: { default: 10_000, min: 0, max: MAX_COUNT },

@@ -39,6 +39,7 @@ import { createAddressBook } from '../upstream/address-book.ts'
 import { type CircuitBreaker, createCircuitBreaker } from '../upstream/circuit-breaker.ts'
 import type { Way } from '../upstream/dial.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
+import { createLineMeter } from '../upstream/line-meter.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createLoginHistory } from '../upstream/refusal.ts'
 import { createRegionBundle } from '../upstream/region-bundle.ts'
@@ -144,6 +145,7 @@ export function createProxy(
     expectsProxyHeader: createProxyHeaderList(options.proxyProtocol ?? []),
   }
   const reused = options.tokenReuse ? createReusedTokens(endpoint.rds, ofLogin, options.tokenReuse) : undefined
+  const line = endpoint.compress === 'auto' ? createLineMeter() : undefined
   const target: Served = {
     endpoint,
     access,
@@ -156,7 +158,8 @@ export function createProxy(
     forgetToken: reused?.forget,
     confirmMember: createConfirmMember(endpoint.rds.host, credentials, options.profile),
     addresses: createAddressBook(),
-    greetings: createGreetingWatch(formatHostPort(endpoint.dial), log),
+    greetings: createGreetingWatch(formatHostPort(endpoint.dial), log, undefined, line?.greeted),
+    line,
     orphans: createOrphans(),
     refreshCredentials: () => provider.refresh?.(),
     tunnel: way,

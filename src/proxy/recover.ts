@@ -5,12 +5,14 @@ import type { Served } from './served.ts'
 export function recover({
   addresses,
   breaker,
+  line,
   orphans,
   refreshCredentials,
   tunnel,
-}: Pick<Served, 'addresses' | 'breaker' | 'orphans' | 'refreshCredentials' | 'tunnel'>): void {
+}: Pick<Served, 'addresses' | 'breaker' | 'line' | 'orphans' | 'refreshCredentials' | 'tunnel'>): void {
   addresses.forget()
   breaker.reset()
+  line?.forget()
   orphans.forget()
   refreshCredentials()
   tunnel?.recheck?.()

@@ -75,10 +75,12 @@ export async function runSession(
   const flow = createFlow()
   session.traffic = flow
   let unwatch = () => {}
+  let unmeasure = () => {}
   try {
     const [client, upstream] = await handshake(legs, session, target, log, stop)
     const ending: Ending = { session, flow, client: wire, upstream, compressed: legs.compressed }
     installClose(ending)
+    unmeasure = target.line?.watch(upstream.carrier ?? upstream.socket) ?? unmeasure
     unwatch = watchdog.watch({
       endpoint: target.endpoint,
       traffic: flow,
@@ -103,6 +105,7 @@ export async function runSession(
     await abandoned
   } finally {
     unwatch()
+    unmeasure()
     legs.upstream?.socket.destroySoon()
     endGracefully(wire)
   }

@@ -17,8 +17,17 @@ export interface GreetingWatch {
   isSilent(): boolean
 }
 
-/** Logs the silence of a database once while it lasts, not once for each login. @param address of the database, for the log */
-export function createGreetingWatch(address: string, log: Logger, clock: Clock = monotonicClock): GreetingWatch {
+/**
+ * Logs the silence of a database once while it lasts, not once for each login.
+ * @param address of the database, for the log
+ * @param onGreeting gets the milliseconds from a connection to its greeting
+ */
+export function createGreetingWatch(
+  address: string,
+  log: Logger,
+  clock: Clock = monotonicClock,
+  onGreeting: (milliseconds: number) => void = () => {},
+): GreetingWatch {
   /** when each of them started to wait */
   const waiting = new Map<object, number>()
   /** when the first of the silent ones started; undefined while there is none */
@@ -42,6 +51,7 @@ export function createGreetingWatch(address: string, log: Logger, clock: Clock =
       const cancelTimer = clock.after(SILENT_AFTER_MS, () => notice(since))
       return greeted => {
         cancelTimer()
+        if (greeted) onGreeting(clock.now() - since)
         if (!waiting.delete(connection) || silentSince === undefined) return
         if (greeted) {
           const waited = Math.round((clock.now() - silentSince) / 1_000)

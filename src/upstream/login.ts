@@ -26,6 +26,7 @@ import {
   has,
   sentUpstream,
 } from '../protocol/capabilities.ts'
+import type { Compression } from '../protocol/inflate.ts'
 import {
   AUTH_MORE_DATA,
   AUTH_SWITCH_REQUEST,
@@ -43,6 +44,7 @@ import { type EndpointState, timed } from '../state.ts'
 import type { AddressBook } from './address-book.ts'
 import { dial, type Upstream, type Way } from './dial.ts'
 import type { GreetingWatch } from './greeting-watch.ts'
+import type { LineMeter } from './line-meter.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import type { LoginHistory } from './refusal.ts'
 import { regionToSign } from './server-region.ts'
@@ -57,6 +59,8 @@ export interface LoginTarget {
   trust: Trust
   addresses: AddressBook
   greetings: GreetingWatch
+  /** undefined unless compression depends on the line */
+  line?: LineMeter | undefined
   /** undefined without a tunnel */
   tunnel: Way | undefined
   createToken: TokenSource
@@ -175,10 +179,7 @@ async function loginOnce(
   const isGlobal = endpoint.rds.region === undefined
   const early = isGlobal ? undefined : await createToken()
 
-  const compression =
-    endpoint.compress === 'off'
-      ? undefined
-      : compressionWith(endpoint.compress, client.capabilities, greeting.capabilities)
+  const compression = compressionFor(target, client, greeting)
   const forClient = sentUpstream(client.capabilities, greeting.capabilities, {
     database: client.database !== undefined,
     attributes: client.attributes !== undefined,
@@ -223,6 +224,16 @@ export function noteResult(
   // An RDS Proxy has its own rules: its database users need no plugin for IAM.
   const isExpected = expectsToken || isRdsProxy(endpoint.rds.host)
   return history.hintFor({ user, token, expectsToken: isExpected, credentialsExpire: state.credentialsExpire })
+}
+
+/** The compression to ask for. A client that asks for it itself compresses from end to end. */
+function compressionFor(
+  { endpoint: { compress }, line }: LoginTarget,
+  client: HandshakeResponse41,
+  greeting: HandshakeV10,
+): Compression | undefined {
+  if (compress === 'off' || (compress === 'auto' && !line?.isSlow())) return undefined
+  return compressionWith(compress === 'zlib' ? 'zlib' : 'zstd', client.capabilities, greeting.capabilities)
 }
 
 /** The server's OK_Packet or ERR_Packet, after an AuthSwitchRequest if the server sends one. */

@@ -139,7 +139,7 @@ const VALUES: Record<OptionName, [flag: string, environment: string, ...invalid:
   'region-bundle': ['auto', 'off', 'on', 'true'],
   'bundle-cache': ['/a', '/b'],
   'token-in-handshake': ['always', 'never', 'Always', 'other'],
-  compress: ['zstd', 'zlib', 'gzip', 'on'],
+  compress: ['zstd', 'auto', 'gzip', 'on'],
   'require-writer': ['true', 'false', 'yes'],
   'sign-in': ['auto', 'never', 'always', 'true'],
   'sso-session': ['a', 'b'],

@@ -1,7 +1,11 @@
 /** --compress: sessions that travel compressed between the proxy and the server, for clients that do not know. */
+import { once } from 'node:events'
+import { type AddressInfo, createServer, connect as netConnect } from 'node:net'
 import { Readable } from 'node:stream'
 import type * as mysql from 'mysql2/promise'
+import type { Test } from 'tap'
 import { hasZstd } from '../../src/protocol/inflate.ts'
+import type { RealServer } from '../support/database-server.ts'
 import { connect, startProxy, until, value } from '../support/raw-client.ts'
 import { isMariadb, testOnEachServer } from '../support/servers.ts'
 
@@ -22,6 +26,38 @@ testOnEachServer('the session is compressed, as the option and both sides allow'
     await connection.end()
   }
 })
+
+testOnEachServer('auto compresses only over a slow line', async (t, server) => {
+  const near = await startProxy(t, server, { compress: 'auto' })
+  const distant = await startDistance(t, server, 40)
+  const far = await startProxy(t, server, { compress: 'auto', connect: `127.0.0.1:${distant}` })
+  const connection = await connect(far)
+  t.equal(await statusOf(connection, 'Compression'), 'ON')
+  await connection.end()
+  // A greeting may be late on a busy machine.
+  await until('a session near the server is not compressed', async () => {
+    const nearConnection = await connect(near)
+    const compression = await statusOf(nearConnection, 'Compression')
+    await nearConnection.end()
+    return compression === 'OFF'
+  })
+})
+
+/** The port of a relay that holds each chunk of the server back for `delay` milliseconds. */
+async function startDistance(t: Test, { host, port }: RealServer, delay: number): Promise<number> {
+  const listener = createServer(near => {
+    const far = netConnect(port, host)
+    near.pipe(far)
+    far.on('data', chunk => setTimeout(() => near.write(chunk), delay))
+    far.on('close', () => setTimeout(() => near.destroy(), delay))
+    for (const socket of [near, far]) socket.on('error', () => socket.destroy())
+    near.on('close', () => far.destroy())
+  })
+  listener.listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  t.teardown(() => listener.close())
+  return (listener.address() as AddressInfo).port
+}
 
 testOnEachServer('a client that compresses itself gets no second compression', async (t, server) => {
   const proxy = await startProxy(t, server, { compress: 'zstd' })

@@ -81,7 +81,7 @@ export const DATABASE = {
     commands: AND_ADD,
     ...OPTION_VALUES.compress,
     describe:
-      'Compression between the proxy and the database, for clients that ask for none: fewer bytes and shorter waits over a slow line, for processor time of the database. zstd: zlib is used where the server or Node.js has no zstd',
+      'Compression between the proxy and the database, for clients that ask for none: fewer bytes and shorter waits over a slow line, for processor time of the database. zstd: zlib is used where the server or Node.js has no zstd. auto: zstd if the line to the database is slow',
   },
   'require-writer': {
     kind: 'boolean',
