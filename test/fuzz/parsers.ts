@@ -13,7 +13,10 @@ import {
 import { lenencInt, MalformedPacket, Reader } from '../../src/protocol/bytes.ts'
 import { offeredToClient, sentUpstream } from '../../src/protocol/capabilities.ts'
 import { COM_CHANGE_USER, type CommandScanner, createCommandScanner } from '../../src/protocol/command-scanner.ts'
+import { createCompressedExchange } from '../../src/protocol/compress-exchange.ts'
+import { createFrameReader } from '../../src/protocol/compress-frames.ts'
 import { createCompressedCommandScanner } from '../../src/protocol/compressed-command-scanner.ts'
+import { inflateWhole } from '../../src/protocol/inflate.ts'
 import { authSwitchRequestAt, endsWithERR_Packet, isIdle, statusAtEnd } from '../../src/protocol/last-packet.ts'
 import {
   encodeComChangeUser,
@@ -109,6 +112,8 @@ export const parsers: Record<string, Check> = {
 
   'command-scanner': input => checkScanner(input, createCommandScanner, firstChangeUser),
   'compressed-command-scanner': checkCompressedScanner,
+  'compressed-frames': checkFrames,
+  'compressed-exchange': checkExchange,
 
   'connection-attributes': input => {
     const name = programName(input)
@@ -227,6 +232,69 @@ async function scanCompressed(stream: Buffer, cut: () => number): Promise<'stopp
   } finally {
     scanner.close()
   }
+}
+
+/** However a server's frames are cut, the same packets come out, in the same order of ids, or an error. */
+async function checkFrames(input: Buffer): Promise<void> {
+  const random = createRandom(input.length + (input[0] ?? 0))
+  const least = input.length > 4_000 ? 500 : 1
+  const longestCut = random.pick([3, 20, 5_000])
+  const whole = await readFrames(input, () => input.length)
+  const cut = await readFrames(input, () => least + random.below(longestCut))
+  strictEqual(cut.isMalformed, whole.isMalformed)
+  // A large frame may bring a part before its error.
+  if (!whole.isMalformed) ok(cut.bytes.equals(whole.bytes), 'the same in other chunks')
+}
+
+async function readFrames(stream: Buffer, cut: () => number): Promise<{ bytes: Buffer; isMalformed: boolean }> {
+  const exchange = createCompressedExchange('zlib')
+  const parts: Buffer[] = []
+  let failure: unknown
+  let proceed = () => {}
+  const reader = createFrameReader({
+    onFrame: exchange.beginFrame,
+    onData(bytes) {
+      const part = Buffer.from(bytes)
+      exchange.renumber(part)
+      parts.push(part)
+    },
+    onNeed: () => proceed(),
+    onError(error) {
+      failure = error
+      proceed()
+    },
+  })
+  for (let at = 0; at < stream.length && failure === undefined; ) {
+    const end = Math.min(stream.length, at + cut())
+    const isDone = new Promise<void>(resolve => {
+      proceed = resolve
+    })
+    if (!reader.write(stream.subarray(at, end)) && failure === undefined) await isDone
+    at = end
+  }
+  reader.close()
+  if (failure !== undefined && !(failure instanceof MalformedPacket)) throw failure
+  return { bytes: Buffer.concat(parts), isMalformed: failure !== undefined }
+}
+
+/** Whatever a client sends, and however it is cut, the frames bring exactly that. */
+function checkExchange(input: Buffer): void {
+  const random = createRandom(input.length + (input[0] ?? 0))
+  const exchange = createCompressedExchange('zlib')
+  const frames: Buffer[] = []
+  for (let at = 0; at < input.length; ) {
+    const end = at + 1 + random.below(random.pick([3, 50, 5_000]))
+    frames.push(...exchange.framesFor(input.subarray(at, end)))
+    at = end
+  }
+  frames.push(...exchange.lastFrames())
+  const brought = frames.map(frame => {
+    const [length, claimed] = [frame.readUIntLE(0, 3), frame.readUIntLE(4, 3)]
+    const payload = frame.subarray(7)
+    strictEqual(payload.length, length)
+    return claimed > 0 ? inflateWhole(payload, claimed) : payload
+  })
+  ok(Buffer.concat(brought).equals(input))
 }
 
 /** The same said another way, over the whole stream. */
