@@ -130,9 +130,9 @@ const LAST =
 const CITIES = 'Berlin,Paris,Madrid,Tokyo,New York,Osaka,London,Milan,Lyon,Porto,Vienna,Oslo,Austin,Seattle'.split(',')
 const STATES = ['new', 'paid', 'shipped', 'delivered', 'returned']
 
-/** Orders of a shop: numbers, names, dates, a UUID and a note. 0.2 KB each. */
+/** Orders of a shop: numbers, names, dates and a note. 0.17 KB each. */
 async function makeOrders(server: Server): Promise<void> {
-  await server.query(`CREATE TABLE IF NOT EXISTS ${DATABASE}.orders (id INT PRIMARY KEY, reference CHAR(36) CHARACTER SET ascii,
+  await server.query(`CREATE TABLE IF NOT EXISTS ${DATABASE}.orders (id INT PRIMARY KEY, reference CHAR(12) CHARACTER SET ascii,
     customer VARCHAR(60), email VARCHAR(80), city VARCHAR(40), state VARCHAR(12), amount DECIMAL(10, 2),
     created DATETIME(3), updated DATETIME(3), note VARCHAR(200)) CHARACTER SET utf8mb4`)
   const [found] = await server.query<{ count: number }>(`SELECT COUNT(*) AS count FROM ${DATABASE}.orders`)
@@ -142,11 +142,10 @@ async function makeOrders(server: Server): Promise<void> {
   const pick = (words: string[]) => words[random(words.length)]!
   const time = () =>
     new Date(Date.UTC(2026, random(9), 1 + random(28), random(24), random(60), random(60), random(1_000)))
-  const hex = (length: number) => Array.from({ length }, () => random(16).toString(16)).join('')
   for (let id = 1; id <= ROWS; id += 1_000) {
     const rows = Array.from({ length: 1_000 }, (_, index) => {
       const [first, last] = [pick(FIRST), pick(LAST)]
-      const reference = `${hex(8)}-${hex(4)}-4${hex(3)}-a${hex(3)}-${hex(12)}`
+      const reference = `ORD-${10_000_000 + random(90_000_000)}`
       const email = `${first}.${last}${random(1_000)}@example.com`.toLowerCase()
       const note = Array.from({ length: random(16) }, () => pick(WORDS)).join(' ')
       const amount = (random(1_000_000) / 100).toFixed(2)
