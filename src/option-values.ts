@@ -14,6 +14,7 @@ export const OPTION_VALUES = {
   regionBundle: { default: 'cached', choices: ['cached', 'auto', 'off'] },
   maxConnections: { default: 10_000, min: 0, max: MAX_COUNT },
   maxUnauthenticated: { default: 20, min: 0, max: MAX_COUNT },
+  preparedConnections: { default: 0, min: 0, max: 2 },
   maxLoginsPerSecond: { default: 150, min: 0, max: MAX_COUNT },
   connectTimeout: { default: 5_000, min: 1, max: DAY_MS },
   // ssh to a bastion host, with a sign-in or a jump host, takes several TCP round trips and the start of programs.

@@ -103,6 +103,7 @@ async function optionsFrom(config: EndpointConfig, log: Logger, problems: string
     trustNetwork: settings['trust-network'],
     maxConnections: settings['max-connections'],
     maxUnauthenticated: settings['max-unauthenticated'],
+    preparedConnections: settings['prepared-connections'],
     maxLoginsPerSecond: settings['max-logins-per-second'],
     connectTimeout: settings['connect-timeout'],
     greetingTimeout: settings['greeting-timeout'],

@@ -183,7 +183,7 @@ export async function unlessDisconnected<Value>(wire: Wire, step: string, work: 
 }
 
 /** Calls `onEnd` when the peer disconnects, at once if it has already. Call the result to stop. */
-function watchForEnd(wire: Wire, onEnd: () => void): () => void {
+export function watchForEnd(wire: Wire, onEnd: () => void): () => void {
   const { socket } = wire
   // 'end' is emitted only after a read.
   const onReadable = () => socket.readableLength === 0 && socket.read(0)

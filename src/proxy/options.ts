@@ -70,6 +70,8 @@ export interface ProxyOptions extends EndpointOptions {
   maxConnections?: number | undefined
   /** Server connections of clients that have not logged in yet; other clients wait for a place. Default 20; 0 for no limit */
   maxUnauthenticated?: number | undefined
+  /** Server connections, 0 to 2, that are prepared for the next logins of a program that logs in often; default 0 */
+  preparedConnections?: number | undefined
   /** Logins to the database per second; others wait. Default 150; 0 for no limit and no circuit breaker */
   maxLoginsPerSecond?: number | undefined
   /** Milliseconds to poll for more input before the event loop blocks, for all proxies of a process; 0 to 1. Default 0.1 if there are spare processors */
@@ -107,6 +109,7 @@ function problemsOf(create: () => unknown): string[] {
 const RANGES = [
   'maxConnections',
   'maxUnauthenticated',
+  'preparedConnections',
   'maxLoginsPerSecond',
   'connectTimeout',
   'greetingTimeout',

@@ -40,6 +40,7 @@ import { type CircuitBreaker, createCircuitBreaker } from '../upstream/circuit-b
 import type { Way } from '../upstream/dial.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
 import { createLineMeter } from '../upstream/line-meter.ts'
+import { createPrepared } from '../upstream/prepared.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createLoginHistory } from '../upstream/refusal.ts'
 import { createRegionBundle } from '../upstream/region-bundle.ts'
@@ -166,6 +167,8 @@ export function createProxy(
     takesTokenInHandshake: undefined,
     history: createLoginHistory(),
   }
+  const { preparedConnections = OPTION_VALUES.preparedConnections.default } = options
+  if (preparedConnections > 0) target.prepared = createPrepared(preparedConnections, target)
   state.retryCredentials = () => void credentials().catch(() => {})
   let server: ProxyServer | undefined
   let tunnel: Tunnel | undefined

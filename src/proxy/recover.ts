@@ -7,13 +7,15 @@ export function recover({
   breaker,
   line,
   orphans,
+  prepared,
   refreshCredentials,
   tunnel,
-}: Pick<Served, 'addresses' | 'breaker' | 'line' | 'orphans' | 'refreshCredentials' | 'tunnel'>): void {
+}: Pick<Served, 'addresses' | 'breaker' | 'line' | 'orphans' | 'prepared' | 'refreshCredentials' | 'tunnel'>): void {
   addresses.forget()
   breaker.reset()
   line?.forget()
   orphans.forget()
+  prepared?.forget()
   refreshCredentials()
   tunnel?.recheck?.()
 }

@@ -136,17 +136,20 @@ export async function startServer(
     stopListening() {
       state.retired = true
       if (!isHandedOver) closeListener(server)
+      void target.prepared?.close()
       unsubscribeIfDone()
     },
     handOver() {
       state.retired = true
       isHandedOver = true
+      void target.prepared?.close()
       unsubscribeIfDone()
       return server
     },
     async close(delay) {
       if (!isHandedOver) closeListener(server)
       unsubscribe()
+      const preparedEnded = target.prepared?.close()
       const deadline = clock.now() + delay
       while (sessions.size > 0 && clock.now() < deadline) {
         // Wait before the first look: a command may have arrived that was not read yet.
@@ -156,7 +159,7 @@ export async function startServer(
         }
       }
       for (const session of sessions.keys()) if (!session.endedBy) session.close('PROXY_STOPPING')
-      const ended = Promise.all(sessions.values())
+      const ended = Promise.all([...sessions.values(), preparedEnded])
       const cancelTimer = clock.after(LINGER_MS, () => stop.abort())
       await ended
       cancelTimer()

@@ -152,11 +152,15 @@ async function handshake(
   await waitForSlot(target, legs.client, greeted.wire)
   place.leave()
   legs.place = undefined
+  const source = sourceOf(session.client)
+  target.prepared?.expect(source, response, user, () => connect(target, stop))
   const { upstream, payload, hint } = await login(greeted, target, response, user, stop)
   legs.unauthenticatedUpstream = undefined
   legs.upstream = upstream.wire
   legs.lost = upstream.lost
+  session.threadId = upstream.greeting.threadId
   assertOK(upstream.wire, payload, user, hint)
+  target.prepared?.succeeded(source, response)
   const capabilities = response.capabilities & upstream.greeting.capabilities
   if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, capabilities)
   loggedIn(session, target, user)
@@ -198,8 +202,15 @@ async function startToDial(legs: Legs, session: Session, target: Served, stop: A
   const place = await enter(legs.client, session, target)
   legs.place = place
   target.breaker.throwIfOpen(undefined, session)
+  const dialled = () => connect(target, stop)
+  const prepared = target.prepared?.take(sourceOf(session.client))
+  return { upstream: prepared?.catch(dialled) ?? dialled(), place }
+}
+
+/** @throws ProxyError DIAL_…, UPSTREAM_… */
+function connect(target: Served, stop: AbortSignal): Promise<Upstream> {
   const onConnect = (wire: Wire) => watchdog.connected(wire, target.endpoint.keepalive)
-  return { upstream: dial(target.endpoint, stop, { ...target, onConnect }), place }
+  return dial(target.endpoint, stop, { ...target, onConnect })
 }
 
 /**

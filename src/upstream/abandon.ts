@@ -33,6 +33,10 @@ export async function abandonLogin(
   const inTls = socket instanceof TLSSocket && (socket.authorized || Boolean(socket.authorizationError))
   const isUnanswered = wire.sequence === (inTls ? 2 : 1)
   if (!isUnanswered || socket.destroyed) return undefined
+  if (upstream.end) {
+    await upstream.end()
+    return undefined
+  }
   await waitForSlot()
   wire.deadline = wire.clock.now() + ABANDON_TIMEOUT_MS
   try {

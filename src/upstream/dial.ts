@@ -9,6 +9,7 @@ import { ProxyError, systemCode } from '../errors.ts'
 import type { ForwardProxy } from '../forward-proxy.ts'
 import { forwardProxyError, openTunnel } from '../net/tunnel.ts'
 import { createWire, parsed, readPacket, type Wire } from '../net/wire.ts'
+import type { Compression } from '../protocol/inflate.ts'
 import { ERR, type HandshakeV10, parseERR_Packet, parseHandshakeV10, type SSLRequest } from '../protocol/packets.ts'
 import { type AddressBook, createAddressBook } from './address-book.ts'
 import { type GreetingWatch, SILENT_AFTER_MS } from './greeting-watch.ts'
@@ -19,6 +20,10 @@ export interface Upstream {
   greeting: HandshakeV10
   /** the SSLRequest that was sent; undefined before */
   sslRequest?: SSLRequest
+  /** what the proxy added to the client's flags in it */
+  compression?: Compression | undefined
+  /** of a prepared connection (prepared.ts): ends it, so that the server counts no error; may be called again */
+  end?: () => Promise<void>
   /** Why the tunnel that led here was lost; undefined if it was not. Undefined without a tunnel. */
   lost?: (() => Promise<ProxyError | undefined>) | undefined
 }

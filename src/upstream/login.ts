@@ -24,6 +24,7 @@ import {
   COMPRESSION_FLAG,
   compressionWith,
   has,
+  isCompressed,
   sentUpstream,
 } from '../protocol/capabilities.ts'
 import type { Compression } from '../protocol/inflate.ts'
@@ -117,26 +118,81 @@ export async function login(
   stop: AbortSignal,
 ): Promise<LoginResult> {
   const { tokenInHandshake: setting } = target.endpoint
-  const atOnce = setting === 'auto' ? (target.takesTokenInHandshake ?? true) : setting === 'always'
-  const first = await loginOnce(upstream, target, client, user, atOnce)
+  const atOnce = sendsTokenAtOnce(target)
+  const attempt = (on: Upstream) => loginOnce(on, target, client, user, atOnce)
+  const first = isPreparedFor(upstream, client) ? await attempt(upstream).catch(ifStale(upstream)) : undefined
+  if (!first) {
+    void upstream.end?.()
+    return await logInAgain(target, stop, attempt)
+  }
   const { payload } = first
   if (payload[0] === OK && atOnce) target.takesTokenInHandshake = true
   const undecided = setting === 'auto' && target.takesTokenInHandshake === undefined
   if (!undecided || !isAccessDenied(payload)) return { upstream, ...first }
 
   upstream.wire.socket.destroy()
-  // This server has just answered, so it greets soon.
-  const { loginTimeout } = target.endpoint
-  const second = await dial({ ...target.endpoint, greetingTimeout: loginTimeout }, stop, target)
-  try {
+  return await logInAgain(target, stop, async second => {
     await target.limiter.acquire(tokenDeadline(second.wire), target.state, stop)
     const result = await loginOnce(second, target, client, user, false)
     if (result.payload[0] === OK) target.takesTokenInHandshake = false
-    return { upstream: second, ...result }
+    return result
+  })
+}
+
+/** Whether the next login has its token in HandshakeResponse41. */
+export function sendsTokenAtOnce({ endpoint, takesTokenInHandshake }: LoginTarget): boolean {
+  const { tokenInHandshake: setting } = endpoint
+  return setting === 'auto' ? (takesTokenInHandshake ?? true) : setting === 'always'
+}
+
+/** Undefined for the error of a prepared connection that the server has closed while it waited. */
+function ifStale({ end }: Upstream) {
+  return (error: unknown): undefined => {
+    if (!end || !(error instanceof ProxyError && error.code === 'UPSTREAM_CLOSED')) throw error
+  }
+}
+
+/** Runs `work` on a second connection. The server has just answered, so it greets soon. */
+async function logInAgain(
+  target: LoginTarget,
+  stop: AbortSignal,
+  work: (second: Upstream) => Promise<Omit<LoginResult, 'upstream'>>,
+): Promise<LoginResult> {
+  const { loginTimeout } = target.endpoint
+  const second = await dial({ ...target.endpoint, greetingTimeout: loginTimeout }, stop, target)
+  try {
+    return { upstream: second, ...(await work(second)) }
   } catch (error) {
     second.wire.socket.destroy()
     throw error
   }
+}
+
+/** Whether a connection that is in TLS already (prepared.ts) has the flags of this client. */
+function isPreparedFor({ compression, greeting, sslRequest }: Upstream, client: HandshakeResponse41): boolean {
+  if (!sslRequest) return true
+  // A client that asks for compression itself compresses from end to end.
+  if (compression && isCompressed(client.capabilities)) return false
+  return encodeSSLRequest(sslRequest).equals(encodeSSLRequest(requestOf(client, greeting, compression)))
+}
+
+/** Sends the SSLRequest of a client, with the compression that the proxy adds. */
+export function sendRequestOf(client: HandshakeResponse41, upstream: Upstream, target: LoginTarget): void {
+  upstream.compression = compressionFor(target, client, upstream.greeting)
+  sendSSLRequest(upstream, requestOf(client, upstream.greeting, upstream.compression))
+}
+
+/** The client's flags, as far as the server has them, and that of `compression`. */
+function requestOf(
+  client: HandshakeResponse41,
+  greeting: HandshakeV10,
+  compression: Compression | undefined,
+): SSLRequest {
+  const capabilities = sentUpstream(client.capabilities, greeting.capabilities, {
+    database: client.database !== undefined,
+    attributes: client.attributes !== undefined,
+  })
+  return { ...client, capabilities: compression ? (capabilities | COMPRESSION_FLAG[compression]) >>> 0 : capabilities }
 }
 
 const ER_ACCESS_DENIED_ERROR = 1045
@@ -164,7 +220,8 @@ export function sendSSLRequest(upstream: Upstream, sslRequest: SSLRequest): void
   writePacket(upstream.wire, encodeSSLRequest(sslRequest))
 }
 
-async function loginOnce(
+/** One attempt to log in, on a connection that is greeted, or in TLS already with the flags of `client`. */
+export async function loginOnce(
   upstream: Upstream,
   target: LoginTarget,
   client: HandshakeResponse41,
@@ -179,14 +236,12 @@ async function loginOnce(
   const isGlobal = endpoint.rds.region === undefined
   const early = isGlobal ? undefined : await createToken()
 
-  const compression = compressionFor(target, client, greeting)
-  const forClient = sentUpstream(client.capabilities, greeting.capabilities, {
-    database: client.database !== undefined,
-    attributes: client.attributes !== undefined,
-  })
-  const capabilities = compression ? (forClient | COMPRESSION_FLAG[compression]) >>> 0 : forClient
-  sendSSLRequest(upstream, { ...client, capabilities })
-  await timed(target.state, 'tls', startTls(wire, endpoint, trust, target.confirmMember))
+  if (!upstream.sslRequest) {
+    sendRequestOf(client, upstream, target)
+    await timed(target.state, 'tls', startTls(wire, endpoint, trust, target.confirmMember))
+  }
+  const { compression } = upstream
+  const { capabilities } = upstream.sslRequest!
   target.state.certificateExpires = trust.certificateExpires()
   const token = early ?? (await createToken())
 

@@ -12,6 +12,11 @@ export const LIMITS = {
     describe:
       'Server connections of clients that have not logged in yet. Other clients wait for a place, up to --login-timeout, or longer while the database resumes. One client address gets three quarters of them at most. 0 for no limit',
   },
+  'prepared-connections': {
+    ...integer(OPTION_VALUES.preparedConnections),
+    describe:
+      'Connections to the database, 0 to 2, that are prepared for up to 3 s for the next logins of a program that logs in often. Over a slow line, these logins are faster. A connection that no login takes ends with a login of the last user and COM_QUIT. 0 prepares none',
+  },
   'max-logins-per-second': {
     ...integer(OPTION_VALUES.maxLoginsPerSecond),
     describe:

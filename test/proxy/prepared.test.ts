@@ -1,0 +1,48 @@
+/** --prepared-connections with a running proxy. */
+import { test } from 'tap'
+import { connectMysql, startProxy, until } from '../support/proxy.ts'
+import { goodLogin, greeting, startScriptedUpstream } from '../support/scripted-upstream.ts'
+
+test('logins of a program take prepared connections over, and none is left at the end', async t => {
+  const upstream = await startScriptedUpstream(t, [goodLogin])
+  const { address, proxy, log } = await startProxy(t, { connect: upstream.address, preparedConnections: 2 })
+  for (let count = 1; count <= 2; count++) await (await connectMysql(address)).end()
+  t.equal(upstream.connections.length, 2, 'one for each login')
+  for (let count = 1; count <= 3; count++) {
+    const connection = await connectMysql(address)
+    await connection.ping()
+    // Two are prepared at the third login, and one for each that is taken.
+    t.ok(await until(() => upstream.connections.length === 4 + count))
+    await connection.end()
+  }
+  await proxy.close()
+  t.ok(await until(() => upstream.connections.every(({ ended }) => ended)))
+  t.equal(upstream.connections.length, 7)
+  t.match(
+    log.filter(({ message }) => message === 'session started').map(({ fields }) => fields['user']),
+    ['iam_user', 'iam_user', 'iam_user', 'iam_user', 'iam_user'],
+  )
+})
+
+test('a session that could not use its prepared connection has its real thread id', async t => {
+  let threadId = 100
+  const upstream = await startScriptedUpstream(t, [
+    async peer => {
+      const send = peer.send
+      const id = threadId++
+      await goodLogin({
+        ...peer,
+        send(payload, ...rest) {
+          send(payload[0] === 10 ? greeting({ threadId: id }) : payload, ...rest)
+        },
+      })
+    },
+  ])
+  const { address, proxy } = await startProxy(t, { connect: upstream.address, preparedConnections: 1 })
+  for (let count = 1; count <= 3; count++) await (await connectMysql(address)).end()
+  t.ok(await until(() => upstream.connections.length === 4))
+  const other = await connectMysql(address, { charset: 'latin1_swedish_ci' })
+  t.equal(upstream.connections.length, 5)
+  t.match(proxy.status().sessions, [{ threadId: 104 }])
+  await other.end()
+})
