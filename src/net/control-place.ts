@@ -36,12 +36,9 @@ export function controlFolders(
       return { runtime: [], home: folder('HOME', 'Library', 'Application Support', FOLDER, 'control') }
     default: {
       const [ofUnit = ''] = (environment['RUNTIME_DIRECTORY'] ?? '').split(':')
-      const found = [
-        isAbsolute(ofUnit) ? ofUnit : undefined,
-        folder('XDG_RUNTIME_DIR', FOLDER),
-        // A shell by su or cron lacks XDG_RUNTIME_DIR.
-        uid === 0 ? `/run/${FOLDER}` : `/run/user/${uid}/${FOLDER}`,
-      ]
+      // A system unit, and a shell by sudo or cron, lack XDG_RUNTIME_DIR.
+      const usual = uid === 0 ? `/run/${FOLDER}` : `/run/user/${uid}/${FOLDER}`
+      const found = [isAbsolute(ofUnit) ? ofUnit : undefined, folder('XDG_RUNTIME_DIR', FOLDER) ?? usual]
       return {
         runtime: [...new Set(found.filter(path => path !== undefined))],
         home: folder('XDG_STATE_HOME', FOLDER) ?? folder('HOME', '.local', 'state', FOLDER),

@@ -75,6 +75,7 @@ test('controlFolders: the places of each system', t => {
     runtime: ['/run/mysql-iam-proxy'],
     home: undefined,
   })
+  t.same(controlFolders({ XDG_RUNTIME_DIR: '/run/user/0' }, 'linux', 0).runtime, ['/run/user/0/mysql-iam-proxy'])
   t.same(controlFolders({ HOME: '/Users/ada' }, 'darwin', 501), {
     runtime: [],
     home: '/Users/ada/Library/Application Support/mysql-iam-proxy/control',
