@@ -27,6 +27,19 @@ testOnEachServer('the session is compressed, as the option and both sides allow'
   }
 })
 
+testOnEachServer('prepared connections are compressed as others', async (t, server) => {
+  const proxy = await startProxy(t, server, { compress: 'zstd', preparedConnections: 2 })
+  for (let login = 0; login < 6; login++) {
+    const connection = await connect(proxy)
+    t.equal(await statusOf(connection, 'Compression'), 'ON')
+    t.equal(await value(connection, "SELECT REPEAT('x', 100000)"), 'x'.repeat(100_000))
+    await connection.end()
+  }
+  const compressing = await connect(proxy, { compress: true })
+  t.equal(await value(compressing, "SELECT REPEAT('x', 100000)"), 'x'.repeat(100_000))
+  await compressing.end()
+})
+
 testOnEachServer('auto compresses only over a slow line', async (t, server) => {
   const near = await startProxy(t, server, { compress: 'auto' })
   const distant = await startDistance(t, server, 40)
