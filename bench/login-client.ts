@@ -1,10 +1,9 @@
 /** The client process of login.ts: it logs in repeatedly with mysql2. */
-import { connect } from 'node:net'
-import mysql from 'mysql2/promise'
 import type { Credentials } from '../src/aws/credentials.ts'
 import { createTokenSource } from '../src/aws/token.ts'
 import { answer } from './child.ts'
 import type { Route } from './client.ts'
+import { logIn } from './line-login.ts'
 
 export interface LoginTask {
   route: Route
@@ -27,15 +26,3 @@ answer<LoginTask>(async ({ route, count, iam }) => {
   }
   return times
 })
-
-function logIn(route: Route, user = route.user, token: string | undefined): Promise<mysql.Connection> {
-  const { tls } = route
-  return mysql.createConnection({
-    stream: () => connect({ host: route.host, port: route.port, noDelay: true }),
-    host: tls?.servername ?? route.host,
-    user,
-    password: token ?? route.password,
-    ...(tls ? { ssl: tls.ca ? { ca: tls.ca, verifyIdentity: true } : { rejectUnauthorized: false } } : {}),
-    ...(token ? { authPlugins: { mysql_clear_password: () => () => Buffer.from(`${token}\0`) } } : {}),
-  })
-}

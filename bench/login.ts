@@ -55,15 +55,21 @@ export async function loginWithDelay(settings: PeerSettings, delay: number): Pro
   }
 }
 
+/** For logins with tokens that the client signs. */
+export function iamOf({ rds, iamUser, credentials }: Server): NonNullable<LoginTask['iam']> {
+  return { rds: { ...rds, region: regionOf(rds.host)! }, user: iamUser, credentials }
+}
+
 export function logIns(server: Server, route: Route, count: number): Promise<number[]> {
-  const { rds, credentials } = server
-  const iam = { rds: { ...rds, region: regionOf(rds.host)! }, user: server.iamUser, credentials }
-  const task: LoginTask = { route, count, iam: route.name === DIRECT_TLS ? iam : undefined }
+  const task: LoginTask = { route, count, iam: route.name === DIRECT_TLS ? iamOf(server) : undefined }
   return inChild(new URL('login-client.ts', import.meta.url), task)
 }
 
 /** Forwards bytes with half of `delay` ms each way, and adds the round trip of the TCP handshake to the first bytes. */
-async function startDelay(to: { host: string; port: number }, delay: number): Promise<{ port: number; close(): void }> {
+export async function startDelay(
+  to: { host: string; port: number },
+  delay: number,
+): Promise<{ port: number; close(): void }> {
   const listener = createServer({ noDelay: true }, near => {
     const far = connect({ host: to.host, port: to.port, noDelay: true })
     const opened = performance.now()

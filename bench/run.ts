@@ -9,7 +9,9 @@ import { bulk } from './bulk.ts'
 import { logIn } from './client.ts'
 import { progress } from './compare.ts'
 import { idle, start } from './idle.ts'
+import { line } from './line.ts'
 import { lineBytes, linePointSelect } from './line-bytes.ts'
+import { loginCpu } from './line-cpu.ts'
 import { localTls } from './local-tls.ts'
 import { logCost } from './log.ts'
 import { login, loginWithDelay } from './login.ts'
@@ -34,7 +36,7 @@ Without --server, it starts a temporary MariaDB server.
   --router HOST:PORT         a running MySQL Router in front of the same server: client plain, server TLS
                              (default: start one if mysqlrouter is installed)
   --start mariadb|mysql      the temporary server (default: mariadb)
-  --only LIST                of bulk,upload,select,login,local-tls,idle,start,log,scale,line-bytes (default: all)
+  --only LIST                of bulk,upload,select,login,login-cpu,line,local-tls,idle,start,log,scale,line-bytes (default: all)
   --delay MS                 also logins to a server with a round-trip time of MS milliseconds
   --runs N                   runs of each measure, after one to warm up (default: 5)
   --seconds N                duration of each run of sysbench (default: 5)
@@ -110,6 +112,8 @@ function chosenMeasures(): Measure[] {
     upload: settings => upload(settings, settings.runs),
     select,
     login: settings => login(settings, settings.runs),
+    'login-cpu': settings => loginCpu(settings, settings.runs),
+    line,
     'local-tls': settings => localTls(settings, settings.runs, settings.seconds),
     scale,
     idle,
