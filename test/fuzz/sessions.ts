@@ -85,6 +85,7 @@ async function playOver(
   // Not through one of them: the good session must not fail where this process is just slow.
   const good = await startProxy(t, {
     connect: upstream.address,
+    greetingTimeout: 120_000, // the scripted server is in this process, which may get little of the processor
     ...(side === 'server' ? { tokenInHandshake: 'always' } : {}),
   })
   const { address } = good
