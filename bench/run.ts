@@ -8,6 +8,7 @@ import { DEFAULT_PORT, type HostPort, parseHostPort } from '../src/endpoint.ts'
 import { bulk } from './bulk.ts'
 import { logIn } from './client.ts'
 import { progress } from './compare.ts'
+import { cpu } from './cpu.ts'
 import { idle, start } from './idle.ts'
 import { line } from './line.ts'
 import { lineBytes, linePointSelect } from './line-bytes.ts'
@@ -36,7 +37,8 @@ Without --server, it starts a temporary MariaDB server.
   --router HOST:PORT         a running MySQL Router in front of the same server: client plain, server TLS
                              (default: start one if mysqlrouter is installed)
   --start mariadb|mysql      the temporary server (default: mariadb)
-  --only LIST                of bulk,upload,select,login,login-cpu,line,local-tls,idle,start,log,scale,line-bytes (default: all)
+  --only LIST                of cpu,bulk,upload,select,login,login-cpu,line,local-tls,idle,start,log,scale,
+                             line-bytes (default: all)
   --delay MS                 also logins to a server with a round-trip time of MS milliseconds
   --runs N                   runs of each measure, after one to warm up (default: 5)
   --seconds N                duration of each run of sysbench (default: 5)
@@ -108,6 +110,7 @@ type Measure = (settings: SysbenchSettings) => Promise<string>
 
 function chosenMeasures(): Measure[] {
   const measures: Record<string, Measure> = {
+    cpu,
     bulk: settings => bulk(settings, settings.runs),
     upload: settings => upload(settings, settings.runs),
     select,

@@ -65,7 +65,7 @@ async function compareThreads(
   return await withConnections(server, most, () => compare({ title, columns, cell, runs }, settings))
 }
 
-async function prepare(server: Server): Promise<void> {
+export async function prepare(server: Server): Promise<void> {
   const sql = 'SELECT COUNT(*) AS count FROM information_schema.tables WHERE table_schema = ? AND table_name = ?'
   const [found] = await server.query<{ count: number }>(sql, [DATABASE, 'sbtest1'])
   if (found!.count > 0) return
@@ -74,7 +74,7 @@ async function prepare(server: Server): Promise<void> {
 }
 
 /** @param onConnected called when all threads are logged in */
-async function sysbench(
+export async function sysbench(
   route: Route,
   clientTls: string | undefined,
   args: string[],

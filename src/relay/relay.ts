@@ -27,7 +27,7 @@ export interface Flow extends Traffic {
   clientSpokeLast: boolean
   /** whether the client's last bytes are a COM_QUIT */
   hasQuit: boolean
-  /** the last bytes from the server, at most MAX_LAST_BYTES; empty before the first */
+  /** the last bytes from the server, at most MAX_LAST_BYTES; empty before the first. The next bytes overwrite them */
   lastBytes: Buffer
 }
 
@@ -135,12 +135,13 @@ export function relay(client: Socket, upstream: Socket, flow: Flow, compressed: 
     const lingerThenClose = () => {
       linger = setTimeout(() => upstream.destroySoon(), LINGER_MS)
     }
+    const keepEnd = createEndKeeper()
     const ofUpstream = {
       ...listenersOf('upstream', client, lingerThenClose),
       data: (chunk: Buffer) => {
         flow.bytesFromUpstream += chunk.length
         flow.clientSpokeLast = false
-        flow.lastBytes = chunk.length <= MAX_LAST_BYTES ? chunk : copyOfEnd(chunk, flow.lastBytes)
+        flow.lastBytes = keepEnd(chunk)
         forward(chunk, upstream, client)
       },
       drain: () => isScanning || client.resume(),
@@ -195,14 +196,19 @@ function detach(socket: Socket, { data, drain, end, close, error }: Listeners): 
   socket.off('data', data).off('drain', drain).off('end', end).off('close', close).off('error', error)
 }
 
-/** A copy of the end of `chunk`, which frees the rest of its memory. Reuses `last` if that has the room. */
-function copyOfEnd(chunk: Buffer, last: Buffer): Buffer {
-  const end =
-    last.length === MAX_LAST_BYTES && last.byteLength === last.buffer.byteLength
-      ? last
-      : Buffer.allocUnsafeSlow(MAX_LAST_BYTES)
-  chunk.copy(end, 0, chunk.length - MAX_LAST_BYTES)
-  return end
+/**
+ * Returns what copies the end of a chunk into a buffer that it reuses. A part of the chunk would keep all of its memory:
+ * Node.js 26 cuts the chunks of all sockets from buffers of 64 KiB.
+ */
+function createEndKeeper(): (chunk: Buffer) => Buffer {
+  const room = new Uint8Array(MAX_LAST_BYTES)
+  let kept = Buffer.from(room.buffer)
+  return chunk => {
+    const length = Math.min(chunk.length, MAX_LAST_BYTES)
+    if (kept.length !== length) kept = Buffer.from(room.buffer, 0, length)
+    chunk.copy(kept, 0, chunk.length - length)
+    return kept
+  }
 }
 
 /** Whether `chunk` ends with a COM_QUIT. In a compressed session it is not compressed, as it is too short. */

@@ -342,6 +342,26 @@ test('the end of a long chunk is kept, and all of a short chunk', async t => {
   await relayed
 })
 
+test('the kept end of a chunk does not keep the memory that the chunk shares', async t => {
+  const [client, nearClient] = await socketPair()
+  const [upstream, nearUpstream] = await socketPair()
+  const flow = createFlow()
+  const relayed = relay(nearClient, nearUpstream, flow, false)
+  const slab = Buffer.alloc(64 * 1024, 'slab ')
+  let room: ArrayBufferLike | undefined
+  for (const length of [11, 256, 16_384, 11]) {
+    const chunk = slab.subarray(1_000, 1_000 + length)
+    nearUpstream.emit('data', chunk)
+    t.ok(flow.lastBytes.equals(chunk.subarray(-256)), `the end of ${length} bytes`)
+    t.ok(flow.lastBytes.buffer.byteLength <= 256, 'in a small buffer')
+    room ??= flow.lastBytes.buffer
+    t.equal(flow.lastBytes.buffer, room, 'which is used again')
+  }
+  client.destroy()
+  upstream.destroy()
+  await relayed
+})
+
 test('a client that fails while its compressed packets are being checked', async t => {
   const [client, nearClient] = await socketPair()
   const [upstream, nearUpstream] = await socketPair()
