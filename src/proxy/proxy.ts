@@ -32,7 +32,8 @@ import {
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import { silent, withFields } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
-import { hasProcessorsToSpare, setBusyPoll } from '../relay/write-batching.ts'
+import { hasProcessorsToSpare } from '../relay/spare-processors.ts'
+import { setBusyPoll } from '../relay/write-batching.ts'
 import { createState, type EndpointState } from '../state.ts'
 import type { Tunnel } from '../tunnel/tunnel.ts'
 import { createAddressBook } from '../upstream/address-book.ts'
@@ -178,7 +179,7 @@ export function createProxy(
     status: () => statusOf(state),
     address: () => server?.address,
     async listen(predecessor) {
-      setBusyPoll(hasProcessorsToSpare() ? (options.busyPoll ?? OPTION_VALUES.busyPoll.default) : 0)
+      setBusyPoll((await hasProcessorsToSpare()) ? (options.busyPoll ?? OPTION_VALUES.busyPoll.default) : 0)
       if (options.tls) access.tls = await createLocalTls(options.tls.certFile, options.tls.keyFile, log)
       // The address of a socket that systemd hands over is known only here.
       const check = (address: Listen) => {

@@ -2,11 +2,10 @@
  * Schedules relay writes per iteration ("turn") of the event loop: small lone chunks at once, the rest corked and flushed
  * together; then optionally busy-polls. docs/performance.md has the measurements.
  */
-import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { availableParallelism } from 'node:os'
 import { TLSSocket } from 'node:tls'
 import { releaseBuffer } from './release-memory.ts'
+import { createBusyPollGate } from './spare-processors.ts'
 
 /** A chunk of this size is part of a larger burst, because a TLS record holds 16 KiB. One write for all is worth it. */
 const BURST_BYTES = 16 * 1024
@@ -21,6 +20,7 @@ let endIsDue = false
 /** How long to busy-poll after the last chunk before the event loop blocks, in milliseconds. */
 let busyPoll = 0
 let busyPollUntil = 0
+const busyPollGate = createBusyPollGate()
 
 /** How long after a turn with several chunks several sessions count as busy. */
 const SEVERAL_BUSY_MS = 1
@@ -66,7 +66,7 @@ function endTurn(): void {
 function planBusyPoll(): void {
   const now = performance.now()
   if (chunksOfThisTurn > 1) severalBusyUntil = now + SEVERAL_BUSY_MS
-  busyPollUntil = now < severalBusyUntil ? 0 : now + busyPoll
+  busyPollUntil = now < severalBusyUntil || !busyPollGate.isOpen(now) ? 0 : now + busyPoll
 }
 
 /**
@@ -75,23 +75,4 @@ function planBusyPoll(): void {
  */
 export function setBusyPoll(milliseconds: number): void {
   busyPoll = milliseconds
-}
-
-/** Whether a CPU is spare: two or more, and no quota of a container below two. */
-export function hasProcessorsToSpare(): boolean {
-  return Math.min(availableParallelism(), cpuQuota()) >= 2
-}
-
-/** CPUs that the control group of this process may use (cgroup v2 cpu.max, v1 cpu.cfs_quota_us). */
-function cpuQuota(): number {
-  try {
-    const [quota, period] = readFileSync('/sys/fs/cgroup/cpu.max', 'utf8').split(' ')
-    return quota === 'max' ? Number.POSITIVE_INFINITY : Number(quota) / Number(period)
-  } catch {}
-  try {
-    const read = (name: string) => Number(readFileSync(`/sys/fs/cgroup/cpu/cpu.cfs_${name}_us`, 'utf8'))
-    const quota = read('quota')
-    return quota < 0 ? Number.POSITIVE_INFINITY : quota / read('period')
-  } catch {}
-  return Number.POSITIVE_INFINITY
 }

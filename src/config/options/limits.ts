@@ -55,6 +55,6 @@ export const LIMITS = {
     ...duration(OPTION_VALUES.busyPoll),
     perProcess: true,
     describe:
-      'How long to poll for more input before the event loop blocks, at most 1 ms. Saves a quarter of the time of single small queries; costs processor time. No effect with one processor or a CPU quota below two. 0s turns it off',
+      'How long to poll for more input before the event loop blocks, at most 1 ms. Saves a quarter of the time of single small queries; costs processor time. No effect with one processor or a CPU quota below two; on Linux, none on battery and while the process is throttled. 0s turns it off',
   },
 } as const satisfies Record<string, OptionSpec>
