@@ -3,35 +3,60 @@ import { spawn } from 'node:child_process'
 import { ProxyError } from './errors.ts'
 
 export interface Notifier {
-  ready(): void
-  reloading(): void
+  /** This process is the main one of the service, and serves. Resolves when systemd knows. */
+  ready(): Promise<void>
+  /** Resolves when systemd knows. */
+  reloading(): Promise<void>
   stopping(): void
   /** Another process reports from now on. */
   replaced(): void
 }
 
+/** systemd-notify waits up to 5 s until systemd has read the message. */
+const SEND_TIMEOUT_MS = 10_000
+
 /**
  * Node.js cannot write to unix datagram sockets, so systemd's own program does (NotifyAccess=all). Does nothing unless
  * the process was started with Type=notify. With WatchdogSec=, it reports twice in that time from the event loop that serves
  * the sessions: a blocked loop counts as dead.
+ * @param send runs systemd-notify with these arguments; resolves when it has exited
  */
-export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
+export function createNotifier(environment: NodeJS.ProcessEnv, send = runSystemdNotify): Notifier {
   const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = environment
-  if (!NOTIFY_SOCKET) return { ready: () => {}, reloading: () => {}, stopping: () => {}, replaced: () => {} }
-  const notify = (...what: string[]) => {
-    const child = spawn('systemd-notify', [`--pid=${process.pid}`, ...what], { stdio: 'ignore' })
-    child.on('error', () => undefined)
-    child.unref()
+  if (!NOTIFY_SOCKET) {
+    const nothing = async () => {}
+    return { ready: nothing, reloading: nothing, stopping: () => {}, replaced: () => {} }
+  }
+  // In sequence: a "reloading" that arrives after its "ready" would stay.
+  let last: Promise<void> = Promise.resolve()
+  let waiting = 0
+  const notify = (...what: string[]): Promise<void> => {
+    waiting++
+    last = last.then(() => send(what)).finally(() => waiting--)
+    return last
+  }
+  const beat = () => {
+    if (waiting === 0) void notify('WATCHDOG=1')
   }
   const isWatched = WATCHDOG_USEC && (!WATCHDOG_PID || WATCHDOG_PID === String(process.pid))
-  const timer = isWatched ? setInterval(() => notify('WATCHDOG=1'), Number(WATCHDOG_USEC) / 2_000).unref() : undefined
+  const timer = isWatched ? setInterval(beat, Number(WATCHDOG_USEC) / 2_000).unref() : undefined
   return {
-    // --pid makes this process the main process of the service, also after an upgrade.
-    ready: () => notify('--ready'),
+    // --pid makes this process the main process of the service, also after an upgrade. No other message has it: one that is
+    // under way during an upgrade would name the old process again.
+    ready: () => notify(`--pid=${process.pid}`, '--ready'),
     reloading: () => notify('RELOADING=1'),
-    stopping: () => notify('STOPPING=1'),
+    stopping: () => void send(['STOPPING=1']), // at once, because the process may exit before the others are sent
     replaced: () => clearInterval(timer),
   }
+}
+
+/** Resolves also if there is no such program. */
+function runSystemdNotify(what: readonly string[]): Promise<void> {
+  return new Promise(resolve => {
+    const child = spawn('systemd-notify', what, { stdio: 'ignore', timeout: SEND_TIMEOUT_MS })
+    child.once('error', () => resolve()).once('exit', () => resolve())
+    child.unref()
+  })
 }
 
 /** The first file descriptor that systemd hands over. https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html */

@@ -193,11 +193,11 @@ async function serveUntil(
   const change = <Result>(work: () => Promise<Result>): Promise<Result> => {
     const done = changing.then(async () => {
       if (successor) throw new ProxyError('UPGRADE_FAILED', `process ${successor.pid} has replaced this one`)
-      notifier.reloading()
+      await notifier.reloading()
       try {
         return await work()
       } finally {
-        if (!successor) notifier.ready() // else the new process says so
+        if (!successor) void notifier.ready() // else the new process says so
       }
     })
     changing = done.catch(() => {})
@@ -214,7 +214,15 @@ async function serveUntil(
         throw error
       }
     })
-  const replace = () =>
+  let replacing: Promise<number> | undefined
+  // Two requests at the same time want the same upgrade.
+  const replace = () => {
+    replacing ??= replaceOnce().finally(() => {
+      replacing = undefined
+    })
+    return replacing
+  }
+  const replaceOnce = () =>
     change(async () => {
       try {
         successor = await controlled.upgrade()
@@ -231,8 +239,12 @@ async function serveUntil(
   if (reloadsOnHangup(process.stdout.isTTY)) process.on('SIGHUP', onReload)
   process.on('SIGUSR2', onUpgrade)
   const control = await openControlFor(controlled, service, reload, replace, log)
-  notifier.ready()
-  predecessor?.ready()
+  const told = notifier.ready()
+  if (predecessor) {
+    // The previous process may exit as soon as it knows, and systemd would end the service with its main process.
+    await told
+    predecessor.ready()
+  }
   if (wanted.reload) onReload()
   if (wanted.upgrade) onUpgrade()
   const over = AbortSignal.any([end, replaced.signal])

@@ -74,7 +74,7 @@ ${isOfSystem ? 'After=network-online.target\nWants=network-online.target\n' : ''
 Type=notify
 # The proxy sends its state with the program systemd-notify.
 NotifyAccess=all
-ExecStart=${[...program, '--config', config].map(word).join(' ')}
+ExecStart=${[quoted(program[0] ?? ''), ...[...program.slice(1), '--config', config].map(word)].join(' ')}
 ExecReload=kill -HUP $MAINPID
 TimeoutStartSec=60s
 # max-sigterm-delay, and ${MORE_SECONDS} s more
@@ -92,7 +92,7 @@ WantedBy=${target}
 `
 }
 
-/** One word of ExecStart=. The manager replaces $VARIABLES and %specifiers. */
+/** A word of ExecStart= behind the program. The manager replaces %specifiers in all words, and $VARIABLES in these. */
 function word(text: string): string {
   return quoted(text.replaceAll('$', '$$$$'))
 }

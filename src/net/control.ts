@@ -207,13 +207,15 @@ function isLeftOver(error: unknown): boolean {
 /**
  * Asks a proxy. A status must come soon; a reload and an upgrade take their time.
  * @param stop ends the wait
- * @throws a system error; an Error if the proxy does not answer
+ * @throws a system error; ProxyError PROXY_NOT_FOUND if the proxy does not answer
  */
 export async function ask(address: string, request: ControlRequest, stop?: AbortSignal): Promise<ControlAnswer> {
   const socket = await openRequest(address, request, stop)
   try {
     if (request === 'status') socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy())
-    return parseAnswer(await firstLine(socket))
+    const line = await firstLine(socket)
+    stop?.throwIfAborted()
+    return parseAnswer(line)
   } finally {
     socket.destroy()
   }
@@ -244,6 +246,9 @@ async function openRequest(address: string, request: ControlRequest, stop: Abort
 }
 
 function parseAnswer(line: string | undefined): ControlAnswer {
-  if (line === undefined) throw new Error('the proxy closed the connection without an answer')
+  if (line === undefined) {
+    const hint = 'It may have exited, or have another version. Its log says more.'
+    throw new ProxyError('PROXY_NOT_FOUND', 'the proxy closed the connection without an answer', { hint })
+  }
   return JSON.parse(line)
 }

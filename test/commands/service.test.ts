@@ -142,8 +142,11 @@ test('systemd: the unit of the system is the one of examples/systemd, but opens 
 })
 
 test('systemd-analyze verify accepts both units', { skip: !existsSync('/usr/bin/systemd-analyze') }, async t => {
-  const directory = t.testdir({})
+  const directory = t.testdir({ 'a b$c%d': '#!/bin/sh' })
+  const program = join(directory, 'a b$c%d')
+  await chmod(program, 0o755)
   for (const [name, plan] of [
+    ['awkward', systemdUserPlan({ ...context, program: [program, program] })],
     ['user', systemdUserPlan({ ...context, program: [process.execPath], config: AWKWARD })],
     ['system', systemdSystemPlan({ ...context, program: [process.execPath], environment: { A: AWKWARD } })],
   ] as const) {

@@ -44,7 +44,7 @@ async function scene(t: Test) {
   const upgrade = async () => await upgradeProxy(await runningProxy({ pid: undefined }, folders), never)
   const write = (...endpoints: string[]) =>
     writeFile(config, `admin-listen: 127.0.0.1:0\nendpoints:\n${endpoints.join('')}`)
-  return { directory, config, endpoint, write, start, upgrade }
+  return { directory, config, endpoint, write, start, upgrade, folders }
 }
 
 /** The processes of a proxy, in the order of their start. */
@@ -156,7 +156,7 @@ test('if the new process crashes, the old one stops too, so that a supervisor st
 })
 
 test('a new process that does not start changes nothing', async t => {
-  const { config, endpoint, write, start, upgrade } = await scene(t)
+  const { config, endpoint, write, start, upgrade, folders } = await scene(t)
   await write(endpoint('tcp', '127.0.0.1:0'))
   const program = start()
   const port = await portOf(program)
@@ -178,8 +178,10 @@ test('a new process that does not start changes nothing', async t => {
   await (await connect({ port })).end()
 
   await write(endpoint('other', '127.0.0.1:0'), endpoint('tcp', '127.0.0.1:0'))
+  const proxy = await runningProxy({ pid: undefined }, folders)
   process.kill(program.child.pid!, 'SIGUSR2')
-  process.kill(program.child.pid!, 'SIGUSR2') // one is enough
+  const both = await Promise.all([upgradeProxy(proxy, never), upgradeProxy(proxy, never)]) // one is enough
+  t.equal(both[0], both[1])
   await program.logged('a new process serves')
   t.equal(pidsOf(program).length, 2)
   await (await connect({ port })).end()
@@ -189,11 +191,17 @@ test('a new process that does not start changes nothing', async t => {
   await once(program.child, 'exit')
 })
 
+function countTakeovers(program: { lines(): { msg: string }[] }): number {
+  return program.lines().filter(({ msg }) => msg.startsWith('a new process serves')).length
+}
+
 test('systemd: the sockets, the main process and the watchdog follow', async t => {
   const { directory, start, upgrade, endpoint, write } = await scene(t)
   await write(endpoint('tcp', 'systemd:mysql'))
   const said = join(directory, 'said')
-  await writeFile(join(directory, 'systemd-notify'), `#!/bin/sh\necho "$@" >> '${said}'\n`)
+  const hold = join(directory, 'hold')
+  const waits = `case "$*" in *--ready) while [ -e '${hold}' ]; do sleep 0.05; done;; esac`
+  await writeFile(join(directory, 'systemd-notify'), `#!/bin/sh\necho "$@" >> '${said}'\n${waits}\n`)
   await chmod(join(directory, 'systemd-notify'), 0o755)
   const socket = createServer().listen(0, '127.0.0.1')
   await once(socket, 'listening')
@@ -210,12 +218,22 @@ test('systemd: the sockets, the main process and the watchdog follow', async t =
     await until('the log names the new process', () => pidsOf(program).length === count + 2)
     const pid = pidsOf(program).at(-1)
     await until('the new process is the main one', async () => (await text()).includes(`--pid=${pid} --ready`))
-    await until('and lives', async () => (await text()).includes(`--pid=${pid} WATCHDOG=1`))
+    await until(
+      'and lives',
+      async () => (await text()).split(`--pid=${pid} --ready`)[1]?.includes('WATCHDOG=1') ?? false,
+    )
   }
-  const [one] = pidsOf(program)
-  t.match(await text(), `--pid=${one} RELOADING=1`)
+  t.match(await text(), /^RELOADING=1$/m)
   await (await connect({ port })).end()
   t.equal(await value(first, 'SELECT 1'), 1)
+
+  await writeFile(hold, '')
+  const slow = upgrade()
+  await until('systemd learns of the new process', async () => (await text()).split('--ready').length === 5)
+  t.equal(countTakeovers(program), 2, 'the old process stays until systemd knows the new one')
+  await rm(hold)
+  await slow
+  await until('now it knows', () => countTakeovers(program) === 3)
   await first.end()
   await once(program.child, 'exit')
   t.notMatch(await text(), /STOPPING/)
