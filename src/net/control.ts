@@ -13,7 +13,7 @@ import { parseListen } from '../endpoint.ts'
 import { ERRORS, type ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode } from '../errors.ts'
 import type { ControlFolders } from './control-place.ts'
-import { listenOn } from './listen.ts'
+import { directoryProblem, listenOn } from './listen.ts'
 import { closeListener } from './listeners.ts'
 
 /** What a proxy says of itself. */
@@ -183,9 +183,12 @@ export interface FoundProxy extends ControlStatus {
 export async function findProxies(
   folders: ControlFolders,
   { platform }: Pick<ControlSystem, 'platform'> = THIS_SYSTEM,
+  uid: number | undefined = process.getuid?.(),
 ): Promise<FoundProxy[]> {
   const found: FoundProxy[] = []
   for (const folder of [...folders.runtime, ...(folders.home ? [folders.home] : [])]) {
+    // Others could pretend to be a proxy there. root also finds the proxies of a service's user.
+    if (platform !== 'win32' && uid !== 0 && (await directoryProblem(folder))) continue
     const names = await readdir(folder).catch(() => [])
     for (const name of names.filter(name => (platform === 'win32' ? /^\d+\.pipe$/ : /^\d+\.sock$/).test(name))) {
       const file = join(folder, name)

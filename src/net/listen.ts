@@ -103,8 +103,8 @@ async function probeSocketPath(path: string): Promise<{ why: string; isInUse: bo
   return (await isListening({ path })) ? { why: 'another process listens there', isInUse: true } : undefined
 }
 
-/** undefined also for a directory that does not exist yet. */
-async function directoryProblem(directory: string): Promise<string | undefined> {
+/** Why sockets in a directory may be those of other users. undefined also for a directory that does not exist yet. */
+export async function directoryProblem(directory: string): Promise<string | undefined> {
   const found = await stat(directory).catch(() => undefined)
   if (!found) return undefined
   if (!found.isDirectory()) return `${directory} is not a directory`

@@ -187,6 +187,14 @@ test('a request that is unknown, too long or silent changes nothing', async t =>
   t.same(asked, [])
 })
 
+test('a folder that other users can write to has no proxies, except for root', async t => {
+  const { where, home } = await channel(t)
+  t.equal((await findProxies(where, undefined, 1)).length, 1)
+  await chmod(home, 0o777)
+  t.same(await findProxies(where, undefined, 1), [])
+  t.equal((await findProxies(where, undefined, 0)).length, 1, 'root finds the proxies of a service')
+})
+
 test('the wait ends with its signal', async t => {
   const never = new Promise<void>(() => {})
   const { control } = await channel(t, { reload: () => never })
