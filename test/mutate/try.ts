@@ -13,7 +13,13 @@ const LONGEST_MS = 10 * 60_000
 export type Outcome = 'passed' | 'failed' | 'hung'
 
 /** Node.js' own type stripping starts sooner than tsx. */
-const ARGS = ['--import=./test/support/warnings.mjs']
+const ARGS = ['--import=./test/mutate/guard.mjs', '--import=./test/support/warnings.mjs']
+
+/** Kill the processes that run now. */
+const kills = new Set<() => void>()
+process.on('exit', () => {
+  for (const kill of kills) kill()
+})
 
 interface Streams {
   stdout?: 'ignore' | 'pipe'
@@ -38,6 +44,8 @@ function start(
       process.kill(-child.pid!, 'SIGKILL')
     } catch {}
   }
+  kills.add(kill)
+  child.on('exit', () => kills.delete(kill))
   return { child, kill }
 }
 
