@@ -70,6 +70,9 @@ test('a certificate that changes is loaded at the next check', async t => {
   t.match(log, [/^info .*cert\.pem: new certificate for clients, until 2030-01-31T00:00:00\.000Z/])
   clock.advance(RELOAD_INTERVAL_MS)
   t.equal(await tls.secureContext(), second, 'files that have not changed are not loaded again')
+  await renew()
+  clock.advance(RELOAD_INTERVAL_MS - 1)
+  t.equal(await tls.secureContext(), second, 'the interval begins with each check')
 })
 
 test('invalid files leave the previous certificate in use, with one warning', async t => {
@@ -187,6 +190,11 @@ test('what is wrong with which of the files', async t => {
   await says(weakCertificate, pemOf(weak.privateKey), /^tls-cert cert\.pem: ERR_SSL_EE_KEY_TOO_SMALL$/)
 })
 
+test('the time of expiry, if only one of the files is valid', async t => {
+  t.equal((await check(t, certificateOf(), 'text')).expires, notAfter.getTime())
+  t.equal((await check(t, 'text', KEY)).expires, 0)
+})
+
 test('files that are invalid at the start', async t => {
   const directory = t.testdir({ 'cert.pem': certificateOf() })
   const [certFile, keyFile] = [join(directory, 'cert.pem'), join(directory, 'key.pem')]
@@ -211,17 +219,33 @@ async function startServer(t: Test) {
 test('TLS with a client', async t => {
   const { clock, program, wire, tls } = await startServer(t)
   const starting = startClientTls(wire, tls)
+  while (clock.pending() === 0) await setImmediate()
+  const listeners = () => ['close', 'end'].map(event => wire.socket.listenerCount(event))
+  const [close, end] = listeners()
   const client = connectTls({ socket: program, rejectUnauthorized: false, servername: 'localhost' })
   t.teardown(() => client.on('error', () => {}).destroy())
   await once(client, 'secureConnect')
   await starting
   t.ok(wire.socket instanceof TLSSocket)
   t.equal(clock.pending(), 0)
+  t.same(listeners(), [close! - 1, end! - 1], 'nobody waits for the end of the handshake any more')
   client.write('login')
   if (wire.socket.readableLength === 0) await once(wire.socket, 'readable')
   t.equal(String(wire.socket.read()), 'login')
   client.end()
   await once(wire.socket.resume(), 'end')
+})
+
+test('bytes that are no TLS end the connection, also after the handshake', async t => {
+  const { program, wire, tls } = await startServer(t)
+  const starting = startClientTls(wire, tls)
+  const client = connectTls({ socket: program, rejectUnauthorized: false, servername: 'localhost' })
+  t.teardown(() => client.on('error', () => {}).destroy())
+  await once(client, 'secureConnect')
+  await starting
+  wire.socket.resume()
+  program.write(Buffer.from('170303000568656c6c6f', 'hex'))
+  await t.rejects(settled(once(wire.socket, 'close')), { code: /^ERR_SSL_/ })
 })
 
 test('a client that speaks no TLS, leaves, or is silent', async t => {
@@ -244,6 +268,13 @@ test('a client that speaks no TLS, leaves, or is silent', async t => {
   leaving.program.end()
   await t.rejects(settled(startClientTls(leaving.wire, leaving.tls)), { code: 'CLIENT_CLOSED', message: /TLS$/ })
   t.ok(leaving.wire.socket.destroyed)
+
+  const closing = await startServer(t)
+  const closed = settled(startClientTls(closing.wire, closing.tls))
+  closed.catch(() => {})
+  while (closing.clock.pending() === 0) await setImmediate()
+  closing.wire.socket.destroy()
+  await t.rejects(closed, { code: 'CLIENT_CLOSED', message: /TLS$/ })
 
   const silentOne = await startServer(t)
   const outcome = settled(startClientTls(silentOne.wire, silentOne.tls))

@@ -301,4 +301,9 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: "onst pem = extra ? await readFile(extra, 'utf8').catch(() => «'' → undefined» ) : ''",
     why: 'the mutants run on Node.js 24, which has getCACertificates(); the rest is for Node.js 20',
   },
+  {
+    file: 'src/client/tls.ts',
+    mutant: "nst version = await versionOf(certFile, keyFile).catch(() => «'' → undefined» )",
+    why: 'neither is the version of files that exist',
+  },
 ]
