@@ -1,14 +1,17 @@
 import { execFile } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpsServer, request } from 'node:https'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
 import { type Test, test } from 'tap'
 import { type AwsAgent, createAwsAgent, proxyFor } from '../../src/aws/https-agent.ts'
 import { hintFor } from '../../src/errors.ts'
+import { createCertificate } from '../../src/x509.ts'
 import { authorityOf, certificateBy } from '../support/authorities.ts'
 import { failureOf } from '../support/failure-of.ts'
 import { listen, startHttpProxy } from '../support/forward-proxy.ts'
@@ -204,6 +207,35 @@ test('a proxy that replaces certificates', async t => {
   })
   t.match(await failureOf(get(wrongName)), { code: 'AWS_TLS_UNTRUSTED', message: /ERR_TLS_CERT_ALTNAME_INVALID/ })
   t.same(other.paths, [])
+})
+
+test('of the name of an issuer, the error has the first 80 characters', async t => {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const cert = createCertificate({
+    commonName: `${'a'.repeat(80)}b`,
+    names: ['localhost'],
+    notBefore: new Date(0),
+    notAfter: new Date(Date.UTC(2049, 0, 1)),
+    publicKey,
+    signingKey: privateKey,
+  })
+  const key = privateKey.export({ type: 'pkcs8', format: 'pem' })
+  const port = await listen(t, createHttpsServer({ cert, key }))
+  const { message } = await failureOf(get(agentFor(t, {}), '127.0.0.1', port))
+  t.match(message, `issued by "${'a'.repeat(80)}", is not trusted`)
+})
+
+test('a late error of a connection does not end the process', async t => {
+  const aws = await startAws(t, ['127.0.0.1'])
+  const agent = agentFor(t, { AWS_CA_BUNDLE: aws.ca })
+  const socket = await new Promise<Duplex>((resolve, reject) => {
+    const options = { host: '127.0.0.1', port: aws.port }
+    agent.createConnection(options, (error, stream) => (error ? reject(error) : resolve(stream)))
+  })
+  t.not(socket.listenerCount('error'), 0)
+  const closed = new Promise(resolve => socket.on('close', resolve))
+  socket.destroy(new Error('late'))
+  await closed
 })
 
 test('a proxy that speaks TLS', async t => {
