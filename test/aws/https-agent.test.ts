@@ -31,8 +31,12 @@ async function startAws(t: Test, names = [HOST], name = 'the CA of a company') {
     outgoing.setHeader('content-type', 'application/json').end('hello')
   })
   const serverNames: (string | false | null)[] = []
-  server.on('secureConnection', ({ servername }) => serverNames.push(servername))
-  return { port: await listen(t, server), ca: fileOf(t, authority.certificate), paths, serverNames }
+  const protocols: (string | false | null)[] = []
+  server.on('secureConnection', ({ servername, alpnProtocol }) => {
+    serverNames.push(servername)
+    protocols.push(alpnProtocol)
+  })
+  return { port: await listen(t, server), ca: fileOf(t, authority.certificate), paths, serverNames, protocols }
 }
 
 /** A new file with this text; its path. */
@@ -67,6 +71,7 @@ test('a call goes through the proxy of HTTPS_PROXY, and trusts the CA of AWS_CA_
   t.same(proxy.targets, [`${HOST}:443`], 'the proxy resolves the name')
   t.same(proxy.logins, ['us@er:hunter2'])
   t.same(aws.serverNames, [HOST])
+  t.same(aws.protocols, ['http/1.1'], 'asked for with ALPN')
   t.same(agent.route, { proxy: `http://${proxy.address} (HTTPS_PROXY)`, caBundle: `AWS_CA_BUNDLE=${aws.ca}` })
   t.equal(await get(agent), 'hello')
   t.equal(proxy.targets.length, 1, 'the connection is used again')

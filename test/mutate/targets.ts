@@ -37,6 +37,7 @@ export const QUICK: ReadonlySet<string> = new Set([
   'test/proxy/change-user-faults.test.ts',
   'test/proxy/change-user-steps.test.ts',
   'test/proxy/session-close.test.ts',
+  'test/upstream/login-rules.test.ts',
   'test/upstream/login-steps.test.ts',
   'test/upstream/login.test.ts',
   'test/upstream/rate-limiter.test.ts',
@@ -53,7 +54,11 @@ export const WITH_SERVER: ReadonlySet<string> = new Set([
   'test/client/missing-fields.test.ts',
 ])
 
-const UPSTREAM = ['test/upstream/login-steps.test.ts', 'test/upstream/login.test.ts']
+const UPSTREAM = [
+  'test/upstream/login-rules.test.ts',
+  'test/upstream/login-steps.test.ts',
+  'test/upstream/login.test.ts',
+]
 const TLS = [
   'test/upstream/tls.test.ts',
   'test/upstream/server-region.test.ts',

@@ -4,19 +4,10 @@ import { type AddressInfo, createServer } from 'node:net'
 import { createSecureContext, TLSSocket } from 'node:tls'
 import { type Test, test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
-import { silent } from '../../src/log.ts'
 import { createWire, readPacket, switchSocket, type Wire, writePacket } from '../../src/net/wire.ts'
-import type { HandshakeResponse41 } from '../../src/protocol/packets.ts'
 import { abandonLogin } from '../../src/upstream/abandon.ts'
-import { createAddressBook } from '../../src/upstream/address-book.ts'
-import { dial } from '../../src/upstream/dial.ts'
-import { createGreetingWatch } from '../../src/upstream/greeting-watch.ts'
-import { assertOK, type LoginTarget, login, writeCommand } from '../../src/upstream/login.ts'
-import { createLoginHistory } from '../../src/upstream/refusal.ts'
-import { createTrust } from '../../src/upstream/trust.ts'
-import { PLAIN_CLIENT } from '../support/capabilities.ts'
-import { createTestClock } from '../support/clock.ts'
-import { createTestState, testEndpoint } from '../support/endpoint.ts'
+import { assertOK, writeCommand } from '../../src/upstream/login.ts'
+import { createTarget } from '../support/login-target.ts'
 import {
   ACCESS_DENIED,
   err,
@@ -30,58 +21,6 @@ import {
   testCertificates,
   untilResponse,
 } from '../support/scripted-upstream.ts'
-
-const stays = new AbortController().signal
-
-const client: HandshakeResponse41 = {
-  capabilities: PLAIN_CLIENT,
-  maxPacketSize: 1 << 24,
-  charset: 45,
-  reserved: Buffer.alloc(23),
-  user: Buffer.from('somebody'),
-  authResponse: Buffer.alloc(0),
-  database: undefined,
-  authPlugin: undefined,
-  attributes: undefined,
-  zstdLevel: undefined,
-}
-
-/** An endpoint at 127.0.0.1:`port`, on a test clock; `slots` counts the slots of the login rate that were taken. */
-async function createTarget(port: number) {
-  const clock = createTestClock(1_000)
-  const { authority } = await testCertificates()
-  const taken = { slots: 0 }
-  const target: LoginTarget = {
-    endpoint: {
-      ...testEndpoint,
-      rds: { ...testEndpoint.rds, host: RDS_HOST },
-      dial: { ...testEndpoint.dial, host: '127.0.0.1', port },
-    },
-    state: createTestState(),
-    trust: createTrust([authority.certificate], true, clock),
-    limiter: {
-      tryAcquire() {
-        taken.slots++
-        return true
-      },
-      async acquire() {
-        taken.slots++
-      },
-      async takeSoon() {
-        taken.slots++
-      },
-    },
-    createToken: async () => 'the token',
-    addresses: createAddressBook(clock),
-    greetings: createGreetingWatch('db', silent, clock),
-    tunnel: undefined,
-    takesTokenInHandshake: undefined,
-    history: createLoginHistory({ clock }),
-  }
-  const dialled = () => dial(target.endpoint, stays, { clock })
-  const logIn = async () => login(await dialled(), target, client, 'iam_user', stays)
-  return { clock, target, taken, dialled, logIn }
-}
 
 test('the second attempt takes a slot of the login rate', async t => {
   const upstream = await startScriptedUpstream(t, [refuseLogin(), goodLogin])
@@ -127,6 +66,7 @@ test('a command on a compressed session is a compressed packet, sent as it is', 
   const wire = { sequence: 0, socket: { write: (bytes: Buffer) => written.push(bytes) } } as unknown as Wire
   writeCommand(wire, 0x01, true)
   writeCommand(wire, 0x01, false)
+  t.equal(wire.sequence, 1)
   t.same(written, [Buffer.from('050000000000000100000001', 'hex'), Buffer.from('0100000001', 'hex')])
   t.end()
 })
