@@ -54,6 +54,8 @@ export interface Machine {
   run(words: readonly string[], isShown: boolean): Promise<Ended>
   /** Stops the proxies of this user that serve one of these files, and waits for their end. */
   stopProxies(isMeant: (config: string) => boolean): Promise<void>
+  /** The kind of directory that a service of the system cannot look into; undefined for a path that it sees. */
+  hiddenKind(path: string): 'home' | 'temporary' | undefined
   clock: Clock
 }
 
@@ -94,7 +96,7 @@ async function install(settings: Settings, machine: Machine, print: (text: strin
     throw invalid(`${inUse.join('; ')}. Stop that program first, for example with mysql-iam-proxy stop`)
   }
   const program = programOfService(machine.process)
-  if (settings.system) refuseHome([...program, config])
+  if (settings.system) refuseHidden([...program, config], machine)
   const drainMs = read.settings['max-sigterm-delay']
   const plan = planOf(settings, machine, { program, config, drainMs, environment: carried.kept })
   if (settings['dry-run']) {
@@ -241,10 +243,15 @@ function refusePackage({ process: { realPath } }: Machine): void {
   if (unit) throw invalid(`--system: a package has installed ${unit}; run systemctl enable --now ${SERVICE_NAME}`)
 }
 
-/** A service of the system sees no home directories. */
-function refuseHome(paths: readonly string[]): void {
-  const found = paths.find(path => /^\/(?:home|root|run\/user)\//.test(path))
-  if (found) throw invalid(`--system: ${found} is in a home directory, which a system service does not see`)
+/** A service of the system sees no home directories, and has its own temporary ones. */
+function refuseHidden(paths: readonly string[], { hiddenKind }: Machine): void {
+  const [found, kind] = paths.map(path => [path, hiddenKind(path)] as const).find(([, kind]) => kind) ?? []
+  if (found) throw invalid(`--system: ${found} is in a ${kind} directory, which a system service does not see`)
+}
+
+export function hiddenKind(path: string): 'home' | 'temporary' | undefined {
+  if (/^\/(?:home|root|run\/user)\//.test(path)) return 'home'
+  return /^\/(?:tmp|var\/tmp)\//.test(path) ? 'temporary' : undefined
 }
 
 /** The files of the plan that exist. @throws ProxyError CONFIG_INVALID if one of them is not ours */
@@ -367,6 +374,7 @@ function thisMachine(environment: NodeJS.ProcessEnv): Machine {
     },
     run: runCommand,
     stopProxies,
+    hiddenKind,
     clock: monotonicClock,
   }
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { parse as parsePlist } from 'plist'
 import { type Test, test } from 'tap'
-import { type Ended, type Machine, service } from '../../src/commands/service.ts'
+import { type Ended, hiddenKind, type Machine, service } from '../../src/commands/service.ts'
 import { launchdPlan } from '../../src/commands/service-launchd.ts'
 import { type ServiceContext, type ServicePlan, WRITTEN_BY } from '../../src/commands/service-plan.ts'
 import { carriedEnvironment, homeOfService, programOfService } from '../../src/commands/service-program.ts'
@@ -371,6 +371,8 @@ async function fakeMachine(
       script: '/opt/x.js',
       realPath: path => (path.includes('/systemd/system/') ? undefined : path),
     },
+    // The directory of this test may be in a home directory, or a temporary one.
+    hiddenKind: path => hiddenKind(path.replace(home, '/etc')),
     clock: createTestClock(),
     async stopProxies(isMeant) {
       stopped.push(...[itsConfig, '/another/config.yaml'].filter(isMeant))
@@ -545,6 +547,12 @@ test('--system: a file that only root reads and a program in a home directory ar
   await t.rejects(machine.call('install', '--system', '--dry-run'), {
     message: /\/home\/ada\/\.nvm\/node is in a home/,
   })
+  for (const path of ['/tmp/node', '/var/tmp/node']) {
+    machine.process.execPath = path
+    await t.rejects(machine.call('install', '--system', '--dry-run'), {
+      message: new RegExp(`${path} is in a temporary directory, which a system service does not see`),
+    })
+  }
   machine.process.execPath = '/usr/bin/node'
   const { realPath } = machine.process
   machine.process.realPath = path => (path.startsWith('/lib/systemd/system/') ? path : undefined)
