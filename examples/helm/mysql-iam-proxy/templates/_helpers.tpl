@@ -47,7 +47,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if or (not (regexMatch ":[0-9]+$" $address)) (regexMatch "^(127\\.|localhost:|\\[::1\\]|unix:)" $address) -}}
 {{- fail (printf "%s is %q. The Service and the kubelet need an address such as 0.0.0.0:3306" $setting $address) -}}
 {{- end -}}
-{{- regexFind "[0-9]+$" $address -}}
+{{- $port := regexFind "[0-9]+$" $address -}}
+{{- if or (lt (int64 $port) 1) (gt (int64 $port) 65535) -}}
+{{- fail (printf "%s is %q. A port is a number from 1 to 65535" $setting $address) -}}
+{{- end -}}
+{{- $port -}}
 {{- end }}
 
 {{- /* A list of the ports of the endpoints. One is called mysql; of several, each has its number in its name. */}}
@@ -55,9 +59,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not .Values.config.endpoints -}}
 {{- fail "config.endpoints needs at least one endpoint, with rds-endpoint and listen" -}}
 {{- end -}}
+{{- $taken := list (include "proxy.port" (list "config.health-listen" (index .Values.config "health-listen"))) }}
 {{- range $endpoint := .Values.config.endpoints }}
 {{- $listen := $endpoint.listen | default (index $.Values.config "listen") }}
 {{- $port := include "proxy.port" (list (printf "listen of %s" (index $endpoint "rds-endpoint")) $listen) }}
+{{- if has $port $taken }}
+{{- fail (printf "port %s is used twice. Each endpoint and health-listen need their own" $port) }}
+{{- end }}
+{{- $taken = append $taken $port }}
 - name: {{ ternary "mysql" (printf "mysql-%s" $port) (eq (len $.Values.config.endpoints) 1) }}
   number: {{ $port }}
 {{- end }}
