@@ -6,6 +6,7 @@ export interface Target {
 
 /** Test files that start no program and leave nothing behind: reload.ts runs them. */
 export const QUICK: ReadonlySet<string> = new Set([
+  'test/aws/credentials-cache.test.ts',
   'test/aws/credentials.test.ts',
   'test/aws/https-agent.test.ts',
   'test/aws/redact.test.ts',
@@ -117,7 +118,10 @@ export const TARGETS: readonly Target[] = [
   { file: 'src/upstream/trust.ts', tests: ['test/upstream/trust.test.ts', 'test/upstream/login-steps.test.ts'] },
   { file: 'src/proxy/change-user.ts', tests: ['test/proxy/change-user-steps.test.ts'] },
   { file: 'src/proxy/end-session.ts', tests: ['test/proxy/session-close.test.ts'] },
-  { file: 'src/aws/credentials.ts', tests: ['test/aws/credentials.test.ts'] },
+  {
+    file: 'src/aws/credentials.ts',
+    tests: ['test/aws/credentials-cache.test.ts', 'test/aws/credentials.test.ts'],
+  },
   { file: 'src/aws/https-agent.ts', tests: ['test/aws/https-agent.test.ts'] },
   { file: 'src/aws/redact.ts', tests: ['test/aws/redact.test.ts'] },
   { file: 'src/aws/roles-anywhere-certificate.ts', tests: ['test/aws/roles-anywhere-certificate.test.ts'] },

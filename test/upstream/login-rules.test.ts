@@ -1,4 +1,5 @@
 /** What a login sends, and what it makes of the answer: each rule by itself, against a server that follows a script. */
+import { setImmediate } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
 import { createWire } from '../../src/net/wire.ts'
@@ -324,7 +325,7 @@ test('a token has the time of the login, without the part for the server', async
       error = reason
     })
     clock.advance(timeMs - 1)
-    await Promise.resolve()
+    await setImmediate()
     t.equal(error, undefined, `${timeMs} ms`)
     clock.advance(1)
     await settled(outcome)
