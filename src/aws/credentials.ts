@@ -183,7 +183,6 @@ export function cacheUntilExpiry(provider: CredentialsProvider): CachedCredentia
     const result = pending ?? lookUp()
     if (!cached || left <= 0) return await result
     // Still valid for this login. If the renewal fails, the next login tries again.
-    result.catch(() => undefined)
     return cached.credentials
   }
   return Object.assign(credentials, {

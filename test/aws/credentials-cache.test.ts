@@ -9,14 +9,19 @@ import { createClock } from '../support/moving-clock.ts'
 const minute = 60_000
 
 /** Replaces setTimeout for one test. The timers fire when the test calls them. */
-function captureTimers(t: Test): { milliseconds: number; fire(): void }[] {
-  const timers: { milliseconds: number; fire(): void }[] = []
+function captureTimers(t: Test) {
+  const timers: { milliseconds: number; fire(): void; isCleared: boolean }[] = []
   const value = (fire: () => void, milliseconds: number) => {
-    timers.push({ milliseconds, fire })
-    return { unref: () => ({}) }
+    const timer = { milliseconds, fire, isCleared: false }
+    timers.push(timer)
+    return { unref: () => timer }
   }
   t.intercept(globalThis, 'setTimeout', { value })
-  t.intercept(globalThis, 'clearTimeout', { value: () => {} })
+  t.intercept(globalThis, 'clearTimeout', {
+    value: (timer: (typeof timers)[number]) => {
+      timer.isCleared = true
+    },
+  })
   return timers
 }
 
@@ -296,4 +301,67 @@ test('a step of the wall clock never keeps credentials for longer than they had 
     answer(expiring('second', 60 * minute))
     t.equal((await waiting).accessKeyId, 'second')
   }
+})
+
+test('credentials without an expiry are kept for a minute', async t => {
+  const clock = createClock(t)
+  const { provider, calls, answer } = createProvider()
+  const credentials = cacheUntilExpiry(provider)
+  const first = credentials()
+  answer({ accessKeyId: 'first', secretAccessKey: 'x' })
+  await first
+  clock.advance(minute - 1)
+  await credentials()
+  t.equal(calls(), 1)
+  clock.advance(1)
+  t.equal((await credentials()).accessKeyId, 'first', 'and used while new ones are requested')
+  t.equal(calls(), 2)
+})
+
+test('credentials are used up to the last millisecond', async t => {
+  const clock = createClock(t)
+  for (const lifetime of [20_000, minute]) {
+    const { provider, calls, answer } = createProvider()
+    const credentials = cacheUntilExpiry(provider)
+    const first = credentials()
+    answer(expiring('first', lifetime))
+    await first
+    clock.advance(lifetime - 1)
+    const { accessKeyId } = await Promise.race([credentials(), settle({ accessKeyId: 'it waits' })])
+    t.equal(accessKeyId, 'first')
+    t.equal(calls(), lifetime === minute ? 2 : 1, 'no renewal within 30 s')
+    clock.advance(1)
+    const next = Promise.race([credentials(), settle({ accessKeyId: 'it waits' })])
+    t.equal((await next).accessKeyId, 'it waits')
+    t.equal(calls(), 2)
+  }
+})
+
+test('after a sleep, credentials that expire soon are renewed without a pause', async t => {
+  createClock(t)
+  const { provider, calls, answer } = createProvider()
+  const credentials = cacheUntilExpiry(provider)
+  const first = credentials()
+  answer(expiring('first', 4 * minute))
+  await first
+  await credentials()
+  t.equal(calls(), 1)
+  credentials.refresh()
+  t.equal((await credentials()).accessKeyId, 'first')
+  t.equal(calls(), 2)
+})
+
+test('a lookup that is done has no limit any more', async t => {
+  const timers = captureTimers(t)
+  const { provider, answer, fail } = createProvider()
+  const failing = cacheUntilExpiry(provider)()
+  fail(new Error('no network'))
+  await t.rejects(failing, { message: 'no network' })
+  const lookup = cacheUntilExpiry(provider)()
+  answer(expiring('first', 60 * minute))
+  await lookup
+  t.same(
+    timers.map(({ isCleared }) => isCleared),
+    [true, true],
+  )
 })

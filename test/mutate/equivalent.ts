@@ -32,7 +32,7 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
   },
   {
     file: 'src/upstream/circuit-breaker.ts',
-    mutant: 'error, failures: 0, lastFailure: now, openMs: 0, openUntil: «0 → 1» , probe: undefined }',
+    mutant: 'error, failures: 0, lastFailure: now, openMs: 0, openUntil: «0 → 1» , probe: undefined, wallOffset: 0 }',
     why: 'the time is read only while openMs is set, and is set with it',
   },
   {
@@ -315,5 +315,15 @@ export const EQUIVALENT: readonly { file: string; mutant: string; why: string }[
     file: 'src/aws/https-agent.ts',
     mutant: "return pem === '' ? tls.rootCertificates : «[...tls.rootCertificates, pem] → []»",
     why: 'the mutants run on Node.js 24, which has getCACertificates(); the rest is for Node.js 20',
+  },
+  {
+    file: 'src/upstream/circuit-breaker.ts',
+    mutant: 'now, openMs: 0, openUntil: 0, probe: undefined, wallOffset: «0 → 1» }',
+    why: 'it is set before anything reads it',
+  },
+  {
+    file: 'src/aws/credentials.ts',
+    mutant: 'if (!credentials.expiration «|| → &&» lifetime === undefined) return KEEP_WITHOUT_EXPIRY_MS + RENE',
+    why: 'both are undefined, or neither',
   },
 ]

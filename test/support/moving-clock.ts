@@ -1,14 +1,13 @@
 /** The clocks of the process, moved by a test. */
 import type { Test } from 'tap'
 
-/** Moves the wall clock and the monotonic clock for one test. */
+/** Stops the wall clock and the monotonic clock for one test, which moves them. */
 export function createClock(t: Test): { advance(milliseconds: number): void; sleep(milliseconds: number): void } {
-  const now = Date.now
-  const monotonic = performance.now.bind(performance)
+  const [now, monotonic] = [Date.now(), performance.now()]
   let ahead = 0
   let slept = 0
-  t.intercept(Date, 'now', { value: () => now() + ahead + slept })
-  t.intercept(performance, 'now', { value: () => monotonic() + ahead })
+  t.intercept(Date, 'now', { value: () => now + ahead + slept })
+  t.intercept(performance, 'now', { value: () => monotonic + ahead })
   return {
     advance(milliseconds) {
       ahead += milliseconds
