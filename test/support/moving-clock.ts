@@ -3,7 +3,8 @@ import type { Test } from 'tap'
 
 /** Stops the wall clock and the monotonic clock for one test, which moves them. */
 export function createClock(t: Test): { advance(milliseconds: number): void; sleep(milliseconds: number): void } {
-  const [now, monotonic] = [Date.now(), performance.now()]
+  // Whole milliseconds, so that sums are exact.
+  const [now, monotonic] = [Date.now(), Math.round(performance.now())]
   let ahead = 0
   let slept = 0
   t.intercept(Date, 'now', { value: () => now + ahead + slept })
