@@ -2,12 +2,15 @@
 import type { Socket } from 'node:net'
 import { type Test, test } from 'tap'
 import type { Access } from '../../src/client/access.ts'
-import { authenticateClient, greet, sendError } from '../../src/client/handshake.ts'
+import { authenticateClient, greet, sendError, usersOf } from '../../src/client/handshake.ts'
 import { createLocalUsers } from '../../src/client/local-users.ts'
 import { createLoginThrottle, type LoginAttempt } from '../../src/client/login-throttle.ts'
 import { createWire, readPacket, type Wire, writePacket } from '../../src/net/wire.ts'
+import { nativeHash, sha2Digest } from '../../src/protocol/auth.ts'
+import { CLIENT_PLUGIN_AUTH, CLIENT_SSL } from '../../src/protocol/capabilities.ts'
 import {
   encodeHandshakeResponse41,
+  encodeSSLRequest,
   type HandshakeV10,
   parseAuthSwitchRequest,
   parseERR_Packet,
@@ -15,6 +18,7 @@ import {
 } from '../../src/protocol/packets.ts'
 import { PLAIN_CLIENT } from '../support/capabilities.ts'
 import { createTestClock } from '../support/clock.ts'
+import { createMemoryPair, settled } from '../support/memory-pair.ts'
 import { nativeResponse as respond, saltFirstResponse } from '../support/passwords.ts'
 import { greeting } from '../support/scripted-upstream.ts'
 import { socketPair } from '../support/socket-pair.ts'
@@ -151,4 +155,69 @@ test('a wrong first response and the full password are two checks of one login',
     else await t.rejects(outcome, { code: sends === 'nothing' ? 'CLIENT_CLOSED' : 'CLIENT_ACCESS_DENIED' })
     t.same(checks, expected, `${sends}: guessing is never free`)
   }
+})
+
+test('a user whose stored secret does not fit the method of the client', async t => {
+  const [native, sha2] = ['mysql_native_password', 'caching_sha2_password']
+  for (const [known, named] of [
+    [native, sha2],
+    [sha2, native],
+  ] as const) {
+    const user = {
+      name: 'a',
+      databaseUser: undefined,
+      native: known === native ? nativeHash(PASSWORD) : undefined,
+      sha2: known === sha2 ? sha2Digest(PASSWORD) : undefined,
+      stored: undefined,
+      isDecoy: false,
+    }
+    const ends = await createEnds(t)
+    const access = { ...createAccess(), users: { find: () => user } }
+    await logIn(ends, serverOf(named), nativeResponse, access, named)
+    t.equal(parseAuthSwitchRequest(await readPacket(ends.far, 'AuthSwitchRequest')).authPlugin, known)
+  }
+})
+
+test('a client without CLIENT_PLUGIN_AUTH is asked nothing', async t => {
+  const [socket] = createMemoryPair(t)
+  const salt = Buffer.alloc(20, 1)
+  const client = {
+    wire: createWire(socket, 'client', 60_000, createTestClock()),
+    capabilities: (PLAIN_CLIENT & ~CLIENT_PLUGIN_AUTH) >>> 0,
+    charset: 45,
+    offeredPlugin: 'caching_sha2_password',
+    salt,
+    awaitsFastAuthSuccess: true,
+  }
+  const login = { user: Buffer.from('a'), authPlugin: undefined, authResponse: nativeResponse(salt), switchFirst: true }
+  await settled(authenticateClient(client, login, createAccess(), '127.0.0.1'))
+  t.equal(client.awaitsFastAuthSuccess, false, 'nothing of an earlier login is left')
+})
+
+test('a response that is malformed, and one that asks for TLS that is not offered', async t => {
+  const flags = (PLAIN_CLIENT | CLIENT_SSL) >>> 0
+  const sslRequest = encodeSSLRequest({
+    capabilities: flags,
+    maxPacketSize: 0,
+    charset: 45,
+    reserved: Buffer.alloc(23),
+  })
+  for (const [payload, code, message] of [
+    [Buffer.alloc(40, 0xff), 'CLIENT_MALFORMED', /^HandshakeResponse41: /],
+    [sslRequest, 'CLIENT_TLS_NOT_OFFERED', /^the client requires TLS, which is not offered here$/],
+  ] as const) {
+    const { near, far } = await createEnds(t)
+    const greeted = t.rejects(greet(near, serverOf('mysql_native_password'), createAccess()), { code, message })
+    await readPacket(far, 'HandshakeV10')
+    writePacket(far, payload)
+    await greeted
+  }
+})
+
+test('only local users may have an empty name', t => {
+  const access = createAccess()
+  t.same(usersOf(Buffer.alloc(0), undefined, access), { localUser: '', user: '' })
+  t.throws(() => usersOf(Buffer.alloc(0), undefined, { ...access, users: undefined }), { code: 'CLIENT_NO_USER' })
+  t.same(usersOf(Buffer.alloc(0), 'app', { ...access, users: undefined }), { localUser: undefined, user: 'app' })
+  t.end()
 })
