@@ -212,3 +212,18 @@ test('an SSLRequest to look at the certificate', async t => {
   t.equal(request.readUInt32LE(0), upstream.sslRequest?.capabilities)
   t.equal(upstream.wire.sequence, 2)
 })
+
+test('a prepared connection ends itself', async t => {
+  const { upstream, server } = setUp(t)
+  let ends = 0
+  let isEnded = false
+  const end = async () => {
+    ends++
+    await setImmediate()
+    isEnded = true
+  }
+  t.equal(await settled(abandonLogin({ ...upstream, end })), undefined)
+  t.equal(ends, 1)
+  t.ok(isEnded, 'and that is waited for')
+  t.equal(server.socket.readableLength, 0, 'it sends no login')
+})
