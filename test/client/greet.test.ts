@@ -1,4 +1,5 @@
 /** The greeting, the local login and the error of one client, without a server behind. */
+import { constants, publicEncrypt } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { type Test, test } from 'tap'
 import type { Access } from '../../src/client/access.ts'
@@ -220,4 +221,35 @@ test('only local users may have an empty name', t => {
   t.throws(() => usersOf(Buffer.alloc(0), undefined, { ...access, users: undefined }), { code: 'CLIENT_NO_USER' })
   t.same(usersOf(Buffer.alloc(0), 'app', { ...access, users: undefined }), { localUser: undefined, user: 'app' })
   t.end()
+})
+
+/** A login with a wrong response for caching_sha2_password. */
+async function logInWrongly(ends: Ends, mayAnswerAgain: boolean) {
+  const attempt: LoginAttempt = {
+    check: async isRight => await isRight(),
+    mayAnswerAgain: () => mayAnswerAgain,
+    delayRefusal: async () => {},
+    broken: () => {},
+  }
+  const access = { ...createAccess(), loginThrottle: { attempt: () => attempt } }
+  const wrong = (salt: Buffer) => saltFirstResponse(PASSWORD, salt)
+  return await logIn(ends, serverOf('caching_sha2_password'), wrong, access, 'caching_sha2_password')
+}
+
+test('a wrong response that may not be followed by another one is refused', async t => {
+  const { outcome } = await logInWrongly(await createEnds(t), false)
+  await t.rejects(outcome, { code: 'CLIENT_ACCESS_DENIED' })
+})
+
+test('without TLS, the full password is encrypted with a public key that the client asks for', async t => {
+  const ends = await createEnds(t)
+  const { salt, outcome } = await logInWrongly(ends, true)
+  t.same(await readPacket(ends.far, 'AuthMoreData'), Buffer.of(1, 4), 'perform_full_authentication')
+  writePacket(ends.far, Buffer.of(2))
+  const answer = await readPacket(ends.far, 'the public key')
+  t.equal(answer[0], 1)
+  const key = answer.subarray(1).toString()
+  const masked = Buffer.from(`${PASSWORD}\0`).map((byte, at) => byte ^ salt[at % salt.length]!)
+  writePacket(ends.far, publicEncrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING }, masked))
+  await outcome
 })
