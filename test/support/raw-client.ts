@@ -116,14 +116,24 @@ export async function connectRaw({ host, port }: HostPort): Promise<RawClient> {
   const socket = connectTcp({ host, port, allowHalfOpen: true, noDelay: true })
   socket.on('error', () => {})
   await once(socket, 'connect')
-  return { socket, greeting: parseHandshakeV10(await readPacket(socket)) }
+  // It would stay half open after the other side has refused it.
+  return orDestroy(socket, async () => ({ socket, greeting: parseHandshakeV10(await readPacket(socket)) }))
+}
+
+async function orDestroy<T>(socket: Socket, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
 }
 
 /** Connects and logs in as iam_user without a password. */
 export async function logInRaw(address: HostPort): Promise<RawClient> {
   const client = await connectRaw(address)
   client.socket.write(loginPacket(client))
-  expectOK(await readPacket(client.socket))
+  await orDestroy(client.socket, async () => expectOK(await readPacket(client.socket)))
   return client
 }
 
