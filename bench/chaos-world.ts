@@ -99,6 +99,7 @@ connect_timeout=120\ninnodb_flush_log_at_trx_commit=2`,
     PATH: process.env['PATH'],
     AWS_CONFIG_FILE: join(directory, 'aws-config'),
     AWS_PROFILE: 'chaos',
+    RUNTIME_DIRECTORY: directory,
     ...(FAKETIME
       ? {
           LD_PRELOAD: FAKETIME,

@@ -63,7 +63,7 @@ export async function startPeers(settings: PeerSettings): Promise<Peer[]> {
 
 /** @param dial the address to connect to; the server by default. @param more further options */
 export async function startProxy(
-  { server }: PeerSettings,
+  { server, scratch }: PeerSettings,
   dial: HostPort = server,
   more: string[] = [],
 ): Promise<Peer> {
@@ -76,6 +76,8 @@ export async function startProxy(
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
     AWS_SESSION_TOKEN: sessionToken,
     AWS_PROFILE: undefined,
+    // `mysql-iam-proxy stop` of somebody else on this machine must not find it.
+    RUNTIME_DIRECTORY: scratch,
   })
   return { name: PROXY, route: { name: PROXY, ...address, user: server.iamUser, password: '' }, ...started }
 }
