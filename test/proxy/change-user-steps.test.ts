@@ -50,7 +50,7 @@ function createTarget(clock: TestClock) {
     endpoint: { ...testEndpoint, loginTimeout: LOGIN_TIMEOUT_MS },
     state: createTestState(),
     access: { users: undefined },
-    limiter: { acquire: async () => void calls.push('slot') },
+    limiter: { tryAcquire: () => false, acquire: async () => void calls.push('slot') },
     createToken: async (user: string) => {
       calls.push('token')
       return `token of ${user}`
