@@ -53,7 +53,6 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust, confir
       tls.off('error', fail).off('close', onClose)
     }
   })
-  failure.catch(() => {})
   try {
     await Promise.race([new Promise<void>(resolve => tls.once('secureConnect', resolve)), failure])
     if (!tls.authorized) await confirmCertificate(tls, confirm, failure)

@@ -65,6 +65,30 @@ test('a verified server: no timer and no listener stays', async t => {
   t.equal(clock.pending(), 0)
   const isOurs = ({ name }: { name: string }) => name === 'onClose'
   t.same((wire.socket.listeners('close') as { name: string }[]).filter(isOurs), [])
+  const isOnce = (listener: object) => 'listener' in listener
+  t.same(wire.socket.rawListeners('error').filter(isOnce), [])
+})
+
+test('a session is resumed, but not behind a global endpoint, whose region is read from each certificate', async t => {
+  let asked = 0
+  const trust = createTrust([authority.certificate], false)
+  const counting: Trust = {
+    ...trust,
+    session: () => {
+      asked++
+      return undefined
+    },
+  }
+  for (const [host, times] of [
+    [NAME, 1],
+    ['shop.global-abcdefghijkl.global.rds.amazonaws.com', 0],
+  ] as const) {
+    const { start, accept } = await connect(t, counting)
+    accept(await authority.issue({ names: [host] }))
+    asked = 0
+    await start(host)
+    t.equal(asked, times, host)
+  }
 })
 
 test('changed authorities may take half of the time that is left', async t => {
