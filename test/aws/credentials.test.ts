@@ -437,9 +437,12 @@ test('SSO that is unreachable is not expired', async t => {
       clientSecret: 'hunter2',
       refreshToken: 'r',
     })
-    const error = await failureOf(createCredentials({ region: REGION, profile: 'dev' })())
+    const credentials = createCredentials({ region: REGION, profile: 'dev' })
+    const error = await failureOf(credentials())
     t.equal(error.code, 'CREDENTIALS_UNREACHABLE')
     t.notMatch(shown(error), /hunter2/)
+    // The SDK makes no call this time, and says that the session has expired.
+    t.equal(await failureOf(credentials()), error, 'soon after, the network is still the reason')
   })
   await t.test('but one that refuses the renewal is', async t => {
     const { url, requests } = await serve(t, () => ({

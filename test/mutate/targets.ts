@@ -120,7 +120,7 @@ export const TARGETS: readonly Target[] = [
   { file: 'src/proxy/end-session.ts', tests: ['test/proxy/session-close.test.ts'] },
   {
     file: 'src/aws/credentials.ts',
-    tests: ['test/aws/credentials-cache.test.ts', 'test/aws/credentials.test.ts'],
+    tests: ['test/aws/credentials-cache.test.ts', 'test/sign-in/mfa.test.ts', 'test/aws/credentials.test.ts'],
   },
   { file: 'src/aws/https-agent.ts', tests: ['test/aws/https-agent.test.ts'] },
   { file: 'src/aws/redact.ts', tests: ['test/aws/redact.test.ts'] },

@@ -1,4 +1,7 @@
-/** What the tests run of src/ and bin/, without bin/package/, which `npm run test:package` is for: Node.js records it in each process (NODE_V8_COVERAGE), c8 puts it together. */
+/**
+ * What the tests run of src/ and bin/: Node.js records it in each process (NODE_V8_COVERAGE), c8 puts it together.
+ * bin/package/ does not count, because `npm run test:package` tests it.
+ */
 import { execFile } from 'node:child_process'
 import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
