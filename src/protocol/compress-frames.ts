@@ -39,6 +39,8 @@ interface Frame {
   remaining: number
   /** length before compression as the header says; 0 if not compressed. Never trusted with memory */
   claimed: number
+  /** decompressed at once */
+  isWhole: boolean
   /** bytes of the stream that the frame has brought so far */
   brought: number
 }
@@ -76,11 +78,12 @@ export function createFrameReader(events: FrameReaderEvents): FrameReader {
     if (!frame) {
       if (held.length < COMPRESSED_HEADER_LENGTH) return false
       const header = take(COMPRESSED_HEADER_LENGTH)
-      frame = { remaining: header.readUIntLE(0, 3), claimed: header.readUIntLE(4, 3), brought: 0 }
+      const [length, claimed] = [header.readUIntLE(0, 3), header.readUIntLE(4, 3)]
+      const isWhole = claimed > 0 && claimed <= MAX_WHOLE_BYTES && length <= MAX_WHOLE_BYTES
+      frame = { remaining: length, claimed, isWhole, brought: 0 }
       events.onFrame(header[3]!)
     }
-    const { remaining, claimed } = frame
-    const isWhole = claimed > 0 && claimed <= MAX_WHOLE_BYTES && remaining <= MAX_WHOLE_BYTES
+    const { remaining, claimed, isWhole } = frame
     const needed = isWhole ? remaining : Math.min(1, remaining)
     if (held.length < needed) return false
     const part = take(remaining)

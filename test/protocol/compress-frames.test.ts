@@ -113,6 +113,15 @@ for (const [name, length] of [
   })
 }
 
+test('a frame that compression has made longer than what is decompressed at once', async t => {
+  const bytes = randomBytes(MAX_WHOLE_BYTES)
+  const payload = deflateSync(bytes)
+  t.ok(payload.length > MAX_WHOLE_BYTES)
+  const { error, bytes: found } = await read(frame(payload, 0, bytes.length), createRandom(1), false)
+  t.equal(error, undefined)
+  t.ok(found.equals(bytes))
+})
+
 test('while it is paused, a frame of 16 MiB of zeros takes little memory', async t => {
   const bytes = Buffer.alloc(0xffffff)
   let received = 0
