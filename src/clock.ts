@@ -47,3 +47,7 @@ export const backgroundClock: Clock = {
     return () => clearTimeout(timer)
   },
 }
+
+export function wait(clock: Clock, milliseconds: number): Promise<void> {
+  return new Promise(resolve => clock.after(milliseconds, resolve))
+}

@@ -10,6 +10,11 @@ export function shellWord(text: string, platform: NodeJS.Platform = process.plat
   if (/^[\w+:./\\=-][\w@+:./\\=-]*$/.test(text)) return text
   // Programs read \" as a quotation mark, so a backslash before the last one is doubled.
   if (!/["$`“”„]/.test(text)) return `"${text.replace(/\\+$/, '$&$&')}"`
+  return powerShellLiteral(text)
+}
+
+/** A text that PowerShell takes literally. It has several characters for a single quote. */
+export function powerShellLiteral(text: string): string {
   return `'${text.replace(/['‘’‚‛]/g, '$&$&')}'`
 }
 

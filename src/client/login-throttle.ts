@@ -5,7 +5,7 @@
  * Each user name has one allowance for all sources. A source that has logged in as that user within a day has a separate
  * one, so that guesses from elsewhere do not keep it out. Numbers and their consequences: docs/security.md.
  */
-import { type Clock, monotonicClock } from '../clock.ts'
+import { type Clock, monotonicClock, wait } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import { sourceOf } from './source.ts'
 
@@ -209,8 +209,4 @@ class RecentMap<Value> {
     this.set(key, value)
     return value
   }
-}
-
-function wait(clock: Clock, milliseconds: number): Promise<void> {
-  return new Promise(resolve => clock.after(milliseconds, resolve))
 }

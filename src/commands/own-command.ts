@@ -26,7 +26,7 @@ export interface ProcessFacts {
  */
 export function ownCommand(facts: ProcessFacts = factsOfProcess()): OwnCommand {
   const { argv, execPath, execArgv, isExecutable } = facts
-  const program = candidates(facts).find(path => realpath(path) === realpath(execPath)) ?? execPath
+  const program = candidates(facts).find(path => realPath(path) === realPath(execPath)) ?? execPath
   return { program, first: isExecutable ? [] : [...execArgv, argv[1]!] }
 }
 
@@ -37,7 +37,8 @@ function candidates({ argv0, cwd, path }: ProcessFacts): string[] {
   return path.split(delimiter).map(folder => join(folder, argv0))
 }
 
-function realpath(path: string): string | undefined {
+/** The file behind all links; undefined if there is none. */
+export function realPath(path: string): string | undefined {
   try {
     return realpathSync(path)
   } catch {

@@ -3,6 +3,7 @@
  * https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-tsch/0d6383e4-de92-43e7-b0bb-a60cfa36379f
  */
 import { ProxyError } from '../errors.ts'
+import { powerShellLiteral } from '../shell-quote.ts'
 import {
   RESTART_SECONDS,
   SERVICE_NAME,
@@ -40,7 +41,7 @@ export function windowsPlan(context: ServiceContext): ServicePlan {
       'powershell.exe',
       '-NoProfile',
       '-Command',
-      `Get-Content -Encoding UTF8 -LiteralPath ${powerShellWord(log)} -Tail ${SHOWN_LINES}${follow ? ' -Wait' : ''}`,
+      `Get-Content -Encoding UTF8 -LiteralPath ${powerShellLiteral(log)} -Tail ${SHOWN_LINES}${follow ? ' -Wait' : ''}`,
     ],
     notes: [`It starts when you log in. Its log is ${log}.`],
   }
@@ -73,7 +74,7 @@ function scriptText({ program, config, environment }: ServiceContext, log: strin
 
 /** PowerShell hides the window that the script would have. */
 function taskText({ user }: ServiceContext, script: string): string {
-  const command = `& ${powerShellWord(script)}; exit $LASTEXITCODE`
+  const command = `& ${powerShellLiteral(script)}; exit $LASTEXITCODE`
   const lines = `<?xml version="1.0" encoding="UTF-16"?>
 <!-- ${WRITTEN_BY} -->
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
@@ -125,9 +126,4 @@ function cmdWord(text: string): string {
     )
   }
   return `"${text.replaceAll('%', '%%')}"`
-}
-
-/** A text of PowerShell that it takes literally. It has several characters for a single quote. */
-function powerShellWord(text: string): string {
-  return `'${text.replace(/['‘’‚‛]/g, '$&$&')}'`
 }

@@ -1,11 +1,7 @@
 /** `mysql-iam-proxy service install|uninstall|status|logs`: the proxy in the background, from the next login on. */
-import { spawn } from 'node:child_process'
-import { realpathSync } from 'node:fs'
 import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { userInfo } from 'node:os'
 import { dirname, isAbsolute, resolve } from 'node:path'
-import { isSea } from 'node:sea'
-import { type Clock, monotonicClock } from '../clock.ts'
+import { wait } from '../clock.ts'
 import { defaultConfigFile } from '../config/default-file.ts'
 import { type Config, loadConfig } from '../config/load.ts'
 import { optionNames, optionSpec } from '../config/options.ts'
@@ -13,12 +9,11 @@ import { resolveSettings, type Settings } from '../config/settings.ts'
 import { readIfExists } from '../config/write-file.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { silent } from '../log.ts'
-import { askToStop, findProxies } from '../net/control.ts'
-import { controlFolders } from '../net/control-place.ts'
 import { shellLine } from '../shell-quote.ts'
 import { addressProblems, checkConfig } from './check-config.ts'
 import type { Invocation } from './command.ts'
 import { launchdPlan } from './service-launchd.ts'
+import { type Machine, thisMachine } from './service-machine.ts'
 import {
   SERVICE_NAME,
   type ServiceContext,
@@ -27,37 +22,9 @@ import {
   type ServiceStep,
   WRITTEN_BY,
 } from './service-plan.ts'
-import {
-  type CarriedEnvironment,
-  carriedEnvironment,
-  homeOfService,
-  programOfService,
-  type ThisProcess,
-} from './service-program.ts'
+import { type CarriedEnvironment, carriedEnvironment, homeOfService, programOfService } from './service-program.ts'
 import { systemdSystemPlan, systemdUserPlan } from './service-systemd.ts'
 import { windowsPlan } from './service-windows.ts'
-
-/** The end of a command: undefined if there is no such program. */
-export interface Ended {
-  code: number | undefined
-  /** what it said, if that was caught */
-  output: string
-}
-
-/** What the command sees of the machine. */
-export interface Machine {
-  platform: NodeJS.Platform
-  environment: NodeJS.ProcessEnv
-  user: { name: string; uid: number }
-  process: ThisProcess
-  /** Runs a command to its end. @param isShown its output goes to the terminal, instead of into the result */
-  run(words: readonly string[], isShown: boolean): Promise<Ended>
-  /** Stops the proxies of this user that serve one of these files, and waits for their end. */
-  stopProxies(isMeant: (config: string) => boolean): Promise<void>
-  /** The kind of directory that a service of the system cannot look into; undefined for a path that it sees. */
-  hiddenKind(path: string): 'home' | 'temporary' | undefined
-  clock: Clock
-}
 
 /** Resolves with the exit code; undefined: 0. @throws ProxyError CONFIG_INVALID, SERVICE_FAILED */
 export async function service(
@@ -249,11 +216,6 @@ function refuseHidden(paths: readonly string[], { hiddenKind }: Machine): void {
   if (found) throw invalid(`--system: ${found} is in a ${kind} directory, which a system service does not see`)
 }
 
-export function hiddenKind(path: string): 'home' | 'temporary' | undefined {
-  if (/^\/(?:home|root|run\/user)\//.test(path)) return 'home'
-  return /^\/(?:tmp|var\/tmp)\//.test(path) ? 'temporary' : undefined
-}
-
 /** The files of the plan that exist. @throws ProxyError CONFIG_INVALID if one of them is not ours */
 async function readFiles(plan: ServicePlan): Promise<Map<string, Buffer>> {
   const found = new Map<string, Buffer>()
@@ -317,7 +279,7 @@ async function runSteps(steps: readonly ServiceStep[], { run, clock, platform }:
       const { code, output } = await run(words, false)
       if (code === 0 || mayFail) break
       if (code !== undefined && clock.now() < deadline) {
-        await new Promise<void>(resolve => clock.after(RETRY_INTERVAL_MS, resolve))
+        await wait(clock, RETRY_INTERVAL_MS)
         continue
       }
       const how = code === undefined ? 'there is no such program' : `exit code ${code}`
@@ -351,52 +313,6 @@ function planText(
 function notCarried(names: readonly string[]): string {
   const flags = names.map(name => `--keep-env ${name}`).join(' ')
   return `Your shell sets ${names.join(', ')}, and the service does not get them. To carry them over, install it again with ${flags}.`
-}
-
-function thisMachine(environment: NodeJS.ProcessEnv): Machine {
-  const { username, uid } = userInfo()
-  const domain = process.platform === 'win32' ? environment['USERDOMAIN'] : undefined
-  return {
-    platform: process.platform,
-    environment,
-    user: { name: domain ? `${domain}\\${username}` : username, uid },
-    process: {
-      execPath: process.execPath,
-      execArgv: process.execArgv,
-      script: isSea() ? undefined : process.argv[1],
-      realPath(path) {
-        try {
-          return realpathSync(path)
-        } catch {
-          return undefined
-        }
-      },
-    },
-    run: runCommand,
-    stopProxies,
-    hiddenKind,
-    clock: monotonicClock,
-  }
-}
-
-async function stopProxies(isMeant: (config: string) => boolean): Promise<void> {
-  const proxies = await findProxies(controlFolders(process.env))
-  for (const { address, config } of proxies) if (config !== null && isMeant(config)) await askToStop(address)
-}
-
-function runCommand(words: readonly string[], isShown: boolean): Promise<Ended> {
-  return new Promise(resolve => {
-    const [program, ...args] = words
-    const child = spawn(program!, args, { stdio: isShown ? 'inherit' : ['ignore', 'pipe', 'pipe'], windowsHide: true })
-    let output = ''
-    for (const stream of [child.stdout, child.stderr]) {
-      stream?.setEncoding('utf8').on('data', chunk => {
-        output += chunk
-      })
-    }
-    child.once('error', () => resolve({ code: undefined, output }))
-    child.once('close', (code, signal) => resolve({ code: code ?? (signal ? 1 : 0), output }))
-  })
 }
 
 function invalid(message: string): ProxyError {

@@ -1,5 +1,5 @@
 /** The two processes at an upgrade: the old one starts the new one, and serves its sessions until they end. */
-import { type Clock, monotonicClock } from '../clock.ts'
+import { type Clock, monotonicClock, wait } from '../clock.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { Service } from '../service.ts'
@@ -84,6 +84,6 @@ export async function drain(
   // It stays for its predecessor: through this process the newest one stops it, and knows of its sessions.
   while (!end.aborted && !isOver && (hasPredecessor || countSessions(service) > 0)) {
     successor.report(countSessions(service) + (predecessor?.sessions() ?? 0))
-    await new Promise<void>(resolve => monotonicClock.after(DRAIN_POLL_MS, resolve))
+    await wait(monotonicClock, DRAIN_POLL_MS)
   }
 }

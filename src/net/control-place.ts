@@ -11,6 +11,11 @@ export interface ControlFolders {
   home: string | undefined
 }
 
+/** In the order in which a proxy tries them. */
+export function allFolders({ runtime, home }: ControlFolders): string[] {
+  return [...runtime, ...(home ? [home] : [])]
+}
+
 /**
  * Linux and other systems follow the XDG Base Directory Specification; systemd names the folder of a unit.
  * https://specifications.freedesktop.org/basedir-spec/latest/

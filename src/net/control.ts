@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { parseListen } from '../endpoint.ts'
 import { ERRORS, type ErrorCode } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode } from '../errors.ts'
-import type { ControlFolders } from './control-place.ts'
+import { allFolders, type ControlFolders } from './control-place.ts'
 import { directoryProblem, listenOn } from './listen.ts'
 import { closeListener } from './listeners.ts'
 
@@ -82,7 +82,7 @@ export async function openControl(
   system: ControlSystem = THIS_SYSTEM,
 ): Promise<Control> {
   let failure: unknown = new Error('no home directory, and no directory for sockets')
-  for (const folder of [...folders.runtime, ...(folders.home ? [folders.home] : [])]) {
+  for (const folder of allFolders(folders)) {
     const server = createServer(socket => void answer(socket, actions))
     server.on('error', () => {})
     try {
@@ -186,7 +186,7 @@ export async function findProxies(
   uid: number | undefined = process.getuid?.(),
 ): Promise<FoundProxy[]> {
   const found: FoundProxy[] = []
-  for (const folder of [...folders.runtime, ...(folders.home ? [folders.home] : [])]) {
+  for (const folder of allFolders(folders)) {
     // Others could pretend to be a proxy there. root also finds the proxies of a service's user.
     if (platform !== 'win32' && uid !== 0 && (await directoryProblem(folder))) continue
     const names = await readdir(folder).catch(() => [])

@@ -4,7 +4,7 @@ import { setMaxListeners } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { addressRefusal } from '../client/access.ts'
 import { sendError } from '../client/handshake.ts'
-import { type Clock, monotonicClock } from '../clock.ts'
+import { type Clock, monotonicClock, wait } from '../clock.ts'
 import { formatListen, type Listen } from '../endpoint.ts'
 import { ERRORS, type ErrorCode } from '../error-codes.ts'
 import { hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
@@ -153,7 +153,7 @@ export async function startServer(
       const deadline = clock.now() + delay
       while (sessions.size > 0 && clock.now() < deadline) {
         // Wait before the first look: a command may have arrived that was not read yet.
-        await new Promise<void>(resolve => clock.after(DRAIN_POLL_MS, resolve))
+        await wait(clock, DRAIN_POLL_MS)
         for (const session of sessions.keys()) {
           if (!session.endedBy && session.isIdle()) session.close('PROXY_STOPPING')
         }

@@ -7,13 +7,15 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { parse as parsePlist } from 'plist'
 import { type Test, test } from 'tap'
-import { type Ended, hiddenKind, type Machine, service } from '../../src/commands/service.ts'
+import { service } from '../../src/commands/service.ts'
 import { launchdPlan } from '../../src/commands/service-launchd.ts'
+import { type Ended, hiddenKind, type Machine } from '../../src/commands/service-machine.ts'
 import { type ServiceContext, type ServicePlan, WRITTEN_BY } from '../../src/commands/service-plan.ts'
 import { carriedEnvironment, homeOfService, programOfService } from '../../src/commands/service-program.ts'
 import { systemdSystemPlan, systemdUserPlan } from '../../src/commands/service-systemd.ts'
 import { windowsPlan } from '../../src/commands/service-windows.ts'
 import { createTestClock } from '../support/clock.ts'
+import { ensureProgram } from '../support/packages.ts'
 import { PROGRAM } from '../support/program.ts'
 
 /** Names that each format must quote: blanks, quotes, percent and dollar signs, markup. */
@@ -141,7 +143,8 @@ test('systemd: the unit of the system is the one of examples/systemd, but opens 
   t.end()
 })
 
-test('systemd-analyze verify accepts both units', { skip: !existsSync('/usr/bin/systemd-analyze') }, async t => {
+test('systemd-analyze verify accepts both units', async t => {
+  const analyze = await ensureProgram('systemd-analyze', 'systemd')
   const directory = t.testdir({ 'a b$c%d': '#!/bin/sh' })
   const program = join(directory, 'a b$c%d')
   await chmod(program, 0o755)
@@ -153,11 +156,9 @@ test('systemd-analyze verify accepts both units', { skip: !existsSync('/usr/bin/
     const path = join(directory, `${name}-proxy.service`)
     await writeFile(path, textOf(plan))
     const env = { ...process.env, XDG_RUNTIME_DIR: directory, SYSTEMD_LOG_TARGET: 'console' }
-    const { stderr } = await promisify(execFile)(
-      'systemd-analyze',
-      ['verify', '--man=no', '--recursive-errors=no', path],
-      { env },
-    )
+    const { stderr } = await promisify(execFile)(analyze, ['verify', '--man=no', '--recursive-errors=no', path], {
+      env,
+    })
     t.notMatch(stderr, `${name}-proxy.service`, `${name}: ${stderr}`)
   }
 })

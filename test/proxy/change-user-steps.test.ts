@@ -102,6 +102,15 @@ async function received({ server }: { server: Wire }) {
   return parseComChangeUser(payload, PLAIN_CLIENT | CLIENT_PLUGIN_AUTH)
 }
 
+/** The server asks for a login, and the client answers. */
+async function logInAgain(user: Wire, server: Wire): Promise<void> {
+  await received({ server })
+  server.socket.write(asks)
+  await settled(readPacket(user, 'AuthSwitchRequest'))
+  writePacket(user, Buffer.alloc(0))
+  server.sequence = 2
+}
+
 /** All that has arrived at `wire`, as text in hexadecimal. */
 function arrived({ socket }: Wire): string {
   return ((socket.read() as Buffer | null) ?? Buffer.alloc(0)).toString('hex')
@@ -169,11 +178,7 @@ test('a command that is malformed, or does not arrive as a whole', async t => {
 
 test('a server that is silent after the token', async t => {
   const { clock, user, server, changing } = await start(t, { inTls: true })
-  await received({ server })
-  server.socket.write(asks)
-  await settled(readPacket(user, 'AuthSwitchRequest'))
-  writePacket(user, Buffer.alloc(0))
-  server.sequence = 2
+  await logInAgain(user, server)
   await settled(readPacket(server, 'the token'))
   await turns()
   clock.advance(LOGIN_TIMEOUT_MS)
@@ -185,11 +190,7 @@ test('a server that is silent after the token', async t => {
 
 test('a token that the server refuses', async t => {
   const { calls, user, server, changing } = await start(t, { inTls: true })
-  await received({ server })
-  server.socket.write(asks)
-  await settled(readPacket(user, 'AuthSwitchRequest'))
-  writePacket(user, Buffer.alloc(0))
-  server.sequence = 2
+  await logInAgain(user, server)
   await settled(readPacket(server, 'the token'))
   writePacket(server, ACCESS_DENIED)
   await t.rejects(settled(changing), { code: 'UPSTREAM_REFUSED_LOGIN', serverError: { errno: 1045 } })
@@ -200,11 +201,7 @@ test('without a slot, the server gets an empty answer and no token', async t => 
   const { target, calls, user, server, changing } = await start(t)
   const full = new ProxyError('LOGIN_QUEUE_FULL', 'full')
   target.limiter.acquire = () => Promise.reject(full)
-  await received({ server })
-  server.socket.write(asks)
-  await settled(readPacket(user, 'AuthSwitchRequest'))
-  writePacket(user, Buffer.alloc(0))
-  server.sequence = 2
+  await logInAgain(user, server)
   t.equal((await settled(readPacket(server, 'the answer'))).length, 0)
   writePacket(server, ACCESS_DENIED)
   t.equal(await settled(changing).catch(error => error), full)

@@ -4,18 +4,7 @@ import { test } from 'tap'
 import type { Endpoint } from '../../src/endpoint.ts'
 import type { Wire } from '../../src/net/wire.ts'
 import { regionOfNames, regionToSign } from '../../src/upstream/server-region.ts'
-
-const GLOBAL = 'shop.global-abcdefghijkl.global.rds.amazonaws.com'
-
-/** The names on the certificate of a cluster of the global database. */
-function namesIn(region: string): string[] {
-  return [
-    GLOBAL,
-    `shop-1.abcdefghijkl.${region}.rds.amazonaws.com`,
-    `shop.cluster-abcdefghijkl.${region}.rds.amazonaws.com`,
-    `*.cluster-custom-abcdefghijkl.${region}.rds.amazonaws.com`,
-  ]
-}
+import { GLOBAL, namesIn } from '../support/global-database.ts'
 
 test('regionOfNames', async t => {
   t.equal(regionOfNames(namesIn('eu-west-1')), 'eu-west-1')

@@ -4,6 +4,7 @@ import { createConfirmMember } from '../../src/aws/global-members.ts'
 import { createAuthority } from '../../src/demo/certificates.ts'
 import { type AwsApi, startAwsApi } from '../support/aws-api.ts'
 import { setEnvironment } from '../support/check.ts'
+import { GLOBAL, namesIn } from '../support/global-database.ts'
 import { connectMysql, logIn, startProxy } from '../support/proxy.ts'
 import { until } from '../support/raw-client.ts'
 import {
@@ -16,18 +17,6 @@ import {
   testCertificates,
   untilResponse,
 } from '../support/scripted-upstream.ts'
-
-const GLOBAL = 'shop.global-abcdefghijkl.global.rds.amazonaws.com'
-
-/** The names on the certificate of a cluster of the global database. */
-function namesIn(region: string): string[] {
-  return [
-    GLOBAL,
-    `shop-1.abcdefghijkl.${region}.rds.amazonaws.com`,
-    `shop.cluster-abcdefghijkl.${region}.rds.amazonaws.com`,
-    `*.cluster-custom-abcdefghijkl.${region}.rds.amazonaws.com`,
-  ]
-}
 
 /** A writer with a certificate for `names`; the scopes and hosts of the tokens that it received. */
 async function startWriter(names: string[]): Promise<{ script: Script; tokens: string[] }> {
