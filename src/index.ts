@@ -27,11 +27,19 @@ export type { ProxyOptions } from './proxy/options.ts'
 export type { Address, Proxy } from './proxy/proxy.ts'
 export type { ProxyStatus, RecentError, SessionStatus, TunnelStatus } from './proxy/status.ts'
 
+declare global {
+  /** As @types/node and the library esnext.disposable of TypeScript declare it. A program may have neither. */
+  interface SymbolConstructor {
+    readonly asyncDispose: unique symbol
+  }
+}
+
 /**
  * Creates a proxy for one RDS or Aurora endpoint. It does nothing until `listen()`.
  * @throws ProxyError CONFIG_INVALID, with every mistake in the options
  */
 export function createProxy(options: ProxyOptions): OneProxy {
-  const { listen, stopListening, close, status } = createServedProxy(options)
-  return { listen, stopListening, close, status }
+  const proxy = createServedProxy(options)
+  const { stopListening, close, status } = proxy
+  return { listen: () => proxy.listen(), stopListening, close, status, [Symbol.asyncDispose]: () => close() }
 }

@@ -236,7 +236,8 @@ export function changeTunnel(state: TunnelState, word: TunnelState['word'], erro
 export function countOutcome(state: EndpointState, code: 'OK' | ErrorCode): void {
   state.outcomes.set(code, (state.outcomes.get(code) ?? 0) + 1)
   if (code === 'OK') state.failing = undefined
-  else if (ERRORS[code].source !== 'client') {
+  // A login that was ended from outside says nothing about the next one.
+  else if (ERRORS[code].source !== 'client' && code !== 'PROXY_STOPPING' && code !== 'SESSION_CLOSED') {
     const { count, since } = state.failing ?? { count: 0, since: Date.now() }
     state.failing = { count: count + 1, code, since }
   }

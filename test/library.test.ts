@@ -18,7 +18,7 @@ async function examples(module: string): Promise<string[]> {
 
 test('the examples of docs/library.md compile', async t => {
   const files = Object.fromEntries((await examples(library)).map((code, index) => [`example-${index + 1}.ts`, code]))
-  t.equal(Object.keys(files).length, 4)
+  t.equal(Object.keys(files).length, 5)
   t.same(await compilerErrors(files), [])
   const wrong = { 'wrong.ts': (await examples(library))[0]!.replace('rdsEndpoint', 'rdsEndpiont') }
   t.match(await compilerErrors(wrong), [/^wrong\.ts.*rdsEndpiont/], 'which notices a wrong one')
@@ -42,6 +42,7 @@ test('the examples of docs/library.md run', async t => {
   console.log = log
   t.match(printed, [
     /^mysql -h 127\.0\.0\.1 -P \d+ -u iam_user$/,
+    /^a report through port \d+$/,
     /^0 clients on 127\.0\.0\.1:\d+, 0 logins so far$/,
     'CONFIG_INVALID',
     'loginTimeout: 0 is not from 1 to 86400000',
@@ -108,6 +109,7 @@ test('a proxy shows its status and no internals', async t => {
   const before = proxy.status()
   t.same(before, {
     name: 'orders',
+    state: 'idle',
     rdsEndpoint: `${RDS}:3306`,
     connect: 'nlb.example:3306',
     region: 'eu-west-1',

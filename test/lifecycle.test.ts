@@ -146,6 +146,30 @@ test('after --max-sigterm-delay, or at a second signal, open sessions are closed
   }
 })
 
+test('SIGTERM does not wait for a credential_process that hangs', async t => {
+  const server = await realServer(t)
+  const { flags } = await before(t, server)
+  const directory = await scratch(t)
+  const asked = join(directory, 'asked')
+  const config = join(directory, 'config')
+  await writeFile(config, `[profile hangs]\ncredential_process = sh -c "touch '${asked}'; exec sleep 3600"\n`)
+  const environment = { AWS_CONFIG_FILE: config, AWS_SHARED_CREDENTIALS_FILE: join(directory, 'none') }
+  const args = ['--profile', 'hangs', '--listen', '127.0.0.1:0', '--login-timeout', '1h', '--max-sigterm-delay', '1h']
+  const proxy = start(t, [...flags, ...args], environment)
+  const refused = connect(await proxy.port()).catch((error: unknown) => error)
+  await until('the program was asked', () => readFile(asked).then(Boolean, () => false))
+  await until('the client waits for its login', () => Promise.race([refused.then(() => true), isInLogin(server)]))
+  proxy.child.kill('SIGTERM')
+  t.match(await refused, { errno: 1053, message: /the proxy is being stopped/ })
+  t.same(await proxy.exited, [143, null])
+})
+
+/** Whether the server waits for the login of somebody. */
+async function isInLogin(server: RealServer): Promise<boolean> {
+  const rows = await server.query("SELECT 1 FROM information_schema.processlist WHERE user = 'unauthenticated user'")
+  return (rows as unknown[]).length > 0
+}
+
 test('SIGHUP: endpoints are added and removed, sessions continue, mistakes change nothing', async t => {
   const server = await realServer(t)
   const { flags, environment } = await before(t, server)

@@ -6,7 +6,7 @@ import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import { closed, switchSocket, timedOut, timeLeft, type Wire } from '../net/wire.ts'
+import { closed, isOpen, switchSocket, timedOut, timeLeft, type Wire } from '../net/wire.ts'
 import { readText } from '../read-file.ts'
 
 /** How often the files are checked for changes, at most. */
@@ -171,7 +171,7 @@ function dateWarning({ validFrom, validTo }: X509Certificate): string | undefine
 /** Starts TLS after the client's SSLRequest. `wire` then uses the TLS socket. @throws ProxyError CLIENT_… */
 export async function startClientTls(wire: Wire, tls: LocalTls): Promise<void> {
   const secureContext = await tls.secureContext()
-  if (wire.socket.destroyed) throw closed(wire, 'TLS')
+  if (!isOpen(wire)) throw closed(wire, 'TLS')
   // Bytes behind the client's SSLRequest are read as part of TLS.
   const socket = new TLSSocket(wire.socket, { isServer: true, secureContext })
   // A server-side TLSSocket without a tls.Server reports TLS errors with this event.
@@ -181,6 +181,7 @@ export async function startClientTls(wire: Wire, tls: LocalTls): Promise<void> {
   const cancelTimer = wire.clock.after(timeLeft(wire), () => giveUp.abort(timedOut(wire, 'TLS')))
   const onClose = () => giveUp.abort(closed(wire, 'TLS'))
   socket.once('close', onClose).once('end', onClose)
+  wire.stop?.addEventListener('abort', onClose)
   try {
     await once(socket, 'secure', { signal: giveUp.signal })
   } catch (error) {
@@ -192,5 +193,6 @@ export async function startClientTls(wire: Wire, tls: LocalTls): Promise<void> {
   } finally {
     cancelTimer()
     socket.off('close', onClose).off('end', onClose)
+    wire.stop?.removeEventListener('abort', onClose)
   }
 }

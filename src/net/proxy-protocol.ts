@@ -12,11 +12,12 @@ const HEADER_TIMEOUT_MS = 5_000
  * @throws ProxyError PROXY_HEADER_INVALID, CLIENT_CLOSED
  */
 export function readProxyHeader(wire: Wire): Promise<ProxyHeader> {
-  const { socket, clock } = wire
+  const { socket, clock, stop } = wire
   const step = 'the PROXY protocol header'
   let bytes = Buffer.alloc(0)
   return new Promise((resolve, reject) => {
     const attempt = () => {
+      if (stop?.aborted) return settle(closed(wire, step))
       for (let chunk = read(); chunk; chunk = read()) {
         bytes = Buffer.concat([bytes, chunk])
         const header = parse(bytes)
@@ -31,6 +32,7 @@ export function readProxyHeader(wire: Wire): Promise<ProxyHeader> {
     const settle = (result: ProxyHeader | ProxyError) => {
       cancelTimer()
       socket.off('readable', attempt).off('end', attempt).off('close', attempt)
+      stop?.removeEventListener('abort', attempt)
       if (result instanceof ProxyError) reject(result)
       else resolve(result)
     }
@@ -39,6 +41,7 @@ export function readProxyHeader(wire: Wire): Promise<ProxyHeader> {
       settle(new ProxyError('PROXY_HEADER_INVALID', `no PROXY protocol header within ${Math.ceil(timeout / 1_000)} s`))
     })
     socket.on('readable', attempt).on('end', attempt).on('close', attempt)
+    stop?.addEventListener('abort', attempt)
     attempt()
   })
 }

@@ -25,6 +25,8 @@ export interface Wire {
   deadline: number
   /** the error that ended the socket, if any */
   failure: Error | undefined
+  /** ends the handshake from outside: who waits for this peer gets its reason, a ProxyError. The socket can still be written to */
+  stop?: AbortSignal | undefined
 }
 
 const HEADER_BYTES = 4
@@ -122,6 +124,7 @@ export function malformed(wire: Wire, message: string, cause?: unknown): ProxyEr
 export async function readBytes(wire: Wire, length: number, step: string): Promise<Buffer> {
   const { socket } = wire
   const take = (): Buffer | ProxyError | undefined => {
+    if (wire.stop?.aborted) return closed(wire, step)
     const bytes: Buffer | null = socket.read(length)
     if (bytes?.length === length) return bytes
     // After its end, a socket returns the remaining bytes even if they are fewer than requested.
@@ -134,7 +137,7 @@ export async function readBytes(wire: Wire, length: number, step: string): Promi
 
 /** What `take` returns once it is not undefined, or a ProxyError at the deadline. */
 function retryUntil<Value>(wire: Wire, step: string, take: () => Value | undefined): Promise<Value | ProxyError> {
-  const { socket } = wire
+  const { socket, stop } = wire
   return new Promise(resolve => {
     const attempt = () => {
       const result = take()
@@ -143,17 +146,19 @@ function retryUntil<Value>(wire: Wire, step: string, take: () => Value | undefin
     const settle = (result: Value | ProxyError) => {
       cancelTimer()
       socket.off('readable', attempt).off('end', attempt).off('close', attempt)
+      stop?.removeEventListener('abort', attempt)
       resolve(result)
     }
     const cancelTimer = wire.clock.after(timeLeft(wire), () => settle(timedOut(wire, step)))
     socket.on('readable', attempt).on('end', attempt).on('close', attempt)
+    stop?.addEventListener('abort', attempt)
     attempt()
   })
 }
 
 /**
- * Runs `work` with a signal that aborts when the peer disconnects. Its reason is CLIENT_CLOSED or UPSTREAM_CLOSED. Use it
- * while nothing else reads from the socket.
+ * Runs `work` with a signal that aborts when the peer disconnects. Its reason is CLIENT_CLOSED or UPSTREAM_CLOSED, or that of
+ * `wire.stop`. Use it while nothing else reads from the socket.
  */
 export async function whileConnected<Value>(
   wire: Wire,
@@ -182,19 +187,23 @@ export async function unlessDisconnected<Value>(wire: Wire, step: string, work: 
   }
 }
 
-/** Calls `onEnd` when the peer disconnects, at once if it has already. Call the result to stop. */
+/** Calls `onEnd` when the peer disconnects or `wire.stop` aborts, at once if it has already. Call the result to stop. */
 export function watchForEnd(wire: Wire, onEnd: () => void): () => void {
-  const { socket } = wire
+  const { socket, stop } = wire
   // 'end' is emitted only after a read.
   const onReadable = () => socket.readableLength === 0 && socket.read(0)
   socket.on('readable', onReadable).on('end', onEnd).on('close', onEnd)
+  stop?.addEventListener('abort', onEnd)
   if (!isOpen(wire)) onEnd()
-  return () => socket.off('readable', onReadable).off('end', onEnd).off('close', onEnd)
+  return () => {
+    socket.off('readable', onReadable).off('end', onEnd).off('close', onEnd)
+    stop?.removeEventListener('abort', onEnd)
+  }
 }
 
-/** Whether the peer has not disconnected, as far as this process has read. */
-export function isOpen({ socket }: Wire): boolean {
-  return !socket.readableEnded && !socket.destroyed
+/** Whether the peer has not disconnected, as far as this process has read, and the handshake goes on. */
+export function isOpen({ socket, stop }: Wire): boolean {
+  return !socket.readableEnded && !socket.destroyed && !stop?.aborted
 }
 
 /** The result of `parse`. @throws ProxyError CLIENT_MALFORMED or UPSTREAM_NOT_MYSQL instead of MalformedPacket */
@@ -211,7 +220,9 @@ export function timedOut(wire: Wire, step: string): ProxyError {
   return new ProxyError(CODES[wire.peer].timeout, `timed out while waiting for ${step}`)
 }
 
+/** The error for a peer that has disconnected, or the reason of `wire.stop`. */
 export function closed(wire: Wire, step: string): ProxyError {
+  if (wire.stop?.aborted) return wire.stop.reason
   // A socket knows its error a moment before it emits it.
   const cause = wire.failure ?? wire.socket.errored ?? undefined
   const how = cause ? ` (${systemCode(cause) || cause.message})` : ''

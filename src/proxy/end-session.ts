@@ -43,7 +43,22 @@ export function installClose(ending: Ending): void {
     return status !== undefined && isIdle(status)
   }
   session.activity = () => activityOf(flow)
-  session.close = why => endWith(ending, new ProxyError(why, MESSAGES[why] ?? why))
+  session.close = why => endWith(ending, endError(why))
+}
+
+/** The error for the client of a session that is ended from outside. */
+function endError(why: ErrorCode): ProxyError {
+  return new ProxyError(why, MESSAGES[why] ?? why)
+}
+
+/** Sets `session.close` for the time of the login: what waits for the client or the server gets the error, and passes it on. */
+export function installStop(session: Session, wire: Wire): void {
+  const stop = new AbortController()
+  wire.stop = stop.signal
+  session.close = why => {
+    session.endedBy = why
+    stop.abort(endError(why))
+  }
 }
 
 function activityOf({ clientSpokeLast, lastBytes }: Flow): Activity {

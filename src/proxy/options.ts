@@ -76,6 +76,8 @@ export interface ProxyOptions extends EndpointOptions {
   maxLoginsPerSecond?: number | undefined
   /** Milliseconds to poll for more input before the event loop blocks, for all proxies of a process; 0 to 1. Default 0.1 if there are spare processors */
   busyPoll?: number | undefined
+  /** Closes the proxy when it aborts, as `close()` does. `listen()` then fails with its reason. Default: none */
+  signal?: AbortSignal | undefined
   /** Default: logs nothing */
   logger?: Logger | undefined
 }
@@ -150,7 +152,15 @@ function valueProblems(options: ProxyOptions, names: OptionNames): string[] {
       choices.includes(value) ? undefined : `"${value}" is not one of ${choices.join(', ')}`,
     )
   }
+  check('signal', options.signal, signalProblem)
   return [...problems, ...rolesAnywhereProblems(options, names)]
+}
+
+/** One of another realm or of a polyfill will do. */
+function signalProblem(signal: unknown): string | undefined {
+  const { aborted, addEventListener } = Object(signal) as Partial<AbortSignal>
+  if (typeof aborted === 'boolean' && typeof addEventListener === 'function') return undefined
+  return 'is not an AbortSignal; pass the signal of an AbortController'
 }
 
 /** The options that depend on one another. Of users, authorities and files only whether there are any counts. */

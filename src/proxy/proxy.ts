@@ -1,5 +1,6 @@
 /** One proxy, assembled from its parts. */
 import type { Server } from 'node:net'
+import { within } from '../abort.ts'
 import { watchAwsDates } from '../aws/clock-ahead.ts'
 import { explainCredentialsError } from '../aws/credential-errors.ts'
 import {
@@ -17,6 +18,7 @@ import { createLocalUsers } from '../client/local-users.ts'
 import { createLoginThrottle } from '../client/login-throttle.ts'
 import { createSelfSignedTls } from '../client/self-signed.ts'
 import { createLocalTls } from '../client/tls.ts'
+import { monotonicClock } from '../clock.ts'
 import {
   apiRegion,
   createEndpoint,
@@ -47,6 +49,7 @@ import { createLoginHistory } from '../upstream/refusal.ts'
 import { createRegionBundle } from '../upstream/region-bundle.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { createAdmission } from './admission.ts'
+import { createLife, END_MS, type Running } from './life.ts'
 import { exposureProblem, type ProxyOptions, requireTlsProblem, validateOptions } from './options.ts'
 import { createOrphans } from './orphans.ts'
 import type { Served } from './served.ts'
@@ -63,18 +66,23 @@ export interface Address extends HostPort {
 
 export interface Proxy {
   /**
-   * Starts to listen. A proxy listens once; create another one to listen again.
+   * Starts to listen. While it listens, another call has the same result. If it fails, it may be called again. A proxy that was
+   * stopped never listens again.
    * @returns the address that clients connect to, with the real port where 0 was asked for
-   * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED
+   * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED, PROXY_STOPPING; the reason of the option `signal`
    */
   listen(): Promise<Address>
-  /** Stops listening; sessions go on. Has no effect before `listen()` and when called again. */
+  /** Stops listening; sessions go on. A pending `listen()` is rejected. Has no effect before `listen()` and when called again. */
   stopListening(): void
   /**
-   * Stops listening and ends every session; clients get ERR 1053. Has no effect before `listen()`; may be called again.
+   * Stops listening and ends every session; clients get ERR 1053. Resolves when all connections are closed, a second after the
+   * delay at the latest. May be called again: of two calls, the one that ends sooner counts.
    * @param delay milliseconds that sessions get to finish their transactions; default 0
+   * @throws ProxyError CONFIG_INVALID if `delay` is no such number; nothing is closed then
    */
   close(delay?: number): Promise<void>
+  /** `close()`, for `await using` */
+  [Symbol.asyncDispose](): Promise<void>
   /** What the proxy does now: a copy, which later events do not change. */
   status(): ProxyStatus
 }
@@ -171,63 +179,86 @@ export function createProxy(
   const { preparedConnections = OPTION_VALUES.preparedConnections.default } = options
   if (preparedConnections > 0) target.prepared = createPrepared(preparedConnections, target)
   state.retryCredentials = () => void credentials().catch(() => {})
+  const life = createLife<Address>(options.signal)
   let server: ProxyServer | undefined
   let tunnel: Tunnel | undefined
+
+  async function open(stop: AbortSignal, predecessor: ServedProxy | undefined): Promise<Running<Address>> {
+    setBusyPoll((await hasProcessorsToSpare()) ? (options.busyPoll ?? OPTION_VALUES.busyPoll.default) : 0)
+    if (options.tls) access.tls = await createLocalTls(options.tls.certFile, options.tls.keyFile, log)
+    // The address of a socket that systemd hands over is known only here.
+    const check = (address: Listen) => {
+      const problem = exposureProblem(address, options, names) ?? requireTlsProblem(address, options, names)
+      if (problem) throw new ProxyError('CONFIG_INVALID', problem)
+      // Clients behind a load balancer may come from anywhere.
+      access.overUnixSocket = 'path' in address && !access.expectsProxyHeader('unix')
+      access.requireTls = options.requireTls ?? (!isPrivate(address) && !options.trustNetwork)
+    }
+    check(listen)
+    stop.throwIfAborted()
+    // Not before: a tunnel without an idle timeout starts at once.
+    if (!way) target.tunnel = tunnel = createTunnelAsSet(options, endpoint, state, log, credentials)
+    const takeOver = predecessor && (() => predecessor.handOver())
+    let started: ProxyServer
+    try {
+      started = await startServer(listen, target, log, check, undefined, undefined, takeOver)
+    } catch (error) {
+      await tunnel?.close()
+      throw error
+    }
+    server = started
+    /** when close() must resolve, in the time of the clock */
+    let endBy = Number.POSITIVE_INFINITY
+    if (!stop.aborted) prepareLogins(stop)
+    return {
+      address: addressForClients(started.address),
+      stopListening() {
+        started.stopListening()
+        tunnel?.retire()
+      },
+      async close(delay) {
+        endBy = Math.min(endBy, monotonicClock.now() + delay + END_MS)
+        await started.close(delay)
+        // A program that does not end at once is killed later.
+        await within(tunnel?.close(), endBy - monotonicClock.now(), monotonicClock)
+      },
+    }
+  }
+
+  /** The first login would wait for both. Missing credentials are reported now, not at the first login. */
+  function prepareLogins(stop: AbortSignal): void {
+    setImmediate(() => stop.aborted || void trust.begin())
+    credentials().catch(thrown => {
+      if (stop.aborted) return
+      const error = asProxyError(thrown)
+      log.warn({ code: error.code, hint: hintFor(error, hintValues(endpoint, undefined)) }, error.message)
+    })
+  }
+
   return {
     endpoint,
     state,
-    status: () => statusOf(state),
+    status: () => statusOf(state, life.state()),
     address: () => server?.address,
-    async listen(predecessor) {
-      setBusyPoll((await hasProcessorsToSpare()) ? (options.busyPoll ?? OPTION_VALUES.busyPoll.default) : 0)
-      if (options.tls) access.tls = await createLocalTls(options.tls.certFile, options.tls.keyFile, log)
-      // The address of a socket that systemd hands over is known only here.
-      const check = (address: Listen) => {
-        const problem = exposureProblem(address, options, names) ?? requireTlsProblem(address, options, names)
-        if (problem) throw new ProxyError('CONFIG_INVALID', problem)
-        // Clients behind a load balancer may come from anywhere.
-        access.overUnixSocket = 'path' in address && !access.expectsProxyHeader('unix')
-        access.requireTls = options.requireTls ?? (!isPrivate(address) && !options.trustNetwork)
-      }
-      check(listen)
-      // Not before: a tunnel without an idle timeout starts at once.
-      if (!way) target.tunnel = tunnel = createTunnelAsSet(options, endpoint, state, log, credentials)
-      const takeOver = predecessor && (() => predecessor.handOver())
-      try {
-        server = await startServer(listen, target, log, check, undefined, undefined, takeOver)
-      } catch (error) {
-        await tunnel?.close()
-        throw error
-      }
-      // The first login would wait for both. Missing credentials are reported now, not at the first login.
-      setImmediate(() => void trust.begin())
-      credentials().catch(thrown => {
-        const error = asProxyError(thrown)
-        log.warn({ code: error.code, hint: hintFor(error, hintValues(endpoint, undefined)) }, error.message)
-      })
-      const { address } = server
-      return 'port' in address
-        ? address
-        : { host: '', port: 0, path: 'path' in address ? address.path : formatListen(address) }
-    },
+    listen: predecessor => life.listen(stop => open(stop, predecessor)),
+    stopListening: life.stopListening,
+    close: life.close,
+    [Symbol.asyncDispose]: () => life.close(),
     async warmUp() {
       const sign = createTokenSource(endpoint.rds, credentials)
       await Promise.allSettled([trust.begin(), sign('nobody')])
-    },
-    stopListening() {
-      server?.stopListening()
-      tunnel?.retire()
     },
     handOver() {
       if (!server) throw new Error('handOver before listen')
       tunnel?.retire()
       return server.handOver()
     },
-    async close(delay = 0) {
-      await server?.close(delay)
-      await tunnel?.close()
-    },
   }
+}
+
+function addressForClients(address: Listen): Address {
+  if ('port' in address) return address
+  return { host: '', port: 0, path: 'path' in address ? address.path : formatListen(address) }
 }
 
 /** Records the result of each credentials lookup in `state`, and tells the circuit breaker of credentials. */

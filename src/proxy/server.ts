@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
+import { within } from '../abort.ts'
 import { addressRefusal } from '../client/access.ts'
 import { sendError } from '../client/handshake.ts'
 import { type Clock, monotonicClock, wait } from '../clock.ts'
@@ -27,8 +28,9 @@ export interface ProxyServer {
   /** the same, but the socket goes on for the server that takes it over: no client is refused meanwhile */
   handOver(): Server
   /**
-   * Stops listening and ends every session: idle sessions at once, others when their transaction ends, the rest after `delay`
-   * milliseconds. Resolves when all sessions have ended.
+   * Stops listening and ends every session: those that log in or are idle at once, others when their transaction ends, the rest
+   * after `delay` milliseconds. Resolves when all sessions have ended, a second after that at the latest. Of two calls, the one
+   * that ends sooner counts.
    */
   close(delay: number): Promise<void>
 }
@@ -36,8 +38,11 @@ export interface ProxyServer {
 /** Interval for polling busy sessions while draining. */
 const DRAIN_POLL_MS = 20
 
-/** How long sessions may take to send their last packets. */
-const LINGER_MS = 1_000
+/** After the delay, how long sessions may take to send their last packets. Then their sockets are destroyed. */
+const LINGER_MS = 900
+
+/** How long sessions may take to end without their sockets, before `close` goes on without them. */
+const FORCE_MS = 100
 
 /** How often the same refusal may be logged. */
 const LOG_INTERVAL_MS = 1_000
@@ -68,11 +73,16 @@ export async function startServer(
 ): Promise<ProxyServer> {
   const { access, state } = target
   const sessions = new Map<Session, Promise<void>>()
+  /** of all clients, those that are refused too */
+  const sockets = new Set<Socket>()
   const stop = new AbortController()
   setMaxListeners(0, stop.signal) // one listener per session
   const logSeldom = createRateLimitedLog(log, clock)
   let refusals = 0
   let isHandedOver = false
+  /** when sessions must end, in the time of `clock` */
+  let deadline = Number.POSITIVE_INFINITY
+  let closing: Promise<void> | undefined
 
   const keepAliveInitialDelay = target.endpoint.keepalive
   const options = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay }
@@ -81,6 +91,8 @@ export async function startServer(
     socket.setKeepAlive(true, keepAliveInitialDelay) // another server may have accepted it
     const client = addressOf(socket)
     const error = reasonToRefuse(target, client, room.sessions)
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
     if (!error) {
       const session = createSessionInfo(socket, client, clock)
       state.sessions.add(session)
@@ -146,25 +158,33 @@ export async function startServer(
       unsubscribeIfDone()
       return server
     },
-    async close(delay) {
-      if (!isHandedOver) closeListener(server)
-      unsubscribe()
-      const preparedEnded = target.prepared?.close()
-      const deadline = clock.now() + delay
-      while (sessions.size > 0 && clock.now() < deadline) {
-        // Wait before the first look: a command may have arrived that was not read yet.
-        await wait(clock, DRAIN_POLL_MS)
-        for (const session of sessions.keys()) {
-          if (!session.endedBy && session.isIdle()) session.close('PROXY_STOPPING')
-        }
-      }
-      for (const session of sessions.keys()) if (!session.endedBy) session.close('PROXY_STOPPING')
-      const ended = Promise.all([...sessions.values(), preparedEnded])
-      const cancelTimer = clock.after(LINGER_MS, () => stop.abort())
-      await ended
-      cancelTimer()
-      stop.abort()
+    close(delay) {
+      deadline = Math.min(deadline, clock.now() + delay)
+      closing ??= end()
+      return closing
     },
+  }
+
+  async function end(): Promise<void> {
+    if (!isHandedOver) closeListener(server)
+    unsubscribe()
+    const preparedEnded = target.prepared?.close()
+    while (sessions.size > 0 && clock.now() < deadline) {
+      // Wait before the first look: a command may have arrived that was not read yet.
+      await wait(clock, Math.min(DRAIN_POLL_MS, deadline - clock.now()))
+      for (const session of sessions.keys()) {
+        // A login would be ended as soon as it has succeeded.
+        const isBusy = session.phase === 'open' && !session.isIdle()
+        if (!session.endedBy && !isBusy) session.close('PROXY_STOPPING')
+      }
+    }
+    for (const session of sessions.keys()) if (!session.endedBy) session.close('PROXY_STOPPING')
+    const socketsClosed = [...sockets].map(socket => new Promise(resolve => socket.once('close', resolve)))
+    const ended = Promise.all([...sessions.values(), ...socketsClosed, preparedEnded])
+    await within(ended, LINGER_MS, clock)
+    stop.abort()
+    for (const socket of sockets) socket.destroy()
+    await within(ended, FORCE_MS, clock)
   }
 }
 

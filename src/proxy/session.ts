@@ -22,7 +22,7 @@ import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
 import type { Place } from './admission.ts'
 import { changeUser, refuseCompressed } from './change-user.ts'
-import { cutOff, delayRefusal, type Ending, endWith, installClose, writeError } from './end-session.ts'
+import { cutOff, delayRefusal, type Ending, endWith, installClose, installStop, writeError } from './end-session.ts'
 import type { Dialling } from './orphans.ts'
 import type { Served } from './served.ts'
 import { watchdog } from './watchdog.ts'
@@ -63,6 +63,7 @@ export async function runSession(
   const log = withFields(endpointLog, () => sessionFields(session))
   const { connectTimeout, loginTimeout } = target.endpoint
   const wire = createWire(socket, 'client', connectTimeout + loginTimeout)
+  installStop(session, wire)
   const legs: Legs = {
     client: wire,
     upstream: undefined,
@@ -133,6 +134,7 @@ async function handshake(
   const greeted = await timed(state, 'dial', receiveGreeting(legs, target)) // HandshakeV10
   legs.dialling = undefined
   legs.unauthenticatedUpstream = greeted
+  greeted.wire.stop = legs.client.stop
   legs.upstream = greeted.wire
   legs.lost = greeted.lost
   session.threadId = greeted.greeting.threadId
@@ -163,6 +165,7 @@ async function handshake(
   target.prepared?.succeeded(source, response)
   const capabilities = response.capabilities & upstream.greeting.capabilities
   if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, capabilities)
+  legs.client.stop = upstream.wire.stop = undefined
   loggedIn(session, target, user)
   log.info(loginFields(session), 'session started')
   sendOK(client, payload)
@@ -225,7 +228,7 @@ async function receiveGreeting(legs: Legs, { admission, endpoint }: Served): Pro
     return await unlessDisconnected(legs.client, step, upstream)
   } catch (thrown) {
     const error = asProxyError(thrown)
-    if (error.code !== 'CLIENT_CLOSED') legs.dialling = undefined
+    if (error.code !== 'CLIENT_CLOSED' && !legs.client.stop?.aborted) legs.dialling = undefined
     if (isDialError(error) || error.code === 'UPSTREAM_TIMEOUT') admission.shareFailure(error)
     throw error
   }
@@ -241,6 +244,7 @@ async function abandon(legs: Legs, { client }: Session, target: Served, stop: Ab
     legs.unauthenticatedUpstream = upstream
     legs.upstream = upstream?.wire
   }
+  if (legs.unauthenticatedUpstream) legs.unauthenticatedUpstream.wire.stop = undefined
   const waitForSlot = () => limiter.takeSoon(ABANDON_WAIT_MS, state, stop)
   if (legs.unauthenticatedUpstream) await abandonLogin(legs.unauthenticatedUpstream, place && waitForSlot)
   place?.leave()

@@ -2,11 +2,14 @@
 import { formatHostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { type EndpointState, traffic } from '../state.ts'
+import type { LifeState } from './life.ts'
 
 /** A snapshot of a proxy. */
 export interface ProxyStatus {
   /** The option `name`, or the RDS endpoint as `host:port` */
   readonly name: string
+  /** 'idle' before `listen()`; 'closing' once it accepts no more clients; 'closed' when all connections are closed */
+  readonly state: LifeState
   /** The RDS endpoint as `host:port`: the name on the certificate, and what tokens are signed for */
   readonly rdsEndpoint: string
   /** The address that the proxy dials, as `host:port` */
@@ -91,11 +94,12 @@ export interface RecentError {
   readonly client: string
 }
 
-export function statusOf(state: EndpointState): ProxyStatus {
+export function statusOf(state: EndpointState, life: LifeState): ProxyStatus {
   const { endpoint } = state
   const { bytesFromClient, bytesFromServer } = traffic(state)
   return {
     name: state.name,
+    state: life,
     rdsEndpoint: formatHostPort(endpoint.rds),
     connect: formatHostPort(endpoint.dial),
     region: endpoint.rds.region,

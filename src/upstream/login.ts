@@ -1,5 +1,6 @@
 /** The login to the database after its HandshakeV10: TLS, token, OK_Packet or ERR_Packet. */
 import { TLSSocket } from 'node:tls'
+import { unlessAborted } from '../abort.ts'
 import type { ConfirmMember } from '../aws/global-members.ts'
 import type { TokenSource } from '../aws/token.ts'
 import { type Endpoint, formatHostPort, isRdsProxy } from '../endpoint.ts'
@@ -123,7 +124,7 @@ export async function login(
   const first = isPreparedFor(upstream, client) ? await attempt(upstream).catch(ifStale(upstream)) : undefined
   if (!first) {
     void upstream.end?.()
-    return await logInAgain(target, stop, attempt)
+    return await logInAgain(upstream, target, stop, attempt)
   }
   const { payload } = first
   if (payload[0] === OK && atOnce) target.takesTokenInHandshake = true
@@ -131,7 +132,7 @@ export async function login(
   if (!undecided || !isAccessDenied(payload)) return { upstream, ...first }
 
   upstream.wire.socket.destroy()
-  return await logInAgain(target, stop, async second => {
+  return await logInAgain(upstream, target, stop, async second => {
     await target.limiter.acquire(tokenDeadline(second.wire), target.state, stop)
     const result = await loginOnce(second, target, client, user, false)
     if (result.payload[0] === OK) target.takesTokenInHandshake = false
@@ -154,12 +155,14 @@ function ifStale({ end }: Upstream) {
 
 /** Runs `work` on a second connection. The server has just answered, so it greets soon. */
 async function logInAgain(
+  first: Upstream,
   target: LoginTarget,
   stop: AbortSignal,
   work: (second: Upstream) => Promise<Omit<LoginResult, 'upstream'>>,
 ): Promise<LoginResult> {
   const { loginTimeout } = target.endpoint
   const second = await dial({ ...target.endpoint, greetingTimeout: loginTimeout }, stop, target)
+  second.wire.stop = first.wire.stop
   try {
     return { upstream: second, ...(await work(second)) }
   } catch (error) {
@@ -308,7 +311,7 @@ async function resultOfLogin(wire: Wire, user: string, token: string): Promise<{
   throw malformed(wire, 'the result of the login: neither OK_Packet nor ERR_Packet')
 }
 
-/** Creates a token within the time of this login. @throws ProxyError CREDENTIALS_… */
+/** Creates a token within the time of this login. @throws ProxyError CREDENTIALS_…; the reason of `wire.stop` */
 export async function createTokenInTime(target: LoginTarget, user: string, wire: Wire): Promise<string> {
   let cancelTimer = () => {}
   const late = new Promise<never>((_resolve, reject) => {
@@ -316,8 +319,9 @@ export async function createTokenInTime(target: LoginTarget, user: string, wire:
       reject(new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not arrive in time for this login'))
     cancelTimer = wire.clock.after(tokenDeadline(wire) - wire.clock.now(), giveUp)
   })
+  const token = Promise.race([target.createToken(user, regionToSign(target.endpoint, wire)), late])
   try {
-    return await Promise.race([target.createToken(user, regionToSign(target.endpoint, wire)), late])
+    return await (wire.stop ? unlessAborted(token, wire.stop) : token)
   } finally {
     cancelTimer()
   }

@@ -1,6 +1,7 @@
 /** TLS to the database. The certificate must be that of the RDS endpoint, whatever address was dialled. */
 import { isIP } from 'node:net'
 import { connect as connectTls, type PeerCertificate, type TLSSocket } from 'node:tls'
+import { unlessAborted } from '../abort.ts'
 import type { ConfirmMember } from '../aws/global-members.ts'
 import { formatHostPort, type HostPort, isGlobalEndpoint } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
@@ -22,7 +23,8 @@ export interface TlsNames {
  */
 export async function startTls(wire: Wire, names: TlsNames, trust: Trust, confirm?: ConfirmMember): Promise<void> {
   // Before everything else: what follows must not be interrupted.
-  await trust.refresh(timeLeft(wire) / 2)
+  const refreshed = trust.refresh(timeLeft(wire) / 2)
+  await (wire.stop ? unlessAborted(refreshed, wire.stop) : refreshed)
   // After TLS, plaintext bytes behind the greeting would look as if the verified server had sent them.
   if (wire.socket.readableLength > 0) {
     throw new ProxyError('TLS_PLAINTEXT_INJECTED', 'the server sent plaintext between its greeting and TLS')
@@ -48,8 +50,10 @@ export async function startTls(wire: Wire, names: TlsNames, trust: Trust, confir
     const cancelTimer = wire.clock.after(timeLeft(wire), () => fail(timedOut(wire, 'TLS')))
     const onClose = () => fail(closed(wire, 'TLS'))
     tls.once('error', fail).once('close', onClose)
+    wire.stop?.addEventListener('abort', onClose)
     stop = () => {
       cancelTimer()
+      wire.stop?.removeEventListener('abort', onClose)
       tls.off('error', fail).off('close', onClose)
     }
   })
