@@ -11,6 +11,11 @@ export interface HostPort {
   port: number
 }
 
+/** The address that clients connect to. Of a unix socket, `path` is set, `host` is '' and `port` 0. */
+export interface Address extends HostPort {
+  path?: string
+}
+
 /** Where clients connect: a TCP address, the path of a unix socket, or a socket of either kind that systemd hands over. */
 export type Listen = HostPort | { path: string } | { systemd: string }
 

@@ -13,6 +13,8 @@
  * // … connect any MySQL client to host:port …
  * await proxy.close()
  */
+import type { EventEmitter } from 'node:events'
+import type { ProxyEvents } from './events.ts'
 import type { ProxyOptions } from './proxy/options.ts'
 import { createProxy as createServedProxy, type Proxy as OneProxy } from './proxy/proxy.ts'
 
@@ -22,9 +24,10 @@ export type { LocalUserOptions } from './client/local-users.ts'
 export type { EndpointOptions, HostPort } from './endpoint.ts'
 export { ERRORS, type ErrorCode } from './error-codes.ts'
 export { ProxyError } from './errors.ts'
+export type { LoginFailed, ProxyEvents, SessionEnd, SessionFields, SessionStart } from './events.ts'
 export type { Logger } from './log.ts'
 export type { ProxyOptions } from './proxy/options.ts'
-export type { Address, Proxy } from './proxy/proxy.ts'
+export type { Address } from './proxy/proxy.ts'
 export type { ProxyStatus, RecentError, SessionStatus, TunnelStatus } from './proxy/status.ts'
 
 declare global {
@@ -34,12 +37,16 @@ declare global {
   }
 }
 
+/** One proxy. It is also an EventEmitter of Node.js, with the events of `ProxyEvents`. */
+export interface Proxy extends OneProxy, EventEmitter<ProxyEvents> {}
+
 /**
  * Creates a proxy for one RDS or Aurora endpoint. It does nothing until `listen()`.
  * @throws ProxyError CONFIG_INVALID, with every mistake in the options
  */
-export function createProxy(options: ProxyOptions): OneProxy {
+export function createProxy(options: ProxyOptions): Proxy {
   const proxy = createServedProxy(options)
-  const { stopListening, close, status } = proxy
-  return { listen: () => proxy.listen(), stopListening, close, status, [Symbol.asyncDispose]: () => close() }
+  const { events, stopListening, close, status } = proxy
+  const own = { listen: () => proxy.listen(), stopListening, close, status, [Symbol.asyncDispose]: () => close() }
+  return Object.assign(events, own)
 }

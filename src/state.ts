@@ -2,6 +2,7 @@
 import type { Endpoint } from './endpoint.ts'
 import { ERRORS, type ErrorCode } from './error-codes.ts'
 import { asProxyError, hintFor, type ProxyError } from './errors.ts'
+import type { Emit, SessionFields } from './events.ts'
 
 /** A step of a login, in the order in which they happen. */
 export const PHASES = ['dial', 'client', 'queue', 'token', 'tls', 'login'] as const
@@ -167,6 +168,8 @@ export interface EndpointState {
   onPhase: ((phase: Phase | 'total', milliseconds: number) => void) | undefined
   /** undefined without traces */
   tracer: LoginTracer | undefined
+  /** for listeners of the library */
+  emit: Emit
 }
 
 const MOST_RECENT_ERRORS = 50
@@ -195,6 +198,7 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     tunnel: undefined,
     onPhase: undefined,
     tracer: undefined,
+    emit: () => {},
   }
 }
 
@@ -270,6 +274,12 @@ export function countFailed({ outcomes }: EndpointState): number {
 /** The fields that every log line about a session has: docs/logs.md. */
 export function sessionFields({ id, localUser, user, client, threadId }: Session): object {
   return { session: id, localUser, user, client, threadId }
+}
+
+/** The same for events of the library, and what else is known of the client. */
+export function eventFields(session: Session): SessionFields {
+  const { id, localUser, user, client, threadId, database, program } = session
+  return { session: id, localUser, user, client, threadId, database, program }
 }
 
 /** How many sessions are logged in. */

@@ -46,11 +46,6 @@ export function installClose(ending: Ending): void {
   session.close = why => endWith(ending, endError(why))
 }
 
-/** The error for the client of a session that is ended from outside. */
-function endError(why: ErrorCode): ProxyError {
-  return new ProxyError(why, MESSAGES[why] ?? why)
-}
-
 /** Sets `session.close` for the time of the login: what waits for the client or the server gets the error, and passes it on. */
 export function installStop(session: Session, wire: Wire): void {
   const stop = new AbortController()
@@ -85,6 +80,11 @@ export async function delayRefusal(delay: Promise<void>, session: Session, socke
 /** Resolves when the socket is closed. */
 function closing(socket: Socket): Promise<void> {
   return new Promise(resolve => (socket.closed ? resolve() : socket.once('close', () => resolve())))
+}
+
+/** The error that has ended a session, or is about to. @param known an error that may be it */
+export function endError(why: ErrorCode, known?: ProxyError): ProxyError {
+  return known?.code === why ? known : new ProxyError(why, MESSAGES[why] ?? why)
 }
 
 /** Ends an open session; the client gets `error` unless it is in the middle of an answer. */

@@ -35,13 +35,25 @@ export interface Life<Address> {
 /** After the delay of close(), how long the end may take. */
 export const END_MS = 1_000
 
+/** Gets changes of state. */
+export interface LifeWatcher<Address> {
+  listening(address: Address): void
+  /** once */
+  closed(): void
+}
+
 /** @param signal ends it when it aborts, as close() does */
-export function createLife<Address>(signal?: AbortSignal, clock: Clock = monotonicClock): Life<Address> {
+export function createLife<Address>(
+  signal?: AbortSignal,
+  clock: Clock = monotonicClock,
+  watcher?: LifeWatcher<Address>,
+): Life<Address> {
   let state: LifeState = 'idle'
   let opening: Promise<Running<Address>> | undefined
   let listening: Promise<Address> | undefined
   let running: Running<Address> | undefined
   let unfollow = () => {}
+  let hasClosed = false
   /** ends a listen() that is pending; its reason is the error of every listen() from then on */
   const stop = new AbortController()
 
@@ -53,6 +65,7 @@ export function createLife<Address>(signal?: AbortSignal, clock: Clock = monoton
       const opened = await unlessAborted(opening, stop.signal)
       stop.signal.throwIfAborted()
       running = opened
+      watcher?.listening(opened.address)
       return opened.address
     } catch (error) {
       if (!stop.signal.aborted) {
@@ -69,10 +82,12 @@ export function createLife<Address>(signal?: AbortSignal, clock: Clock = monoton
     const isOpen = state !== 'idle'
     state = isOpen ? 'closing' : 'closed'
     stop.abort(hasEnded())
-    if (!isOpen) return
-    await (running ? running.close(delay) : closeLate())
+    if (isOpen) await (running ? running.close(delay) : closeLate())
+    if (hasClosed) return
+    hasClosed = true
     state = 'closed'
     unfollow()
+    watcher?.closed()
   }
 
   /** Closes what a listen() that was given up opens after all. A file system that does not answer holds up nobody. */

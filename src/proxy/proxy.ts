@@ -1,4 +1,5 @@
 /** One proxy, assembled from its parts. */
+import type { EventEmitter } from 'node:events'
 import type { Server } from 'node:net'
 import { within } from '../abort.ts'
 import { watchAwsDates } from '../aws/clock-ahead.ts'
@@ -20,18 +21,19 @@ import { createSelfSignedTls } from '../client/self-signed.ts'
 import { createLocalTls } from '../client/tls.ts'
 import { monotonicClock } from '../clock.ts'
 import {
+  type Address,
   apiRegion,
   createEndpoint,
   type Endpoint,
   formatHostPort,
   formatListen,
-  type HostPort,
   hintValues,
   isPrivate,
   type Listen,
   parseListen,
 } from '../endpoint.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
+import { createEvents, type ProxyEvents } from '../events.ts'
 import { silent, withFields } from '../log.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
 import { hasProcessorsToSpare } from '../relay/spare-processors.ts'
@@ -57,12 +59,8 @@ import { type ProxyServer, startServer } from './server.ts'
 import { type ProxyStatus, statusOf } from './status.ts'
 import { createTunnelAsSet } from './tunnel.ts'
 
+export type { Address } from '../endpoint.ts'
 export type { ProxyOptions } from './options.ts'
-
-/** The address that clients connect to. Of a unix socket, `path` is set, `host` is '' and `port` 0. */
-export interface Address extends HostPort {
-  path?: string
-}
 
 export interface Proxy {
   /**
@@ -91,6 +89,8 @@ export interface Proxy {
 export interface ServedProxy extends Proxy {
   readonly endpoint: Readonly<Endpoint>
   readonly state: EndpointState
+  /** what the library's users listen to */
+  readonly events: EventEmitter<ProxyEvents>
   /** The real address that it listens on; undefined before `listen()` */
   address(): Listen | undefined
   /** @param predecessor a proxy whose socket to take over; it stops listening at that moment, and its sessions go on */
@@ -127,6 +127,8 @@ export function createProxy(
   const listen = parseListen(options.listen ?? OPTION_VALUES.listen.default)
   const log = withFields(options.logger ?? silent, () => ({ endpoint: endpoint.name }))
   const state = createState(endpoint, options.maxConnections ?? OPTION_VALUES.maxConnections.default)
+  const events = createEvents(log)
+  state.emit = events.emit
   const { maxLoginsPerSecond = OPTION_VALUES.maxLoginsPerSecond.default } = options
   const breaker = createCircuitBreaker(maxLoginsPerSecond > 0)
   const waiting: WaitingEndpoint = {
@@ -179,7 +181,10 @@ export function createProxy(
   const { preparedConnections = OPTION_VALUES.preparedConnections.default } = options
   if (preparedConnections > 0) target.prepared = createPrepared(preparedConnections, target)
   state.retryCredentials = () => void credentials().catch(() => {})
-  const life = createLife<Address>(options.signal)
+  const life = createLife<Address>(options.signal, undefined, {
+    listening: address => events.emit('listening', () => [{ ...address }]),
+    closed: () => events.emit('closed', () => []),
+  })
   let server: ProxyServer | undefined
   let tunnel: Tunnel | undefined
 
@@ -238,6 +243,7 @@ export function createProxy(
   return {
     endpoint,
     state,
+    events: events.emitter,
     status: () => statusOf(state, life.state()),
     address: () => server?.address,
     listen: predecessor => life.listen(stop => open(stop, predecessor)),

@@ -6,9 +6,10 @@ import { within } from '../abort.ts'
 import { addressRefusal } from '../client/access.ts'
 import { sendError } from '../client/handshake.ts'
 import { type Clock, monotonicClock, wait } from '../clock.ts'
-import { formatListen, type Listen } from '../endpoint.ts'
+import { formatListen, hintValues, type Listen } from '../endpoint.ts'
 import { ERRORS, type ErrorCode } from '../error-codes.ts'
 import { hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
+import { emitLoginFailed, UNKNOWN } from '../events.ts'
 import { type FileShares, shareOpenFiles } from '../file-limit.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
@@ -18,7 +19,7 @@ import { countOutcome, type Session } from '../state.ts'
 import { wakeWatch } from '../wake.ts'
 import { recover } from './recover.ts'
 import type { Served } from './served.ts'
-import { runSession } from './session.ts'
+import { type EndOfSession, emitEnd, runSession } from './session.ts'
 
 export interface ProxyServer {
   /** the address that it listens on, with the real port if 0 was requested */
@@ -100,12 +101,13 @@ export async function startServer(
       const run = () => runSession(socket, session, target, log, stop.signal)
       sessions.set(
         session,
-        (state.tracer ? state.tracer.run(run) : run()).finally(() => forget(session)),
+        (state.tracer ? state.tracer.run(run) : run()).then(end => forget(session, end)),
       )
       return
     }
     countOutcome(state, error.code)
     logSeldom(error, { client })
+    emitLoginFailed(state, { ...UNKNOWN, client }, error, 0, hintFor(error, hintValues(target.endpoint, undefined)))
     if (refusals >= room.refusals) {
       socket.destroy()
       return
@@ -114,13 +116,14 @@ export async function startServer(
     sendRefusal(socket, error, () => refusals--)
   })
 
-  const forget = (session: Session) => {
+  const forget = (session: Session, end: EndOfSession | undefined) => {
     sessions.delete(session)
     openSessions--
     state.sessions.delete(session)
     state.ended.bytesFromClient += session.traffic.bytesFromClient
     state.ended.bytesFromUpstream += session.traffic.bytesFromUpstream
     unsubscribeIfDone()
+    if (end) emitEnd(session, end, target)
   }
 
   let unsubscribe = () => {}

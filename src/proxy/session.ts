@@ -8,6 +8,7 @@ import { monotonicClock } from '../clock.ts'
 import { formatHostPort, hintValues } from '../endpoint.ts'
 import { ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
+import { emitLoginFailed } from '../events.ts'
 import { type Logger, withFields } from '../log.ts'
 import { readProxyHeader } from '../net/proxy-protocol.ts'
 import { createWire, endGracefully, malformed, unlessDisconnected, type Wire, whileConnected } from '../net/wire.ts'
@@ -15,14 +16,23 @@ import { MalformedPacket } from '../protocol/bytes.ts'
 import { isCompressed } from '../protocol/capabilities.ts'
 import { type HandshakeResponse41, programName } from '../protocol/packets.ts'
 import { createFlow, type Flow, type RelayEnd, relay } from '../relay/relay.ts'
-import { countOutcome, keepError, type Session, sessionFields, timed } from '../state.ts'
+import { countOutcome, eventFields, keepError, type Session, sessionFields, timed } from '../state.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
 import { dial, isDialError, type Upstream } from '../upstream/dial.ts'
 import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
 import type { Place } from './admission.ts'
 import { changeUser, refuseCompressed } from './change-user.ts'
-import { cutOff, delayRefusal, type Ending, endWith, installClose, installStop, writeError } from './end-session.ts'
+import {
+  cutOff,
+  delayRefusal,
+  type Ending,
+  endError,
+  endWith,
+  installClose,
+  installStop,
+  writeError,
+} from './end-session.ts'
 import type { Dialling } from './orphans.ts'
 import type { Served } from './served.ts'
 import { watchdog } from './watchdog.ts'
@@ -47,11 +57,22 @@ interface Legs {
   compressed: boolean
 }
 
+/** How an open session ended. */
+export interface EndOfSession {
+  /** the code of `error`, or words */
+  endedBy: string
+  /** what broke a connection */
+  cause: string | undefined
+  /** undefined if the client or the server ended it */
+  error: ProxyError | undefined
+}
+
 /**
  * Serves one client from accept to close. Never rejects: an error goes to the client, and once to the log.
  * @param session what others see of the session, and how they end it
  * @param endpointLog names the endpoint in each line
  * @param stop ends the upstream connection, and with it the session
+ * @returns undefined if the client did not log in
  */
 export async function runSession(
   socket: Socket,
@@ -59,7 +80,7 @@ export async function runSession(
   target: Served,
   endpointLog: Logger,
   stop: AbortSignal,
-): Promise<void> {
+): Promise<EndOfSession | undefined> {
   const log = withFields(endpointLog, () => sessionFields(session))
   const { connectTimeout, loginTimeout } = target.endpoint
   const wire = createWire(socket, 'client', connectTimeout + loginTimeout)
@@ -77,6 +98,7 @@ export async function runSession(
   session.traffic = flow
   let unwatch = () => {}
   let unmeasure = () => {}
+  let failure: ProxyError | undefined
   try {
     const [client, upstream] = await handshake(legs, session, target, log, stop)
     const ending: Ending = { session, flow, client: wire, upstream, compressed: legs.compressed }
@@ -88,22 +110,28 @@ export async function runSession(
       client: wire.socket,
       upstream: upstream.socket,
       clientTransport: socket,
-      end: (error, isOfAddress) => endUnreachable(error, isOfAddress, ending, socket, target, log),
+      end(error, isOfAddress) {
+        failure = error
+        endUnreachable(error, isOfAddress, ending, socket, target, log)
+      },
     })
     const end = await relayCommands(client, upstream, flow, legs.compressed, session, target, log)
     const cause = end.error ? systemCode(end.error) || end.error.message : undefined
     const lost = end.by === 'upstream' && !session.endedBy ? await legs.lost?.() : undefined
     if (lost) logError(session, target, lost, log)
-    logEnd(session, session.endedBy ?? lost?.code ?? howItEnded(end, flow), cause, log)
+    failure = session.endedBy ? endError(session.endedBy, failure) : lost
+    return logEnd(session, { endedBy: failure?.code ?? howItEnded(end, flow), cause, error: failure }, log)
   } catch (thrown) {
     const error = await orLost(asProxyError(thrown), legs)
     if (session.phase === 'logging in') target.breaker.failed(error, session.user, session)
     const abandoned = session.phase === 'open' ? undefined : abandon(legs, session, target, stop)
     if (error.delay) await delayRefusal(error.delay, session, wire.socket)
     refuse(legs, session, target, error, log)
-    if (session.phase === 'open') logEnd(session, session.endedBy ?? error.code, undefined, log)
     endGracefully(wire) // the database may take a minute to greet
     await abandoned
+    if (session.phase !== 'open') return undefined
+    failure = endError(session.endedBy ?? error.code, failure ?? error)
+    return logEnd(session, { endedBy: failure.code, cause: undefined, error: failure }, log)
   } finally {
     unwatch()
     unmeasure()
@@ -168,6 +196,7 @@ async function handshake(
   legs.client.stop = upstream.wire.stop = undefined
   loggedIn(session, target, user)
   log.info(loginFields(session), 'session started')
+  state.emit('sessionStart', () => [{ ...eventFields(session), durationMs: roundedAge(session) }])
   sendOK(client, payload)
   legs.compressed = isCompressed(capabilities)
   return [client, upstream.wire]
@@ -319,9 +348,13 @@ function age({ started }: Session): number {
   return monotonicClock.now() - started
 }
 
+function roundedAge(session: Session): number {
+  return Math.round(age(session))
+}
+
 function loginFields(session: Session): object {
   const { database, program } = session
-  return { database, program, durationMs: Math.round(age(session)) }
+  return { database, program, durationMs: roundedAge(session) }
 }
 
 /** In words, where no error of ours ended the session. A server closes first after a COM_QUIT. */
@@ -331,9 +364,28 @@ function howItEnded({ by, error }: RelayEnd, { hasQuit }: Flow): string {
   return `${by === 'client' ? 'client' : 'server'} ${how}`
 }
 
-function logEnd(session: Session, endedBy: string, cause: string | undefined, log: Logger): void {
+function logEnd(session: Session, end: EndOfSession, log: Logger): EndOfSession {
+  const { endedBy, cause } = end
   const { bytesFromClient, bytesFromUpstream: bytesFromServer } = session.traffic
   log.info({ ...loginFields(session), endedBy, cause, bytesFromClient, bytesFromServer }, 'session ended')
+  return end
+}
+
+/** For listeners of the library, once the session is no longer in `status()`. */
+export function emitEnd(session: Session, { endedBy, cause, error }: EndOfSession, { endpoint, state }: Served): void {
+  state.emit('sessionEnd', () => {
+    const { bytesFromClient, bytesFromUpstream: bytesFromServer } = session.traffic
+    const of = {
+      ...eventFields(session),
+      durationMs: roundedAge(session),
+      endedBy,
+      cause,
+      bytesFromClient,
+      bytesFromServer,
+    }
+    const hint = error && hintFor(error, hintValues(endpoint, session.user))
+    return [{ ...of, code: error?.code, message: error?.message, hint }]
+  })
 }
 
 /** Logs the error, and sends it to the client. */
@@ -364,4 +416,5 @@ function logError(session: Session, { endpoint, state }: Served, error: ProxyErr
     },
     error.message,
   )
+  if (isLogin) emitLoginFailed(state, eventFields(session), error, roundedAge(session), hintFor(error, values))
 }
