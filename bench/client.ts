@@ -42,7 +42,8 @@ export interface Client {
 }
 
 const HEADER_BYTES = 4
-const RECEIVE_BUFFER_BYTES = 256 * 1024
+/** All clients without TLS share it: each chunk is copied or counted before the next one arrives. */
+const receiveBuffer = Buffer.alloc(256 * 1024)
 const FULL_AUTHENTICATION = 4
 const CAPABILITIES = PLAIN_CLIENT | CLIENT_LOCAL_FILES
 
@@ -54,7 +55,7 @@ export async function logIn(route: Route): Promise<Client> {
     port: route.port,
     noDelay: true,
     // Without TLS, all bytes go into one buffer, without new objects.
-    ...(route.tls ? {} : { onread: { buffer: Buffer.alloc(RECEIVE_BUFFER_BYTES), callback: reader.receiveInto } }),
+    ...(route.tls ? {} : { onread: { buffer: receiveBuffer, callback: reader.receiveInto } }),
   })
   reader.watch(socket)
   await once(socket, 'connect')

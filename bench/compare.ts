@@ -1,5 +1,6 @@
 /** Runs the same work through every peer in turns, and makes a table of the medians. */
 import {
+  BARE,
   DIRECT_TLS,
   forgetPeak,
   HAPROXY,
@@ -36,6 +37,7 @@ export interface Comparison {
 const RATIOS = [
   [PROXY, ROUTER],
   [PROXY, DIRECT_TLS],
+  [PROXY, BARE],
   [HAPROXY, ROUTER],
   [DIRECT_TLS, ROUTER],
 ] as const
@@ -43,9 +45,15 @@ const RATIOS = [
 /** The medians of one peer and column. */
 type Median = { value: number; details: Record<string, number> }
 
-export async function compare(comparison: Comparison, settings: PeerSettings): Promise<string> {
+/** @param more starts further peers */
+export async function compare(
+  comparison: Comparison,
+  settings: PeerSettings,
+  more: ((settings: PeerSettings) => Promise<Peer>)[] = [],
+): Promise<string> {
   const { title, columns, cell, runs } = comparison
   const peers = await startPeers(settings)
+  for (const startPeer of more) peers.push(await startPeer(settings))
   try {
     const failures = new Map<Peer, string>()
     const medians = new Map<Peer, Median[]>(peers.map(peer => [peer, []]))
@@ -79,8 +87,9 @@ export async function compare(comparison: Comparison, settings: PeerSettings): P
       if (!peer.route) return [peer.name, `not run: ${peer.missing}`]
       return [failures.has(peer) ? `${peer.name} (${failures.get(peer)})` : peer.name, ...cells(peer)]
     })
-    const named = (name: string) => medians.get(peers.find(peer => peer.name === name)!)!
+    const named = (name: string) => medians.get(peers.find(peer => peer.name === name)!) ?? []
     for (const [one, other] of RATIOS) {
+      if (!peers.some(({ name }) => name === other)) continue
       const ratios = columns.map((_, index) => ratio(named(one)[index], named(other)[index]))
       rows.push([`${one === PROXY ? 'ours' : one} / ${other}`, ...ratios, ''])
     }

@@ -1,6 +1,6 @@
 /** Memory of idle sessions, and of a process that has none; how fast it starts. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Client, logIn } from './client.ts'
+import { type Client, command, logIn } from './client.ts'
 import { median, number, progress, table } from './compare.ts'
 import {
   HAPROXY,
@@ -15,11 +15,14 @@ import {
 } from './peers.ts'
 import { withConnections } from './server.ts'
 
-const SESSIONS = 5_000
 const AT_A_TIME = 16
 const STARTS = 5
 /** When a process has settled after its work. */
 const SETTLE_MS = 2_000
+/** Of an answer after which each session is measured again. */
+const ANSWER_BYTES = 1_000_000
+const COM_QUERY = 0x03
+const EOF = 0xfe
 /** When V8 has released the memory of the logins, which takes about 30 s after the last one. */
 const IDLE_MS = 60_000
 
@@ -29,23 +32,25 @@ const starts: Record<string, (settings: PeerSettings) => Promise<Peer>> = {
   [HAPROXY]: startHaproxy,
 }
 
-export async function idle(settings: PeerSettings): Promise<string> {
-  return await withConnections(settings.server, SESSIONS + 50, async () => {
+/** @param sessions how many */
+export async function idle(settings: PeerSettings, sessions: number): Promise<string> {
+  return await withConnections(settings.server, sessions + 50, async () => {
     const rows: string[][] = []
     for (const start of Object.values(starts)) {
       const peer = await start(settings)
       progress(`idle: ${peer.name}`)
       // A process that ran before still has memory from other sessions.
       const name = peer.route && peer.startedIn === undefined ? `${peer.name} (running before)` : peer.name
-      rows.push([name, ...(await memoryOfSessions(peer))])
+      rows.push([name, ...(await memoryOfSessions(peer, sessions))])
       await peer.stop()
     }
     const head = ['', 'sessions', 'logins per second', 'MB with none', 'MB with all', 'a minute later', 'KB each']
-    return table(`idle: resident memory with ${SESSIONS.toLocaleString('en')} idle sessions`, head, rows)
+    head.push('MB a minute after an answer of 1 MB to each', 'KB each')
+    return table(`idle: resident memory with ${sessions.toLocaleString('en')} idle sessions`, head, rows)
   })
 }
 
-async function memoryOfSessions(peer: Peer): Promise<string[]> {
+async function memoryOfSessions(peer: Peer, sessions: number): Promise<string[]> {
   if (!peer.route) return [`not run: ${peer.missing}`]
   if (!peer.pid)
     return ['not run: no process on this machine']
@@ -54,22 +59,28 @@ async function memoryOfSessions(peer: Peer): Promise<string[]> {
   await sleep(SETTLE_MS)
   const before = usageOf(peer.pid).residentMB
   const started = performance.now()
-  const { clients, failure } = await logInMany(peer, SESSIONS)
+  const { clients, failure } = await logInMany(peer, sessions)
   const seconds = (performance.now() - started) / 1000
   await sleep(SETTLE_MS)
   const atFirst = usageOf(peer.pid).residentMB
   await sleep(IDLE_MS)
   const after = usageOf(peer.pid).residentMB
+  await readAnswers(clients)
+  await sleep(IDLE_MS)
+  const afterAnswers = usageOf(peer.pid).residentMB
   for (const { socket } of clients) socket.destroy()
   // The server must notice the disconnects before the next sessions.
   await sleep(SETTLE_MS)
+  const each = (resident: number) => number(((resident - before) * 1000) / clients.length)
   return [
     clients.length.toLocaleString('en') + (failure ? `, then: ${failure}` : ''),
     number(clients.length / seconds),
     number(before),
     number(atFirst),
     number(after),
-    number(((after - before) * 1000) / clients.length),
+    each(after),
+    number(afterAnswers),
+    each(afterAnswers),
   ]
 }
 
@@ -88,6 +99,24 @@ async function logInMany(peer: Peer, count: number): Promise<{ clients: Client[]
   }
   await Promise.all(Array.from({ length: AT_A_TIME }, logInRepeatedly))
   return { clients, failure }
+}
+
+/** Each session gets a large answer, and reads it to its end. */
+async function readAnswers(clients: Client[]): Promise<void> {
+  const left = [...clients]
+  const readRepeatedly = async () => {
+    for (let client = left.pop(); client; client = left.pop()) {
+      client.socket.write(command(COM_QUERY, `SELECT REPEAT('x', ${ANSWER_BYTES})`))
+      // One EOF_Packet follows the columns, another one the rows.
+      for (let ends = 0; ends < 2; ) if (isEOF(await client.next())) ends++
+    }
+  }
+  await Promise.all(Array.from({ length: AT_A_TIME }, readRepeatedly))
+}
+
+/** A row with a long value begins with the same byte. */
+function isEOF(payload: Buffer): boolean {
+  return payload[0] === EOF && payload.length < 9
 }
 
 export async function start(settings: PeerSettings): Promise<string> {

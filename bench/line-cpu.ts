@@ -2,7 +2,7 @@
 import { inChild } from './child.ts'
 import { compare, number } from './compare.ts'
 import type { LoginsTask } from './line-cpu-client.ts'
-import { type PeerSettings, usageOf } from './peers.ts'
+import { type PeerSettings, startBareProxy, usageOf } from './peers.ts'
 
 const LOGINS = 2_000
 
@@ -14,11 +14,11 @@ export async function loginCpu(settings: PeerSettings, runs: number): Promise<st
         {
           head: 'CPU ms',
           measure: async ({ route, pid }) => {
+            if (!pid) return { value: Number.NaN }
             const task: LoginsTask = { route: route!, count: LOGINS }
-            const before = pid ? usageOf(pid).cpuSeconds : Number.NaN
+            const before = usageOf(pid).cpuSeconds
             await inChild(new URL('line-cpu-client.ts', import.meta.url), task)
-            const after = pid ? usageOf(pid).cpuSeconds : Number.NaN
-            return { value: ((after - before) / LOGINS) * 1_000 }
+            return { value: ((usageOf(pid).cpuSeconds - before) / LOGINS) * 1_000 }
           },
         },
       ],
@@ -26,5 +26,6 @@ export async function loginCpu(settings: PeerSettings, runs: number): Promise<st
       runs,
     },
     settings,
+    [startBareProxy],
   )
 }

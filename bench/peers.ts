@@ -6,15 +6,17 @@ import { mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { formatHostPort, type HostPort } from '../src/endpoint.ts'
+import { formatHostPort, type HostPort, regionOf } from '../src/endpoint.ts'
 import { freePort } from '../test/support/free-port.ts'
 import { findProgram } from '../test/support/packages.ts'
+import type { BareTask } from './bare-proxy.ts'
 import type { Route } from './client.ts'
 import type { Server } from './server.ts'
 
 export const PROXY = 'mysql-iam-proxy'
 export const ROUTER = 'MySQL Router'
 export const HAPROXY = 'HAProxy'
+export const BARE = 'bare script'
 export const DIRECT_TLS = 'direct TLS'
 export const DIRECT_PLAIN = 'direct plain'
 
@@ -140,6 +142,17 @@ listen bench
   )
   const started = await start(program, ['-db', '-f', config], address.port)
   return { name: HAPROXY, route: { name: HAPROXY, ...address, ...server.account }, ...started }
+}
+
+/** The least that a proxy has to do for a login, on the same Node.js. */
+export async function startBareProxy({ server }: PeerSettings): Promise<Peer> {
+  const { host, port, rds, tls, iamUser: user, credentials } = server
+  const address = { host: '127.0.0.1', port: await freePort() }
+  const signed = { ...rds, region: regionOf(rds.host)! }
+  const task: BareTask = { listen: address, server: { host, port }, tls, rds: signed, user, credentials }
+  const program = fileURLToPath(new URL('bare-proxy.ts', import.meta.url))
+  const started = await start(process.execPath, ['--import=tsx', program, JSON.stringify(task)], address.port)
+  return { name: BARE, route: { name: BARE, ...address, user, password: '' }, ...started }
 }
 
 export async function stopPeers(peers: Peer[]): Promise<void> {

@@ -42,6 +42,7 @@ Without --server, it starts a temporary MariaDB server.
   --delay MS                 also logins to a server with a round-trip time of MS milliseconds
   --runs N                   runs of each measure, after one to warm up (default: 5)
   --seconds N                duration of each run of sysbench (default: 5)
+  --sessions N               sessions of idle (default: 5000)
   --write                    also write the tables into docs/performance.md
 `
 
@@ -63,6 +64,7 @@ const { values: options } = parseArgs({
     delay: { type: 'string' },
     runs: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '5' },
+    sessions: { type: 'string', default: '5000' },
     write: { type: 'boolean' },
   },
 })
@@ -119,7 +121,7 @@ function chosenMeasures(): Measure[] {
     line,
     'local-tls': settings => localTls(settings, settings.runs, settings.seconds),
     scale,
-    idle,
+    idle: settings => idle(settings, count('sessions')),
     start,
     log: settings => logCost(settings.scratch),
     'line-bytes': async settings =>
@@ -160,7 +162,7 @@ function required(name: Exclude<keyof typeof options, 'help' | 'write'>): string
   return value
 }
 
-function count(name: 'runs' | 'seconds' | 'delay'): number {
+function count(name: 'runs' | 'seconds' | 'sessions' | 'delay'): number {
   const value = Number(options[name])
   if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} ${options[name]}: not a positive integer`)
   return value
