@@ -19,6 +19,7 @@ import {
 } from '../src/protocol/packets.ts'
 import { packet } from './client.ts'
 
+/** In the environment variable BARE_TASK, as JSON: everybody may read the arguments of a process. */
 export interface BareTask {
   listen: HostPort
   server: HostPort
@@ -32,7 +33,7 @@ const HEADER_BYTES = 4
 /** As the proxy: servers accept a session for minutes. A token lasts for 15. */
 const RENEW_AFTER_MS = 60_000
 
-const { listen, server, tls, rds, user, credentials } = JSON.parse(process.argv[2]!) as BareTask
+const { listen, server, tls, rds, user, credentials } = JSON.parse(process.env['BARE_TASK']!) as BareTask
 const createToken = createTokenSource(rds, async () => credentials)
 const secureContext = createSecureContext({ ca: tls.ca, ecdhCurve: 'prime256v1:X25519', minVersion: 'TLSv1.2' })
 let token = ''

@@ -122,7 +122,7 @@ export function median(values: number[]): number {
 }
 
 function ratio(one: Median | undefined, other: Median | undefined): string {
-  return one && other && other.value > 0 ? (one.value / other.value).toFixed(2) : '–'
+  return one && other && one.value >= 0 && other.value > 0 ? (one.value / other.value).toFixed(2) : '–'
 }
 
 /** A number with three significant digits. */

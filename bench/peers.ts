@@ -151,7 +151,9 @@ export async function startBareProxy({ server }: PeerSettings): Promise<Peer> {
   const signed = { ...rds, region: regionOf(rds.host)! }
   const task: BareTask = { listen: address, server: { host, port }, tls, rds: signed, user, credentials }
   const program = fileURLToPath(new URL('bare-proxy.ts', import.meta.url))
-  const started = await start(process.execPath, ['--import=tsx', program, JSON.stringify(task)], address.port)
+  const started = await start(process.execPath, ['--import=tsx', program], address.port, {
+    BARE_TASK: JSON.stringify(task),
+  })
   return { name: BARE, route: { name: BARE, ...address, user, password: '' }, ...started }
 }
 

@@ -1,4 +1,5 @@
 /** IAM authentication tokens. They are always signed for the RDS endpoint, even if the proxy connects to an NLB. */
+import { createHash, createHmac, createSecretKey } from 'node:crypto'
 import { CLOCK_STEP_MS, type Clock, monotonicClock, wallClockOffset } from '../clock.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { MAX_KEPT_NAME_LENGTH } from '../protocol/packets.ts'
@@ -89,6 +90,28 @@ function isSame(left: Credentials, right: Credentials): boolean {
 /** Not loaded before it is needed. An import takes 10 to 35 µs also if it is loaded already. */
 let signerModule: Promise<typeof import('@aws-sdk/rds-signer')> | undefined
 
+/**
+ * SHA-256 for AWS's signer. Its own passes the bytes of a key to createHmac, and Node.js 24 then makes an error with its
+ * stack each time, only to see that the bytes are no KeyObject.
+ */
+class Sha256 {
+  readonly #hash
+
+  /** @param secret the key of an HMAC */
+  constructor(secret?: string | ArrayBuffer | ArrayBufferView) {
+    if (secret === undefined) this.#hash = createHash('sha256')
+    else this.#hash = createHmac('sha256', typeof secret === 'string' ? secret : createSecretKey(secret as Uint8Array))
+  }
+
+  update(data: Uint8Array): void {
+    this.#hash.update(data)
+  }
+
+  async digest(): Promise<Uint8Array> {
+    return this.#hash.digest()
+  }
+}
+
 /** @throws ProxyError CREDENTIALS_… */
 async function sign(
   rds: Endpoint['rds'],
@@ -99,7 +122,8 @@ async function sign(
   signerModule ??= import('@aws-sdk/rds-signer')
   const { Signer } = await signerModule
   const { host: hostname, port } = rds
-  const signer = new Signer({ hostname, port, region: rds.region ?? region!, username, credentials })
+  const configuration = { hostname, port, region: rds.region ?? region!, username, credentials, sha256: Sha256 }
+  const signer = new Signer(configuration)
   try {
     return await signer.getAuthToken()
   } catch (error) {

@@ -81,7 +81,6 @@ function bufferLimit(): number {
 /** What is known about one connection of a session. */
 interface Leg {
   socket: Socket
-  key: string | undefined
   sent: () => number
   received: () => number
   /** the error that ends the session. @param timeout milliseconds without an acknowledgement */
@@ -161,7 +160,8 @@ export function createWatchdog(
     if (!table) return
     for (const { entry, legs } of suspects) {
       for (const leg of legs) {
-        const state = leg.key === undefined ? undefined : table.get(leg.key)
+        const key = tcpKey(leg.socket)
+        const state = key === undefined ? undefined : table.get(key)
         const timeout = timeoutOf(entry)
         if (state && isDead(leg, state, sent.get(leg)!, clock.now(), timeout)) {
           end(entry, leg.unreachable(timeout), !entry.disturbance)
@@ -315,7 +315,6 @@ function createEntry(watched: Watched, now: number): Entry {
   }
   const legOf = (socket: Socket, sent: () => number, received: () => number, error: Leg['unreachable']): Leg => ({
     socket,
-    key: tcpKey(socket),
     sent,
     received,
     unreachable: error,
