@@ -28,7 +28,7 @@ export type { LoginFailed, ProxyEvents, SessionEnd, SessionFields, SessionStart 
 export type { Logger } from './log.ts'
 export type { ProxyOptions } from './proxy/options.ts'
 export type { Address } from './proxy/proxy.ts'
-export type { ProxyStatus, RecentError, SessionStatus, TunnelStatus } from './proxy/status.ts'
+export type { CompressionStatus, ProxyStatus, RecentError, SessionStatus, TunnelStatus } from './proxy/status.ts'
 
 declare global {
   /** As @types/node and the library esnext.disposable of TypeScript declare it. A program may have neither. */

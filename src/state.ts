@@ -35,6 +35,8 @@ export interface Session {
   /** the server's thread id; undefined before its greeting */
   threadId: number | undefined
   traffic: Traffic
+  /** undefined unless the proxy has added compression between it and the database */
+  compressed: CompressedTraffic | undefined
   /** why it was ended from outside; undefined if it was not */
   endedBy: ErrorCode | undefined
   /** whether it could end now and interrupt nothing: no answer is due, no transaction is open */
@@ -138,6 +140,10 @@ export interface EndpointState {
   maxConnections: number
   /** bytes of ended sessions */
   ended: Traffic
+  /** the same as they travelled between the proxy and the database */
+  endedOnLine: Traffic
+  /** what the next session to the database gets; undefined where compression is off */
+  compression: () => CompressionState | undefined
   /** logins by result, since the start */
   outcomes: Map<'OK' | ErrorCode, number>
   /** failed logins since the last that succeeded; mistakes of clients do not count. undefined if there is none */
@@ -183,6 +189,8 @@ export function createState(endpoint: Endpoint, maxConnections: number): Endpoin
     retired: false,
     maxConnections,
     ended: { bytesFromClient: 0, bytesFromUpstream: 0 },
+    endedOnLine: { bytesFromClient: 0, bytesFromUpstream: 0 },
+    compression: () => undefined,
     outcomes: new Map(),
     failing: undefined,
     recentErrors: [],
@@ -289,18 +297,67 @@ export function countOpen(state: EndpointState): number {
   return open
 }
 
-/** Bytes of all sessions so far, ended and open. */
-export function traffic(state: EndpointState): { bytesFromClient: number; bytesFromServer: number } {
-  let { bytesFromClient, bytesFromUpstream: bytesFromServer } = state.ended
-  for (const { traffic } of state.sessions) {
-    bytesFromClient += traffic.bytesFromClient
-    bytesFromServer += traffic.bytesFromUpstream
+/** Removes a session that has ended, and keeps its bytes. */
+export function removeSession(state: EndpointState, session: Session): void {
+  state.sessions.delete(session)
+  add(state.ended, session.traffic)
+  add(state.endedOnLine, onLine(session))
+}
+
+/** Bytes of all sessions so far, ended and open: as clients see them, and as they travelled between proxy and database. */
+export function traffic(state: EndpointState): BytesOfAll {
+  const all = { ...state.ended }
+  const line = { ...state.endedOnLine }
+  for (const session of state.sessions) {
+    add(all, session.traffic)
+    add(line, onLine(session))
   }
-  return { bytesFromClient, bytesFromServer }
+  return {
+    bytesFromClient: all.bytesFromClient,
+    bytesFromServer: all.bytesFromUpstream,
+    lineBytesFromClient: line.bytesFromClient,
+    lineBytesFromServer: line.bytesFromUpstream,
+  }
+}
+
+/** The bytes of a session as they travelled between the proxy and the database. */
+export function onLine({ compressed, traffic }: Pick<Session, 'compressed' | 'traffic'>): Traffic {
+  return compressed ?? traffic
+}
+
+function add(sum: Traffic, { bytesFromClient, bytesFromUpstream }: Traffic): void {
+  sum.bytesFromClient += bytesFromClient
+  sum.bytesFromUpstream += bytesFromUpstream
+}
+
+export interface BytesOfAll {
+  bytesFromClient: number
+  bytesFromServer: number
+  lineBytesFromClient: number
+  lineBytesFromServer: number
 }
 
 /** How many bytes a session has moved. */
 export interface Traffic {
   bytesFromClient: number
   bytesFromUpstream: number
+}
+
+/** The same as they travelled between the proxy and the database, without TLS. */
+export interface CompressedTraffic extends Traffic {
+  compression: 'zlib' | 'zstd'
+}
+
+/** Which compression the next session to the database gets. */
+export interface CompressionState {
+  /** of the option */
+  setting: 'auto' | 'zlib' | 'zstd'
+  /** undefined: none */
+  next: 'zlib' | 'zstd' | undefined
+  /** in words; '' if the option and the server's offer say it */
+  why: string
+  /** of auto: the shortest of the last greetings, in milliseconds; undefined before the first */
+  roundTrip: number | undefined
+  /** of auto: the most bytes that a session got in a second lately; undefined if none was measured */
+  bytesPerSecond: number | undefined
 }

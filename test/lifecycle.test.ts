@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import mysql from 'mysql2/promise'
 import { type Test, test } from 'tap'
 import { type RealServer, realServer } from './support/mariadb.ts'
+import { variablesOfRun } from './support/modes.ts'
 import { PROGRAM } from './support/program.ts'
 import { until, value } from './support/raw-client.ts'
 
@@ -45,7 +46,7 @@ function start(t: Test, args: string[], environment: Record<string, string> = {}
 
 function spawnOptions(environment: Record<string, string>, options: SpawnOptions = {}): SpawnOptions {
   const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|MYSQL_IAM_PROXY_|TAP)/.test(name))
-  const env = { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true' }
+  const env = { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true', ...variablesOfRun }
   return { stdio: ['ignore', 'pipe', 'pipe'], env: { ...env, ...environment }, ...options }
 }
 

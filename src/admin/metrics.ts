@@ -2,7 +2,16 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { ERRORS, type ErrorCode, type ErrorSource } from '../error-codes.ts'
 import { droppedLogLines } from '../log-sink.ts'
-import { countOpen, type EndpointState, PHASES, type Phase, SYNC_OUTCOMES, TUNNEL_WORDS, traffic } from '../state.ts'
+import {
+  type BytesOfAll,
+  countOpen,
+  type EndpointState,
+  PHASES,
+  type Phase,
+  SYNC_OUTCOMES,
+  TUNNEL_WORDS,
+  traffic,
+} from '../state.ts'
 
 export interface Metrics {
   /** of `text`, for the Content-Type header */
@@ -24,9 +33,7 @@ function errorSource(code: 'OK' | ErrorCode): ErrorSource | 'none' {
 }
 
 /** The part of a state that the counters already include. */
-interface Counted {
-  bytesFromClient: number
-  bytesFromServer: number
+interface Counted extends BytesOfAll {
   outcomes: Map<'OK' | ErrorCode, number>
   sync: Partial<Record<(typeof SYNC_OUTCOMES)[number], number>>
   restarts: number
@@ -101,6 +108,18 @@ export function createMetrics(
     labelNames: ['endpoint', 'direction'],
     registers,
   })
+  const lineBytes = new Counter({
+    name: 'mysql_iam_proxy_line_bytes_total',
+    help: 'The same bytes as they travelled between the proxy and the database. Compression makes them fewer.',
+    labelNames: ['endpoint', 'direction'],
+    registers,
+  })
+  const byteCounters = [
+    [bytes, 'from_client', 'bytesFromClient'],
+    [bytes, 'from_server', 'bytesFromServer'],
+    [lineBytes, 'from_client', 'lineBytesFromClient'],
+    [lineBytes, 'from_server', 'lineBytesFromServer'],
+  ] as const
   const phaseDurations = new Histogram({
     name: 'mysql_iam_proxy_login_phase_duration_seconds',
     help: 'Duration of each phase of a login.',
@@ -188,13 +207,17 @@ export function createMetrics(
     const before: Counted = counted.get(state) ?? {
       bytesFromClient: 0,
       bytesFromServer: 0,
+      lineBytesFromClient: 0,
+      lineBytesFromServer: 0,
       outcomes: new Map(),
       sync: {},
       restarts: 0,
     }
-    const { bytesFromClient, bytesFromServer } = traffic(state)
-    bytes.inc({ endpoint, direction: 'from_client' }, Math.max(0, bytesFromClient - before.bytesFromClient))
-    bytes.inc({ endpoint, direction: 'from_server' }, Math.max(0, bytesFromServer - before.bytesFromServer))
+    const now = traffic(state)
+    for (const [counter, direction, key] of byteCounters) {
+      counter.inc({ endpoint, direction }, Math.max(0, now[key] - before[key]))
+      now[key] = Math.max(now[key], before[key])
+    }
     const codes = knownCodes.get(endpoint) ?? new Set()
     for (const [code, times] of new Map([['OK' as const, 0], ...state.outcomes])) {
       logins.inc({ endpoint, code, source: errorSource(code) }, Math.max(0, times - (before.outcomes.get(code) ?? 0)))
@@ -208,10 +231,9 @@ export function createMetrics(
       syncPasses.inc({ endpoint, outcome }, Math.max(0, (sync[outcome] ?? 0) - (before.sync[outcome] ?? 0)))
     }
     counted.set(state, {
+      ...now,
       sync,
       restarts,
-      bytesFromClient: Math.max(bytesFromClient, before.bytesFromClient),
-      bytesFromServer: Math.max(bytesFromServer, before.bytesFromServer),
       outcomes: new Map(state.outcomes),
     })
   }
@@ -220,7 +242,7 @@ export function createMetrics(
     for (const [endpoint, codes] of knownCodes) {
       if (names.has(endpoint)) continue
       for (const code of codes) logins.remove({ endpoint, code, source: errorSource(code) })
-      for (const direction of ['from_client', 'from_server']) bytes.remove({ endpoint, direction })
+      for (const [counter, direction] of byteCounters) counter.remove({ endpoint, direction })
       for (const phase of PHASES) phaseDurations.remove({ endpoint, phase })
       loginDurations.remove({ endpoint })
       tunnelRestarts.remove({ endpoint })

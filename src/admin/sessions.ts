@@ -1,5 +1,5 @@
 /** The sessions that a request asks for: filtered, sorted and limited here, so that 10,000 of them cost little. */
-import type { Activity, EndpointState, Session } from '../state.ts'
+import { type Activity, type EndpointState, onLine, type Session } from '../state.ts'
 import type { Activities } from './activity.ts'
 
 export type SessionStatus = 'logging in' | Activity
@@ -24,6 +24,11 @@ export interface SessionRow {
   rate: number | undefined
   bytesFromClient: number
   bytesFromServer: number
+  /** what the proxy has added between it and the database; undefined for none */
+  compression: 'zlib' | 'zstd' | undefined
+  /** the bytes as they travelled between the proxy and the database */
+  lineBytesFromClient: number
+  lineBytesFromServer: number
 }
 
 /** What a request asks for. */
@@ -156,6 +161,7 @@ function lower(text: string | undefined): string | undefined {
 
 function rowOf({ endpoint, session }: Found, activities: Activities, now: number): SessionRow {
   const moved = activities.lastMoved(session)
+  const line = onLine(session)
   return {
     id: session.id,
     endpoint,
@@ -172,5 +178,8 @@ function rowOf({ endpoint, session }: Found, activities: Activities, now: number
     rate: activities.rateOf(session),
     bytesFromClient: session.traffic.bytesFromClient,
     bytesFromServer: session.traffic.bytesFromUpstream,
+    compression: session.compressed?.compression,
+    lineBytesFromClient: line.bytesFromClient,
+    lineBytesFromServer: line.bytesFromUpstream,
   }
 }

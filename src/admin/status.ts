@@ -6,7 +6,7 @@ import { monotonicClock } from '../clock.ts'
 import { formatHostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { droppedLogLines } from '../log-sink.ts'
-import type { EndpointState, Phase, SignInState, TUNNEL_WORDS } from '../state.ts'
+import type { CompressionState, EndpointState, Phase, SignInState, TUNNEL_WORDS } from '../state.ts'
 import { countFailed, countOpen, traffic } from '../state.ts'
 import type { Activities } from './activity.ts'
 import { type History, type LastMinute, type Peaks, RANGES, type Range, type Slot } from './history.ts'
@@ -92,6 +92,11 @@ export interface EndpointStatus {
   failures: Partial<Record<ErrorCode, number>>
   bytesFromClient: number
   bytesFromServer: number
+  /** the same as they travelled between the proxy and the database, which compression makes fewer */
+  lineBytesFromClient: number
+  lineBytesFromServer: number
+  /** of the next session; undefined where compression is off */
+  compression: CompressionState | undefined
   credentialsExpire: number | undefined
   credentialsFailed: boolean
   /** what a person must do before there are credentials: a sign-in at `url`, or a code on the terminal of the proxy */
@@ -239,6 +244,7 @@ function endpointStatus(
     phaseTimes: history.phaseTimes(state),
     failures: Object.fromEntries([...state.outcomes].filter(([code]) => code !== 'OK')),
     ...traffic(state),
+    compression: state.retired ? undefined : state.compression(),
     credentialsExpire: state.credentialsExpire,
     credentialsFailed: state.credentialsFailed,
     signIn: state.signIn,

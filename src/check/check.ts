@@ -21,6 +21,7 @@ import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
 import { createTunnelAsSet } from '../proxy/tunnel.ts'
 import { createState } from '../state.ts'
 import { createAddressBook } from '../upstream/address-book.ts'
+import { createLineCompression } from '../upstream/compression.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { builtInRegions } from '../upstream/rds-bundle.ts'
@@ -152,6 +153,7 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
   if (state.tunnel) log.fact('through', state.tunnel.command ?? state.tunnel.name)
   if (options.ssmTarget !== undefined) await noteSsm(log)
   const createToken = createTokenSource(rds, credentials)
+  const compression = createLineCompression(endpoint, silent)
   return {
     options,
     target: {
@@ -162,7 +164,8 @@ async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: 
       createToken,
       confirmMember: createConfirmMember(rds.host, credentials, options.profile),
       addresses: createAddressBook(),
-      greetings: createGreetingWatch(formatHostPort(dial), silent),
+      greetings: createGreetingWatch(formatHostPort(dial), silent, undefined, compression?.line?.greeted),
+      compression,
       tunnel,
       takesTokenInHandshake: undefined,
       history: createLoginHistory(),

@@ -12,6 +12,7 @@ import {
 import { COM_QUIT } from '../protocol/command-scanner.ts'
 import type { HandshakeResponse41 } from '../protocol/packets.ts'
 import { createProxy } from '../proxy/proxy.ts'
+import type { CompressionState } from '../state.ts'
 import { dial } from '../upstream/dial.ts'
 import { assertOK, login, writeCommand } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
@@ -30,11 +31,18 @@ export async function checkLogin({ target, user, database, stop }: Context, log:
     assertOK(upstream.wire, result.payload, user, result.hint)
     const asked = target.takesTokenInHandshake === false || target.endpoint.tokenInHandshake === 'never'
     log.fact('token', asked ? 'sent in answer to an AuthSwitchRequest' : 'sent inside HandshakeResponse41')
+    const compression = target.compression?.state()
+    if (compression) log.fact('compression', spokenCompression(compression))
     if (target.endpoint.requireWriter) await requireWriter(upstream.wire, target.endpoint, response.capabilities)
     writeCommand(upstream.wire, COM_QUIT, false)
   } finally {
     await leaveAndEnd(upstream)
   }
+}
+
+/** Such as "auto: zstd, because greetings take 38 ms or more". */
+function spokenCompression({ setting, next, why }: CompressionState): string {
+  return `${setting}: ${next ?? 'none'}${why && `, because ${why}`}`
 }
 
 /** The answer of a simple client without a password. */

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { createCompressedExchange } from '../protocol/compress-exchange.ts'
 import { createFrameReader, MAX_WHOLE_BYTES } from '../protocol/compress-frames.ts'
-import type { Compression } from '../protocol/inflate.ts'
+import type { CompressedTraffic } from '../state.ts'
 
 /** Decompressed bytes that may wait for a reader. */
 const HIGH_WATER_MARK_BYTES = 64 * 1024
@@ -16,10 +16,10 @@ const OF_CARRIER = ['localAddress', 'localPort', 'remoteAddress', 'remotePort', 
 
 /**
  * @param carrier the connection to the server, at the end of a login with compression. Nothing else may use it afterwards
- * @param compression what the login has agreed on
+ * @param traffic what the login has agreed on; it counts the bytes of the carrier
  */
-export function createCompressedSocket(carrier: Socket, compression: Compression): Socket {
-  const exchange = createCompressedExchange(compression)
+export function createCompressedSocket(carrier: Socket, traffic: CompressedTraffic): Socket {
+  const exchange = createCompressedExchange(traffic.compression)
   /** whether the server has closed its direction. Its last bytes may not be decompressed yet */
   let hasEnded = false
   let needsMore = true
@@ -49,7 +49,11 @@ export function createCompressedSocket(carrier: Socket, compression: Compression
     }
     const next = (error?: Error | null) => (error || chunks.length === 0 ? done(error) : writeParts(chunks, done))
     if (frames.length === 0) next()
-    else carrier.write(frames.length === 1 ? frames[0]! : Buffer.concat(frames), next)
+    else send(frames.length === 1 ? frames[0]! : Buffer.concat(frames), next)
+  }
+  const send = (bytes: Buffer, done?: (error?: Error | null) => void) => {
+    traffic.bytesFromClient += bytes.length
+    carrier.write(bytes, done)
   }
 
   const duplex = new Duplex({
@@ -65,7 +69,7 @@ export function createCompressedSocket(carrier: Socket, compression: Compression
         done,
       ),
     final: done => {
-      for (const frame of exchange.lastFrames()) carrier.write(frame)
+      for (const frame of exchange.lastFrames()) send(frame)
       carrier.end(() => done())
     },
     destroy: (error, done) => {
@@ -77,6 +81,7 @@ export function createCompressedSocket(carrier: Socket, compression: Compression
 
   carrier.pause()
   carrier.on('data', (chunk: Buffer) => {
+    traffic.bytesFromUpstream += chunk.length
     needsMore = reader.write(chunk)
     if (!needsMore) carrier.pause()
   })

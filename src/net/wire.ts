@@ -10,6 +10,7 @@ import { ProxyError, systemCode } from '../errors.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
 import type { Compression } from '../protocol/inflate.ts'
 import { startsLikeProxyHeader } from '../protocol/proxy-header.ts'
+import type { CompressedTraffic } from '../state.ts'
 import { createCompressedSocket } from './compressed-socket.ts'
 
 /** One connection in its handshake. `socket` changes when TLS starts. */
@@ -18,6 +19,8 @@ export interface Wire {
   socket: Socket
   /** the connection below `socket`, if that hides its compression */
   carrier: Socket | undefined
+  /** what has travelled over `carrier` since */
+  compressed: CompressedTraffic | undefined
   /** sequence id of the next packet, either way */
   sequence: number
   readonly clock: Clock
@@ -42,7 +45,16 @@ const CODES = {
 /** @param timeout milliseconds until the handshake must be over */
 export function createWire(socket: Socket, peer: Wire['peer'], timeout: number, clock = monotonicClock): Wire {
   const deadline = clock.now() + timeout
-  const wire: Wire = { peer, socket, carrier: undefined, sequence: 0, clock, deadline, failure: undefined }
+  const wire: Wire = {
+    peer,
+    socket,
+    carrier: undefined,
+    compressed: undefined,
+    sequence: 0,
+    clock,
+    deadline,
+    failure: undefined,
+  }
   watch(wire)
   return wire
 }
@@ -61,7 +73,8 @@ export function switchSocket(wire: Wire, socket: Socket): void {
 /** Goes on with packets that travel compressed, from the end of the login on. */
 export function startCompression(wire: Wire, compression: Compression): void {
   wire.carrier = wire.socket
-  switchSocket(wire, createCompressedSocket(wire.carrier, compression))
+  wire.compressed = { compression, bytesFromClient: 0, bytesFromUpstream: 0 }
+  switchSocket(wire, createCompressedSocket(wire.carrier, wire.compressed))
 }
 
 function watch(wire: Wire): void {

@@ -118,7 +118,12 @@ export function createFrameReader(events: FrameReaderEvents): FrameReader {
   /** Returns whether it needs more bytes. */
   const run = (): boolean => {
     try {
-      while (!isPaused && !isInflating && !isClosed) if (!step()) return true
+      while (!isPaused && !isInflating && !isClosed) {
+        if (step()) continue
+        // Sessions are idle most of the time, and zstd takes megabytes.
+        if (!frame && held.length === 0) inflater.release()
+        return true
+      }
     } catch (error) {
       fail(error)
     }

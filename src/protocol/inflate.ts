@@ -2,10 +2,15 @@
 import zlib, { type Inflate } from 'node:zlib'
 import { MalformedPacket } from './bytes.ts'
 
-const { createZstdDecompress, zstdCompressSync, zstdDecompressSync } = zlib as {
-  createZstdDecompress?: () => Inflate
+/** With the option `info`. */
+type DecompressSync = (data: Buffer, options: object) => { buffer: Buffer; engine: { bytesWritten: number } }
+
+const { constants, createZstdDecompress, inflateSync, zstdCompressSync, zstdDecompressSync } = zlib as unknown as {
+  constants: { ZSTD_d_windowLogMax?: number }
+  createZstdDecompress?: (options: object) => Inflate
   zstdCompressSync?: (data: Buffer) => Buffer
-  zstdDecompressSync?: (data: Buffer, options: object) => Buffer
+  zstdDecompressSync?: DecompressSync
+  inflateSync: DecompressSync
 }
 
 /** Whether this Node.js can decompress zstd. If not, zstd is not offered to clients: their commands would pass unseen. */
@@ -13,6 +18,13 @@ export const hasZstd = createZstdDecompress !== undefined && zstdDecompressSync 
 
 /** First byte of a zstd frame. zlib would need a window of 1 KiB to begin with it, and its second byte is invalid there. */
 const ZSTD_MAGIC_BYTE = 0x28
+
+/**
+ * The memory that a zstd frame may ask for, as a power of 2: a compressed packet has 16 MiB at most. Without a limit, a few bytes
+ * of a hostile server would get 128 MiB.
+ */
+const MAX_WINDOW_LOG = 24
+const ZSTD_OPTIONS = hasZstd ? { params: { [constants.ZSTD_d_windowLogMax!]: MAX_WINDOW_LOG } } : {}
 
 /** Decompresses streams in sequence, off the main thread. */
 export interface Inflater {
@@ -23,6 +35,8 @@ export interface Inflater {
   write(part: Buffer): Promise<void>
   /** begins the next stream */
   reset(): void
+  /** frees the memory until the next stream begins; call it only between two */
+  release(): void
   /** no output until `resume`; `write` waits meanwhile */
   pause(): void
   resume(): void
@@ -34,10 +48,10 @@ export function createInflater(onData: (bytes: Buffer) => void): Inflater {
   let isFirst = true
   let current: Inflate | undefined
   let fail: (error: unknown) => void = () => {}
-  const ofKind: { zlib?: Inflate; zstd?: Inflate } = {}
+  const ofKind: { zlib?: Inflate | undefined; zstd?: Inflate | undefined } = {}
 
   const create = (kind: 'zlib' | 'zstd') => {
-    const stream = kind === 'zlib' ? zlib.createInflate() : createZstdDecompress?.()
+    const stream = kind === 'zlib' ? zlib.createInflate() : createZstdDecompress?.(ZSTD_OPTIONS)
     if (!stream) throw new MalformedPacket('zstd, which was not offered')
     stream.on('data', bytes => {
       try {
@@ -50,6 +64,11 @@ export function createInflater(onData: (bytes: Buffer) => void): Inflater {
     stream.on('error', () => fail(new MalformedPacket('not a compressed stream')))
     stream.on('end', () => fail(new MalformedPacket('bytes after the end of a compressed stream')))
     return stream
+  }
+
+  const destroy = () => {
+    ofKind.zlib?.destroy()
+    ofKind.zstd?.destroy()
   }
 
   return {
@@ -82,10 +101,11 @@ export function createInflater(onData: (bytes: Buffer) => void): Inflater {
       isFirst = true
       current?.reset()
     },
-    destroy() {
-      ofKind.zlib?.destroy()
-      ofKind.zstd?.destroy()
+    release() {
+      destroy()
+      current = ofKind.zlib = ofKind.zstd = undefined
     },
+    destroy,
   }
 }
 
@@ -98,15 +118,20 @@ const MAX_CHUNK_BYTES = 64 * 1024
 /** A whole compressed payload, decompressed. @param length exactly so many bytes come out. @throws MalformedPacket */
 export function inflateWhole(payload: Buffer, length: number): Buffer {
   // One buffer of the right size, instead of pieces that are put together.
-  const options = { maxOutputLength: Math.max(1, length), chunkSize: chunkSizeFor(length) }
-  let bytes: Buffer | undefined
+  const options = { maxOutputLength: Math.max(1, length), chunkSize: chunkSizeFor(length), info: true }
+  let result: ReturnType<DecompressSync> | undefined
   try {
-    bytes = payload[0] === ZSTD_MAGIC_BYTE ? zstdDecompressSync?.(payload, options) : zlib.inflateSync(payload, options)
+    result =
+      payload[0] === ZSTD_MAGIC_BYTE
+        ? zstdDecompressSync?.(payload, { ...options, ...ZSTD_OPTIONS })
+        : inflateSync(payload, options)
   } catch {
     // The message may hold what the client sent.
   }
-  if (bytes?.length !== length) throw new MalformedPacket('not a compressed payload of its length')
-  return bytes
+  // Node.js ignores bytes behind the end of the stream.
+  const isWhole = result?.buffer.length === length && result.engine.bytesWritten === payload.length
+  if (!isWhole) throw new MalformedPacket('not a compressed payload of its length')
+  return result!.buffer
 }
 
 function chunkSizeFor(length: number): number {

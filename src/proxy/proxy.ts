@@ -42,9 +42,9 @@ import { createState, type EndpointState } from '../state.ts'
 import type { Tunnel } from '../tunnel/tunnel.ts'
 import { createAddressBook } from '../upstream/address-book.ts'
 import { type CircuitBreaker, createCircuitBreaker } from '../upstream/circuit-breaker.ts'
+import { createLineCompression } from '../upstream/compression.ts'
 import type { Way } from '../upstream/dial.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
-import { createLineMeter } from '../upstream/line-meter.ts'
 import { createPrepared } from '../upstream/prepared.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createLoginHistory } from '../upstream/refusal.ts'
@@ -157,7 +157,8 @@ export function createProxy(
     expectsProxyHeader: createProxyHeaderList(options.proxyProtocol ?? []),
   }
   const reused = options.tokenReuse ? createReusedTokens(endpoint.rds, ofLogin, options.tokenReuse) : undefined
-  const line = endpoint.compress === 'auto' ? createLineMeter() : undefined
+  const compression = createLineCompression(endpoint, log)
+  if (compression) state.compression = compression.state
   const target: Served = {
     endpoint,
     access,
@@ -170,8 +171,8 @@ export function createProxy(
     forgetToken: reused?.forget,
     confirmMember: createConfirmMember(endpoint.rds.host, credentials, options.profile),
     addresses: createAddressBook(),
-    greetings: createGreetingWatch(formatHostPort(endpoint.dial), log, undefined, line?.greeted),
-    line,
+    greetings: createGreetingWatch(formatHostPort(endpoint.dial), log, undefined, compression?.line?.greeted),
+    compression,
     orphans: createOrphans(),
     refreshCredentials: () => provider.refresh?.(),
     tunnel: way,

@@ -5,15 +5,18 @@ import type { Served } from './served.ts'
 export function recover({
   addresses,
   breaker,
-  line,
+  compression,
   orphans,
   prepared,
   refreshCredentials,
   tunnel,
-}: Pick<Served, 'addresses' | 'breaker' | 'line' | 'orphans' | 'prepared' | 'refreshCredentials' | 'tunnel'>): void {
+}: Pick<
+  Served,
+  'addresses' | 'breaker' | 'compression' | 'orphans' | 'prepared' | 'refreshCredentials' | 'tunnel'
+>): void {
   addresses.forget()
   breaker.reset()
-  line?.forget()
+  compression?.line?.forget()
   orphans.forget()
   prepared?.forget()
   refreshCredentials()

@@ -15,7 +15,7 @@ import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
 import { closeListener } from '../net/listeners.ts'
 import { createWire, endGracefully } from '../net/wire.ts'
-import { countOutcome, type Session } from '../state.ts'
+import { countOutcome, removeSession, type Session } from '../state.ts'
 import { wakeWatch } from '../wake.ts'
 import { recover } from './recover.ts'
 import type { Served } from './served.ts'
@@ -119,9 +119,7 @@ export async function startServer(
   const forget = (session: Session, end: EndOfSession | undefined) => {
     sessions.delete(session)
     openSessions--
-    state.sessions.delete(session)
-    state.ended.bytesFromClient += session.traffic.bytesFromClient
-    state.ended.bytesFromUpstream += session.traffic.bytesFromUpstream
+    removeSession(state, session)
     unsubscribeIfDone()
     if (end) emitEnd(session, end, target)
   }
@@ -246,6 +244,7 @@ function createSessionInfo(socket: Socket, client: string, clock: Clock): Sessio
     tls: undefined,
     threadId: undefined,
     traffic: { bytesFromClient: 0, bytesFromUpstream: 0 },
+    compressed: undefined,
     endedBy: undefined,
     isIdle: () => false,
     activity: () => 'open',

@@ -40,6 +40,8 @@ import { watchdog } from './watchdog.ts'
 /** How long a login to be refused may wait for its slot of the rate: the server counts its own time limit as an error. */
 const ABANDON_WAIT_MS = 1_000
 
+const NOTHING_YET = { bytesFromClient: 0, bytesFromUpstream: 0 }
+
 /** The two connections of a session. */
 interface Legs {
   client: Wire
@@ -103,7 +105,7 @@ export async function runSession(
     const [client, upstream] = await handshake(legs, session, target, log, stop)
     const ending: Ending = { session, flow, client: wire, upstream, compressed: legs.compressed }
     installClose(ending)
-    unmeasure = target.line?.watch(upstream.carrier ?? upstream.socket) ?? unmeasure
+    unmeasure = target.compression?.line?.watch(upstream.carrier ?? upstream.socket) ?? unmeasure
     unwatch = watchdog.watch({
       endpoint: target.endpoint,
       traffic: flow,
@@ -194,6 +196,8 @@ async function handshake(
   const capabilities = response.capabilities & upstream.greeting.capabilities
   if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, capabilities)
   legs.client.stop = upstream.wire.stop = undefined
+  session.compressed = upstream.wire.compressed
+  if (session.compressed) Object.assign(session.compressed, NOTHING_YET)
   loggedIn(session, target, user)
   log.info(loginFields(session), 'session started')
   state.emit('sessionStart', () => [{ ...eventFields(session), durationMs: roundedAge(session) }])
@@ -367,7 +371,8 @@ function howItEnded({ by, error }: RelayEnd, { hasQuit }: Flow): string {
 function logEnd(session: Session, end: EndOfSession, log: Logger): EndOfSession {
   const { endedBy, cause } = end
   const { bytesFromClient, bytesFromUpstream: bytesFromServer } = session.traffic
-  log.info({ ...loginFields(session), endedBy, cause, bytesFromClient, bytesFromServer }, 'session ended')
+  const bytes = { bytesFromClient, bytesFromServer, ...lineFields(session) }
+  log.info({ ...loginFields(session), endedBy, cause, ...bytes }, 'session ended')
   return end
 }
 
@@ -386,6 +391,13 @@ export function emitEnd(session: Session, { endedBy, cause, error }: EndOfSessio
     const hint = error && hintFor(error, hintValues(endpoint, session.user))
     return [{ ...of, code: error?.code, message: error?.message, hint }]
   })
+}
+
+/** What compression made of the bytes of a session. */
+function lineFields({ compressed }: Session): object {
+  if (!compressed) return {}
+  const { compression, bytesFromClient: lineBytesFromClient, bytesFromUpstream: lineBytesFromServer } = compressed
+  return { compression, lineBytesFromClient, lineBytesFromServer }
 }
 
 /** Logs the error, and sends it to the client. */

@@ -1,7 +1,7 @@
 /** What a user of the library can see of a proxy: plain copied values. */
 import { formatHostPort } from '../endpoint.ts'
 import type { ErrorCode } from '../error-codes.ts'
-import { type EndpointState, traffic } from '../state.ts'
+import { type EndpointState, onLine, traffic } from '../state.ts'
 import type { LifeState } from './life.ts'
 
 /** A snapshot of a proxy. */
@@ -28,6 +28,12 @@ export interface ProxyStatus {
   readonly bytesFromClients: number
   /** Bytes from the database since the start */
   readonly bytesFromServer: number
+  /** `bytesFromClients` as they travelled between the proxy and the database. The option `compress` makes them fewer */
+  readonly lineBytesFromClients: number
+  /** `bytesFromServer` as they travelled between the proxy and the database. The option `compress` makes them fewer */
+  readonly lineBytesFromServer: number
+  /** What the next session to the database gets by the option `compress`; undefined if it is 'off' */
+  readonly compression: CompressionStatus | undefined
   /** The tunnel to the database; undefined without the option `tunnel` */
   readonly tunnel: TunnelStatus | undefined
   /** Whether the last lookup of AWS credentials failed */
@@ -38,6 +44,20 @@ export interface ProxyStatus {
   readonly certificateExpires: Date | undefined
   /** The most recent failed logins, at most 50, the newest last */
   readonly recentErrors: readonly RecentError[]
+}
+
+/** The compression between the proxy and the database. */
+export interface CompressionStatus {
+  /** The option */
+  readonly setting: 'auto' | 'zlib' | 'zstd'
+  /** For the next session; undefined for none. Before the first login, it assumes that the server has it */
+  readonly next: 'zlib' | 'zstd' | undefined
+  /** In words; '' where nothing but the option decides */
+  readonly why: string
+  /** Of 'auto': the shortest time from a connection to its greeting, of the last eight, in milliseconds; undefined before the first */
+  readonly roundTrip: number | undefined
+  /** Of 'auto': the most bytes that a session got in a second within the last hour; undefined if none was measured */
+  readonly bytesPerSecond: number | undefined
 }
 
 /** The tunnel to the database. */
@@ -73,6 +93,12 @@ export interface SessionStatus {
   readonly threadId: number | undefined
   readonly bytesFromClient: number
   readonly bytesFromServer: number
+  /** What the proxy has added between it and the database; undefined for none */
+  readonly compression: 'zlib' | 'zstd' | undefined
+  /** `bytesFromClient` as they travelled between the proxy and the database */
+  readonly lineBytesFromClient: number
+  /** `bytesFromServer` as they travelled between the proxy and the database */
+  readonly lineBytesFromServer: number
 }
 
 /** An error, or several with the same code and message. The session and its users are those of the newest. */
@@ -96,7 +122,7 @@ export interface RecentError {
 
 export function statusOf(state: EndpointState, life: LifeState): ProxyStatus {
   const { endpoint } = state
-  const { bytesFromClient, bytesFromServer } = traffic(state)
+  const bytes = traffic(state)
   return {
     name: state.name,
     state: life,
@@ -104,7 +130,7 @@ export function statusOf(state: EndpointState, life: LifeState): ProxyStatus {
     connect: formatHostPort(endpoint.dial),
     region: endpoint.rds.region,
     address: state.address || undefined,
-    sessions: [...state.sessions].map(({ traffic, since, ...session }) => ({
+    sessions: [...state.sessions].map(({ traffic, compressed, since, ...session }) => ({
       id: session.id,
       since: new Date(since),
       phase: session.phase,
@@ -116,11 +142,17 @@ export function statusOf(state: EndpointState, life: LifeState): ProxyStatus {
       threadId: session.threadId,
       bytesFromClient: traffic.bytesFromClient,
       bytesFromServer: traffic.bytesFromUpstream,
+      compression: compressed?.compression,
+      lineBytesFromClient: onLine({ compressed, traffic }).bytesFromClient,
+      lineBytesFromServer: onLine({ compressed, traffic }).bytesFromUpstream,
     })),
     loginsQueued: state.loginsQueued,
     logins: Object.fromEntries(state.outcomes),
-    bytesFromClients: bytesFromClient,
-    bytesFromServer,
+    bytesFromClients: bytes.bytesFromClient,
+    bytesFromServer: bytes.bytesFromServer,
+    lineBytesFromClients: bytes.lineBytesFromClient,
+    lineBytesFromServer: bytes.lineBytesFromServer,
+    compression: state.compression(),
     tunnel: state.tunnel && {
       state: state.tunnel.word,
       since: new Date(state.tunnel.since),

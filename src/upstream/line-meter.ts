@@ -24,10 +24,22 @@ interface Counted {
   bytesRead: number
 }
 
+/** The state of a line, and what it follows from. */
+export interface Measured {
+  isSlow: boolean
+  /** in words */
+  why: string
+  /** the shortest of the last greetings, in milliseconds; undefined before the first */
+  roundTrip: number | undefined
+  /** the most that a session got in a second within the last hour; undefined if no session was measured */
+  bytesPerSecond: number | undefined
+}
+
 export interface LineMeter {
   /** A server has greeted. @param milliseconds from the connection to the greeting: a round trip, also through a tunnel */
   greeted(milliseconds: number): void
   isSlow(): boolean
+  measured(): Measured
   /** Measures a session. Call the result when it has ended. */
   watch(connection: Counted): () => void
   /** the network may be another one */
@@ -41,15 +53,21 @@ export function createLineMeter(clock: Clock = monotonicClock): LineMeter {
   const watched = new Map<Counted, number>()
   let lookedAt = 0
   let fastAt: number | undefined
+  /** the highest rate, and when it was seen */
+  let best: { bytesPerSecond: number; at: number } | undefined
   let cancelTimer: (() => void) | undefined
 
-  const isDistant = () => greetings.length > 0 && Math.min(...greetings) >= SLOW_ROUND_TRIP_MS
+  const roundTrip = () => (greetings.length > 0 ? Math.min(...greetings) : undefined)
+  const isDistant = () => (roundTrip() ?? 0) >= SLOW_ROUND_TRIP_MS
+  const isRecent = (at: number) => clock.now() - at < FAST_FOR_MS
   const look = () => {
     const now = clock.now()
     const seconds = (now - lookedAt) / 1_000
     for (const [connection, before] of watched) {
       const { bytesRead } = connection
-      if (bytesRead - before >= FAST_BYTES_PER_SECOND * seconds) fastAt = now
+      const bytesPerSecond = seconds > 0 ? (bytesRead - before) / seconds : 0
+      if (bytesPerSecond >= FAST_BYTES_PER_SECOND) fastAt = now
+      if (!best || !isRecent(best.at) || bytesPerSecond >= best.bytesPerSecond) best = { bytesPerSecond, at: now }
       watched.set(connection, bytesRead)
     }
     lookAgain()
@@ -59,11 +77,24 @@ export function createLineMeter(clock: Clock = monotonicClock): LineMeter {
     cancelTimer = clock.after(TICK_MS, look)
   }
 
+  const isSlow = () => isDistant() && (fastAt === undefined || !isRecent(fastAt))
+  const why = (milliseconds: number | undefined): string => {
+    if (milliseconds === undefined) return 'the server has not greeted yet'
+    if (!isDistant()) return `a greeting came within ${spoken(milliseconds)} ms`
+    if (!isSlow()) return `a session got ${FAST_BYTES_PER_SECOND / 1e6} MB in a second or more`
+    return `greetings take ${spoken(milliseconds)} ms or more`
+  }
+
   return {
     greeted(milliseconds) {
       greetings = [...greetings.slice(1 - LAST_GREETINGS), milliseconds]
     },
-    isSlow: () => isDistant() && (fastAt === undefined || clock.now() - fastAt >= FAST_FOR_MS),
+    isSlow,
+    measured() {
+      const milliseconds = roundTrip()
+      const bytesPerSecond = best && isRecent(best.at) ? Math.round(best.bytesPerSecond) : undefined
+      return { isSlow: isSlow(), why: why(milliseconds), roundTrip: milliseconds, bytesPerSecond }
+    },
     watch(connection) {
       // Near a database the answer is known.
       if (!isDistant()) return () => {}
@@ -77,6 +108,12 @@ export function createLineMeter(clock: Clock = monotonicClock): LineMeter {
     forget() {
       greetings = []
       fastAt = undefined
+      best = undefined
     },
   }
+}
+
+/** 0.42, 3.8, 38 */
+function spoken(milliseconds: number): string {
+  return String(Number(milliseconds.toPrecision(2)))
 }

@@ -23,7 +23,6 @@ import {
   CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
   CLIENT_SSL,
   COMPRESSION_FLAG,
-  compressionWith,
   has,
   isCompressed,
   sentUpstream,
@@ -44,9 +43,9 @@ import {
 } from '../protocol/packets.ts'
 import { type EndpointState, timed } from '../state.ts'
 import type { AddressBook } from './address-book.ts'
+import type { LineCompression } from './compression.ts'
 import { dial, type Upstream, type Way } from './dial.ts'
 import type { GreetingWatch } from './greeting-watch.ts'
-import type { LineMeter } from './line-meter.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import type { LoginHistory } from './refusal.ts'
 import { regionToSign } from './server-region.ts'
@@ -61,8 +60,8 @@ export interface LoginTarget {
   trust: Trust
   addresses: AddressBook
   greetings: GreetingWatch
-  /** undefined unless compression depends on the line */
-  line?: LineMeter | undefined
+  /** undefined if it is off */
+  compression?: LineCompression | undefined
   /** undefined without a tunnel */
   tunnel: Way | undefined
   createToken: TokenSource
@@ -181,7 +180,7 @@ function isPreparedFor({ compression, greeting, sslRequest }: Upstream, client: 
 
 /** Sends the SSLRequest of a client, with the compression that the proxy adds. */
 export function sendRequestOf(client: HandshakeResponse41, upstream: Upstream, target: LoginTarget): void {
-  upstream.compression = compressionFor(target, client, upstream.greeting)
+  upstream.compression = target.compression?.choose(client.capabilities, upstream.greeting.capabilities)
   sendSSLRequest(upstream, requestOf(client, upstream.greeting, upstream.compression))
 }
 
@@ -282,16 +281,6 @@ export function noteResult(
   // An RDS Proxy has its own rules: its database users need no plugin for IAM.
   const isExpected = expectsToken || isRdsProxy(endpoint.rds.host)
   return history.hintFor({ user, token, expectsToken: isExpected, credentialsExpire: state.credentialsExpire })
-}
-
-/** The compression to ask for. A client that asks for it itself compresses from end to end. */
-function compressionFor(
-  { endpoint: { compress }, line }: LoginTarget,
-  client: HandshakeResponse41,
-  greeting: HandshakeV10,
-): Compression | undefined {
-  if (compress === 'off' || (compress === 'auto' && !line?.isSlow())) return undefined
-  return compressionWith(compress === 'zlib' ? 'zlib' : 'zstd', client.capabilities, greeting.capabilities)
 }
 
 /** The server's OK_Packet or ERR_Packet, after an AuthSwitchRequest if the server sends one. */

@@ -55,6 +55,31 @@ test('unknown times have no sample; counters start at 0', async t => {
   t.equal(valueIn(found, 'mysql_iam_proxy_bytes_total', { ...ENDPOINT, direction: 'from_client' }), 0)
 })
 
+test('bytes as they travelled: fewer in compressed sessions, the same in others', async t => {
+  const state = makeState()
+  const { scrape } = scraper([state])
+  addSession(state, { traffic: { bytesFromClient: 10, bytesFromUpstream: 100 } })
+  const compressed = addSession(state, {
+    traffic: { bytesFromClient: 10, bytesFromUpstream: 10_000 },
+    compressed: { compression: 'zstd', bytesFromClient: 17, bytesFromUpstream: 4_000 },
+  })
+  const values = async () => {
+    const found = await scrape()
+    return ['bytes', 'line_bytes'].map(name =>
+      ['from_client', 'from_server'].map(direction =>
+        valueIn(found, `mysql_iam_proxy_${name}_total`, { ...ENDPOINT, direction }),
+      ),
+    )
+  }
+  const expected = [
+    [20, 10_100],
+    [27, 4_100],
+  ]
+  t.same(await values(), expected)
+  compressed.close('SESSION_CLOSED')
+  t.same(await values(), expected, 'also once the session has ended')
+})
+
 test('phases of a login, in seconds', async t => {
   const { metrics, scrape } = scraper([makeState()])
   metrics.observe('database-1', 'tls', 3)

@@ -336,6 +336,7 @@ test('the page is one document, and its policy allows only its own style and scr
 // ---- status ----
 
 test('the status', async t => {
+  const compression = { setting: 'auto', next: 'zstd', why: 'slow', roundTrip: 20, bytesPerSecond: 9 } as const
   const state = makeState({
     maxConnections: 10,
     loginsQueued: 2,
@@ -345,9 +346,12 @@ test('the status', async t => {
       ['TLS_EXPIRED', 1],
     ]),
     ended: { bytesFromClient: 1, bytesFromUpstream: 2 },
+    endedOnLine: { bytesFromClient: 2, bytesFromUpstream: 1 },
+    compression: () => compression,
     credentialsExpire: 123,
   })
   const open = addSession(state, { started: 2, traffic: { bytesFromClient: 10, bytesFromUpstream: 20 } })
+  open.compressed = { compression: 'zstd', bytesFromClient: 11, bytesFromUpstream: 5 }
   const young = addSession(state, { started: 3, phase: 'logging in', user: undefined, client: 'unix' })
   const who = { session: 'test-1', localUser: 'connector', user: 'iam_user', client: '::1' }
   const error = { code: 'DIAL_REFUSED', message: 'refused', hint: 'Look.', ...who } as const
@@ -375,6 +379,9 @@ test('the status', async t => {
       failures: { DIAL_REFUSED: 2, TLS_EXPIRED: 1 },
       bytesFromClient: 11,
       bytesFromServer: 22,
+      lineBytesFromClient: 13,
+      lineBytesFromServer: 6,
+      compression,
       credentialsExpire: 123,
       credentialsFailed: false,
     },
@@ -385,7 +392,9 @@ test('the status', async t => {
     'oldest first',
   )
   t.match(found.sessions[0], { endpoint: 'database-1', user: 'iam_user', database: 'shop', bytesFromServer: 20 })
-  t.match(found.sessions[1], { status: 'logging in', client: 'unix' })
+  t.match(found.sessions[0], { compression: 'zstd', lineBytesFromClient: 11, lineBytesFromServer: 5 })
+  t.match(found.sessions[1], { status: 'logging in', client: 'unix', lineBytesFromServer: 0 })
+  t.equal(found.sessions[1]!.compression, undefined)
   t.same(
     found.errors.map(({ at }) => at),
     [3, 1],

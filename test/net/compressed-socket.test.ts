@@ -19,7 +19,7 @@ interface Pair {
 
 async function setUp(t: Test): Promise<Pair> {
   const [carrier, far] = await socketPair(t)
-  const socket = createCompressedSocket(carrier, 'zlib')
+  const socket = createCompressedSocket(carrier, { compression: 'zlib', bytesFromClient: 0, bytesFromUpstream: 0 })
   socket.on('error', () => {})
   return { far, socket, carrier }
 }

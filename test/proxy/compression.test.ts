@@ -5,6 +5,7 @@ import { Readable } from 'node:stream'
 import type * as mysql from 'mysql2/promise'
 import type { Test } from 'tap'
 import { hasZstd } from '../../src/protocol/inflate.ts'
+import { onLine, traffic } from '../../src/state.ts'
 import type { RealServer } from '../support/database-server.ts'
 import { connect, startProxy, until, value } from '../support/raw-client.ts'
 import { isMariadb, testOnEachServer } from '../support/servers.ts'
@@ -24,6 +25,36 @@ testOnEachServer('the session is compressed, as the option and both sides allow'
       t.equal(await statusOf(connection, 'Compression_algorithm'), algorithm)
     }
     await connection.end()
+  }
+})
+
+testOnEachServer('the log and the status say what travelled, and what it would have been', async (t, server) => {
+  for (const compress of ['off', 'zstd'] as const) {
+    const proxy = await startProxy(t, server, { compress })
+    const connection = await connect(proxy)
+    t.equal(await value(connection, "SELECT REPEAT('x', 100000)"), 'x'.repeat(100_000))
+    const [session] = proxy.state.sessions
+    const { bytesFromClient, bytesFromUpstream } = onLine(session!)
+    t.equal(traffic(proxy.state).lineBytesFromServer, bytesFromUpstream)
+    await connection.end()
+    await until('it is in the log', () => proxy.log.some(({ message }) => message === 'session ended'))
+    const { fields } = proxy.log.find(({ message }) => message === 'session ended')!
+    const all = Number(fields['bytesFromServer'])
+    t.ok(all > 100_000)
+    if (compress === 'off') {
+      t.equal(bytesFromUpstream, all)
+      t.notOk('compression' in fields || 'lineBytesFromServer' in fields)
+      t.equal(traffic(proxy.state).lineBytesFromServer, all)
+      continue
+    }
+    t.equal(fields['compression'], isMariadb(server) || !hasZstd ? 'zlib' : 'zstd')
+    t.equal(fields['lineBytesFromServer'], bytesFromUpstream)
+    t.ok(bytesFromUpstream > 0 && bytesFromUpstream < all / 10, `${bytesFromUpstream} of ${all} bytes`)
+    t.ok(bytesFromClient > 0)
+    t.equal(Number(fields['lineBytesFromClient']), Number(fields['bytesFromClient']) + 2 * 7, 'two short commands')
+    await until('the session is counted', () => proxy.state.sessions.size === 0)
+    t.equal(traffic(proxy.state).bytesFromServer, all)
+    t.equal(traffic(proxy.state).lineBytesFromServer, bytesFromUpstream)
   }
 })
 

@@ -19,7 +19,7 @@ test('what an endpoint forgets', async t => {
     target.breaker.failed(new ProxyError('TLS_WRONG_NAME', 'another name'), 'iam_user', {})
   }
   t.throws(() => target.breaker.throwIfOpen(undefined, {}))
-  recover({ ...target, line: undefined, tunnel: undefined })
+  recover({ ...target, compression: undefined, tunnel: undefined })
   t.strictSame(target.addresses.sort([one, two]), [one, two])
   target.breaker.throwIfOpen(undefined, {})
   t.equal(refreshed, 1)

@@ -14,6 +14,7 @@ import {
 import { createProxy, type ProxyOptions } from '../../src/proxy/proxy.ts'
 import { PLAIN_CLIENT } from './capabilities.ts'
 import type { RealServer } from './mariadb.ts'
+import { optionsOfRun } from './modes.ts'
 
 export interface LogLine {
   level: keyof Logger
@@ -28,9 +29,6 @@ export interface TestProxy extends HostPort {
   log: LogLine[]
   state: ReturnType<typeof createProxy>['state']
 }
-
-/** TEST_COMPRESS=zstd runs any test with `compress`: clients see no difference. */
-const compressionOfRun = process.env['TEST_COMPRESS'] as ProxyOptions['compress']
 
 /** Starts a proxy, which closes when the test ends. */
 export async function startProxy(
@@ -51,7 +49,7 @@ export async function startProxy(
     // A busy machine must not fail a login.
     connectTimeout: 60_000,
     loginTimeout: 120_000,
-    compress: compressionOfRun,
+    ...optionsOfRun,
     logger: { error: say('error'), warn: say('warn'), info: say('info'), debug: say('debug') },
     ...options,
   })

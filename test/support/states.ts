@@ -1,6 +1,6 @@
 /** States of endpoints and sessions, for tests of metrics, health and the status page. */
 import type { Endpoint } from '../../src/endpoint.ts'
-import { createState, type EndpointState, type Session } from '../../src/state.ts'
+import { createState, type EndpointState, removeSession, type Session } from '../../src/state.ts'
 
 export const RDS = 'database-1.xxxxxxxxxxx.ap-northeast-1.rds.amazonaws.com'
 export const NLB = 'my-nlb-0123456789abcdef.elb.ap-northeast-1.amazonaws.com'
@@ -45,14 +45,13 @@ export function addSession(state: EndpointState, overrides: Partial<Session> = {
     tls: undefined,
     threadId: 4_000 + lastId,
     traffic: { bytesFromClient: 0, bytesFromUpstream: 0 },
+    compressed: undefined,
     endedBy: undefined,
     isIdle: () => true,
     activity: () => 'idle',
     close(why) {
       session.endedBy = why
-      state.sessions.delete(session)
-      state.ended.bytesFromClient += session.traffic.bytesFromClient
-      state.ended.bytesFromUpstream += session.traffic.bytesFromUpstream
+      removeSession(state, session)
     },
     ...overrides,
   }

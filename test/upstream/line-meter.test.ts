@@ -54,6 +54,43 @@ test('a distant line that has brought a session 30 MB in a second is fast for an
   t.end()
 })
 
+test('what it says of the line', t => {
+  const clock = createTestClock(1_000)
+  const meter = createLineMeter(clock)
+  const measured = () => {
+    const { isSlow, why, roundTrip, bytesPerSecond } = meter.measured()
+    t.equal(isSlow, meter.isSlow())
+    return [why, roundTrip, bytesPerSecond]
+  }
+  t.strictSame(measured(), ['the server has not greeted yet', undefined, undefined])
+  meter.greeted(0.4213)
+  t.strictSame(measured(), ['a greeting came within 0.42 ms', 0.4213, undefined])
+  meter.forget()
+  meter.greeted(38.5)
+  t.strictSame(measured(), ['greetings take 39 ms or more', 38.5, undefined])
+  const connection = { bytesRead: 0 }
+  const unwatch = meter.watch(connection)
+  const get = (megabytes: number) => {
+    connection.bytesRead += megabytes * MEGABYTE
+    clock.advance(1_000)
+  }
+  get(12)
+  get(3)
+  t.strictSame(measured(), ['greetings take 39 ms or more', 38.5, 12 * MEGABYTE], 'the most of the last hour')
+  get(40)
+  t.strictSame(measured(), ['a session got 30 MB in a second or more', 38.5, 40 * MEGABYTE])
+  unwatch()
+  clock.advance(3_600_000)
+  t.strictSame(measured(), ['greetings take 39 ms or more', 38.5, undefined], 'an hour later')
+  const again = meter.watch(connection)
+  get(2)
+  t.strictSame(measured()[2], 2 * MEGABYTE)
+  meter.forget()
+  t.strictSame(measured(), ['the server has not greeted yet', undefined, undefined], 'on another network')
+  again()
+  t.end()
+})
+
 test('sessions near the database are not measured, and those of several share a timer', t => {
   const clock = createTestClock()
   const meter = createLineMeter(clock)

@@ -2,10 +2,12 @@
 import { setImmediate } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
+import { silent } from '../../src/log.ts'
 import { createWire } from '../../src/net/wire.ts'
 import * as flags from '../../src/protocol/capabilities.ts'
 import { hasZstd } from '../../src/protocol/inflate.ts'
 import { encodeAuthMoreData, type HandshakeResponse41, parseHandshakeResponse41 } from '../../src/protocol/packets.ts'
+import { createLineCompression } from '../../src/upstream/compression.ts'
 import {
   assertOK,
   createTokenInTime,
@@ -270,22 +272,19 @@ const COMPRESSES = [
 
 test('which compression a login asks for', async t => {
   const zstd = hasZstd ? 'zstd' : 'zlib'
-  const line = (isSlow: boolean) => ({ isSlow: () => isSlow }) as NonNullable<LoginTarget['line']>
   const own = (client.capabilities | flags.CLIENT_COMPRESS) >>> 0
-  const cases: [LoginTarget['endpoint']['compress'], LoginTarget['line'], capabilities: number, string | undefined][] =
-    [
-      ['off', line(true), client.capabilities, undefined],
-      ['zlib', undefined, client.capabilities, 'zlib'],
-      ['zstd', undefined, client.capabilities, zstd],
-      ['auto', undefined, client.capabilities, undefined],
-      ['auto', line(false), client.capabilities, undefined],
-      ['auto', line(true), client.capabilities, zstd],
-      ['zlib', undefined, own, undefined],
-    ]
-  for (const [compress, meter, capabilities, expected] of cases) {
+  const cases: [LoginTarget['endpoint']['compress'], greetingMs: number, capabilities: number, string | undefined][] = [
+    ['off', 20, client.capabilities, undefined],
+    ['zlib', 1, client.capabilities, 'zlib'],
+    ['zstd', 1, client.capabilities, zstd],
+    ['auto', 1, client.capabilities, undefined],
+    ['auto', 20, client.capabilities, zstd],
+    ['zlib', 20, own, undefined],
+  ]
+  for (const [compress, greetingMs, capabilities, expected] of cases) {
     const { target, responses, logIn } = await startServer(t, [OK], { capabilities: COMPRESSES })
-    target.endpoint = { ...target.endpoint, compress }
-    target.line = meter
+    target.compression = createLineCompression({ ...target.endpoint, compress }, silent)
+    target.compression?.line?.greeted(greetingMs)
     const { upstream } = await logIn({ ...client, capabilities })
     const sent = responses[0]!
     const name = `${compress}: ${expected}`
@@ -297,7 +296,7 @@ test('which compression a login asks for', async t => {
     upstream.wire.socket.destroy()
   }
   const refused = await startServer(t, [err(1049, '42000', 'Unknown database')], { capabilities: COMPRESSES })
-  refused.target.endpoint = { ...refused.target.endpoint, compress: 'zlib' }
+  refused.target.compression = createLineCompression({ ...refused.target.endpoint, compress: 'zlib' }, silent)
   const { upstream } = await refused.logIn()
   t.equal(upstream.wire.carrier, undefined, 'a refusal is not compressed')
   upstream.wire.socket.destroy()

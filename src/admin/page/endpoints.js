@@ -185,6 +185,9 @@ function renderDetails({ at, login, outcome, rate }, endpoint, loggingIn, now, e
   setText(at('dial'), (endpoint.dial === endpoint.rds ? direct : endpoint.dial) + way)
   setText(at('rds'), `${endpoint.rds} in ${endpoint.region}`)
   setText(at('user'), endpoint.user ?? 'chosen by each client')
+  const compression = describeCompression(endpoint)
+  at('compression-row').hidden = compression === ''
+  setText(at('compression'), compression)
 
   setText(at('sessions'), plain.format(open))
   setText(
@@ -225,6 +228,19 @@ function renderDetails({ at, login, outcome, rate }, endpoint, loggingIn, now, e
   drawOutcomes(outcome, history, endpoint.lastMinute, now)
   drawRates(rate, history, now)
   renderExpiries(at('expiries'), expiries)
+}
+
+/** What new sessions get and why, and what it has saved; '' without compression. @param {EndpointStatus} endpoint */
+function describeCompression({ compression, ...bytes }) {
+  const all = bytes.bytesFromServer + bytes.bytesFromClient
+  const line = bytes.lineBytesFromServer + bytes.lineBytesFromClient
+  const saved = line < all ? `${formatBytes(line)} over the line instead of ${formatBytes(all)}` : ''
+  if (!compression) return saved
+  const { setting, next, why, bytesPerSecond } = compression
+  const rate =
+    bytesPerSecond === undefined ? '' : `a session got up to ${formatBytes(bytesPerSecond)}/s in the last hour`
+  const decision = `${setting === 'auto' ? 'auto: ' : ''}${next ?? 'none'}`
+  return [decision, why, rate, saved].filter(Boolean).join('; ')
 }
 
 /** @param {HTMLElement} element @param {string} title @param {string[]} items */
