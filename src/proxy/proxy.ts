@@ -45,6 +45,7 @@ import { type CircuitBreaker, createCircuitBreaker } from '../upstream/circuit-b
 import { createLineCompression } from '../upstream/compression.ts'
 import type { Way } from '../upstream/dial.ts'
 import { createGreetingWatch } from '../upstream/greeting-watch.ts'
+import { nameLookup } from '../upstream/name-lookup.ts'
 import { createPrepared } from '../upstream/prepared.ts'
 import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createLoginHistory } from '../upstream/refusal.ts'
@@ -170,7 +171,7 @@ export function createProxy(
     createToken: reused?.create ?? createTokenSource(endpoint.rds, ofLogin),
     forgetToken: reused?.forget,
     confirmMember: createConfirmMember(endpoint.rds.host, credentials, options.profile),
-    addresses: createAddressBook(),
+    addresses: createAddressBook(undefined, nameLookup),
     greetings: createGreetingWatch(formatHostPort(endpoint.dial), log, undefined, compression?.line?.greeted),
     compression,
     orphans: createOrphans(),

@@ -18,7 +18,7 @@ import { type HandshakeResponse41, programName } from '../protocol/packets.ts'
 import { createFlow, type Flow, type RelayEnd, relay } from '../relay/relay.ts'
 import { countOutcome, eventFields, keepError, type Session, sessionFields, timed } from '../state.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
-import { dial, isDialError, type Upstream } from '../upstream/dial.ts'
+import { dial, isDialError, mayHaveMoved, type Upstream } from '../upstream/dial.ts'
 import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
 import type { Place } from './admission.ts'
@@ -119,6 +119,8 @@ export async function runSession(
     })
     const end = await relayCommands(client, upstream, flow, legs.compressed, session, target, log)
     const cause = end.error ? systemCode(end.error) || end.error.message : undefined
+    const isLost = end.by === 'upstream' && !flow.hasQuit && !session.endedBy
+    if (isLost) distrustName(target)
     const lost = end.by === 'upstream' && !session.endedBy ? await legs.lost?.() : undefined
     if (lost) logError(session, target, lost, log)
     failure = session.endedBy ? endError(session.endedBy, failure) : lost
@@ -126,6 +128,7 @@ export async function runSession(
   } catch (thrown) {
     const error = await orLost(asProxyError(thrown), legs)
     if (session.phase === 'logging in') target.breaker.failed(error, session.user, session)
+    if (mayHaveMoved(error)) distrustName(target)
     const abandoned = session.phase === 'open' ? undefined : abandon(legs, session, target, stop)
     if (error.delay) await delayRefusal(error.delay, session, wire.socket)
     refuse(legs, session, target, error, log)
@@ -140,6 +143,11 @@ export async function runSession(
     legs.upstream?.socket.destroySoon()
     endGracefully(wire)
   }
+}
+
+/** The name that is dialled may lead elsewhere: the next logins look it up. */
+function distrustName({ addresses, endpoint }: Served): void {
+  addresses.names.distrust((endpoint.proxy ?? endpoint.dial).host)
 }
 
 /** The error of the tunnel, if its end has closed the connection to the server. */
@@ -329,6 +337,7 @@ function endUnreachable(
   }
   const { remoteAddress } = ending.upstream.socket
   if (remoteAddress && isOfAddress) target.addresses.failed(remoteAddress)
+  distrustName(target)
   endWith(ending, error)
 }
 

@@ -1,12 +1,15 @@
 /** Which addresses of an endpoint failed lately. All logins of the endpoint share it, so that only one of them pays for a dead address. */
 import { type Clock, monotonicClock } from '../clock.ts'
+import { createNameLookup, type NameLookup } from './name-lookup.ts'
 
 export interface AddressBook {
   /** `addresses` in the order to try them: as DNS gave them, with those that failed lately at the end */
   sort<Entry extends { address: string }>(addresses: readonly Entry[]): Entry[]
   failed(address: string): void
   succeeded(address: string): void
-  /** Forgets all failures: the network has changed. */
+  /** looks up the name that is dialled */
+  names: NameLookup
+  /** Forgets all failures and answers of DNS: the network has changed. */
   forget(): void
 }
 
@@ -16,7 +19,11 @@ const RETRY_AFTER_MS = 60_000
 /** Names have a few addresses at a time, but they change over the months. */
 const MAX_ADDRESSES = 100
 
-export function createAddressBook(clock: Clock = monotonicClock): AddressBook {
+/** @param names by default, each login looks up the name */
+export function createAddressBook(
+  clock: Clock = monotonicClock,
+  names: NameLookup = createNameLookup(undefined, clock),
+): AddressBook {
   /** By address, the time of its last failure; the oldest first. */
   const failures = new Map<string, number>()
   const failed = (address: string) => {
@@ -42,8 +49,10 @@ export function createAddressBook(clock: Clock = monotonicClock): AddressBook {
     succeeded(address) {
       failures.delete(address)
     },
+    names,
     forget() {
       failures.clear()
+      names.forget()
     },
   }
 }

@@ -1,5 +1,4 @@
 /** Connects to the database and reads its HandshakeV10. */
-import { lookup } from 'node:dns'
 import { once } from 'node:events'
 import { connect, type LookupFunction, type Socket } from 'node:net'
 import { type Clock, monotonicClock } from '../clock.ts'
@@ -13,6 +12,7 @@ import type { Compression } from '../protocol/inflate.ts'
 import { ERR, type HandshakeV10, parseERR_Packet, parseHandshakeV10, type SSLRequest } from '../protocol/packets.ts'
 import { type AddressBook, createAddressBook } from './address-book.ts'
 import { type GreetingWatch, SILENT_AFTER_MS } from './greeting-watch.ts'
+import { type Answer, createNameLookup, hasMore } from './name-lookup.ts'
 
 /** A connection to the database that has received its HandshakeV10. */
 export interface Upstream {
@@ -53,7 +53,7 @@ export type DialOptions = Pick<Endpoint, 'dial' | 'connectTimeout' | 'greetingTi
 
 /** What dials share, and what tests replace. */
 export interface DialTools {
-  /** which addresses failed lately */
+  /** which addresses failed lately; looks up names, unless `lookup` does */
   addresses?: AddressBook
   /** notices a database that does not greet */
   greetings?: GreetingWatch
@@ -72,10 +72,10 @@ export interface DialTools {
  * @throws ProxyError DIAL_…, FORWARD_PROXY_…, TUNNEL_…, UPSTREAM_…
  */
 export async function dial(options: DialOptions, stop: AbortSignal, tools: DialTools = {}): Promise<Upstream> {
-  const { clock = monotonicClock, addresses = createAddressBook(clock), greetings } = tools
+  const { clock = monotonicClock, greetings } = tools
+  const addresses = addressesOf(tools, clock)
   const way = await tools.tunnel?.acquire(stop)
-  const connecting =
-    way?.connection ?? connectTcp(options, stop, clock, addresses, tools.lookup ?? lookup, way?.address)
+  const connecting = way?.connection ?? connectTcp(options, stop, clock, addresses, way?.address)
   const explained = async (error: unknown): Promise<unknown> => {
     const isOurs = !(error instanceof ProxyError) || stop.aborted || !(isSilent(error) || isDialError(error))
     return isOurs || !way ? error : await way.explain(error)
@@ -100,7 +100,9 @@ export async function dial(options: DialOptions, stop: AbortSignal, tools: DialT
   // prefer the other addresses. This one goes on: the database may be resuming.
   const failed = () => {
     // The address of a forward proxy or a tunnel says nothing about what is behind it.
-    if (!options.proxy && !way) addresses.failed(address)
+    if (options.proxy || way) return
+    addresses.failed(address)
+    addresses.names.distrust(options.dial.host)
   }
   const cancelTimer = clock.after(SILENT_AFTER_MS, failed)
   try {
@@ -129,41 +131,106 @@ function isSilent(error: unknown): boolean {
   return error instanceof ProxyError && (error.code === 'UPSTREAM_CLOSED' || error.code === 'UPSTREAM_TIMEOUT')
 }
 
+/** With `lookup`, no answer of DNS is used again. */
+function addressesOf({ addresses, lookup }: DialTools, clock: Clock): AddressBook {
+  if (addresses && !lookup) return addresses
+  const names = createNameLookup(undefined, clock, lookup)
+  return addresses ? { ...addresses, names } : createAddressBook(clock, names)
+}
+
+/** Connects, and through the forward proxy if there is one. @throws ProxyError DIAL_…, FORWARD_PROXY_…, UPSTREAM_CLOSED */
 async function connectTcp(
   options: DialOptions,
   stop: AbortSignal,
   clock: Clock,
   addresses: AddressBook,
-  resolve: LookupFunction,
   ofWay: HostPort | undefined,
 ): Promise<Socket> {
-  const { dial: target, proxy } = options
-  const { host, port } = ofWay ?? proxy ?? target
+  const { host, port } = ofWay ?? options.proxy ?? options.dial
+  const { names } = addresses
+  const deadline = clock.now() + options.connectTimeout
+  let answer: Answer | undefined
+  const first: Find = async name => {
+    answer = await names.find(name)
+    return answer
+  }
+  const attempt = (find: Find) => connectOnce({ host, port, find }, options, deadline, stop, clock, addresses)
+  try {
+    return await attempt(first)
+  } catch (error) {
+    // A login fails only by an answer of its own time.
+    if (!answer?.isReused || stop.aborted || error instanceof ProxyError) throw dialError(options, error)
+    const { addresses: before } = answer
+    const again: Find = async name => {
+      const now = await names.find(name)
+      if (!hasMore(before, now.addresses)) throw error
+      return now
+    }
+    return await attempt(again).catch(second => Promise.reject(dialError(options, second)))
+  }
+}
+
+type Find = (name: string) => Promise<Answer>
+
+/** @param to `find` is called unless `host` is an address */
+async function connectOnce(
+  to: HostPort & { find: Find },
+  { connectTimeout, dial: target, keepalive, proxy }: DialOptions,
+  deadline: number,
+  stop: AbortSignal,
+  clock: Clock,
+  addresses: AddressBook,
+): Promise<Socket> {
+  const { host, port, find } = to
+  const { names } = addresses
   let trying: string | undefined
+  let answer: Answer | undefined
+  let isResolving = false
+  // An NLB has an address in each zone: wait for a slow one, and keep time for the next.
+  const attemptTimeout = Math.max(250, Math.floor(connectTimeout / 3))
   const socket = connect({
     host,
     port,
     allowHalfOpen: true,
     noDelay: true,
     keepAlive: true,
-    keepAliveInitialDelay: options.keepalive,
-    // An NLB has an address in each zone: wait for a slow one, and keep time for the next.
-    autoSelectFamilyAttemptTimeout: Math.max(250, Math.floor(options.connectTimeout / 3)),
-    lookup: (name, lookupOptions, done) =>
-      resolve(name, lookupOptions, (error, found, family) =>
-        done(error, Array.isArray(found) ? addresses.sort(found) : found, family),
-      ),
+    keepAliveInitialDelay: keepalive,
+    autoSelectFamilyAttemptTimeout: attemptTimeout,
+    lookup: (name, { all }, done) => {
+      isResolving = true
+      const onFound = (found: Answer) => {
+        answer = found
+        isResolving = false
+        if (found.isReused) cancelTimers.push(clock.after(attemptTimeout, () => void askAgain()))
+        const [first, ...others] = addresses.sort(found.addresses)
+        if (all) done(null, [first!, ...others])
+        else done(null, first!.address, first!.family)
+      }
+      find(name).then(onFound, error => done(error, []))
+    },
   })
+  const failed = (address: string) => {
+    addresses.failed(address)
+    names.distrust(host)
+  }
   socket.on('connectionAttempt', address => {
     trying = address
   })
-  socket.on('connectionAttemptFailed', address => addresses.failed(address))
-  socket.on('connectionAttemptTimeout', address => addresses.failed(address))
+  socket.on('connectionAttemptFailed', failed)
+  socket.on('connectionAttemptTimeout', failed)
+  const end = (code: string) => socket.destroy(Object.assign(new Error('timed out'), { code }))
   const giveUp = () => {
-    if (trying) addresses.failed(trying)
-    socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' }))
+    if (trying) failed(trying)
+    end(isResolving && !proxy ? 'EAI_AGAIN' : 'ETIMEDOUT')
   }
-  const cancelTimer = clock.after(options.connectTimeout, giveUp)
+  // Packets may vanish at an address that the name no longer has.
+  const askAgain = async () => {
+    if (!answer?.isReused || !socket.connecting) return
+    names.distrust(host)
+    const now = await names.find(host).catch(() => answer!)
+    if (socket.connecting && hasMore(answer.addresses, now.addresses)) end('ETIMEDOUT')
+  }
+  const cancelTimers = [clock.after(deadline - clock.now(), giveUp)]
   try {
     await once(socket, 'connect', { signal: stop })
     trying = undefined
@@ -171,9 +238,10 @@ async function connectTcp(
     return socket
   } catch (error) {
     socket.destroy()
-    throw dialError(options, error)
+    if (!stop.aborted) names.distrust(host)
+    throw error
   } finally {
-    cancelTimer()
+    for (const cancel of cancelTimers) cancel()
   }
 }
 
@@ -190,6 +258,11 @@ async function openTunnelUntil(
   } finally {
     stop.removeEventListener('abort', onStop)
   }
+}
+
+/** Whether this is a sign that the name may lead to another server by now, as after a failover. */
+export function mayHaveMoved({ code }: ProxyError): boolean {
+  return code === 'SERVER_NOT_WRITER' || (/^(TLS|UPSTREAM)_/.test(code) && code !== 'UPSTREAM_REFUSED_LOGIN')
 }
 
 /** Whether this is an error of the way to the server, which other logins meet too. */

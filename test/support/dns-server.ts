@@ -22,6 +22,8 @@ export interface DnsServer {
   answer(...answers: DnsAnswer[]): void
   /** questions so far, as `name type` */
   questions: string[]
+  /** Answers over UDP come later by so many milliseconds; of each `losing` questions, one gets none. */
+  slowDown(milliseconds: number, losing?: number): void
   close(): Promise<void>
 }
 
@@ -31,6 +33,7 @@ const RCODES = { SERVFAIL: 2, NXDOMAIN: 3, REFUSED: 5 } as const
 export async function startDnsServer(host = '127.0.0.1', port = 0): Promise<DnsServer> {
   let plan: DnsAnswer[] = ['empty']
   const questions: string[] = []
+  let [delay, lossEvery] = [0, Number.POSITIVE_INFINITY]
 
   function respond(query: Buffer, overTcp: boolean): Buffer | undefined {
     const { name, end } = readName(query, 12)
@@ -85,7 +88,10 @@ export async function startDnsServer(host = '127.0.0.1', port = 0): Promise<DnsS
     }
     udp.on('message', (query, from) => {
       const response = respond(query, false)
-      if (response) udp.send(response, from.port, from.address)
+      const send = () => response && udp.send(response, from.port, from.address, () => {})
+      if (questions.length % lossEvery === 0) return
+      if (delay > 0) setTimeout(send, delay)
+      else send()
     })
     return {
       address: `${host}:${(tcp.address() as AddressInfo).port}`,
@@ -93,6 +99,10 @@ export async function startDnsServer(host = '127.0.0.1', port = 0): Promise<DnsS
         plan = answers
       },
       questions,
+      slowDown(milliseconds, losing = Number.POSITIVE_INFINITY) {
+        delay = milliseconds
+        lossEvery = losing
+      },
       async close() {
         udp.close()
         await new Promise(resolve => tcp.close(resolve))

@@ -7,7 +7,7 @@ import { type Test, test } from 'tap'
 import { formatHostPort } from '../../src/endpoint.ts'
 import { type ForwardProxy, readForwardProxy } from '../../src/forward-proxy.ts'
 import { type ErrorCode, ProxyError } from '../../src/index.ts'
-import { type DialOptions, type DialTools, dial, isDialError, type Way } from '../../src/upstream/dial.ts'
+import { type DialOptions, type DialTools, dial, isDialError, mayHaveMoved, type Way } from '../../src/upstream/dial.ts'
 import { createTestClock } from '../support/clock.ts'
 import { createMemoryPair, settled } from '../support/memory-pair.ts'
 import { err, greeting, packet } from '../support/scripted-upstream.ts'
@@ -44,6 +44,7 @@ async function start(
   })
   syncBuiltinESMExports()
   const notes: string[] = []
+  const distrusted: string[] = []
   const note =
     (what: string) =>
     (...values: unknown[]) =>
@@ -56,6 +57,11 @@ async function start(
       failed: note('failed'),
       succeeded: note('succeeded'),
       forget: note('forget'),
+      names: {
+        find: async host => ({ addresses: [{ address: host, family: 4 }], isReused: false }),
+        distrust: host => distrusted.push(host),
+        forget: () => {},
+      },
     },
     greetings: { begin: () => note('greeted'), isSilent: () => false },
     onConnect: () => note('connected')(),
@@ -64,13 +70,13 @@ async function start(
   dialled.catch(() => {})
   t.teardown(() => syncBuiltinESMExports())
   await turns()
-  return { clock, socket, server, notes, stop, dialled, connectOptions: () => connected }
+  return { clock, socket, server, notes, distrusted, stop, dialled, connectOptions: () => connected }
 }
 
 const GREETING = packet(greeting(), 0)
 
 test('a connection and its greeting', async t => {
-  const { clock, socket, server, notes, stop, dialled, connectOptions } = await start(t)
+  const { clock, socket, server, notes, distrusted, stop, dialled, connectOptions } = await start(t)
   const { lookup, ...given } = connectOptions() ?? ({} as { lookup: LookupFunction })
   t.same(given, {
     ...target,
@@ -91,6 +97,7 @@ test('a connection and its greeting', async t => {
   t.equal(upstream.lost, undefined)
   t.equal(upstream.wire.deadline, clock.now() + 8_000)
   t.same(notes, ['connected', 'greeted true', `succeeded ${ADDRESS}`])
+  t.same(distrusted, [])
   t.equal(clock.pending(), 0)
   t.equal(getEventListeners(stop.signal, 'abort').length, 1)
   stop.abort()
@@ -108,18 +115,17 @@ test('a connection that has closed no longer listens for stop', async t => {
 })
 
 test('addresses are tried in the order of the address book, each for a third of the time', async t => {
-  const sorted = async (found: unknown, family?: number) => {
-    const lookup = ((_name: string, _options: object, done: (...results: unknown[]) => void) => {
-      done(null, found, family)
-    }) as unknown as LookupFunction
+  const entries = [
+    { address: '10.0.0.1', family: 4 },
+    { address: '10.0.0.2', family: 4 },
+  ]
+  const sorted = async (options: { all?: boolean }) => {
+    const lookup: LookupFunction = (_name, _options, done) => done(null, entries)
     const { connectOptions } = await start(t, { tools: { lookup } })
-    return await new Promise(resolve =>
-      connectOptions()!.lookup('nlb.test', { all: true }, (...results) => resolve(results)),
-    )
+    return await new Promise(resolve => connectOptions()!.lookup('nlb.test', options, (...results) => resolve(results)))
   }
-  const entries = [{ address: '10.0.0.1' }, { address: '10.0.0.2' }]
-  t.same(await sorted(entries), [null, [...entries].reverse(), undefined])
-  t.same(await sorted('10.0.0.1', 4), [null, '10.0.0.1', 4])
+  t.same(await sorted({ all: true }), [null, [...entries].reverse()])
+  t.same(await sorted({}), [null, '10.0.0.2', 4])
   for (const [connectTimeout, milliseconds] of [
     [10_000, 3_333],
     [751, 250],
@@ -189,6 +195,14 @@ test('what the error of a connection to a forward proxy means', async t => {
     socket.destroy(Object.assign(new Error('x'), { code }))
     await t.rejects(settled(dialled), { code: 'FILE_LIMIT_REACHED' })
   }
+})
+
+test('signs that a name leads to another server by now', t => {
+  const codes: ErrorCode[] = ['SERVER_NOT_WRITER', 'TLS_WRONG_NAME', 'UPSTREAM_CLOSED', 'UPSTREAM_UNREACHABLE']
+  for (const code of codes) t.ok(mayHaveMoved(new ProxyError(code, 'a failure')), code)
+  const others: ErrorCode[] = ['UPSTREAM_REFUSED_LOGIN', 'CLIENT_TLS_FAILED', 'DIAL_REFUSED', 'CLIENT_CLOSED']
+  for (const code of others) t.notOk(mayHaveMoved(new ProxyError(code, 'a failure')), code)
+  t.end()
 })
 
 test('through a forward proxy', async t => {
@@ -263,6 +277,7 @@ test('a server that closes or is silent', async t => {
   const message = `connection closed while waiting for the greeting of ${formatHostPort(target)}`
   await t.rejects(settled(closing.dialled), { code: 'UPSTREAM_CLOSED', message })
   t.same(closing.notes, ['connected', 'greeted false', `failed ${ADDRESS}`])
+  t.same(closing.distrusted, ['nlb.test'])
   t.equal(closing.clock.pending(), 0)
   t.ok(closing.socket.destroyed)
 

@@ -4,6 +4,7 @@ import { type AddressInfo, connect, createServer, type LookupFunction, type Sock
 import { type Test, test } from 'tap'
 import { createAddressBook } from '../../src/upstream/address-book.ts'
 import { dial } from '../../src/upstream/dial.ts'
+import type { NameLookup } from '../../src/upstream/name-lookup.ts'
 import { createTestClock } from '../support/clock.ts'
 import { greeting, packet } from '../support/scripted-upstream.ts'
 
@@ -116,6 +117,18 @@ test('a name without an address', async t => {
   await t.rejects(dial(options, new AbortController().signal, { lookup }), { code: 'DIAL_DNS' })
 })
 
+test('a name server that is silent', async t => {
+  const clock = createTestClock(1_000)
+  const { promise: asked, resolve: onAsked } = withResolvers()
+  const options = { dial: { host: 'nlb.test', port: 1 }, connectTimeout: 5_000, ...LIMITS }
+  const dialled = dial(options, new AbortController().signal, { clock, lookup: () => onAsked() })
+  dialled.catch(() => {})
+  await asked
+  clock.advance(5_000)
+  await t.rejects(dialled, { code: 'DIAL_DNS', message: 'no answer from DNS for the name nlb.test' })
+  t.equal(clock.pending(), 0)
+})
+
 /** A server that greets when the test says so; a dial to it on a test clock, once it is connected. */
 async function dialSilent(t: Test, timeouts: Partial<typeof LIMITS> = {}) {
   let greet = () => {}
@@ -183,4 +196,96 @@ test('stop ends the wait, and says nothing about the address', async t => {
   stop.abort()
   await t.rejects(dialled, { code: 'UPSTREAM_CLOSED' })
   t.same(addresses.sort([{ address: LIVE }, { address: MUTE }])[0], { address: LIVE })
+})
+
+/** A dial whose name has the addresses of `answers`, the last one from then on; whether each is used again. */
+async function dialAnswers(t: Test, port: number, answers: [found: string[], isReused: boolean][]) {
+  const clock = createTestClock(1_000)
+  const said: string[] = []
+  const { promise: asked, resolve: onAsked } = withResolvers()
+  const names: NameLookup = {
+    async find(host) {
+      const [found, isReused] = answers.length > 1 ? answers.shift()! : answers[0]!
+      said.push(`find ${host}`)
+      onAsked()
+      return { addresses: found.map(address => ({ address, family: 4 })), isReused }
+    },
+    // A failure may be noticed twice.
+    distrust: host => said.at(-1)?.startsWith('distrust') || said.push(`distrust ${host}`),
+    forget: () => {},
+  }
+  const addresses = createAddressBook(clock, names)
+  const stop = new AbortController()
+  const options = { dial: { host: 'nlb.test', port }, connectTimeout: 3_000, ...LIMITS }
+  const dialled = dial(options, stop.signal, { addresses, clock }).then(({ wire }) => {
+    t.teardown(() => wire.socket.destroy())
+    return wire.socket.remoteAddress
+  })
+  dialled.catch(() => {})
+  await asked
+  return { clock, said, stop, dialled }
+}
+
+const [FIND, DISTRUST] = ['find nlb.test', 'distrust nlb.test']
+
+test('an address that is used again and refuses: the login tries the present one', async t => {
+  const { port } = await setUp(t)
+  const { said, dialled, clock } = await dialAnswers(t, port, [
+    [[REFUSES], true],
+    [[LIVE], false],
+  ])
+  t.equal(await dialled, LIVE)
+  t.same(said, [FIND, DISTRUST, FIND])
+  t.equal(clock.pending(), 0)
+})
+
+test('an address that is used again and refuses, and is still the only one', async t => {
+  const { port } = await setUp(t)
+  const { said, dialled, clock } = await dialAnswers(t, port, [
+    [[REFUSES], true],
+    [[REFUSES], false],
+  ])
+  await t.rejects(dialled, { code: 'DIAL_REFUSED' })
+  t.same(said.slice(0, 3), [FIND, DISTRUST, FIND])
+  t.equal(said.filter(what => what === FIND).length, 2)
+  t.equal(clock.pending(), 0)
+})
+
+test('an address of this moment that refuses', async t => {
+  const { port } = await setUp(t)
+  const { said, dialled } = await dialAnswers(t, port, [
+    [[REFUSES], false],
+    [[LIVE], false],
+  ])
+  await t.rejects(dialled, { code: 'DIAL_REFUSED' })
+  t.same(said, [FIND, DISTRUST])
+})
+
+test('an address that is used again, where packets vanish: after a third of the time the present one counts', async t => {
+  const { port } = await setUp(t)
+  await startBlackHole(t, port)
+  const { clock, said, dialled } = await dialAnswers(t, port, [
+    [[BLACK_HOLE], true],
+    [[LIVE], false],
+  ])
+  await new Promise(setImmediate)
+  t.same(said, [FIND])
+  clock.advance(1_000)
+  t.equal(await dialled, LIVE)
+  t.same(said.slice(0, 3), [FIND, DISTRUST, FIND])
+})
+
+test('an address that is used again, slow to answer, and still the only one', async t => {
+  const { port } = await setUp(t)
+  await startBlackHole(t, port)
+  const { clock, stop, dialled, said } = await dialAnswers(t, port, [
+    [[BLACK_HOLE], true],
+    [[BLACK_HOLE], false],
+  ])
+  await new Promise(setImmediate)
+  clock.advance(2_999)
+  await new Promise(setImmediate)
+  t.same(said, [FIND, DISTRUST, FIND])
+  stop.abort()
+  await t.rejects(dialled, { code: 'DIAL_FAILED' }, 'until then the login has waited for it')
 })
