@@ -60,33 +60,33 @@ export interface Endpoint {
 export interface EndpointOptions {
   /** `host[:port]` of the RDS, Aurora or RDS Proxy endpoint: the name on the certificate and the one that tokens are signed for */
   rdsEndpoint: string
-  /** `host[:port]` to dial, for example of a Network Load Balancer; default: `rdsEndpoint` */
+  /** `host[:port]` to dial, for example of a Network Load Balancer. Default: `rdsEndpoint` */
   connect?: string | undefined
-  /** `socks5://` or `http://[user:password@]host:port` of a forward proxy on the way to the database; default: none */
+  /** `socks5://` or `http://[user:password@]host:port` of a forward proxy on the way to the database. Default: none */
   proxy?: string | undefined
-  /** The name in logs, metrics and on the status page; default: `rdsEndpoint` */
+  /** The name in logs, metrics and on the status page. Default: `rdsEndpoint` */
   name?: string | undefined
-  /** The database user; default: the user that the client names */
+  /** The database user. Default: the user that the client names */
   user?: string | undefined
-  /** The AWS region; default: read from the name of `rdsEndpoint`, or for an Aurora global endpoint from the server's certificate */
+  /** The AWS region. Default: read from the name of `rdsEndpoint`, or for an Aurora global endpoint from the server's certificate */
   region?: string | undefined
-  /** Whether the token goes inside HandshakeResponse41; default 'auto' */
+  /** Whether the token goes inside HandshakeResponse41. 'auto' finds out what the server needs. Default: 'auto' */
   tokenInHandshake?: 'auto' | 'always' | 'never' | undefined
-  /** Milliseconds for the TCP connection to the database; default 5,000 */
+  /** Milliseconds for the TCP connection to the database. Default: 5,000 */
   connectTimeout?: number | undefined
-  /** Milliseconds from the TCP connection to the server's greeting, which a database that resumes from a pause sends late; default 60,000 */
+  /** Milliseconds from the TCP connection to the server's greeting, which a database that resumes from a pause sends late. Default: 60,000 */
   greetingTimeout?: number | undefined
-  /** Milliseconds from the server's greeting to the end of the login; default 8,000 */
+  /** Milliseconds from the server's greeting to the end of the login. Default: 8,000 */
   loginTimeout?: number | undefined
-  /** Milliseconds of idle time before TCP keepalive probes begin, on both legs; default 60,000 */
+  /** Milliseconds of idle time before TCP keepalive probes begin, on both legs. Default: 60,000 */
   keepalive?: number | undefined
-  /** Milliseconds that sent bytes may stay unacknowledged, on both legs and only on Linux; default 60,000. 0 for the kernel's own limit */
+  /** Milliseconds that sent bytes may stay unacknowledged, on both legs and only on Linux. 0 for the kernel's own limit. Default: 60,000 */
   tcpUserTimeout?: number | undefined
-  /** Milliseconds that a client may take none of the bytes that wait for it; default 90,000. 0 for no limit */
+  /** Milliseconds that a client may take none of the bytes that wait for it. 0 for no limit. Default: 90,000 */
   clientWriteTimeout?: number | undefined
-  /** Refuse a server that is read-only, such as a demoted writer behind a stale NLB target; default false */
+  /** Refuse a server that is read-only, such as a demoted writer behind a stale NLB target. Default: false */
   requireWriter?: boolean | undefined
-  /** Compression between proxy and database, for clients that ask for none: 'zstd', or 'zlib' where the server or Node.js has no zstd. 'auto' is 'zstd' over a slow line and else 'off'; default 'off' */
+  /** Compression between proxy and database, for clients that ask for none: 'zstd', or 'zlib' where the server or Node.js has no zstd. 'auto' is 'zstd' over a slow line and else 'off'. Default: 'off' */
   compress?: 'off' | 'auto' | 'zlib' | 'zstd' | undefined
 }
 

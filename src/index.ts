@@ -26,7 +26,7 @@ export { ERRORS, type ErrorCode } from './error-codes.ts'
 export { ProxyError } from './errors.ts'
 export type { LoginFailed, ProxyEvents, SessionEnd, SessionFields, SessionStart } from './events.ts'
 export type { Logger } from './log.ts'
-export type { ProxyOptions } from './proxy/options.ts'
+export type { ProxyOptions, TlsFiles } from './proxy/options.ts'
 export type { Address } from './proxy/proxy.ts'
 export type { CompressionStatus, ProxyStatus, RecentError, SessionStatus, TunnelStatus } from './proxy/status.ts'
 

@@ -48,4 +48,7 @@ export interface OptionNames {
 }
 
 /** What a user of the library wrote. */
-export const LIBRARY_NAMES: OptionNames = { name: option => option, place: option => option }
+export const LIBRARY_NAMES: OptionNames = {
+  name: option => option,
+  place: (option, index) => (index === undefined ? option : `${option}[${index}]`),
+}

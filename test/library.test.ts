@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 import { tsImport } from 'tsx/esm/api'
-import { createProxy, ProxyError } from '../src/index.ts'
+import { createProxy } from '../src/index.ts'
 import { compilerErrors } from './support/type-check.ts'
 
 const RDS = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
@@ -68,13 +68,13 @@ test("errors name the library's options, all mistakes at once", async t => {
     'connect: "nlb:port" is not host or host:port',
     'listen: "3306" has no host; write 127.0.0.1:3306 for that port',
     'region: "ireland" is not an AWS region such as eu-west-1',
-    'allowFrom: "10.0.0.0/99" is not a network such as 10.0.0.0/8',
+    'tokenInHandshake: "sometimes" is not one of auto, always, never',
+    'allowFrom[1]: "10.0.0.0/99" is not a network such as 10.0.0.0/8',
     'maxConnections: -1 is not from 0 to 9999999',
     'connectTimeout: NaN is not from 1 to 86400000',
     'busyPoll: 2 is not from 0 to 1',
-    'tokenInHandshake: "sometimes" is not one of auto, always, never',
   ]
-  t.throws(() => createProxy(bad), new ProxyError('CONFIG_INVALID', expected.join('; ')))
+  t.throws(() => createProxy(bad), { name: 'ProxyError', code: 'CONFIG_INVALID', message: expected.join('; ') })
 })
 
 test('options that conflict are refused', async t => {
@@ -84,9 +84,8 @@ test('options that conflict are refused', async t => {
     [{ requireTls: true, localTls: 'off' }, /^requireTls: contradicts localTls off$/],
     [{ tls: { certFile: 'a', keyFile: 'b' }, localTls: 'off' }, /^localTls: off contradicts tls$/],
     [{ caOnly: true }, /^caOnly: needs at least one ca$/],
-    [{ ca: ['no certificate'] }, /^ca: not a certificate in PEM format$/],
-    [{ localUsers: [] }, /^local users: /],
-    [{ localUsers: [{ name: 'a', password: '' }] }, /^local user 'a' /],
+    [{ ca: ['no certificate'] }, /^ca\[0\]: not a certificate in PEM format$/],
+    [{ localUsers: [{ name: 'a', password: '' }] }, /^localUsers\[0\]\.password: needs a value$/],
   ]
   for (const [options, message] of cases) {
     t.throws(() => createProxy({ rdsEndpoint: RDS, ...options }), { code: 'CONFIG_INVALID', message })

@@ -15,22 +15,34 @@ export interface RolesAnywhereOptions {
   certificateFile: string
   /** Its private key, RSA or EC: PKCS #8, PKCS #1 or SEC 1 */
   keyFile: string
-  /** A file whose one line decrypts `keyFile` */
+  /** A file whose one line decrypts `keyFile`. Default: the key is not encrypted */
   keyPassphraseFile?: string | undefined
-  /** The certificates between that of `certificateFile` and the trust anchor */
+  /** The certificates between that of `certificateFile` and the trust anchor. Default: those in `certificateFile` */
   intermediatesFile?: string | undefined
+  /** The trust anchor that stands for the issuer of the certificate */
   trustAnchorArn: string
+  /** The profile in IAM Roles Anywhere that allows the role; in the region of the trust anchor */
   profileArn: string
+  /** The IAM role to get credentials for */
   roleArn: string
-  /** Milliseconds that the credentials are valid, 15 minutes to 12 hours; default 1 hour. The profile and the role may allow less */
+  /** Milliseconds that the credentials are valid. The profile and the role may allow less. Default: 3,600,000 */
   duration?: number | undefined
-  /** The name of the role session. AWS refuses it unless the profile accepts one; default: the certificate's serial number */
+  /** The name of the role session. AWS refuses it unless the profile accepts one. Default: the certificate's serial number */
   sessionName?: string | undefined
-  /** The HTTPS address to call, for example of a VPC endpoint; default: that of the trust anchor's region */
+  /** The HTTPS address to call, for example of a VPC endpoint. Default: that of the trust anchor's region */
   endpoint?: string | undefined
 }
 
-const REQUIRED = ['certificateFile', 'keyFile', 'trustAnchorArn', 'profileArn', 'roleArn'] as const
+export const ROLES_ANYWHERE_REQUIRED = [
+  'certificateFile',
+  'keyFile',
+  'trustAnchorArn',
+  'profileArn',
+  'roleArn',
+] as const
+
+/** For the message about a missing one. */
+export const ROLES_ANYWHERE_NEEDS = 'IAM Roles Anywhere needs it'
 
 /** What is wrong with the options; `names` knows them as 'rolesAnywhere.certificateFile' and so on. */
 export function rolesAnywhereProblems(
@@ -40,8 +52,8 @@ export function rolesAnywhereProblems(
   if (!rolesAnywhere) return []
   const problems: string[] = []
   const place = (option: keyof RolesAnywhereOptions) => names.place(`rolesAnywhere.${option}`)
-  for (const option of REQUIRED) {
-    if (!rolesAnywhere[option]) problems.push(`${place(option)} is missing; IAM Roles Anywhere needs it`)
+  for (const option of ROLES_ANYWHERE_REQUIRED) {
+    if (!rolesAnywhere[option]) problems.push(`${place(option)} is missing; ${ROLES_ANYWHERE_NEEDS}`)
   }
   function check(option: keyof RolesAnywhereOptions, problemOf: (value: string) => string | undefined): void {
     const value = rolesAnywhere?.[option]

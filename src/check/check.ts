@@ -17,7 +17,8 @@ import {
 import { asProxyError, ProxyError } from '../errors.ts'
 import { silent } from '../log.ts'
 import { OPTION_VALUES } from '../option-values.ts'
-import { type ProxyOptions, validateOptions } from '../proxy/options.ts'
+import { checkOptions } from '../proxy/check-options.ts'
+import type { ProxyOptions } from '../proxy/options.ts'
 import { createTunnelAsSet } from '../proxy/tunnel.ts'
 import { createState } from '../state.ts'
 import { createAddressBook } from '../upstream/address-book.ts'
@@ -118,8 +119,8 @@ function wayOf(endpoint: Endpoint): string {
 
 /** @throws ProxyError CONFIG_INVALID */
 async function readContext(read: () => Promise<Wanted>, stop: AbortSignal, log: StepLog): Promise<Context> {
-  const { proxy: options, user, database, aws, report = false } = await read()
-  validateOptions(options)
+  const { proxy, user, database, aws, report = false } = await read()
+  const options = checkOptions(proxy)
   const endpoint = createEndpoint(options)
   const { rds, dial } = endpoint
   const { region } = rds

@@ -4,14 +4,14 @@ import type { X509Certificate } from 'node:crypto'
 import type { UserAuthConfigInfo } from '@aws-sdk/client-rds'
 import type { Credentials } from '../aws/credentials.ts'
 import { apiRegion, hintValues } from '../endpoint.ts'
-import type { ProxyOptions } from '../proxy/proxy.ts'
+import type { CheckedOptions } from '../proxy/option-table.ts'
 import type { Upstream } from '../upstream/dial.ts'
 import type { LoginTarget } from '../upstream/login.ts'
 import type { Advice } from './steps.ts'
 
 export interface Context {
   /** as for serving */
-  options: ProxyOptions
+  options: CheckedOptions
   target: LoginTarget
   /** the profile to get credentials from; undefined: the whole chain */
   profile: string | undefined

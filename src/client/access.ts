@@ -29,12 +29,13 @@ export function addressRefusal({ allows, overUnixSocket }: Access, client: strin
 }
 
 /**
- * Tells whether an address is in one of `networks`. Without networks, every address is.
- * @param networks addresses, or CIDR as 10.0.0.0/8 and fd00::/8
+ * Tells whether an address is in one of `networks`.
+ * @param networks addresses, or CIDR as 10.0.0.0/8 and fd00::/8; undefined allows every client, and an empty list none
  * @throws ProxyError CONFIG_INVALID
  */
-export function createAllowList(networks: readonly string[]): Access['allows'] {
-  if (networks.length === 0) return () => true
+export function createAllowList(networks: readonly string[] | undefined): Access['allows'] {
+  if (networks === undefined) return () => true
+  if (networks.length === 0) return () => false
   const contains = createNetworkList('allowFrom', networks)
   return address => address === undefined || contains(address) // a unix socket has its file mode
 }

@@ -6,11 +6,13 @@ import { parseStoredHash, type StoredHash, sha256Crypt } from '../protocol/sha25
 
 /** A configured local user: with a password, or with the hash of one as MySQL stores it. */
 export interface LocalUserOptions {
+  /** The user name that clients log in with */
   name: string
+  /** The password; either this or `passwordHash` */
   password?: string | undefined
   /** `*` and 40 hexadecimal digits (mysql_native_password), or `$A$005$…` (caching_sha2_password), also as 0x… */
   passwordHash?: string | undefined
-  /** the database user to log in as; default: the endpoint's user, else `name` */
+  /** The database user to log in as. Default: the option `user`, else `name` */
   user?: string | undefined
 }
 
@@ -46,17 +48,20 @@ function nativeHashOf(text: string): Buffer | undefined {
   return /^\*[0-9a-f]{40}$/i.test(text) ? Buffer.from(text.slice(1), 'hex') : undefined
 }
 
-/** @throws ProxyError CONFIG_INVALID naming the user, never the password */
+/**
+ * @param options empty: nobody can log in
+ * @throws ProxyError CONFIG_INVALID naming the user, never the password
+ */
 export function createLocalUsers(options: readonly LocalUserOptions[]): LocalUsers {
-  if (options.length === 0)
-    throw new ProxyError('CONFIG_INVALID', 'local users: the list is empty; leave it out to let everybody in')
   const users = new Map<string, LocalUser>()
   for (const user of options.map(toLocalUser)) {
     if (users.has(user.name)) throw invalid(user.name, 'is a duplicate')
     users.set(user.name, user)
   }
-  const known = [...users.values()]
   const secret = randomBytes(32)
+  /** the models of decoys */
+  const known =
+    users.size > 0 ? [...users.values()] : [toLocalUser({ name: 'nobody', password: secret.toString('hex') })]
   return {
     find(name) {
       // Made for each name, so that a known one takes as long.

@@ -282,6 +282,8 @@ function checkKeys(
       unclear.add(name) // reported as an alias
     } else if (isScalar(value) && hasVariable(value)) {
       reportValue(value, isOption(name) ? `${NO_VARIABLES}; set ${environmentName(name)} instead` : NO_VARIABLES)
+    } else if (name === 'allow-from' && isSeq(value) && value.items.length === 0) {
+      reportValue(value, 'is empty; remove it to let clients from everywhere in')
     } else if (isOption(name) && (isMap(value) || (isSeq(value) && optionSpec(name).kind !== 'strings'))) {
       reportValue(value, `takes ${optionSpec(name).kind === 'strings' ? 'a list of values' : 'one value'}`)
     }

@@ -240,6 +240,7 @@ function endpointProblems({ settings, localUsers, names }: EndpointConfig): stri
   if (key && !cert) problems.push(`${names.place('tls-key')}: needs ${names.name('tls-cert')}`)
   // An invalid value is reported already. A missing one would lead to false reports.
   if (!rdsEndpoint || !listen) return problems
+  const local = settings['local-user'] === undefined ? localUsers : [settings['local-user'], ...localUsers]
   const combined = {
     rdsEndpoint,
     region: settings.region,
@@ -247,7 +248,7 @@ function endpointProblems({ settings, localUsers, names }: EndpointConfig): stri
     ca: settings.ca,
     caOnly: settings['ca-only'],
     regionBundle: settings['region-bundle'],
-    localUsers: settings['local-user'] === undefined ? localUsers : [settings['local-user'], ...localUsers],
+    localUsers: local.length > 0 ? local : undefined,
     tls: cert ?? key,
     localTls: settings['local-tls'],
     requireTls: settings['require-tls'],

@@ -5,7 +5,8 @@ import { asProxyError, ProxyError } from '../errors.ts'
 import { type Logger, withFields } from '../log.ts'
 import type { OptionNames } from '../option-values.ts'
 import { firstLine, passwordProblem, readPassword } from '../password-file.ts'
-import { optionProblems, type ProxyOptions } from '../proxy/options.ts'
+import { optionProblems } from '../proxy/check-options.ts'
+import type { ProxyOptions } from '../proxy/options.ts'
 import type { SyncJob } from '../sync-targets/sync.ts'
 import { defaultCacheFolder } from '../upstream/bundle-cache.ts'
 import { readCa } from '../upstream/trust.ts'
@@ -98,7 +99,7 @@ async function optionsFrom(config: EndpointConfig, log: Logger, problems: string
     tls,
     localTls: settings['local-tls'],
     requireTls: settings['require-tls'] || undefined,
-    allowFrom: settings['allow-from'],
+    allowFrom: emptyToUndefined(settings['allow-from']),
     proxyProtocol: settings['proxy-protocol'],
     trustNetwork: settings['trust-network'],
     maxConnections: settings['max-connections'],

@@ -2,8 +2,10 @@
 import type { ProxyOptions } from '../proxy/options.ts'
 import type { Settings } from './settings.ts'
 
-/** undefined without any such setting. A missing one is '', which the checks of the options report. */
-export function toRolesAnywhere(settings: Settings): ProxyOptions['rolesAnywhere'] {
+type RolesAnywhereOptions = NonNullable<ProxyOptions['rolesAnywhere']>
+
+/** undefined without any such setting. A required one may be missing, which the checks of the options report. */
+export function toRolesAnywhere(settings: Settings): RolesAnywhereOptions | undefined {
   const given = {
     keyPassphraseFile: settings['roles-anywhere-key-passphrase-file'],
     intermediatesFile: settings['roles-anywhere-intermediates'],
@@ -18,7 +20,6 @@ export function toRolesAnywhere(settings: Settings): ProxyOptions['rolesAnywhere
     roleArn: settings['roles-anywhere-role'],
   }
   if (Object.values({ ...given, ...required }).every(value => value === undefined)) return undefined
-  const { certificateFile = '', keyFile = '', trustAnchorArn = '', profileArn = '', roleArn = '' } = required
   const duration = settings['roles-anywhere-duration']
-  return { ...given, duration, certificateFile, keyFile, trustAnchorArn, profileArn, roleArn }
+  return { ...given, ...required, duration } as RolesAnywhereOptions
 }

@@ -58,7 +58,9 @@ export function flagSource(flags: Readonly<Record<string, unknown>>): Source {
   }
   const standIn = (option: string) => (flags[option] === undefined ? stands[option as OptionName] : undefined)
   const name = (option: string) => `--${standIn(option)?.name ?? option}`
-  return { value: option => (flags[option] as RawValue) ?? standIn(option)?.value, name, place: name }
+  // yargs gives an empty array for a flag without a value.
+  const given = (option: string) => (Array.isArray(flags[option]) && flags[option].length === 0 ? '' : flags[option])
+  return { value: option => (given(option) as RawValue) ?? standIn(option)?.value, name, place: name }
 }
 
 export function environmentSource(environment: NodeJS.ProcessEnv): Source {
@@ -97,10 +99,18 @@ export function namesIn(sources: readonly Source[], otherwise: Source): OptionNa
   const kebab = (option: string) => {
     return (OTHER_NAMES[option] ?? option.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)) as OptionName
   }
+  /** of `localUsers[0].name`, the option and the rest */
+  const split = (option: string): [OptionName, string] => {
+    const end = option in OTHER_NAMES ? option.length : option.search(/[.[]|$/)
+    return [kebab(option.slice(0, end)), option.slice(end)]
+  }
   const source = (option: OptionName) => sourceOfOption(sources, option) ?? otherwise
   return {
     name: option => source(kebab(option)).name(kebab(option)),
-    place: (option, index) => source(kebab(option)).place(kebab(option), index),
+    place(path, index) {
+      const [option, rest] = split(path)
+      return source(option).place(option, index) + rest
+    },
   }
 }
 
@@ -193,7 +203,8 @@ function parseString({ choices, check }: OptionSpec, value: string | undefined, 
 
 function parseStrings({ separator, check }: OptionSpec, given: RawValue, report: Report): string[] {
   const isList = Array.isArray(given)
-  const values = isList ? given : typeof given === 'string' ? valuesIn(given, separator) : []
+  const values = isList ? given : given === undefined ? [] : valuesIn(String(given), separator)
+  if (values.length === 0 && given !== undefined && !isList) report('needs a value')
   return values.filter((value, index) => {
     const problem = value === '' ? 'needs a value' : check?.(value)
     if (problem) report(problem, isList ? index : undefined)

@@ -52,8 +52,9 @@ import { createLoginHistory } from '../upstream/refusal.ts'
 import { createRegionBundle } from '../upstream/region-bundle.ts'
 import { createTrust } from '../upstream/trust.ts'
 import { createAdmission } from './admission.ts'
+import { checkOptions } from './check-options.ts'
 import { createLife, END_MS, type Running } from './life.ts'
-import { exposureProblem, type ProxyOptions, requireTlsProblem, validateOptions } from './options.ts'
+import { exposureProblem, type ProxyOptions, requireTlsProblem } from './options.ts'
 import { createOrphans } from './orphans.ts'
 import type { Served } from './served.ts'
 import { type ProxyServer, startServer } from './server.ts'
@@ -117,12 +118,12 @@ export interface SharedParts {
  * @throws ProxyError CONFIG_INVALID, with every mistake in the options
  */
 export function createProxy(
-  options: ProxyOptions,
+  given: ProxyOptions,
   names: OptionNames = LIBRARY_NAMES,
   shared: SharedParts = {},
 ): ServedProxy {
   const { signIn, way } = shared
-  validateOptions(options, names)
+  const options = checkOptions(given, names)
   watchAwsDates()
   const endpoint = createEndpoint(options, names)
   const listen = parseListen(options.listen ?? OPTION_VALUES.listen.default)
@@ -154,7 +155,7 @@ export function createProxy(
     tls: options.localTls === 'off' ? undefined : createSelfSignedTls(),
     requireTls: false,
     overUnixSocket: 'path' in listen,
-    allows: createAllowList(options.allowFrom ?? []),
+    allows: createAllowList(options.allowFrom),
     expectsProxyHeader: createProxyHeaderList(options.proxyProtocol ?? []),
   }
   const reused = options.tokenReuse ? createReusedTokens(endpoint.rds, ofLogin, options.tokenReuse) : undefined

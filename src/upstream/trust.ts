@@ -1,5 +1,4 @@
 /** Which certificates the TLS connection to the database trusts, and the TLS session that logins resume. */
-import { X509Certificate } from 'node:crypto'
 import {
   createSecureContext,
   type DetailedPeerCertificate,
@@ -13,6 +12,7 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import { readText } from '../read-file.ts'
 import { FIRST_GROUP, type Group, groupOf, groupsFrom } from './key-exchange.ts'
+import { certificatesProblem } from './pem.ts'
 import { AMAZON_RDS } from './rds-bundle.ts'
 import type { RegionBundle } from './region-bundle.ts'
 
@@ -151,13 +151,10 @@ export function createTrust(
   }
 }
 
-/** Node.js ignores an invalid PEM text, and would later call the server's certificate unknown. @throws ProxyError CONFIG_INVALID */
+/** @throws ProxyError CONFIG_INVALID */
 export function checkPem(pem: string, name = 'ca'): void {
-  try {
-    new X509Certificate(pem)
-  } catch (error) {
-    throw new ProxyError('CONFIG_INVALID', `${name}: not a certificate in PEM format`, { cause: error })
-  }
+  const problem = certificatesProblem(pem)
+  if (problem) throw new ProxyError('CONFIG_INVALID', `${name}: ${problem}`)
 }
 
 function expiry(certificate: PeerCertificate): number | undefined {

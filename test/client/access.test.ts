@@ -13,8 +13,10 @@ test('an address is allowed if it is in one of the networks', t => {
   t.end()
 })
 
-test('without networks every address is allowed', t => {
-  const allows = createAllowList([])
+test('without a list every address is allowed, with an empty one none', t => {
+  const none = createAllowList([])
+  for (const address of [...INSIDE, undefined]) t.equal(none(address), false, address ?? 'a unix socket')
+  const allows = createAllowList(undefined)
   for (const address of [...INSIDE, ...OUTSIDE, undefined]) t.equal(allows(address), true, address ?? 'a unix socket')
   t.end()
 })

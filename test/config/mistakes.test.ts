@@ -128,6 +128,9 @@ const WRONG: Record<string, [lines: string[], ...mistakes: [line: number, column
     [2, 12, /^keepalive: "60 seconds" is not a duration/],
   ],
   'a network that is none': [one('allow-from: 10.0.0.0/33'), [3, 17, /allow-from: "10\.0\.0\.0\/33" is not a network/]],
+  'an empty list of networks': [one('allow-from: []'), [3, 17, /allow-from: is empty; remove it to let clients from/]],
+  'no network': [one('allow-from:'), [3, 16, /allow-from: needs a value$/]],
+  'a boolean as a network': [one('allow-from: true'), [3, 17, /allow-from: "true" is not a network/]],
   'a name as a network': [one('allow-from: [client.internal]'), [3, 18, /allow-from: "client\.internal" is not a net/]],
   'yes as a boolean': [one('require-writer: yes'), [3, 21, /require-writer: "yes" is not true or false$/]],
   'a load balancer as the database': [

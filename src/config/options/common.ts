@@ -1,7 +1,7 @@
 /** The options that most people need. */
 import { listenProblem, remoteProblem } from '../../endpoint.ts'
 import { OPTION_VALUES } from '../../option-values.ts'
-import { portProblem, regionNameProblem } from '../../value-checks.ts'
+import { databaseUserProblem, portProblem, regionNameProblem } from '../../value-checks.ts'
 import { AND_ADD, AND_SYNC, type OptionSpec } from '../option-spec.ts'
 
 export const COMMON = {
@@ -44,6 +44,7 @@ export const COMMON = {
     kind: 'string',
     commands: AND_ADD,
     placeholder: 'NAME',
+    check: databaseUserProblem,
     describe: 'The database user to log in as (default: the user that the client names)',
   },
   region: {
