@@ -4,7 +4,7 @@ import { OPTION_VALUES } from '../src/option-values.ts'
 import type { Reader } from '../src/proxy/option-readers.ts'
 import { LIBRARY_OPTIONS } from '../src/proxy/option-table.ts'
 
-const BEGIN = '<!-- The table between these comments is made by npm run docs: begin -->'
+const BEGIN = '<!-- begin: npm run docs makes this table -->'
 const END = '<!-- end -->'
 
 /** The interfaces that declare the options, by the start of their names. */
