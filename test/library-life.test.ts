@@ -211,10 +211,10 @@ test('a signal closes the proxy', async t => {
   await t.rejects(proxy.listen(), { name: 'AbortError' })
   const late = createProxy(optionsFor(server, { signal: controller.signal }))
   await t.rejects(late.listen(), { name: 'AbortError' })
-  t.throws(
-    () => createProxy({ rdsEndpoint: RDS, signal: true as unknown as AbortSignal }),
-    new ProxyError('CONFIG_INVALID', 'signal: is not an AbortSignal; pass the signal of an AbortController'),
-  )
+  t.throws(() => createProxy({ rdsEndpoint: RDS, signal: true as unknown as AbortSignal }), {
+    code: 'CONFIG_INVALID',
+    message: 'signal: is not an AbortSignal; pass the signal of an AbortController',
+  })
 })
 
 test('proxies in one process end separately', async t => {

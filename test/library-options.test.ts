@@ -304,6 +304,30 @@ test('an invalid option is refused with its name and what to write', async t => 
   }
 })
 
+test('many mistakes and long names make no endless message', async t => {
+  const message = messageFor(t, { rdsEndpoint: RDS, allowFrom: Array(10_000).fill('a'), ['b'.repeat(1e6)]: 1 }) ?? ''
+  t.match(message, new RegExp(`^"${'b'.repeat(40)}…": unknown option; allowFrom\\[0\\]: .*; and 9951 more mistakes$`))
+  t.ok(message.length < 5_000, `${message.length} characters`)
+})
+
+test('credentials that a class computes are copied', async t => {
+  class Keys {
+    get accessKeyId(): string {
+      return 'AKIAEXAMPLE'
+    }
+    get secretAccessKey(): string {
+      return SECRET
+    }
+  }
+  const expiration = new Date(2 ** 41)
+  const checked = checkOptions({
+    rdsEndpoint: RDS,
+    credentials: Object.assign(new Keys(), { expiration, accountId: '1' }),
+  })
+  expiration.setTime(0)
+  t.same(checked.credentials, { ...credentials, accountId: '1', expiration: new Date(2 ** 41) })
+})
+
 test('what is no object is refused', async t => {
   const values = [undefined, null, true, 5, 'a', 5n, Symbol('a'), () => ({}), [{ rdsEndpoint: RDS }]]
   const kinds = ['undefined', 'null', 'true', 'a number', 'a string', 'a bigint', 'a symbol', 'a function', 'an array']

@@ -6,6 +6,9 @@ import { isObject, kindOf, placeOf, printable, readParts, suggestion, unknownKey
 import { type CheckedOptions, LIBRARY_OPTIONS } from './option-table.ts'
 import { combinationProblems, type ProxyOptions } from './options.ts'
 
+/** A long list may have a mistake in each line. */
+const MAX_SHOWN = 50
+
 const KNOWN = Object.keys(LIBRARY_OPTIONS)
 
 /** What people may write for an option, and for one of its parts. */
@@ -28,11 +31,13 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
 /**
  * A copy of the options, which may be anything that a program gave.
  * @param names how errors call the options
- * @throws ProxyError CONFIG_INVALID, with every mistake
+ * @throws ProxyError CONFIG_INVALID, with every mistake, or the first 50
  */
 export function checkOptions(given: unknown, names: OptionNames = LIBRARY_NAMES): CheckedOptions {
   const { options, problems } = readOptions(given, names)
   if (problems.length === 0) return options
+  const more = problems.splice(MAX_SHOWN).length
+  if (more > 0) problems.push(`and ${more} more mistakes`)
   const hint = names === LIBRARY_NAMES ? 'See the options in docs/library.md' : undefined
   throw new ProxyError('CONFIG_INVALID', problems.join('; '), { hint })
 }

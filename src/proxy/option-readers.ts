@@ -228,13 +228,17 @@ export function unknownKeys(given: object, known: readonly string[]): string[] {
   return unknown
 }
 
+/** No option has a name as long. */
+const MAX_NAME = 60
+
 /** A name as a message shows it. */
 export function printable(name: string): string {
-  return /^[\w$-]{1,60}$/.test(name) ? name : shown(name)
+  return name.length <= MAX_NAME && /^[\w$-]+$/.test(name) ? name : shown(name)
 }
 
 /** `; did you mean …?` if a known name is near, or begins with what is written, also in snake case or kebab case; else ''. */
 export function suggestion(name: string, known: readonly string[]): string {
+  if (name.length > MAX_NAME) return ''
   const bare = (text: string) => text.replace(/[^a-z0-9]/gi, '').toLowerCase()
   const byBare = new Map(known.map(one => [bare(one), one]))
   const [longer] = [...byBare.keys()]

@@ -2,6 +2,7 @@
  * Every option of the library, once, with its check. A new option of ProxyOptions is a row here, or the project does not compile.
  * docs/library.md has the table that is made from this one and from the comments of ProxyOptions.
  */
+import { types } from 'node:util'
 import type { Credentials, CredentialsProvider } from '../aws/credentials.ts'
 import {
   ROLES_ANYWHERE_NEEDS,
@@ -151,27 +152,23 @@ const CREDENTIALS: Reader<Credentials | CredentialsProvider> = {
 
 /** Other properties are allowed: the providers of the AWS SDK add some. */
 function readCredentials(given: object, at: Place): Credentials | undefined {
-  const { accessKeyId, secretAccessKey, sessionToken, expiration, ...others } = given as Record<string, unknown>
+  const { accessKeyId, secretAccessKey, sessionToken, expiration } = given as Record<string, unknown>
+  const texts = { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) }
   let isValid = true
-  const check = (name: string, value: unknown, problem: string | undefined) => {
-    const ofSts = name[0]!.toUpperCase() + name.slice(1)
-    const instead = value === undefined && ofSts in others ? `; ${ofSts} is the spelling of STS` : ''
-    if (problem === undefined) return
+  const report = (name: string, problem: string) => {
     isValid = false
-    at.key(name).report(`${problem}${instead}`)
+    const ofSts = name[0]!.toUpperCase() + name.slice(1)
+    at.key(name).report(ofSts in given ? `${problem}; ${ofSts} is the spelling of STS` : problem)
   }
-  const asText = (value: unknown) =>
-    typeof value === 'string' && value !== ''
-      ? undefined
-      : value === ''
-        ? 'needs a value'
-        : `needs a string, not ${kindOf(value)}`
-  check('accessKeyId', accessKeyId, asText(accessKeyId))
-  check('secretAccessKey', secretAccessKey, asText(secretAccessKey))
-  if (sessionToken !== undefined) check('sessionToken', sessionToken, asText(sessionToken))
-  const isDate = expiration === undefined || (expiration instanceof Date && !Number.isNaN(expiration.getTime()))
-  check('expiration', expiration, isDate ? undefined : `needs a valid Date, not ${kindOf(expiration)}`)
-  return isValid ? ({ ...given } as Credentials) : undefined
+  for (const [name, value] of Object.entries(texts)) {
+    if (typeof value !== 'string') report(name, `needs a string, not ${kindOf(value)}`)
+    else if (value === '') report(name, 'needs a value')
+  }
+  const isDate = expiration === undefined || (types.isDate(expiration) && !Number.isNaN(expiration.getTime()))
+  if (!isDate) report('expiration', `needs a valid Date, not ${kindOf(expiration)}`)
+  if (!isValid) return undefined
+  const copied = expiration === undefined ? {} : { expiration: new Date(expiration as Date) }
+  return { ...given, ...(texts as Pick<Credentials, 'accessKeyId' | 'secretAccessKey'>), ...copied }
 }
 
 const LEVELS = ['error', 'warn', 'info', 'debug'] as const

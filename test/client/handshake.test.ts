@@ -8,7 +8,7 @@ import mysql from 'mysql2/promise'
 import tap, { type Test, test } from 'tap'
 import { createLocalTls } from '../../src/client/tls.ts'
 import { createAuthority } from '../../src/demo/certificates.ts'
-import type { LocalUserOptions } from '../../src/index.ts'
+import type { LocalUserOptions, TlsFiles } from '../../src/index.ts'
 import { silent } from '../../src/log.ts'
 import { createSalt } from '../../src/protocol/auth.ts'
 import { CLIENT_SSL, has } from '../../src/protocol/capabilities.ts'
@@ -50,7 +50,7 @@ async function scratch(t: Test): Promise<string> {
 }
 
 /** A certificate for localhost and 127.0.0.1, in files. */
-async function localTls(t: Test): Promise<{ certFile: string; keyFile: string; ca: string; renew(): Promise<string> }> {
+async function localTls(t: Test): Promise<{ tls: TlsFiles; ca: string; renew(): Promise<string> }> {
   const directory = await scratch(t)
   const [certFile, keyFile] = [join(directory, 'cert.pem'), join(directory, 'key.pem')]
   const renew = async () => {
@@ -60,7 +60,7 @@ async function localTls(t: Test): Promise<{ certFile: string; keyFile: string; c
     await writeFile(keyFile, key)
     return authority.certificate
   }
-  return { certFile, keyFile, ca: await renew(), renew }
+  return { tls: { certFile, keyFile }, ca: await renew(), renew }
 }
 
 async function loginError(login: Promise<mysql.Connection>): Promise<{ errno?: number; message: string }> {
@@ -86,7 +86,7 @@ test('local users, by the form of their secret and by transport', async t => {
   const server = await ownServer
   const [row] = (await server.query(`SELECT PASSWORD('${PASSWORD}') AS hash`)) as { hash: string }[]
   kinds['a hash of mysql_native_password'] = { passwordHash: row!.hash }
-  const tls = await localTls(t)
+  const { tls, ca } = await localTls(t)
   const directory = await scratch(t)
   for (const [kind, secret] of Object.entries(kinds)) {
     const localUsers = [{ name: 'connector', user: 'iam_user', ...secret }]
@@ -95,7 +95,7 @@ test('local users, by the form of their secret and by transport', async t => {
     await startProxy(t, server, { localUsers, listen: `unix:${path}` })
     const ways: Record<string, mysql.ConnectionOptions> = {
       'plain TCP': {},
-      TLS: { host: 'localhost', ssl: { ca: tls.ca } },
+      TLS: { host: 'localhost', ssl: { ca } },
       'a unix socket': { socketPath: path },
     }
     for (const [way, options] of Object.entries(ways)) {
@@ -202,11 +202,11 @@ test('password guessing by COM_CHANGE_USER is throttled too', async t => {
 
 test('TLS for clients', async t => {
   const server = await ownServer
-  const tls = await localTls(t)
+  const { tls, ca: firstCa, renew } = await localTls(t)
   const proxy = await startProxy(t, server, { tls, requireTls: true })
 
   await t.test('the session is the same as without TLS, large results in both directions', async t => {
-    const connection = await connect(proxy, { host: 'localhost', ssl: { ca: tls.ca } })
+    const connection = await connect(proxy, { host: 'localhost', ssl: { ca: firstCa } })
     const text = 'ü'.repeat(3_000_000)
     t.equal(await value(connection, 'SELECT ?', [text]), text)
     await connection.changeUser({ user: 'iam_user' })
@@ -218,7 +218,7 @@ test('TLS for clients', async t => {
     t.match(error, { errno: 3159, message: /TLS connections only.*SSL on/ })
   })
   await t.test('a changed certificate is reloaded', async t => {
-    const ca = await tls.renew()
+    const ca = await renew()
     await until(
       'the new one is shown',
       async () => {
@@ -323,7 +323,7 @@ test('only its owner can use a unix socket', async t => {
 
 test('an exposed listener requires local users and TLS', async t => {
   const server = await ownServer
-  const tls = await localTls(t)
+  const { tls } = await localTls(t)
   const localUsers = [{ name: 'a', password: PASSWORD }]
   const refused: [string, Partial<ProxyOptions>, RegExp][] = [
     ['nothing', {}, /^listen: .*localUsers/],
@@ -385,7 +385,9 @@ test('connections beyond --max-connections', async t => {
 })
 
 test('a client certificate with a missing file or an empty key', async t => {
-  const { certFile, keyFile } = await localTls(t)
+  const {
+    tls: { certFile, keyFile },
+  } = await localTls(t)
   const refused = async (cert: string, key: string, message: string) =>
     await t.rejects(createLocalTls(cert, key, silent), { code: 'CONFIG_INVALID', message })
   await refused('/no/such/cert', keyFile, 'TLS certificate /no/such/cert: ENOENT')
