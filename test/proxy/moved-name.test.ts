@@ -1,7 +1,12 @@
 /** Signs of a failover: from then on, each login looks up the name. */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { test } from 'tap'
 import { nameLookup } from '../../src/upstream/name-lookup.ts'
+import { namespaceCommand } from '../support/distant-address.ts'
 import { realServer } from '../support/mariadb.ts'
+import { env } from '../support/packages.ts'
 import { connect, connectDirectly, startProxy, until } from '../support/raw-client.ts'
 
 const NAME = 'localhost'
@@ -37,4 +42,20 @@ test('a session that the server ends, and a server with another certificate', as
   distrusted.length = 0
   await t.rejects(connect(stranger, PATIENT))
   t.equal(distrusted.at(-1), NAME, 'another certificate')
+})
+
+const namespace = process.platform === 'linux' ? namespaceCommand() : { unavailable: 'not Linux' }
+const skip = 'unavailable' in namespace ? namespace.unavailable : false
+
+test('logins follow a failover, although DNS says that the old answer is valid for an hour', { skip }, async t => {
+  if (!('command' in namespace)) return
+  const [program = '', ...words] = namespace.command
+  const script = fileURLToPath(new URL('moved-name-run.ts', import.meta.url))
+  const { stdout } = await promisify(execFile)(
+    program,
+    [...words, '--mount', process.execPath, ...process.execArgv, script],
+    { env },
+  )
+  const [old, present] = ['127.0.0.2', '127.0.0.3']
+  t.same(JSON.parse(stdout), { before: old, afterLostSession: present, afterRefusal: present })
 })

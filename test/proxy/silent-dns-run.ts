@@ -25,8 +25,7 @@ await replace('/etc/resolv.conf', 'nameserver 127.0.0.1\n')
 await replace('/etc/hosts', '127.0.0.1 localhost known.test\n')
 
 const server = await startMariadb()
-const undo: (() => unknown)[] = []
-const t = { teardown: (stop: () => unknown) => undo.push(stop) } as unknown as Parameters<typeof startProgram>[0]
+const t = { teardown: (stop: () => void) => process.on('exit', stop) } as unknown as Parameters<typeof startProgram>[0]
 await writeFile(join(folder, 'ca.pem'), server.ca)
 const health = `127.0.0.1:${await freePort()}`
 const endpoint = (name: string) => `
@@ -74,7 +73,6 @@ const resolvConf = await readFile('/etc/resolv.conf', 'utf8')
 const codes = [...new Set(await Promise.all(failures))]
 
 process.stdout.write(JSON.stringify({ seven, status, waiting, codes, resolvConf }))
-for (const stop of undo) stop()
 await server.stop()
 await dns.close()
 process.exit(0)
