@@ -1,6 +1,7 @@
 /** The options of `createProxy`: what is refused, with which words, and what passes. */
 import { readFile } from 'node:fs/promises'
 import { rootCertificates } from 'node:tls'
+import mysql from 'mysql2/promise'
 import { type Test, test } from 'tap'
 import { libraryOptions, withLibraryOptions } from '../docs/make-library-options.ts'
 import { createProxy, ProxyError, type ProxyOptions } from '../src/index.ts'
@@ -8,6 +9,7 @@ import { checkOptions } from '../src/proxy/check-options.ts'
 import { LIBRARY_OPTIONS } from '../src/proxy/option-table.ts'
 import { createRandom, type Random } from './fuzz/random.ts'
 import { authorityOf } from './support/authorities.ts'
+import { realServer } from './support/mariadb.ts'
 import { compilerErrors } from './support/type-check.ts'
 
 const RDS = 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com'
@@ -114,6 +116,8 @@ const BAD: readonly (readonly [given: Record<string, unknown>, message: string])
     { ssmTarget: 'i-1' },
     'ssmTarget: "i-1" is not an instance (i-…), a managed node (mi-…) or a container (ecs:CLUSTER_TASKID_RUNTIMEID)',
   ],
+  [{ region: 'a'.repeat(101) }, 'region: has 101 characters; at most 100 are possible'],
+  [{ name: 'a'.repeat(1e5) }, 'name: has 100000 characters; at most 4096 are possible'],
   // numbers
   [{ loginTimeout: Number.NaN }, 'loginTimeout: NaN is not from 1 to 86400000'],
   [{ loginTimeout: '5s' }, 'loginTimeout: needs a number of milliseconds, not "5s"; write 5000'],
@@ -421,6 +425,10 @@ const GOOD: Readonly<Record<string, unknown>> = {
     rdsEndpoint: RDS,
     credentials: { ...credentials, sessionToken: 'a', expiration: new Date(), accountId: '1' },
   },
+  'AWS credentials from JSON': {
+    rdsEndpoint: RDS,
+    credentials: { ...credentials, sessionToken: '', expiration: null },
+  },
   'a provider of credentials': { rdsEndpoint: RDS, credentials: async () => credentials },
   'a signal': { rdsEndpoint: RDS, signal: new AbortController().signal },
   'the console as a logger': { rdsEndpoint: RDS, logger: console },
@@ -474,6 +482,51 @@ test('what every object of the process inherits is no option', async t => {
   all['ofAnotherLibrary'] = true
   all['user'] = 'root'
   t.same(Object.keys(checkOptions({ rdsEndpoint: RDS })), ['rdsEndpoint'])
+})
+
+test('with an empty array nobody gets in; ca is a Buffer, and a later change of the options has no effect', async t => {
+  const server = await realServer(t)
+  const start = async (more: Partial<ProxyOptions>) => {
+    const ca = Buffer.from(server.ca)
+    const given = {
+      rdsEndpoint: `${server.rdsHost}:${server.rdsPort}`,
+      connect: `${server.host}:${server.port}`,
+      listen: '127.0.0.1:0',
+      credentials: server.keys.longTerm,
+      ca,
+      connectTimeout: 3_600_000,
+      loginTimeout: 3_600_000,
+      ...more,
+    }
+    const proxy = createProxy(given)
+    t.teardown(() => proxy.close())
+    Object.assign(given, {
+      rdsEndpoint: 'x',
+      connect: 'x',
+      listen: 'x',
+      credentials: 'x',
+      allowFrom: undefined,
+      localUsers: undefined,
+    })
+    ca.fill(0)
+    const { host, port } = await proxy.listen()
+    return (password?: string) =>
+      mysql.createConnection({
+        host,
+        port,
+        user: 'iam_user',
+        connectTimeout: 3_600_000,
+        ...(password ? { password } : {}),
+      })
+  }
+  const connect = await start({})
+  const connection = await connect()
+  t.same((await connection.query('SELECT 1 AS one'))[0], [{ one: 1 }])
+  await connection.end()
+  await t.rejects((await start({ allowFrom: [] }))(), { code: 'ER_HOST_NOT_PRIVILEGED' })
+  const asNobody = await start({ localUsers: [] })
+  await t.rejects(asNobody(), { code: 'ER_ACCESS_DENIED_ERROR' })
+  await t.rejects(asNobody('a password'), { code: 'ER_ACCESS_DENIED_ERROR' })
 })
 
 test('one broken certificate among several is found', async t => {

@@ -47,21 +47,32 @@ export function kindOf(given: unknown): string {
   return `a ${typeof given}`
 }
 
-/** @param example as it is written in a program */
-export function text(example: string, problemOf?: (value: string) => string | undefined): Reader<string> {
+/** More than any option needs. Linux's longest path has 4,096 bytes. */
+const MAX_TEXT = 4_096
+
+/**
+ * @param example as it is written in a program
+ * @param max characters
+ */
+export function text(
+  example: string,
+  problemOf?: (value: string) => string | undefined,
+  max: number = MAX_TEXT,
+): Reader<string> {
   return {
     type: 'string',
     read(given, at) {
       if (typeof given !== 'string') return void at.report(`needs a string such as ${example}, not ${kindOf(given)}`)
-      const problem = textProblem(given) ?? problemOf?.(given)
+      const problem = textProblem(given, max) ?? problemOf?.(given)
       return problem === undefined ? given : void at.report(problem)
     },
   }
 }
 
 /** What is wrong with any text. */
-function textProblem(value: string): string | undefined {
+function textProblem(value: string, max: number): string | undefined {
   if (value === '') return 'needs a value'
+  if (value.length > max) return `has ${value.length} characters; at most ${max} are possible`
   return value.includes('\0') ? 'contains a NUL character' : undefined
 }
 

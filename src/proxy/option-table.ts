@@ -153,7 +153,7 @@ const CREDENTIALS: Reader<Credentials | CredentialsProvider> = {
 /** Other properties are allowed: the providers of the AWS SDK add some. */
 function readCredentials(given: object, at: Place): Credentials | undefined {
   const { accessKeyId, secretAccessKey, sessionToken, expiration } = given as Record<string, unknown>
-  const texts = { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) }
+  const texts = { accessKeyId, secretAccessKey, ...(isAbsent(sessionToken) ? {} : { sessionToken }) }
   let isValid = true
   const report = (name: string, problem: string) => {
     isValid = false
@@ -164,11 +164,17 @@ function readCredentials(given: object, at: Place): Credentials | undefined {
     if (typeof value !== 'string') report(name, `needs a string, not ${kindOf(value)}`)
     else if (value === '') report(name, 'needs a value')
   }
-  const isDate = expiration === undefined || (types.isDate(expiration) && !Number.isNaN(expiration.getTime()))
+  const isDate = isAbsent(expiration) || (types.isDate(expiration) && !Number.isNaN(expiration.getTime()))
   if (!isDate) report('expiration', `needs a valid Date, not ${kindOf(expiration)}`)
   if (!isValid) return undefined
-  const copied = expiration === undefined ? {} : { expiration: new Date(expiration as Date) }
-  return { ...given, ...(texts as Pick<Credentials, 'accessKeyId' | 'secretAccessKey'>), ...copied }
+  const { sessionToken: _absent, expiration: _replaced, ...others } = given as Record<string, unknown>
+  const copied = isAbsent(expiration) ? {} : { expiration: new Date(expiration as Date) }
+  return { ...others, ...(texts as Pick<Credentials, 'accessKeyId' | 'secretAccessKey'>), ...copied }
+}
+
+/** Environment variables and JSON have '' and null for what is missing. */
+function isAbsent(value: unknown): boolean {
+  return value === undefined || value === null || value === ''
 }
 
 const LEVELS = ['error', 'warn', 'info', 'debug'] as const
@@ -197,6 +203,9 @@ const SIGNAL: Reader<AbortSignal> = {
   },
 }
 
+/** Of the longest IPv6 network, with a zone. */
+const MAX_NETWORK = 100
+
 const V = OPTION_VALUES
 
 export const LIBRARY_OPTIONS: Parts<CheckedOptions> = {
@@ -210,7 +219,7 @@ export const LIBRARY_OPTIONS: Parts<CheckedOptions> = {
   listen: text("'127.0.0.1:3306'", listenProblem),
   name: text("'orders'"),
   user: text("'iam_readonly'", databaseUserProblem),
-  region: text("'eu-west-1'", regionNameProblem),
+  region: text("'eu-west-1'", regionNameProblem, 100),
   profile: text("'production'"),
   rolesAnywhere: ROLES_ANYWHERE,
   credentials: CREDENTIALS,
@@ -229,8 +238,8 @@ export const LIBRARY_OPTIONS: Parts<CheckedOptions> = {
   ]),
   localTls: choice(V.localTls),
   requireTls: flag,
-  allowFrom: list(text("'10.0.0.0/8'", networkProblem), "['10.0.0.0/8']"),
-  proxyProtocol: list(text("'10.0.0.0/8'", proxyProtocolProblem), "['10.0.0.0/8']"),
+  allowFrom: list(text("'10.0.0.0/8'", networkProblem, MAX_NETWORK), "['10.0.0.0/8']"),
+  proxyProtocol: list(text("'10.0.0.0/8'", proxyProtocolProblem, MAX_NETWORK), "['10.0.0.0/8']"),
   trustNetwork: flag,
   maxConnections: count(V.maxConnections, 'no limit'),
   maxUnauthenticated: count(V.maxUnauthenticated, 'no limit'),
