@@ -38,7 +38,7 @@ export async function buildTests(): Promise<Build> {
       sourceRoot: pathToFileURL(root).href,
     },
     include: FOLDERS.map(folder => join(root, folder)),
-    exclude: [],
+    exclude: [join(root, 'test/consumers/*/*')],
   }
   const projectFile = join(directory, 'tsconfig.json')
   await writeFile(projectFile, JSON.stringify(project))

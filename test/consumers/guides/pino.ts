@@ -1,0 +1,13 @@
+import { createProxy } from 'mysql-iam-proxy'
+import mysql from 'mysql2/promise'
+import { pino } from 'pino'
+
+const proxy = createProxy({
+  rdsEndpoint: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com',
+  listen: '127.0.0.1:0',
+  logger: pino({ name: 'orders' }).child({ part: 'database' }),
+})
+const { host, port } = await proxy.listen()
+const connection = await mysql.createConnection({ host, port, user: 'iam_user' })
+await connection.end()
+await proxy.close()
