@@ -25,13 +25,13 @@ export const AUTH_SWITCH_REQUEST = 0xfe
 export const ERR = 0xff
 
 /** AuthMoreData of caching_sha2_password: the scramble was right, an OK_Packet follows. */
-export const FAST_AUTH_SUCCESS = uint8(3)
+export const FAST_AUTH_SUCCESS: Buffer = uint8(3)
 
 /** AuthMoreData of caching_sha2_password: the server asks for the password itself. */
-export const PERFORM_FULL_AUTHENTICATION = uint8(4)
+export const PERFORM_FULL_AUTHENTICATION: Buffer = uint8(4)
 
 /** The answer of a client without TLS, which then sends the password encrypted. */
-export const REQUEST_PUBLIC_KEY = uint8(2)
+export const REQUEST_PUBLIC_KEY: Buffer = uint8(2)
 
 /** Length of the random data in a scramble. */
 export const SALT_LENGTH = 20
