@@ -57,7 +57,7 @@ const moveTo = (address: string) => dns.answer({ addresses: [address], ttl: TTL_
 const undo: (() => Promise<void>)[] = []
 const t = { teardown: (stop: () => Promise<void>) => undo.push(stop) }
 
-/** A proxy for a name of its own, once its logins use an answer again. */
+/** A proxy for a separate name, once its logins use an answer again. */
 async function startSettled(name: string) {
   const proxy = await startProxy(t, server, { connect: `${name}:${port}` })
   const logIn = async () => {
