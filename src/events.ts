@@ -13,7 +13,7 @@ export interface SessionFields {
   readonly localUser: string | undefined
   /** The database user; undefined until it is known */
   readonly user: string | undefined
-  /** The client's IP address, or 'unix' */
+  /** The client's IP address, 'unix', or 'in-process' for `connect()` */
   readonly client: string
   /** The server's thread id (CONNECTION_ID()); undefined before the server's greeting */
   readonly threadId: number | undefined

@@ -46,7 +46,14 @@ export interface Proxy extends OneProxy, EventEmitter<ProxyEvents> {}
  */
 export function createProxy(options: ProxyOptions): Proxy {
   const proxy = createServedProxy(options)
-  const { events, stopListening, close, status } = proxy
-  const own = { listen: () => proxy.listen(), stopListening, close, status, [Symbol.asyncDispose]: () => close() }
+  const { events, stopListening, close, connect, status } = proxy
+  const own = {
+    listen: () => proxy.listen(),
+    stopListening,
+    close,
+    connect: () => connect(),
+    status,
+    [Symbol.asyncDispose]: () => close(),
+  }
   return Object.assign(events, own)
 }

@@ -20,7 +20,7 @@ export interface Session {
   /** the same on the monotonic clock, for durations */
   started: number
   phase: 'logging in' | 'open'
-  /** the client's address, or 'unix' */
+  /** the client's address, 'unix' or 'in-process' */
   client: string
   /** the local user that the client names; undefined without local users, and before the client's HandshakeResponse41 */
   localUser: string | undefined

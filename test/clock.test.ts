@@ -19,7 +19,7 @@ const WALL_CLOCK_FILES = [
   'demo/certificates.ts',
   'sign-in/on-demand.ts', // since when a sign-in is shown
   'sign-in/token-cache.ts', // when tokens and registrations expire
-  'proxy/server.ts', // the time of a session's start, for display
+  'proxy/sessions.ts', // the time of a session's start, for display
   'state.ts',
   'tunnel/ssm-channel.ts', // the date of a message, as the protocol asks for
   'upstream/bundle-cache.ts', // the validity of certificates

@@ -108,7 +108,7 @@ function withSocketMethods(duplex: Duplex, carrier: Socket): Socket {
 }
 
 /** As a socket does it: closes once all that waits is written. */
-function destroySoon(duplex: Duplex): void {
+export function destroySoon(duplex: Duplex): void {
   if (duplex.writable) duplex.end()
   if (duplex.writableFinished) duplex.destroy()
   else duplex.once('finish', () => duplex.destroy())

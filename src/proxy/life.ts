@@ -27,6 +27,12 @@ export interface Life<Address> {
    * @throws what `open` throws; ProxyError PROXY_STOPPING after the end; the reason of the signal that ended it
    */
   listen(open: (stop: AbortSignal) => Promise<Running<Address>>): Promise<Address>
+  /**
+   * A client of this process wants a connection, which needs no listen().
+   * @param close ends such connections
+   * @throws ProxyError PROXY_STOPPING after the end
+   */
+  enter(close: (delay: number) => Promise<void>): void
   stopListening(): void
   /** @throws ProxyError CONFIG_INVALID if `delay` is not a number from 0; the proxy then stays as it is */
   close(delay?: number): Promise<void>
@@ -54,12 +60,19 @@ export function createLife<Address>(
   let running: Running<Address> | undefined
   let unfollow = () => {}
   let hasClosed = false
+  /** set once a client of this process had a connection */
+  let closeEntered: ((delay: number) => Promise<void>) | undefined
   /** ends a listen() that is pending; its reason is the error of every listen() from then on */
   const stop = new AbortController()
 
+  function follow(): void {
+    unfollow()
+    if (signal) unfollow = followSignal(signal, onAbort)
+  }
+
   async function begin(open: (stop: AbortSignal) => Promise<Running<Address>>): Promise<Address> {
     state = 'listening'
-    if (signal) unfollow = followSignal(signal, onAbort)
+    follow()
     opening = open(stop.signal)
     try {
       const opened = await unlessAborted(opening, stop.signal)
@@ -71,7 +84,7 @@ export function createLife<Address>(
       if (!stop.signal.aborted) {
         state = 'idle'
         listening = undefined
-        unfollow()
+        if (!closeEntered) unfollow()
       }
       throw error
     }
@@ -79,10 +92,10 @@ export function createLife<Address>(
 
   async function close(delay: number): Promise<void> {
     if (state === 'closed') return
-    const isOpen = state !== 'idle'
+    const isOpen = state !== 'idle' || closeEntered !== undefined
     state = isOpen ? 'closing' : 'closed'
     stop.abort(hasEnded())
-    if (isOpen) await (running ? running.close(delay) : closeLate())
+    if (isOpen) await Promise.all([running ? running.close(delay) : closeLate(), closeEntered?.(delay)])
     if (hasClosed) return
     hasClosed = true
     state = 'closed'
@@ -111,6 +124,13 @@ export function createLife<Address>(
       if (stop.signal.aborted) throw stop.signal.reason
       listening ??= begin(open)
       return await listening
+    },
+    enter(close) {
+      if (state === 'idle' && signal?.aborted) onAbort()
+      if (stop.signal.aborted) throw hasEnded()
+      if (closeEntered) return
+      closeEntered = close
+      follow()
     },
     stopListening() {
       if (state !== 'listening') return

@@ -1,6 +1,7 @@
 /** One proxy, assembled from its parts. */
 import type { EventEmitter } from 'node:events'
 import type { Server } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { within } from '../abort.ts'
 import { watchAwsDates } from '../aws/clock-ahead.ts'
 import { explainCredentialsError } from '../aws/credential-errors.ts'
@@ -35,6 +36,7 @@ import {
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import { createEvents, type ProxyEvents } from '../events.ts'
 import { silent, withFields } from '../log.ts'
+import { createMemoryConnection } from '../net/memory-socket.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
 import { hasProcessorsToSpare } from '../relay/spare-processors.ts'
 import { setBusyPoll } from '../relay/write-batching.ts'
@@ -51,6 +53,7 @@ import { createRateLimiter } from '../upstream/rate-limiter.ts'
 import { createLoginHistory } from '../upstream/refusal.ts'
 import { createRegionBundle } from '../upstream/region-bundle.ts'
 import { createTrust } from '../upstream/trust.ts'
+import { wakeWatch } from '../wake.ts'
 import { createAdmission } from './admission.ts'
 import { checkOptions } from './check-options.ts'
 import { createLife, END_MS, type Running } from './life.ts'
@@ -58,6 +61,7 @@ import { exposureProblem, type ProxyOptions, requireTlsProblem } from './options
 import { createOrphans } from './orphans.ts'
 import type { Served } from './served.ts'
 import { type ProxyServer, startServer } from './server.ts'
+import { createSessions } from './sessions.ts'
 import { type ProxyStatus, statusOf } from './status.ts'
 import { createTunnelAsSet } from './tunnel.ts'
 
@@ -83,6 +87,12 @@ export interface Proxy {
   close(delay?: number): Promise<void>
   /** `close()`, for `await using` */
   [Symbol.asyncDispose](): Promise<void>
+  /**
+   * A connection to the database without a port, for the option `stream` of mysql2 and mariadb. It needs no `listen()`. The bytes
+   * stay in this process, so it has no TLS; `localUsers` apply. Errors are those of a stream: after `close()`, it fails with the
+   * ProxyError PROXY_STOPPING.
+   */
+  connect(): Duplex
   /** What the proxy does now: a copy, which later events do not change. */
   status(): ProxyStatus
 }
@@ -188,8 +198,18 @@ export function createProxy(
     listening: address => events.emit('listening', () => [{ ...address }]),
     closed: () => events.emit('closed', () => []),
   })
+  const sessions = createSessions(target, log)
   let server: ProxyServer | undefined
   let tunnel: Tunnel | undefined
+  /** the endpoint for clients of this process, which need neither TLS nor an address that is allowed */
+  let inside: Served | undefined
+  /** when close() must resolve, in the time of the clock */
+  let endBy = Number.POSITIVE_INFINITY
+
+  /** Not before the first use: a tunnel without an idle timeout starts at once. */
+  function needTunnel(): void {
+    if (!way && !tunnel) target.tunnel = tunnel = createTunnelAsSet(options, endpoint, state, log, credentials)
+  }
 
   async function open(stop: AbortSignal, predecessor: ServedProxy | undefined): Promise<Running<Address>> {
     setBusyPoll((await hasProcessorsToSpare()) ? (options.busyPoll ?? OPTION_VALUES.busyPoll.default) : 0)
@@ -204,19 +224,19 @@ export function createProxy(
     }
     check(listen)
     stop.throwIfAborted()
-    // Not before: a tunnel without an idle timeout starts at once.
-    if (!way) target.tunnel = tunnel = createTunnelAsSet(options, endpoint, state, log, credentials)
+    needTunnel()
     const takeOver = predecessor && (() => predecessor.handOver())
     let started: ProxyServer
     try {
-      started = await startServer(listen, target, log, check, undefined, undefined, takeOver)
+      started = await startServer(listen, target, sessions, check, takeOver)
     } catch (error) {
-      await tunnel?.close()
+      if (!inside) {
+        await tunnel?.close()
+        tunnel = undefined
+      }
       throw error
     }
     server = started
-    /** when close() must resolve, in the time of the clock */
-    let endBy = Number.POSITIVE_INFINITY
     if (!stop.aborted) prepareLogins(stop)
     return {
       address: addressForClients(started.address),
@@ -224,13 +244,30 @@ export function createProxy(
         started.stopListening()
         tunnel?.retire()
       },
-      async close(delay) {
-        endBy = Math.min(endBy, monotonicClock.now() + delay + END_MS)
-        await started.close(delay)
-        // A program that does not end at once is killed later.
-        await within(tunnel?.close(), endBy - monotonicClock.now(), monotonicClock)
-      },
+      close: delay => end(delay, started.close),
     }
+  }
+
+  async function end(delay: number, endSessions: (delay: number) => Promise<void>): Promise<void> {
+    endBy = Math.min(endBy, monotonicClock.now() + delay + END_MS)
+    await endSessions(delay)
+    // A program that does not end at once is killed later.
+    await within(tunnel?.close(), endBy - monotonicClock.now(), monotonicClock)
+  }
+
+  function connect(): Duplex {
+    const { client, server } = createMemoryConnection()
+    try {
+      life.enter(delay => end(delay, sessions.close))
+    } catch (error) {
+      return client.destroy(asProxyError(error))
+    }
+    needTunnel()
+    inside ??= { ...target, access: insideAccess(access) }
+    sessions.begin()
+    wakeWatch.look()
+    sessions.serve(server, IN_PROCESS, inside)
+    return client
   }
 
   /** The first login would wait for both. Missing credentials are reported now, not at the first login. */
@@ -250,6 +287,7 @@ export function createProxy(
     status: () => statusOf(state, life.state()),
     address: () => server?.address,
     listen: predecessor => life.listen(stop => open(stop, predecessor)),
+    connect,
     stopListening: life.stopListening,
     close: life.close,
     [Symbol.asyncDispose]: () => life.close(),
@@ -262,6 +300,21 @@ export function createProxy(
       tunnel?.retire()
       return server.handOver()
     },
+  }
+}
+
+/** What stands for the address of a client in this process. */
+const IN_PROCESS = 'in-process'
+
+/** Nobody can listen in, and no other program gets in. Local users have passwords here, too. */
+function insideAccess(access: Access): Access {
+  return {
+    ...access,
+    tls: undefined,
+    requireTls: false,
+    overUnixSocket: true,
+    allows: () => true,
+    expectsProxyHeader: () => false,
   }
 }
 

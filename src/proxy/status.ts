@@ -79,7 +79,7 @@ export interface SessionStatus {
   /** When the client connected */
   readonly since: Date
   readonly phase: 'logging in' | 'open'
-  /** The client's IP address, or 'unix' */
+  /** The client's IP address, 'unix', or 'in-process' for `connect()` */
   readonly client: string
   /** The local user that the client names; undefined without local users, and until it is known */
   readonly localUser: string | undefined

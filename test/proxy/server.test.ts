@@ -8,6 +8,7 @@ import type { FileShares } from '../../src/file-limit.ts'
 import { parseERR_Packet } from '../../src/protocol/packets.ts'
 import type { Served } from '../../src/proxy/served.ts'
 import { startServer } from '../../src/proxy/server.ts'
+import { createSessions } from '../../src/proxy/sessions.ts'
 import { createTestClock } from '../support/clock.ts'
 import { createTestState, testEndpoint } from '../support/endpoint.ts'
 import { takeBytes } from '../support/scripted-upstream.ts'
@@ -23,14 +24,10 @@ async function start(t: Test, allowed: boolean, room: Partial<FileShares>, check
     state,
     access: { allows: () => allowed, expectsProxyHeader: () => false },
   } as unknown as Served
-  const server = await startServer(
-    { host: '127.0.0.1', port: 0 },
-    target,
-    { error: add, warn: add, info: add, debug: add },
-    check,
-    clock,
-    { sessions: 1, refusals: 1, adminConnections: 1, ...room },
-  )
+  const logger = { error: add, warn: add, info: add, debug: add }
+  const shares = { sessions: 1, refusals: 1, adminConnections: 1, ...room }
+  const sessions = createSessions(target, logger, clock, shares)
+  const server = await startServer({ host: '127.0.0.1', port: 0 }, target, sessions, check)
   t.teardown(() => server.stopListening())
   return { clock, log, state, address: server.address as HostPort }
 }
