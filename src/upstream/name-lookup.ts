@@ -38,7 +38,7 @@ const MAX_USES = 8
 const DISTRUST_MS = 120_000
 
 /** How long DNS is not asked again for a time to live that it did not say, or that is 0. */
-const UNKNOWN_TTL_MS = 60_000
+const UNKNOWN_TTL_MS = 10_000
 
 /** Names that are kept. A process has a few at a time. */
 const MAX_NAMES = 100
