@@ -8,8 +8,8 @@ import { openSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { createLogger } from '../src/log.ts'
 import { droppedLogLines, flushLogs } from '../src/log-sink.ts'
+import { createLogger } from '../src/program-log.ts'
 import { number, progress, table } from './compare.ts'
 
 const LINES = 50_000

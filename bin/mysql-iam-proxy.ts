@@ -1,10 +1,9 @@
 #!/usr/bin/env node
 import '../src/no-debugger.ts'
-import { flushLogs } from '../src/log-sink.ts'
-import { main } from '../src/main.ts'
 
-// Without a top-level await: the single executables contain CommonJS.
-main(process.argv.slice(2)).then(async exitCode => {
+// Loaded after the line above has run. Without a top-level await: the single executables contain CommonJS.
+Promise.all([import('../src/main.ts'), import('../src/log-sink.ts')]).then(async ([{ main }, { flushLogs }]) => {
+  const exitCode = await main(process.argv.slice(2))
   await flushLogs()
   // Whatever still waits, for example for credentials, must not hold up the end.
   process.exit(exitCode)

@@ -7,7 +7,7 @@ import { connect as connectTcp, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
-import { createFormatter } from '../src/log.ts'
+import { createFormatter } from '../src/program-log.ts'
 import { freePort } from './support/free-port.ts'
 import { realServer } from './support/mariadb.ts'
 import { PROGRAM } from './support/program.ts'
@@ -190,7 +190,7 @@ test('a socket whose reader stands still, as that of journald', async t => {
 })
 
 test('an uncaught error loses no line', async t => {
-  const log = new URL('../src/log.ts', import.meta.url).href
+  const log = new URL('../src/program-log.ts', import.meta.url).href
   const code = `
     const { createLogger } = await import(${JSON.stringify(log)})
     const log = await createLogger('info', 'json')

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { createFormatter } from '../src/log.ts'
+import { createFormatter } from '../src/program-log.ts'
 import { createStyler, didYouMean, isLive, nearest, wantsColours, wrap } from '../src/text.ts'
 
 test('colours: FORCE_COLOR, then NO_COLOR, then the terminal and TERM', async t => {

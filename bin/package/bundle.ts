@@ -1,7 +1,7 @@
 /** The program and all its packages in one CommonJS file, which is what Node.js's single executables run. */
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { build } from 'esbuild'
+import { build, type Metafile } from 'esbuild'
 import { ROOT } from './project.ts'
 
 export interface Bundle {
@@ -20,30 +20,7 @@ export interface Bundle {
  */
 export async function makeBundle(directory: string): Promise<Bundle> {
   const file = join(directory, 'bin/mysql-iam-proxy.cjs')
-  const { metafile } = await build({
-    absWorkingDir: ROOT,
-    entryPoints: ['bin/mysql-iam-proxy.ts'],
-    outfile: file,
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    target: 'node20.19',
-    // The names stay: stack traces and the names of errors are for people.
-    minifyWhitespace: true,
-    minifySyntax: true,
-    keepNames: true,
-    legalComments: 'none',
-    // In a single executable this is the path of the program.
-    define: { 'import.meta.url': 'urlOfThisFile' },
-    banner: { js: "const urlOfThisFile=require('node:url').pathToFileURL(__filename).href;" },
-    metafile: true,
-    logLevel: 'error',
-  })
-  const packages = new Set<string>()
-  for (const input of Object.keys(metafile.inputs)) {
-    const [path] = /^node_modules\/.*(?<=node_modules\/)(@[^/]+\/)?[^/]+/.exec(input) ?? []
-    if (path) packages.add(path)
-  }
+  const metafile = await bundle(file)
   const assets: Record<string, string> = {}
   const add = async (path: string) => {
     assets[path] = join(directory, path)
@@ -61,5 +38,50 @@ export async function makeBundle(directory: string): Promise<Bundle> {
   for (const name of ['CHANGELOG.md', 'LICENSE', 'README.md']) await add(name)
   const imports = Object.values(metafile.outputs).flatMap(output => output.imports)
   const external = new Set(imports.filter(({ external }) => external).map(({ path }) => path))
-  return { file, assets, packages: [...packages].sort(), external: [...external].sort() }
+  return { file, assets, packages: packagesIn(metafile), external: [...external].sort() }
+}
+
+/** The npm packages in the bundle, without writing it. */
+export async function bundledPackages(): Promise<string[]> {
+  return packagesIn(await bundle(undefined))
+}
+
+/** @param file undefined: nothing is written */
+async function bundle(file: string | undefined): Promise<Metafile> {
+  const { metafile } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: ['bin/mysql-iam-proxy.ts'],
+    outfile: file ?? 'bundle.cjs',
+    write: file !== undefined,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20.19',
+    // The names stay: stack traces and the names of errors are for people.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    keepNames: true,
+    legalComments: 'none',
+    // In a single executable this is the path of the program.
+    define: { 'import.meta.url': 'urlOfThisFile' },
+    banner: { js: "const urlOfThisFile=require('node:url').pathToFileURL(__filename).href;" },
+    metafile: true,
+    logLevel: 'error',
+  })
+  return metafile
+}
+
+/** Directories of the npm packages that bundles contain, sorted. */
+export function packagesIn(...metafiles: Metafile[]): string[] {
+  const inputs = metafiles.flatMap(({ outputs }) =>
+    Object.values(outputs).flatMap(({ inputs }) => Object.entries(inputs)),
+  )
+  const packages = new Set<string>()
+  for (const [input, { bytesInOutput }] of inputs) {
+    if (bytesInOutput === 0) continue
+    // node_modules may be a link to that of another folder.
+    const [, path] = /(?:^|\/)(node_modules\/(?:.*\/node_modules\/)?(?:@[^/]+\/)?[^/]+)/.exec(input) ?? []
+    if (path) packages.add(path)
+  }
+  return [...packages].sort()
 }

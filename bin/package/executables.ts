@@ -51,7 +51,8 @@ export async function makeExecutables(context: Context): Promise<string[]> {
   const bundle = await makeBundle(join(context.temporary, 'bundle'))
   bundle.assets[NOTICES] = join(context.release, NOTICES)
   const builder = await unpackNode(`node-${HOST}`, NODE_26, context.temporary)
-  await writeFile(bundle.assets[NOTICES], await thirdPartyNotices(await readFile(join(builder, 'LICENSE'), 'utf8')))
+  const nodeLicense = await readFile(join(builder, 'LICENSE'), 'utf8')
+  await writeFile(bundle.assets[NOTICES], await thirdPartyNotices(bundle.packages, nodeLicense))
   const files = [NOTICES]
   for (const target of TARGETS) {
     const node = await unpackNode(target.package, target.node, context.temporary)

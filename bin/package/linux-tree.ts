@@ -4,6 +4,7 @@ import { dirname, join, relative } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { manPage } from '../../docs/make-man.ts'
 import { completionScript } from '../../src/commands/completion.ts'
+import { bundledPackages } from './bundle.ts'
 import { thirdPartyNotices } from './notices.ts'
 import { NAME, ROOT } from './project.ts'
 
@@ -47,7 +48,10 @@ export async function makeTree(tree: string, executable: string, places: Places)
   await put(join(places.zshCompletions, `_${NAME}`), completionScript('zsh', {}))
   await put(`usr/share/fish/vendor_completions.d/${NAME}.fish`, completionScript('fish', {}))
   await put(places.license, await places.licenseText())
-  await put(`${PATHS.docs}/THIRD-PARTY-NOTICES.gz`, packed(await thirdPartyNotices(places.nodeLicense)))
+  await put(
+    `${PATHS.docs}/THIRD-PARTY-NOTICES.gz`,
+    packed(await thirdPartyNotices(await bundledPackages(), places.nodeLicense)),
+  )
   await put(`${PATHS.docs}/README.md`, await readFile(join(ROOT, 'README.md')))
   await put(`${PATHS.docs}/CHANGELOG.md.gz`, packed(await readFile(join(ROOT, 'CHANGELOG.md'), 'utf8')))
   await cp(join(ROOT, 'examples/systemd'), join(tree, PATHS.docs, 'examples/systemd'), { recursive: true })

@@ -1,4 +1,4 @@
-/** The licenses of everything inside an executable: packages of npm, and Node.js. */
+/** The licenses of everything inside an executable or the npm package: packages of npm, and Node.js. */
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ROOT } from './project.ts'
@@ -6,19 +6,18 @@ import { ROOT } from './project.ts'
 interface Locked {
   version: string
   license?: string
-  dev?: boolean
-  optional?: boolean
-  devOptional?: boolean
 }
 
-/** The text of a file of licenses. Packages with the same text share it. @param nodeLicense that of Node.js */
-export async function thirdPartyNotices(nodeLicense: string | undefined): Promise<string> {
-  const { packages } = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8')) as {
-    packages: Record<string, Locked>
-  }
+/**
+ * The text of a file of licenses. Packages with the same text share it.
+ * @param packages directories of those that are inside
+ * @param nodeLicense that of Node.js
+ */
+export async function thirdPartyNotices(packages: readonly string[], nodeLicense?: string): Promise<string> {
+  const lock: { packages: Record<string, Locked> } = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8'))
   const byText = new Map<string, string[]>()
-  for (const [path, { version, license, dev, devOptional, optional }] of Object.entries(packages)) {
-    if (path === '' || dev || devOptional || optional) continue
+  for (const path of packages) {
+    const { version, license } = lock.packages[path]!
     const name = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)
     const text = (await licenseText(join(ROOT, path))) ?? `License: ${license ?? 'unknown'}`
     byText.set(text, [...(byText.get(text) ?? []), `${name} ${version} (${license ?? 'see below'})`])

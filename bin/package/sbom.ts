@@ -26,18 +26,16 @@ interface Sbom {
 export async function makeSbom({ version, release, temporary }: Context): Promise<string[]> {
   // With --omit dev, npm also leaves out what both kinds of packages need.
   const sbom: Sbom = JSON.parse(await runTool(['npm', '--prefix', ROOT, 'sbom', '--sbom-format', 'cyclonedx'], 'npm'))
-  const used = await usedPackages()
+  const bundle = await makeBundle(join(temporary, 'sbom-bundle'))
+  const used = await usedPackages(bundle.packages)
   sbom.components = sbom.components.filter(({ name, version }) => used.has(`${name}@${version}`))
   const refs = new Set([sbom.metadata.component, ...sbom.components].map(component => component['bom-ref']))
   sbom.dependencies = sbom.dependencies
     .filter(({ ref }) => refs.has(ref))
     .map(({ ref, dependsOn }) => ({ ref, dependsOn: dependsOn.filter(name => refs.has(name)) }))
-  const { packages } = await makeBundle(join(temporary, 'sbom-bundle'))
-  for (const path of packages) {
-    const { name, version } = JSON.parse(await readFile(join(ROOT, path, 'package.json'), 'utf8'))
-    if (!sbom.components.some(component => component.name === name && component.version === version))
-      throw new Error(`The bundle contains ${name}@${version}, but npm sbom does not name it`)
-  }
+  for (const nameAndVersion of used)
+    if (!sbom.components.some(({ name, version }) => `${name}@${version}` === nameAndVersion))
+      throw new Error(`The executables contain ${nameAndVersion}, but npm sbom does not name it`)
   Object.assign(sbom.metadata.component, { name: NAME, type: 'application' })
   for (const node of new Set(TARGETS.map(target => target.node))) {
     const purl = `pkg:github/nodejs/node@v${node}`
@@ -64,19 +62,19 @@ export async function makeSbom({ version, release, temporary }: Context): Promis
   return [file]
 }
 
-/** `name@version` of each package that an installation without development packages has. */
-async function usedPackages(): Promise<Set<string>> {
+/** `name@version` of each package that is in the executables, or that npm installs with the npm package. */
+async function usedPackages(bundled: readonly string[]): Promise<Set<string>> {
   const lock = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8'))
   const packages = Object.entries<{ version: string; dev?: boolean; devOptional?: boolean }>(lock.packages)
   return new Set(
     packages
-      .filter(([path, { dev, devOptional }]) => path !== '' && !dev && !devOptional)
+      .filter(([path, { dev, devOptional }]) => path !== '' && ((!dev && !devOptional) || bundled.includes(path)))
       .map(([path, { version }]) => `${path.replace(/^.*node_modules\//, '')}@${version}`),
   )
 }
 
 /** A UUID of version 8, from a hash of `text`: https://www.rfc-editor.org/rfc/rfc9562#section-5.8 */
-function uuidOf(text: string): string {
+export function uuidOf(text: string): string {
   const hash = createHash('sha256').update(text).digest()
   hash[6] = (hash[6]! & 0x0f) | 0x80
   hash[8] = (hash[8]! & 0x3f) | 0x80

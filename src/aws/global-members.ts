@@ -31,7 +31,7 @@ export async function globalMembers(
   host: string,
   abortSignal?: AbortSignal,
 ): Promise<GlobalClusterMember[]> {
-  const { DescribeGlobalClustersCommand } = await import('@aws-sdk/client-rds')
+  const { DescribeGlobalClustersCommand } = await import('./sdk-rds.ts')
   const command = new DescribeGlobalClustersCommand({ GlobalClusterIdentifier: host.split('.')[0] })
   const answer = await callAws('rds:DescribeGlobalClusters', () =>
     client.send(command, abortSignal ? { abortSignal } : {}),
@@ -80,7 +80,7 @@ async function confirm(
   profile: string | undefined,
 ): Promise<string | undefined> {
   const region = regionOf(cluster)!
-  const { DescribeDBClustersCommand, RDSClient } = await import('@aws-sdk/client-rds')
+  const { DescribeDBClustersCommand, RDSClient } = await import('./sdk-rds.ts')
   const client = new RDSClient(clientSettings(region, credentials, createAwsAgent({ profile })))
   const abortSignal = AbortSignal.timeout(CONFIRM_TIMEOUT_MS)
   try {

@@ -8,7 +8,7 @@ export type Found<Value> = Promise<Value | undefined>
 
 /** @param host one of the cluster's endpoints; undefined if the name is known to be right */
 export async function findCluster(client: RDSClient, name: string, host: string | undefined): Found<Database> {
-  const { DescribeDBClustersCommand } = await import('@aws-sdk/client-rds')
+  const { DescribeDBClustersCommand } = await import('../aws/sdk-rds.ts')
   const command = new DescribeDBClustersCommand({ DBClusterIdentifier: name })
   const answer = await callAws('rds:DescribeDBClusters', () => client.send(command))
   const cluster = answer?.DBClusters?.find(

@@ -26,7 +26,7 @@ export async function describeDatabase(context: Context): Promise<Database> {
   const { rds } = target.endpoint
   if (isGlobalEndpoint(rds.host)) return await describeGlobalDatabase(context)
   const region = regionOfDatabase(context)
-  const { RDSClient } = await import('@aws-sdk/client-rds')
+  const { RDSClient } = await import('../aws/sdk-rds.ts')
   const client = new RDSClient(clientSettings(region, credentials, createAwsAgent({ profile })))
   try {
     const found = await findDatabase(client, rds.host, user)
@@ -49,7 +49,7 @@ function findDatabase(client: RDSClient, host: string, user: string): Found<Data
 }
 
 async function findInstance(client: RDSClient, name: string, host: string): Found<Database> {
-  const { DescribeDBInstancesCommand } = await import('@aws-sdk/client-rds')
+  const { DescribeDBInstancesCommand } = await import('../aws/sdk-rds.ts')
   const command = new DescribeDBInstancesCommand({ DBInstanceIdentifier: name })
   const answer = await callAws('rds:DescribeDBInstances', () => client.send(command))
   const instance = answer?.DBInstances?.find(({ Endpoint }) => Endpoint?.Address?.toLowerCase() === host)
@@ -69,7 +69,7 @@ async function findInstance(client: RDSClient, name: string, host: string): Foun
 }
 
 async function findClusterOfCustomEndpoint(client: RDSClient, host: string): Found<Database> {
-  const { paginateDescribeDBClusters } = await import('@aws-sdk/client-rds')
+  const { paginateDescribeDBClusters } = await import('../aws/sdk-rds.ts')
   return callAws('rds:DescribeDBClusters', async () => {
     for await (const { DBClusters = [] } of paginateDescribeDBClusters({ client }, {})) {
       const cluster = DBClusters.find(({ CustomEndpoints }) => CustomEndpoints?.includes(host))
@@ -80,7 +80,7 @@ async function findClusterOfCustomEndpoint(client: RDSClient, host: string): Fou
 }
 
 async function findProxyOfEndpoint(client: RDSClient, name: string, user: string): Found<Database> {
-  const { DescribeDBProxyEndpointsCommand } = await import('@aws-sdk/client-rds')
+  const { DescribeDBProxyEndpointsCommand } = await import('../aws/sdk-rds.ts')
   const command = new DescribeDBProxyEndpointsCommand({ DBProxyEndpointName: name })
   const answer = await callAws('rds:DescribeDBProxyEndpoints', () => client.send(command))
   const proxy = answer?.DBProxyEndpoints?.[0]?.DBProxyName
@@ -88,7 +88,7 @@ async function findProxyOfEndpoint(client: RDSClient, name: string, user: string
 }
 
 async function findProxy(client: RDSClient, name: string, user: string): Found<Database> {
-  const { DescribeDBProxiesCommand } = await import('@aws-sdk/client-rds')
+  const { DescribeDBProxiesCommand } = await import('../aws/sdk-rds.ts')
   const command = new DescribeDBProxiesCommand({ DBProxyName: name })
   const answer = await callAws('rds:DescribeDBProxies', () => client.send(command))
   const proxy = answer?.DBProxies?.[0]

@@ -37,7 +37,7 @@ export async function describeGlobalDatabase(context: Context): Promise<Database
 
 async function findMembers(context: Context, region: string): Promise<GlobalClusterMember[]> {
   const { credentials, profile, target } = context
-  const { RDSClient } = await import('@aws-sdk/client-rds')
+  const { RDSClient } = await import('../aws/sdk-rds.ts')
   const client = new RDSClient(clientSettings(region, credentials, createAwsAgent({ profile })))
   try {
     return await globalMembers(client, target.endpoint.rds.host)
@@ -51,7 +51,7 @@ async function describeMember(context: Context, { DBClusterArn = '' }: GlobalClu
   // arn:aws:rds:REGION:ACCOUNT:cluster:NAME
   const [, , , region = '', , , identifier = ''] = DBClusterArn.split(':')
   const { credentials, profile } = context
-  const { RDSClient } = await import('@aws-sdk/client-rds')
+  const { RDSClient } = await import('../aws/sdk-rds.ts')
   const client = new RDSClient(clientSettings(region, credentials, createAwsAgent({ profile })))
   try {
     const cluster = await findCluster(client, identifier, undefined).catch(() => undefined)

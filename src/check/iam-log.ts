@@ -76,7 +76,7 @@ interface Found {
 
 async function findLine(context: Context, database: Database, retryAfter: number): Promise<Found | undefined> {
   const { credentials, profile, user, stop } = context
-  const { RDSClient } = await import('@aws-sdk/client-rds')
+  const { RDSClient } = await import('../aws/sdk-rds.ts')
   const client = new RDSClient(clientSettings(regionOfDatabase(context), credentials, createAwsAgent({ profile })))
   try {
     const instances = await instancesOf(client, database)
@@ -95,7 +95,7 @@ async function findLine(context: Context, database: Database, retryAfter: number
 
 async function instancesOf(client: RDSClient, { kind, identifier }: Database): Promise<string[]> {
   if (kind === 'instance') return [identifier]
-  const { DescribeDBClustersCommand } = await import('@aws-sdk/client-rds')
+  const { DescribeDBClustersCommand } = await import('../aws/sdk-rds.ts')
   const command = new DescribeDBClustersCommand({ DBClusterIdentifier: identifier })
   const answer = await callAws('rds:DescribeDBClusters', () => client.send(command))
   const members = answer?.DBClusters?.[0]?.DBClusterMembers ?? []
@@ -105,7 +105,7 @@ async function instancesOf(client: RDSClient, { kind, identifier }: Database): P
 
 /** The last lines of the newest file. */
 async function readLog(client: RDSClient, instance: string): Promise<string[]> {
-  const { DescribeDBLogFilesCommand, DownloadDBLogFilePortionCommand } = await import('@aws-sdk/client-rds')
+  const { DescribeDBLogFilesCommand, DownloadDBLogFilePortionCommand } = await import('../aws/sdk-rds.ts')
   const list = new DescribeDBLogFilesCommand({ DBInstanceIdentifier: instance, FilenameContains: FILE_NAME_PART })
   const files = await callAws('rds:DescribeDBLogFiles', () => client.send(list))
   const newest = files?.DescribeDBLogFiles?.sort((a, b) => (b.LastWritten ?? 0) - (a.LastWritten ?? 0))[0]

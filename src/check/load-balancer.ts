@@ -23,7 +23,7 @@ export async function checkLoadBalancer(context: Context, log: StepLog): Promise
 
 async function describeLoadBalancer(context: Context, log: StepLog): Promise<void> {
   const { endpoint } = context.target
-  const elb = await import('@aws-sdk/client-elastic-load-balancing-v2')
+  const elb = await import('../aws/sdk-elb.ts')
   const region = /\.elb\.([a-z0-9-]+)\.amazonaws\./.exec(endpoint.dial.host)?.[1] ?? regionOfDatabase(context)
   const client = new elb.ElasticLoadBalancingV2Client(
     clientSettings(region, context.credentials, createAwsAgent({ profile: context.profile })),

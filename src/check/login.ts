@@ -68,7 +68,7 @@ function responseOf(user: string, database: string | undefined): HandshakeRespon
 /** Logs in with a MySQL client through the proxy itself, and resolves with its connection. @throws ProxyError PROXY_LOGIN_FAILED */
 export async function checkLocalLeg(context: Context, log: StepLog): Promise<Connection> {
   const { connectTimeout, greetingTimeout, loginTimeout } = context.target.endpoint
-  const { createConnection } = await import('mysql2/promise')
+  const { default: mysql } = await import('mysql2/promise')
   const { options } = context
   const openToAll = { localUsers: undefined, tls: undefined, requireTls: undefined, allowFrom: undefined }
   const proxy = createProxy({ ...options, ...openToAll, listen: '127.0.0.1:0' }, LIBRARY_NAMES, {
@@ -78,7 +78,7 @@ export async function checkLocalLeg(context: Context, log: StepLog): Promise<Con
   const { host, port } = await proxy.listen()
   const { database, user } = context
   try {
-    const connection = await createConnection({
+    const connection = await mysql.createConnection({
       host,
       port,
       user,

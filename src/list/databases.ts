@@ -26,7 +26,7 @@ export interface Descriptions {
 
 /** Asks RDS for everything, in parallel. */
 export async function describeRegion(client: RDSClient, call: Call, abortSignal: AbortSignal): Promise<Descriptions> {
-  const rds = await import('@aws-sdk/client-rds')
+  const rds = await import('../aws/sdk-rds.ts')
   const pages = async <Page, Item>(
     action: Action,
     paginate: (config: { client: RDSClient }, input: object, options: object) => AsyncIterable<Page>,

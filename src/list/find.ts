@@ -179,7 +179,7 @@ function isRejecting({ problems }: Listed): boolean {
 
 /** The regions of the partition, sorted. Without the permission, only the one that was asked. */
 async function allRegions(scope: OpenScope, signal: AbortSignal, note: Note): Promise<string[]> {
-  const rds = await import('@aws-sdk/client-rds')
+  const rds = await import('../aws/sdk-rds.ts')
   const client = new rds.RDSClient(settingsOf(scope))
   try {
     const action = 'rds:DescribeSourceRegions'
@@ -208,7 +208,7 @@ interface Listed {
 
 async function databasesOf(scope: OpenScope, signal: AbortSignal): Promise<Listed> {
   const problems: Problem[] = []
-  const { RDSClient } = await import('@aws-sdk/client-rds')
+  const { RDSClient } = await import('../aws/sdk-rds.ts')
   const client = new RDSClient(settingsOf(scope))
   try {
     const { profile, region } = scope
@@ -230,7 +230,7 @@ async function routesIn(
   signal: AbortSignal,
   note: Note,
 ): Promise<Route[]> {
-  const { ElasticLoadBalancingV2Client } = await import('@aws-sdk/client-elastic-load-balancing-v2')
+  const { ElasticLoadBalancingV2Client } = await import('../aws/sdk-elb.ts')
   const routes = await mapBounded(scopes, SCOPES, async scope => {
     const client = new ElasticLoadBalancingV2Client(settingsOf(scope))
     try {

@@ -30,7 +30,7 @@ export async function findRoutes(
   call: Call,
   abortSignal: AbortSignal,
 ): Promise<Route[]> {
-  const elb = await import('@aws-sdk/client-elastic-load-balancing-v2')
+  const elb = await import('../aws/sdk-elb.ts')
   const options = { abortSignal }
   const groups = await call('elasticloadbalancing:DescribeTargetGroups', async () => {
     const all: TargetGroup[] = []

@@ -6,7 +6,8 @@
 import { environmentSource, namesIn, resolveSettings } from '../config/settings.ts'
 import { toJob } from '../config/sync-job.ts'
 import { hintFor, ProxyError } from '../errors.ts'
-import { createLogger, type Logger } from '../log.ts'
+import { createJsonLogger } from '../json-log.ts'
+import type { Logger } from '../log.ts'
 import { errorOf, NEXT_STEPS } from './refusals.ts'
 import {
   createDependencies,
@@ -33,6 +34,9 @@ const FOLLOW_UP_MS = 3 * 60_000
 /** Pause between two passes of a follow-up. */
 const FOLLOW_UP_INTERVAL_MS = 5_000
 
+/** Of all events of this process, whose environment does not change. */
+let log: Logger | undefined
+
 /**
  * Runs one pass. After an RDS event, it runs passes until the name has changed or three minutes have passed. It fails if it
  * refused to act or could not act, or if the targets are not healthy, so that Lambda's retries and its metric Errors are meaningful.
@@ -43,7 +47,8 @@ export async function handler(event: unknown, context: LambdaContext): Promise<S
   const settings = resolveSettings({}, process.env)
   const environment = environmentSource(process.env)
   const job = await toJob(settings, namesIn([environment], environment))
-  return await runInLambda(job, await createLogger(settings['log-level'], 'json'), event, context)
+  log ??= createJsonLogger(settings['log-level'])
+  return await runInLambda(job, log, event, context)
 }
 
 export async function runInLambda(

@@ -46,7 +46,7 @@ export async function openTargetGroup(
   profile?: string,
 ): Promise<TargetGroup> {
   const region = regionOfTargetGroup(arn)
-  const elb = await import('@aws-sdk/client-elastic-load-balancing-v2')
+  const elb = await import('../aws/sdk-elb.ts')
   const client = new elb.ElasticLoadBalancingV2Client({
     region,
     credentials,

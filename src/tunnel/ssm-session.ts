@@ -69,7 +69,7 @@ export function createSsmApi(options: SsmApiOptions): SsmApi {
   const { target, region, credentials, agent = createAwsAgent(), terminateTimeout = TERMINATE_TIMEOUT_MS } = options
   let endpointUrl = ''
   const createClient = async () => {
-    const sdk = await import('@aws-sdk/client-ssm')
+    const sdk = await import('../aws/sdk-ssm.ts')
     const client = new sdk.SSMClient(clientSettings(region, credentials, agent))
     client.middlewareStack.add(
       next => args => {

@@ -34,6 +34,17 @@ test('each import() of the sources names its module, so that the bundle contains
   for (const name of sources) t.notMatch(await readFile(join(root, 'src', name), 'utf8'), /\bimport\((?!')/, name)
 })
 
+test('an import() of a package in CommonJS takes its default, because a bundle in ESM format has no other', async t => {
+  const names = await readdir(join(root, 'src'), { recursive: true })
+  for (const name of names.filter(name => name.endsWith('.ts'))) {
+    const text = await readFile(join(root, 'src', name), 'utf8')
+    for (const [line, module] of text.matchAll(/^.*\bimport\('([^.'][^']*)'\).*$/gm)) {
+      const isEsm = /^(@aws-sdk\/|@clack\/prompts$|ws$)/.test(module!)
+      t.ok(isEsm || line.includes('{ default: '), `${name}: ${line.trim()}`)
+    }
+  }
+})
+
 test('the version, an explanation, a page and the completions', async t => {
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   t.same(runBundle('--version'), { status: 0, stdout: `${version}\n`, stderr: '' })
