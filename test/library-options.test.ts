@@ -150,7 +150,7 @@ const BAD: readonly (readonly [given: Record<string, unknown>, message: string])
     'maxConnections: Infinity is not from 0 to 9999999; write 0 for no limit',
   ],
   [{ maxUnauthenticated: false }, 'maxUnauthenticated: needs a number, not false'],
-  [{ maxLoginsPerSecond: Number.MIN_VALUE }, `maxLoginsPerSecond: ${Number.MIN_VALUE} is not a whole number`],
+  [{ maxLoginsPerSecond: -0.5 }, 'maxLoginsPerSecond: -0.5 is not from 0 to 9999999'],
   [{ preparedConnections: 3 }, 'preparedConnections: 3 is not from 0 to 2'],
   // choices and booleans
   [{ tokenInHandshake: 'sometimes' }, 'tokenInHandshake: "sometimes" is not one of auto, always, never'],
@@ -368,7 +368,7 @@ const GOOD: Readonly<Record<string, unknown>> = {
   'a CNAME with its region': { rdsEndpoint: 'db.example.com', region: 'eu-west-1' },
   'a unix socket': { rdsEndpoint: RDS, listen: 'unix:/run/db.sock' },
   '-0, where 0 is allowed': { rdsEndpoint: RDS, maxConnections: -0, clientWriteTimeout: -0 },
-  'a part of a millisecond': { rdsEndpoint: RDS, connectTimeout: 1.5, busyPoll: 0.05 },
+  'a part of a millisecond': { rdsEndpoint: RDS, connectTimeout: 1.5, busyPoll: 0.05, maxLoginsPerSecond: 0.5 },
   'each limit off': {
     rdsEndpoint: RDS,
     maxConnections: 0,

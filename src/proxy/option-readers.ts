@@ -124,6 +124,11 @@ export function count(values: NumberValues, noLimit?: string): Reader<number> {
   }
 }
 
+/** @param noLimit what 0 means, for somebody who gives Infinity */
+export function rate(values: NumberValues, noLimit?: string): Reader<number> {
+  return number(values, 'a number', noLimit)
+}
+
 function number(values: NumberValues, what: string, noLimit: string | undefined): Reader<number> {
   return {
     type: 'number',

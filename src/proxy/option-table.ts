@@ -40,6 +40,7 @@ import {
   type Parts,
   type Place,
   type Reader,
+  rate,
   text,
 } from './option-readers.ts'
 import type { ProxyOptions } from './options.ts'
@@ -244,7 +245,7 @@ export const LIBRARY_OPTIONS: Parts<CheckedOptions> = {
   maxConnections: count(V.maxConnections, 'no limit'),
   maxUnauthenticated: count(V.maxUnauthenticated, 'no limit'),
   preparedConnections: count(V.preparedConnections),
-  maxLoginsPerSecond: count(V.maxLoginsPerSecond, 'no limit'),
+  maxLoginsPerSecond: rate(V.maxLoginsPerSecond, 'no limit'),
   connectTimeout: milliseconds(V.connectTimeout),
   greetingTimeout: milliseconds(V.greetingTimeout),
   loginTimeout: milliseconds(V.loginTimeout),

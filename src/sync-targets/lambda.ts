@@ -3,9 +3,9 @@
  * options are the environment variables MYSQL_IAM_PROXY_…; it takes schedules and RDS events alike.
  */
 
-import { environmentSource, namesIn, resolveSettings } from '../config/settings.ts'
+import { environmentSource, namesIn, resolveSettings, type Settings } from '../config/settings.ts'
 import { toJob } from '../config/sync-job.ts'
-import { hintFor, ProxyError } from '../errors.ts'
+import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import { createJsonLogger } from '../json-log.ts'
 import type { Logger } from '../log.ts'
 import { errorOf, NEXT_STEPS } from './refusals.ts'
@@ -44,11 +44,23 @@ let log: Logger | undefined
  * @throws ProxyError CONFIG_INVALID, SYNC_…, AWS_…, CREDENTIALS_…
  */
 export async function handler(event: unknown, context: LambdaContext): Promise<SyncResult> {
-  const settings = resolveSettings({}, process.env)
-  const environment = environmentSource(process.env)
-  const job = await toJob(settings, namesIn([environment], environment))
+  const { settings, job } = await readEnvironment()
   log ??= createJsonLogger(settings['log-level'])
   return await runInLambda(job, log, event, context)
+}
+
+/** @throws ProxyError CONFIG_INVALID, with a hint for a function, which has no flags */
+async function readEnvironment(): Promise<{ settings: Settings; job: SyncJob }> {
+  const environment = environmentSource(process.env)
+  try {
+    const settings = resolveSettings({}, process.env)
+    return { settings, job: await toJob(settings, namesIn([environment], environment)) }
+  } catch (thrown) {
+    const error = asProxyError(thrown)
+    if (error.code !== 'CONFIG_INVALID') throw error
+    const hint = 'Correct these environment variables of the function; docs/reference.md explains each one.'
+    throw new ProxyError('CONFIG_INVALID', error.message, { cause: error, hint })
+  }
 }
 
 export async function runInLambda(

@@ -179,5 +179,6 @@ test('the handler, with its options in the environment', async t => {
   await t.rejects(handler(schedule, context), {
     code: 'CONFIG_INVALID',
     message: 'MYSQL_IAM_PROXY_TARGET_GROUP_ARN is missing',
+    hint: /^Correct these environment variables of the function/,
   })
 })
