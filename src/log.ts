@@ -7,9 +7,14 @@ import type { LogLevel } from './error-codes.ts'
  */
 export type Logger = Record<LogLevel, (fields: object, message: string) => void>
 
-/** A logger that adds `fields()` to each line, before the line's own fields. */
+/**
+ * A logger that adds `fields()` to each line, before the line's own fields.
+ * @param fields makes an object at each call
+ */
 export function withFields(log: Logger, fields: () => object): Logger {
-  const at = (level: LogLevel) => (own: object, message: string) => log[level]({ ...fields(), ...own }, message)
+  const at = (level: LogLevel) => (own: object, message: string) =>
+    // A literal with two spreads takes four times as long on Node.js 20.
+    log[level](Object.assign(fields(), own), message)
   return { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') }
 }
 
