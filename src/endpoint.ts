@@ -54,6 +54,8 @@ export interface Endpoint {
   requireWriter: boolean
   /** compression between proxy and database, for clients that ask for none */
   compress: 'off' | 'auto' | 'zlib' | 'zstd'
+  /** whether a program uses the library: hints then have its names of options */
+  isOfLibrary?: boolean
 }
 
 /** What describes one database. Durations in milliseconds; the defaults are in option-values.ts. */
@@ -114,6 +116,7 @@ export function createEndpoint(
     clientWriteTimeout: options.clientWriteTimeout ?? OPTION_VALUES.clientWriteTimeout.default,
     requireWriter: options.requireWriter ?? false,
     compress: options.compress ?? OPTION_VALUES.compress.default,
+    isOfLibrary: names === LIBRARY_NAMES,
   }
 }
 
@@ -334,6 +337,7 @@ export function hintValues(endpoint: Endpoint, user: string | undefined): Record
     region: endpoint.rds.region ?? 'of the writer',
     user: user ?? endpoint.user,
     forward: isLocalForward(endpoint) ? formatHostPort(endpoint.dial) : undefined,
+    library: endpoint.isOfLibrary ? 'yes' : undefined,
   }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { ERRORS, type ErrorCode, FORWARD_HINTS, SERVER_ERRORS } from './error-codes.ts'
+import { inLibraryWords, LIBRARY_HINTS } from './library-words.ts'
 import type { ERR_Packet } from './protocol/packets.ts'
 
 /** The one error type of this project: a stable code, and a message that says what happened, with names but never a secret. */
@@ -12,6 +13,8 @@ export class ProxyError extends Error {
   readonly code: ErrorCode
   /** a hint for this error alone; undefined: that of the tables */
   readonly hint: string | undefined
+  /** the message for the client, if `message` is only for the log; undefined: `message` */
+  readonly clientMessage: string | undefined
   /** the hint for the client, if it has more in it than the log should repeat at each login; undefined: `hint` */
   readonly clientHint: string | undefined
   /** values for the hint that the endpoint does not have, for example `ssoLogin` */
@@ -28,6 +31,7 @@ export class ProxyError extends Error {
     super(message.replace(/\.+$/, ''), { cause: details.cause })
     this.code = code
     this.hint = details.hint
+    this.clientMessage = details.clientMessage
     this.clientHint = details.clientHint
     this.hintValues = details.hintValues ?? {}
     this.serverError = details.serverError
@@ -39,6 +43,7 @@ export class ProxyError extends Error {
 export interface ErrorDetails {
   cause?: unknown
   hint?: string | undefined
+  clientMessage?: string | undefined
   clientHint?: string | undefined
   hintValues?: Record<string, string>
   serverError?: ERR_Packet
@@ -52,12 +57,23 @@ export function asProxyError(thrown: unknown): ProxyError {
   return new ProxyError('INTERNAL', thrown instanceof Error ? thrown.message : String(thrown), { cause: thrown })
 }
 
+/** The values for hints outside an endpoint, in a program that uses the library. */
+export const IN_LIBRARY = { library: 'yes' } as const
+
+/** The same error with its hint, for a program that uses the library. Other values stay as they are. */
+export function withHint(thrown: unknown): unknown {
+  if (!(thrown instanceof ProxyError)) return thrown
+  return Object.assign(thrown, { hint: hintFor(thrown, IN_LIBRARY) || undefined })
+}
+
 /** What to do about `error`, with the `values` of the endpoint; '' if the server's message says it all. */
 export function hintFor(error: ProxyError, values: Readonly<Record<string, string | undefined>>): string {
   const ofForward = values['forward'] === undefined ? undefined : FORWARD_HINTS[error.serverError?.errno ?? error.code]
-  const ofTable = error.serverError ? SERVER_ERRORS[error.serverError.errno]?.hint : ERRORS[error.code].hint
-  const hint = error.hint ?? ofForward ?? ofTable ?? ''
-  return fillHint(hint, { ...values, ...error.hintValues })
+  const isOfLibrary = values['library'] !== undefined
+  const ofCode = (isOfLibrary ? LIBRARY_HINTS[error.code] : undefined) ?? ERRORS[error.code].hint
+  const ofTable = error.serverError ? SERVER_ERRORS[error.serverError.errno]?.hint : ofCode
+  const filled = fillHint(error.hint ?? ofForward ?? ofTable ?? '', { ...values, ...error.hintValues })
+  return isOfLibrary ? inLibraryWords(filled) : filled
 }
 
 /** Clients truncate longer messages (MYSQL_ERRMSG_SIZE, less its NUL). */
@@ -89,7 +105,10 @@ export function toERR_Packet(
   }
   const { errno, sqlState } = ERRORS[error.code]
   const tail = `. ${hint}${id}`
-  const what = cut(`mysql-iam-proxy: ${error.message}`, MAX_MESSAGE_BYTES - Buffer.byteLength(tail))
+  const what = cut(
+    `mysql-iam-proxy: ${error.clientMessage ?? error.message}`,
+    MAX_MESSAGE_BYTES - Buffer.byteLength(tail),
+  )
   return { errno, sqlState, message: what + tail }
 }
 

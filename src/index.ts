@@ -14,6 +14,7 @@
  * await proxy.close()
  */
 import type { EventEmitter } from 'node:events'
+import { withHint } from './errors.ts'
 import type { ProxyEvents } from './events.ts'
 import type { ProxyOptions } from './proxy/options.ts'
 import { createProxy as createServedProxy, type Proxy as OneProxy } from './proxy/proxy.ts'
@@ -45,10 +46,10 @@ export interface Proxy extends OneProxy, EventEmitter<ProxyEvents> {}
  * @throws ProxyError CONFIG_INVALID, with every mistake in the options
  */
 export function createProxy(options: ProxyOptions): Proxy {
-  const proxy = createServedProxy(options)
+  const proxy = hinted(() => createServedProxy(options))
   const { events, stopListening, close, connect, status } = proxy
   const own = {
-    listen: () => proxy.listen(),
+    listen: () => proxy.listen().catch(rethrow),
     stopListening,
     close,
     connect: () => connect(),
@@ -56,4 +57,17 @@ export function createProxy(options: ProxyOptions): Proxy {
     [Symbol.asyncDispose]: () => close(),
   }
   return Object.assign(events, own)
+}
+
+/** Adds the hint to an error that goes to the host program. */
+function hinted<Result>(work: () => Result): Result {
+  try {
+    return work()
+  } catch (error) {
+    return rethrow(error)
+  }
+}
+
+function rethrow(error: unknown): never {
+  throw withHint(error)
 }

@@ -1,6 +1,8 @@
 /** The library in a host program: the life of a proxy with real clients, and what stays of it in the process. */
+import { spawn } from 'node:child_process'
 import { getEventListeners, once } from 'node:events'
 import { createServer } from 'node:net'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import mysql from 'mysql2/promise'
 import { type Test, test } from 'tap'
@@ -211,10 +213,8 @@ test('a signal closes the proxy', async t => {
   await t.rejects(proxy.listen(), { name: 'AbortError' })
   const late = createProxy(optionsFor(server, { signal: controller.signal }))
   await t.rejects(late.listen(), { name: 'AbortError' })
-  t.throws(() => createProxy({ rdsEndpoint: RDS, signal: true as unknown as AbortSignal }), {
-    code: 'CONFIG_INVALID',
-    message: 'signal: is not an AbortSignal; pass the signal of an AbortController',
-  })
+  const wrong = () => createProxy({ rdsEndpoint: RDS, signal: true as unknown as AbortSignal })
+  t.throws(wrong, { code: 'CONFIG_INVALID', message: /^signal: / })
 })
 
 test('proxies in one process end separately', async t => {
@@ -227,4 +227,101 @@ test('proxies in one process end separately', async t => {
   t.same([one.status().state, two.status().state], ['closed', 'listening'])
   t.match(one.status().logins, { OK: 1 })
   await second.end()
+})
+
+test('a provider that fails: its words go to the logger and status(), and not to clients', async t => {
+  const server = await realServer(t)
+  const lines: { level: string; fields: Record<string, unknown>; message: string }[] = []
+  const at = (level: string) => (fields: object, message: string) =>
+    void lines.push({ level, fields: { ...fields }, message })
+  const logger = { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') }
+  const credentials = async () => {
+    throw new Error('vault is sealed')
+  }
+  const proxy = create(t, optionsFor(server, { credentials, logger }))
+  const address = await proxy.listen()
+  const errors: string[] = []
+  // The last ones are not tried: the circuit breaker repeats the error.
+  for (let login = 0; login < 8; login++) await connect(address).catch(({ message }) => errors.push(message))
+  t.equal(errors.length, 8)
+  for (const error of errors) {
+    t.match(error, /could not get AWS credentials.* The log of that program has the reason\. \(session /)
+    t.notMatch(error, /vault/)
+  }
+  t.match(errors.at(-1), /not tried: recent logins failed like this/)
+  const message = 'the function in the option credentials failed: vault is sealed'
+  const hint = 'Correct that function, or what it calls.'
+  t.match(
+    lines.find(({ level }) => level === 'warn'),
+    { fields: { code: 'CREDENTIALS_FAILED', hint }, message },
+    'already at the start',
+  )
+  t.match(
+    lines.find(({ level }) => level === 'error'),
+    { fields: { code: 'CREDENTIALS_FAILED', hint }, message },
+  )
+  t.match(proxy.status().recentErrors[0], { code: 'CREDENTIALS_FAILED', message, hint })
+})
+
+test('a logger that fails changes nothing', async t => {
+  const server = await realServer(t)
+  const fail = () => {
+    throw new Error('disk full')
+  }
+  const proxy = create(t, optionsFor(server, { logger: { error: fail, warn: fail, info: fail, debug: fail } }))
+  const address = await proxy.listen()
+  const connection = await connect(address)
+  t.match(await value(connection, 'SELECT CURRENT_USER()'), /^iam_user@/)
+  await connection.end()
+  const refused = await mysql.createConnection({ ...address, user: 'nobody' }).catch((error: unknown) => error)
+  t.match(refused, { errno: 1045 })
+  await until('both sessions have ended', () => proxy.status().sessions.length === 0)
+  const { OK, ...failed } = proxy.status().logins
+  t.same([OK, Object.values(failed)], [1, [1]])
+})
+
+/** Runs test/support/host-program.ts until it exits by itself. */
+async function runHost(t: Test, ...args: string[]): Promise<unknown> {
+  const program = fileURLToPath(new URL('support/host-program.ts', import.meta.url))
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|MYSQL_IAM_PROXY_)/.test(name))
+  const child = spawn(process.execPath, [...process.execArgv, '--expose-gc', program, ...args], {
+    env: { ...Object.fromEntries(inherited), AWS_EC2_METADATA_DISABLED: 'true', HOME: t.testdir({}) },
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const texts = ['', '', '']
+  for (const [index, stream] of child.stdio.slice(1).entries()) {
+    ;(stream as Readable).on('data', chunk => {
+      texts[index] += chunk
+    })
+  }
+  const ended = await once(child, 'close')
+  const [stdout, stderr, found] = texts
+  t.same(
+    { ended, stdout, stderr },
+    { ended: [0, null], stdout: '', stderr: '' },
+    `${args}: it exits by itself, in silence`,
+  )
+  return JSON.parse(found!)
+}
+
+test('a host program exits by itself, and prints nothing', async t => {
+  t.equal(await runHost(t, 'once'), 'closed')
+})
+
+test('a host program exits although credentials and the server never answer', async t => {
+  const silent = createServer(socket => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => silent.close())
+  t.equal(await runHost(t, 'hung', String((silent.address() as { port: number }).port)), 0)
+})
+
+test('300 proxies leave nothing in the process', async t => {
+  const found = (await runHost(t, 'cycles')) as Record<'before' | 'after', unknown> & {
+    alive: number
+    resources: unknown
+  }
+  t.ok(found.alive < 10, `${found.alive} of 300 proxies are still in memory`)
+  t.same(found.resources, [], 'no socket, no timer')
+  t.same(found.after, found.before, 'no handler of signals or of the end, no variable of the environment')
 })

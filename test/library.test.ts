@@ -47,6 +47,7 @@ test('the examples of docs/library.md run', async t => {
     /^0 clients on 127\.0\.0\.1:\d+, 0 logins so far$/,
     'CONFIG_INVALID',
     'loginTimeout: 0 is not from 1 to 86400000',
+    /^Correct these options of createProxy\./,
     /^An option is /,
   ])
 })
@@ -74,7 +75,8 @@ test("errors name the library's options, all mistakes at once", async t => {
     'connectTimeout: NaN is not from 1 to 86400000',
     'busyPoll: 2 is not from 0 to 1',
   ]
-  t.throws(() => createProxy(bad), { name: 'ProxyError', code: 'CONFIG_INVALID', message: expected.join('; ') })
+  const message = expected.join('; ')
+  t.throws(() => createProxy(bad), { name: 'ProxyError', code: 'CONFIG_INVALID', message, hint: /docs\/library\.md/ })
 })
 
 test('options that conflict are refused', async t => {

@@ -2,7 +2,7 @@
  * How far the clock of this machine is ahead of AWS, from the Date header of answers that AWS sends anyway, such as those
  * with credentials. A token contains the time of its signature, so a wrong clock explains a refused login.
  */
-import { type Channel, subscribe } from 'node:diagnostics_channel'
+import { type Channel, subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import { uptime } from 'node:os'
 import { wallClockAgainstUptime } from '../clock.ts'
@@ -25,15 +25,25 @@ export function noteDate(host: string, date: string | undefined): void {
   if (AWS_HOST.test(host) && !Number.isNaN(theirs)) awsOffset = theirs + 500 - uptime() * 1_000
 }
 
-let isWatching = false
+const CHANNEL = 'http.client.response.finish'
 
-/** Watches the answers that this process gets. Node.js reports them all: https://nodejs.org/api/diagnostics_channel.html#http */
-export function watchAwsDates(): void {
-  if (isWatching) return
-  isWatching = true
-  const onResponse: Parameters<Channel['subscribe']>[0] = message => {
-    const { request, response } = message as { request: ClientRequest; response: IncomingMessage }
-    noteDate(request.host, response.headers.date)
+const onResponse: Parameters<Channel['subscribe']>[0] = message => {
+  const { request, response } = message as { request: ClientRequest; response: IncomingMessage }
+  noteDate(request.host, response.headers.date)
+}
+
+let watching = 0
+
+/**
+ * Watches the answers that this process gets, until the result is called. Node.js reports them all:
+ * https://nodejs.org/api/diagnostics_channel.html#http
+ */
+export function watchAwsDates(): () => void {
+  if (watching++ === 0) subscribe(CHANNEL, onResponse)
+  let isOver = false
+  return () => {
+    if (isOver) return
+    isOver = true
+    if (--watching === 0) unsubscribe(CHANNEL, onResponse)
   }
-  subscribe('http.client.response.finish', onResponse)
 }

@@ -7,6 +7,7 @@ import type { CachedCredentials, Credentials, CredentialsProvider, MfaCodes } fr
 import { trackHelpers } from './helper-processes.ts'
 import { createAwsAgent } from './https-agent.ts'
 import type { RolesAnywhereOptions } from './roles-anywhere-options.ts'
+import { hideVersionNotice } from './version-notice.ts'
 
 export type {
   CachedCredentials,
@@ -75,6 +76,7 @@ export function createCredentials({ region, profile, rolesAnywhere, codes }: Cre
       ignoreCache: true,
       mfaCodeProvider: async (serial: string) => codeOf.get(serial) ?? '',
     }
+    const showNotice = hideVersionNotice()
     try {
       if (profile !== undefined) return await providers.fromIni({ profile, ...options })()
       return await fromChain(providers, options)
@@ -88,6 +90,7 @@ export function createCredentials({ region, profile, rolesAnywhere, codes }: Cre
       lastProblem = isOfNetwork ? { error: explained, at: now } : undefined
       throw explained
     } finally {
+      showNotice()
       agent.destroy()
     }
   })

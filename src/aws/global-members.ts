@@ -8,6 +8,7 @@ import { asProxyError } from '../errors.ts'
 import { callAws, clientSettings } from './api.ts'
 import type { CredentialsProvider } from './credentials.ts'
 import { createAwsAgent } from './https-agent.ts'
+import { withoutVersionNotice } from './version-notice.ts'
 
 /** Logins wait for the answer, and a server gives a login 10 s. */
 const CONFIRM_TIMEOUT_MS = 3_000
@@ -81,7 +82,8 @@ async function confirm(
 ): Promise<string | undefined> {
   const region = regionOf(cluster)!
   const { DescribeDBClustersCommand, RDSClient } = await import('./sdk-rds.ts')
-  const client = new RDSClient(clientSettings(region, credentials, createAwsAgent({ profile })))
+  const settings = clientSettings(region, credentials, createAwsAgent({ profile }))
+  const client = withoutVersionNotice(() => new RDSClient(settings))
   const abortSignal = AbortSignal.timeout(CONFIRM_TIMEOUT_MS)
   try {
     for (const { DBClusterArn = '' } of await globalMembers(client, host, abortSignal)) {

@@ -1,7 +1,7 @@
 /** Ends the programs that a lookup of credentials has started, such as a credential_process that hangs. */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { ChildProcess } from 'node:child_process'
-import { subscribe } from 'node:diagnostics_channel'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { killTree } from '../process-tree.ts'
 
 export interface Helpers {
@@ -20,8 +20,10 @@ let lookups = 0
 /** of all lookups */
 const running = new Set<ChildProcess>()
 
-// https://nodejs.org/api/diagnostics_channel.html#child-process
-subscribe('child_process', message => {
+/** https://nodejs.org/api/diagnostics_channel.html#child-process */
+const CHANNEL = 'child_process'
+
+const onStart = (message: unknown) => {
   const ofLookup = lookup.getStore()
   if (!ofLookup) return
   const { process: child } = message as { process: ChildProcess }
@@ -30,22 +32,42 @@ subscribe('child_process', message => {
   child.once('exit', () => {
     ofLookup.delete(child)
     running.delete(child)
+    stopIfDone()
   })
-})
+}
 
-process.once('exit', () => killAll(running))
+const onExit = () => killAll(running)
+
+let isTracking = false
+
+function start(): void {
+  if (isTracking) return
+  isTracking = true
+  subscribe(CHANNEL, onStart)
+  process.once('exit', onExit)
+}
+
+/** A program that uses the library gets its process back as it was. */
+function stopIfDone(): void {
+  if (!isTracking || lookups > 0 || running.size > 0) return
+  isTracking = false
+  unsubscribe(CHANNEL, onStart)
+  process.off('exit', onExit)
+}
 
 export function trackHelpers(): Helpers {
   const helpers = new Set<ChildProcess>()
   return {
     async during(work) {
       lookups++
+      start()
       try {
         return await lookup.run(helpers, work)
       } finally {
         lookups--
         // Up to Node.js 22, every promise and every callback of the process would cost more from the first lookup on.
         if (lookups === 0) lookup.disable()
+        stopIfDone()
       }
     },
     kill() {

@@ -4,16 +4,15 @@ import type { Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { within } from '../abort.ts'
 import { watchAwsDates } from '../aws/clock-ahead.ts'
-import { explainCredentialsError } from '../aws/credential-errors.ts'
 import {
   type CachedCredentials,
   type CredentialsProvider,
-  cacheUntilExpiry,
   createCredentials,
   type SignInHelper,
   type WaitingEndpoint,
 } from '../aws/credentials.ts'
 import { createConfirmMember } from '../aws/global-members.ts'
+import { createHostCredentials, hostTimedOut } from '../aws/host-credentials.ts'
 import { createReusedTokens, createTokenSource } from '../aws/token.ts'
 import { type Access, createAllowList, createProxyHeaderList } from '../client/access.ts'
 import { createLocalUsers } from '../client/local-users.ts'
@@ -35,6 +34,7 @@ import {
 } from '../endpoint.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import { createEvents, type ProxyEvents } from '../events.ts'
+import { tolerateFailures } from '../host-logger.ts'
 import { silent, withFields } from '../log.ts'
 import { createMemoryConnection } from '../net/memory-socket.ts'
 import { LIBRARY_NAMES, OPTION_VALUES, type OptionNames } from '../option-values.ts'
@@ -134,10 +134,9 @@ export function createProxy(
 ): ServedProxy {
   const { signIn, way } = shared
   const options = checkOptions(given, names)
-  watchAwsDates()
   const endpoint = createEndpoint(options, names)
   const listen = parseListen(options.listen ?? OPTION_VALUES.listen.default)
-  const log = withFields(options.logger ?? silent, () => ({ endpoint: endpoint.name }))
+  const log = withFields(tolerateFailures(options.logger ?? silent), () => ({ endpoint: endpoint.name }))
   const state = createState(endpoint, options.maxConnections ?? OPTION_VALUES.maxConnections.default)
   const events = createEvents(log)
   state.emit = events.emit
@@ -181,6 +180,7 @@ export function createProxy(
     breaker,
     createToken: reused?.create ?? createTokenSource(endpoint.rds, ofLogin),
     forgetToken: reused?.forget,
+    lateCredentials: typeof options.credentials === 'function' ? hostTimedOut : undefined,
     confirmMember: createConfirmMember(endpoint.rds.host, credentials, options.profile),
     addresses: createAddressBook(undefined, nameLookup),
     greetings: createGreetingWatch(formatHostPort(endpoint.dial), log, undefined, compression?.line?.greeted),
@@ -206,8 +206,11 @@ export function createProxy(
   /** when close() must resolve, in the time of the clock */
   let endBy = Number.POSITIVE_INFINITY
 
+  let unwatchDates: (() => void) | undefined
+
   /** Not before the first use: a tunnel without an idle timeout starts at once. */
-  function needTunnel(): void {
+  function begin(): void {
+    unwatchDates ??= watchAwsDates()
     if (!way && !tunnel) target.tunnel = tunnel = createTunnelAsSet(options, endpoint, state, log, credentials)
   }
 
@@ -224,13 +227,15 @@ export function createProxy(
     }
     check(listen)
     stop.throwIfAborted()
-    needTunnel()
+    begin()
     const takeOver = predecessor && (() => predecessor.handOver())
     let started: ProxyServer
     try {
       started = await startServer(listen, target, sessions, check, takeOver)
     } catch (error) {
       if (!inside) {
+        unwatchDates?.()
+        unwatchDates = undefined
         await tunnel?.close()
         tunnel = undefined
       }
@@ -251,6 +256,7 @@ export function createProxy(
   async function end(delay: number, endSessions: (delay: number) => Promise<void>): Promise<void> {
     endBy = Math.min(endBy, monotonicClock.now() + delay + END_MS)
     await endSessions(delay)
+    unwatchDates?.()
     // A program that does not end at once is killed later.
     await within(tunnel?.close(), endBy - monotonicClock.now(), monotonicClock)
   }
@@ -262,7 +268,7 @@ export function createProxy(
     } catch (error) {
       return client.destroy(asProxyError(error))
     }
-    needTunnel()
+    begin()
     inside ??= { ...target, access: insideAccess(access) }
     sessions.begin()
     wakeWatch.look()
@@ -367,12 +373,5 @@ function credentialsProvider(
     const create = () => createCredentials({ ...options, region: apiRegion(endpoint.rds), codes: signIn?.codes })
     return signIn && !options.rolesAnywhere ? signIn.share(options.profile, create) : create()
   }
-  if (typeof credentials !== 'function') return async () => credentials
-  return cacheUntilExpiry(async () => {
-    try {
-      return await credentials()
-    } catch (error) {
-      throw explainCredentialsError(error, undefined)
-    }
-  })
+  return createHostCredentials(credentials)
 }

@@ -13,6 +13,7 @@ import { emitLoginFailed, UNKNOWN } from '../events.ts'
 import { type FileShares, shareOpenFiles } from '../file-limit.ts'
 import type { Logger } from '../log.ts'
 import { createWire, endGracefully } from '../net/wire.ts'
+import type { ERR_Packet } from '../protocol/packets.ts'
 import { countOutcome, removeSession, type Session } from '../state.ts'
 import { wakeWatch } from '../wake.ts'
 import { recover } from './recover.ts'
@@ -74,7 +75,8 @@ export function createSessions(
   const sockets = new Set<Socket>()
   const stop = new AbortController()
   setMaxListeners(0, stop.signal) // one listener per session
-  const logSeldom = createRateLimitedLog(log, clock)
+  const values = hintValues(target.endpoint, undefined)
+  const logSeldom = createRateLimitedLog(log, clock, values)
   let refusals = 0
   /** when sessions must end, in the time of `clock` */
   let deadline = Number.POSITIVE_INFINITY
@@ -115,13 +117,13 @@ export function createSessions(
       }
       countOutcome(state, error.code)
       logSeldom(error, { client })
-      emitLoginFailed(state, { ...UNKNOWN, client }, error, 0, hintFor(error, hintValues(target.endpoint, undefined)))
+      emitLoginFailed(state, { ...UNKNOWN, client }, error, 0, hintFor(error, values))
       if (refusals >= room.refusals) {
         socket.destroy()
         return
       }
       refusals++
-      sendRefusal(socket, error, () => refusals--)
+      sendRefusal(socket, toERR_Packet(error, values), () => refusals--)
     },
     acceptFailed(error) {
       logSeldom(new ProxyError('FILE_LIMIT_REACHED', `a client could not be accepted (${systemCode(error)})`), {})
@@ -178,15 +180,19 @@ function reasonToRefuse({ access, state }: Served, client: string, maxSessions: 
 }
 
 /** Sends an ERR_Packet instead of a greeting. */
-function sendRefusal(socket: Socket, error: ProxyError, done: () => void): void {
+function sendRefusal(socket: Socket, error: ERR_Packet, done: () => void): void {
   socket.once('close', done)
   const wire = createWire(socket, 'client', 0)
-  sendError(wire, toERR_Packet(error, {}))
+  sendError(wire, error)
   endGracefully(wire)
 }
 
 /** Logs at most one line a second for each code, so that a flood of clients does not flood the log. */
-function createRateLimitedLog(log: Logger, clock: Clock): (error: ProxyError, fields: object) => void {
+function createRateLimitedLog(
+  log: Logger,
+  clock: Clock,
+  values: ReturnType<typeof hintValues>,
+): (error: ProxyError, fields: object) => void {
   const last = new Map<ErrorCode, { at: number; suppressed: number }>()
   return (error, fields) => {
     const before = last.get(error.code)
@@ -196,7 +202,7 @@ function createRateLimitedLog(log: Logger, clock: Clock): (error: ProxyError, fi
     }
     const { level } = ERRORS[error.code]
     const more = before?.suppressed ? { moreBefore: before.suppressed } : {}
-    log[level]({ code: error.code, ...fields, ...more, hint: hintFor(error, {}) }, error.message)
+    log[level]({ code: error.code, ...fields, ...more, hint: hintFor(error, values) }, error.message)
     last.set(error.code, { at: clock.now(), suppressed: 0 })
   }
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { type AwsErrorCodes, clientSettings, explainAwsError } from '../aws/api.ts'
 import type { CredentialsProvider } from '../aws/credential-types.ts'
 import { type AwsAgent, createAwsAgent } from '../aws/https-agent.ts'
+import { withoutVersionNotice } from '../aws/version-notice.ts'
 import { monotonicClock } from '../clock.ts'
 import type { HostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
@@ -70,7 +71,7 @@ export function createSsmApi(options: SsmApiOptions): SsmApi {
   let endpointUrl = ''
   const createClient = async () => {
     const sdk = await import('../aws/sdk-ssm.ts')
-    const client = new sdk.SSMClient(clientSettings(region, credentials, agent))
+    const client = withoutVersionNotice(() => new sdk.SSMClient(clientSettings(region, credentials, agent)))
     client.middlewareStack.add(
       next => args => {
         const { protocol, hostname, port } = args.request as { protocol: string; hostname: string; port?: number }

@@ -208,11 +208,14 @@ function isSame(left: ProxyError, right: ProxyError): boolean {
 }
 
 /** The error of the last logins, for one that was not tried. */
-function openError({ code, message, hint, hintValues, serverError }: ProxyError, left: number): ProxyError {
+function openError(error: ProxyError, left: number): ProxyError {
+  const { code, message, hint, clientMessage, clientHint, hintValues, serverError } = error
   const note = ` (not tried: recent logins failed like this; the next attempt is in ${Math.ceil(left / 1_000)} s)`
   const details = serverError && { serverError: { ...serverError, message: serverError.message + note } }
   return new ProxyError(code, message + note, {
     hint,
+    clientMessage: clientMessage && clientMessage + note,
+    clientHint,
     hintValues: { ...hintValues },
     fromOpenCircuit: true,
     ...details,

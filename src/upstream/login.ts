@@ -65,6 +65,8 @@ export interface LoginTarget {
   /** undefined without a tunnel */
   tunnel: Way | undefined
   createToken: TokenSource
+  /** the error for credentials that are late, if the host program gives them; undefined: that of the network to AWS */
+  lateCredentials?: (() => ProxyError) | undefined
   /** called when the server has refused a token of this user; undefined if tokens are not reused */
   forgetToken?: ((user: string) => void) | undefined
   /** of an Aurora global endpoint: asks RDS about a certificate that names only a cluster */
@@ -304,8 +306,7 @@ async function resultOfLogin(wire: Wire, user: string, token: string): Promise<{
 export async function createTokenInTime(target: LoginTarget, user: string, wire: Wire): Promise<string> {
   let cancelTimer = () => {}
   const late = new Promise<never>((_resolve, reject) => {
-    const giveUp = () =>
-      reject(new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not arrive in time for this login'))
+    const giveUp = () => reject((target.lateCredentials ?? lateCredentials)())
     cancelTimer = wire.clock.after(tokenDeadline(wire) - wire.clock.now(), giveUp)
   })
   const token = Promise.race([target.createToken(user, regionToSign(target.endpoint, wire)), late])
@@ -314,6 +315,10 @@ export async function createTokenInTime(target: LoginTarget, user: string, wire:
   } finally {
     cancelTimer()
   }
+}
+
+function lateCredentials(): ProxyError {
+  return new ProxyError('CREDENTIALS_TIMEOUT', 'AWS credentials did not arrive in time for this login')
 }
 
 /**

@@ -93,7 +93,7 @@ const misbehaviours: Record<string, Misbehaviour> = {
       client.send(sslRequest, 1)
       client.socket.write(Buffer.concat([Buffer.from('1603010200010001fc0303', 'hex'), Buffer.alloc(506, 7)]))
     },
-    says: [/TLS/, /local-tls off/],
+    says: [/TLS/, /localTls off/],
   },
   'answers with a wrong sequence id': {
     ...MALFORMED,
@@ -337,6 +337,9 @@ test('a client that never reads does not keep a session open', async t => {
 const CREDENTIALS = { errno: 1105, sqlState: '08004' } as const
 const KEYS = { accessKeyId: 'ASIAEXAMPLE', secretAccessKey: 'secret-access-key-of-the-tests' }
 
+/** What a client gets to know of the host program's own failures. */
+const FOR_CLIENTS = [/the program that this proxy runs in could not get AWS credentials/, /log of that program/]
+
 /** What a credentials provider does, and what is said about it. */
 const providers: Record<string, Failure & { provider: () => Promise<Credentials> }> = {
   'finds no credentials': {
@@ -355,7 +358,7 @@ const providers: Record<string, Failure & { provider: () => Promise<Credentials>
     ...CREDENTIALS,
     provider: rejects('Error', 'connect ECONNREFUSED 169.254.169.254:80\nsecret-access-key in the second line'),
     code: 'CREDENTIALS_FAILED',
-    says: [/ECONNREFUSED 169\.254\.169\.254:80/, /aws sts get-caller-identity/],
+    says: FOR_CLIENTS,
   },
   'throws at once': {
     ...CREDENTIALS,
@@ -363,7 +366,7 @@ const providers: Record<string, Failure & { provider: () => Promise<Credentials>
       throw new Error('not set up')
     },
     code: 'CREDENTIALS_FAILED',
-    says: [/AWS credentials: no details, because the message could contain a secret/],
+    says: FOR_CLIENTS,
   },
   'gives something else': {
     ...CREDENTIALS,
@@ -414,7 +417,7 @@ test('a credentials provider never answers', async t => {
     checkOutcome(t, await logIn(t, address), {
       ...CREDENTIALS,
       code: 'CREDENTIALS_TIMEOUT',
-      says: [/did not arrive in time/, /network path to AWS/],
+      says: FOR_CLIENTS,
     })
     checkLog(t, log, 'CREDENTIALS_TIMEOUT')
     await checkEnded(t, upstream)

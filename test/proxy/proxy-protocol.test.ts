@@ -120,7 +120,7 @@ test('a header that is missing or invalid', async t => {
   const socket = await open(t, proxy)
   socket.write('GET / HTTP/1.1\r\n')
   const error = parseERR_Packet(await readPacket(socket))
-  t.match(error, { errno: 1043, message: /no PROXY protocol header.*proxy-protocol/ })
+  t.match(error, { errno: 1043, message: /no PROXY protocol header.*proxyProtocol/ })
   const version = await open(t, proxy)
   version.write(Buffer.concat([SIGNATURE, Buffer.from('31000000', 'hex')]))
   t.match(parseERR_Packet(await readPacket(version)), { errno: 1043, message: /version 3/ })
@@ -144,7 +144,7 @@ test('a header where none is accepted', async t => {
       const greeting = parseHandshakeV10(await readPacket(socket))
       socket.write(loginPacket({ socket, greeting }))
       const error = parseERR_Packet(await readPacket(socket))
-      t.match(error, { errno: 1043, message: /127\.0\.0\.1 began with a PROXY protocol header\. Set proxy-protocol/ })
+      t.match(error, { errno: 1043, message: /127\.0\.0\.1 began with a PROXY protocol header\. Set proxyProtocol/ })
     }
     await (await connect(proxy)).end()
     t.same(clientsOf(proxy), ['127.0.0.1'], 'other clients log in as ever')

@@ -15,7 +15,7 @@ testOnEachOwnServer('--require-writer', async (t, server) => {
       await session.end()
 
       await server.query('SET GLOBAL read_only = 1')
-      const refusal = { errno: 1290, message: /is read-only\. After a failover.*require-writer/ }
+      const refusal = { errno: 1290, message: /is read-only\. After a failover.*requireWriter/ }
       await t.rejects(connect(proxy, { compress, flags }), refusal, compress ? 'compressed' : 'plain')
     }
   }

@@ -1,0 +1,54 @@
+/** Hints for users of the library: no flag, no option in the spelling of the command line. */
+import { test } from 'tap'
+import { optionNames } from '../src/config/options.ts'
+import { ERRORS, type ErrorCode, FORWARD_HINTS, SERVER_ERRORS } from '../src/error-codes.ts'
+import { hintFor, IN_LIBRARY, ProxyError, toERR_Packet, withHint } from '../src/errors.ts'
+import { inLibraryWords } from '../src/library-words.ts'
+
+/** Only commands report these. */
+const OF_COMMANDS =
+  /^(SYNC_|UPGRADE_|SERVICE_|WAIT_|NLB_|PROXY_NOT_FOUND|PROXY_LOGIN_FAILED|SIGN_IN_FAILED|AWS_NOT_FOUND|TRUST_UPDATE_FAILED)/
+
+test('no hint of the library names an option as the command line does', t => {
+  const hyphenated = optionNames.filter(name => name.includes('-'))
+  const spelling = new RegExp(`(?<![\\w-])(?:${hyphenated.join('|')})(?![\\w-])`)
+  const hints = [
+    ...Object.keys(ERRORS)
+      .filter(code => !OF_COMMANDS.test(code))
+      .map(code => hintFor(new ProxyError(code as ErrorCode, 'x'), { ...IN_LIBRARY, rds: 'db:3306' })),
+    ...Object.values(SERVER_ERRORS).map(row => inLibraryWords(row?.hint ?? '')),
+    ...Object.values(FORWARD_HINTS).map(hint => inLibraryWords((hint ?? '').replaceAll('{rds}', 'db:3306'))),
+  ]
+  for (const hint of hints) {
+    t.notMatch(hint, spelling)
+    t.notMatch(hint, /(?<!-enable-iam|check) --(?!skip-ssl|disable-ssl|get-server|help)[a-z]/, hint)
+  }
+  t.end()
+})
+
+test('words of the library', t => {
+  const cases: [hint: string, expected: string][] = [
+    ['Close unused connections, or raise max-connections.', 'Close unused connections, or raise maxConnections.'],
+    ['Check my-max-connections and db.rds-endpoint-1.', 'Check my-max-connections and db.rds-endpoint-1.'],
+    ['give it a certificate (tls-cert). Or set local-tls off.', 'give it a certificate (tls). Or set localTls off.'],
+    [
+      'In a new region, run mysql-iam-proxy trust update --rds-endpoint db.example.com:3306. Or not.',
+      "In a new region, set the option regionBundle to 'auto'. Or not.",
+    ],
+  ]
+  for (const [hint, expected] of cases) t.equal(inLibraryWords(hint), expected)
+  const error = new ProxyError('TOO_MANY_CONNECTIONS', 'x')
+  t.match(toERR_Packet(error, {}).message, /raise max-connections/, 'the command line keeps its own')
+  t.match(toERR_Packet(error, IN_LIBRARY).message, /raise maxConnections/)
+  t.end()
+})
+
+test('an error that goes to the host program has its hint', t => {
+  const error = withHint(new ProxyError('LISTEN_FAILED', 'x')) as ProxyError
+  t.equal(error.hint, 'Set the option listen to another address or port. Port 0 takes a free one.')
+  t.equal((withHint(error) as ProxyError).hint, error.hint)
+  t.equal((withHint(new ProxyError('CONFIG_INVALID', 'x', { hint: 'own' })) as ProxyError).hint, 'own')
+  const other = new Error('x')
+  t.equal(withHint(other), other)
+  t.end()
+})
