@@ -257,6 +257,7 @@ export function createProxy(
     endBy = Math.min(endBy, monotonicClock.now() + delay + END_MS)
     await endSessions(delay)
     unwatchDates?.()
+    regionBundle?.close()
     // A program that does not end at once is killed later.
     await within(tunnel?.close(), endBy - monotonicClock.now(), monotonicClock)
   }

@@ -33,6 +33,8 @@ export interface RegionBundle {
   fetch(): boolean
   /** Whether the built-in bundle or the downloaded roots have a CA of the region */
   isKnown(): boolean
+  /** Ends a download that nobody else needs: it would keep the process alive. */
+  close(): void
 }
 
 export interface RegionBundleOptions {
@@ -44,7 +46,7 @@ export interface RegionBundleOptions {
   log?: Logger
   clock?: Clock
   /** the text of the bundle of a region */
-  fetchBundle?: ((region: string) => Promise<string>) | undefined
+  fetchBundle?: ((region: string, stop: AbortSignal) => Promise<string>) | undefined
 }
 
 /** Between two looks at the file, while logins succeed. A look takes a tenth of the processor time of a login. */
@@ -64,6 +66,9 @@ interface Attempt {
   unsaved: readonly RdsRoot[]
   /** of the last failure in a row, for the log; '' if there is none */
   problem: string
+  /** endpoints that want it */
+  users: Set<RegionBundle>
+  stop: AbortController
 }
 
 /** By folder and region: the endpoints of a process share a download, also after a reload. */
@@ -72,7 +77,7 @@ const attempts = new Map<string, Attempt>()
 export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
   const { region, mode, folder, log = silent, clock = monotonicClock } = options
   const url = bundleUrl(region)
-  const { fetchBundle = () => download(url!, { maxBytes: MAX_BUNDLE_BYTES }) } = options
+  const { fetchBundle = (_region, signal) => download(url!, { maxBytes: MAX_BUNDLE_BYTES, signal }) } = options
   const isAutomatic = mode === 'auto' && url !== undefined
   const key = `${folder} ${region}`
   let cached = NO_BUNDLE
@@ -110,7 +115,7 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
 
   async function fetchOnce(attempt: Attempt): Promise<void> {
     try {
-      const update = await updateRegion(region, folder, () => fetchBundle(region))
+      const update = await updateRegion(region, folder, () => fetchBundle(region, attempt.stop.signal))
       const isBuiltIn = ({ fingerprint }: RdsRoot) => builtInRoots().has(fingerprint)
       attempt.problem = ''
       attempt.unsaved = update.isSaved ? [] : update.roots.filter(root => !isBuiltIn(root))
@@ -119,6 +124,10 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
       const { problem } = update
       if (problem) log.warn(errorFields(problem), `${problem.message}; this process keeps them in memory`)
     } catch (thrown) {
+      if (attempt.stop.signal.aborted) {
+        attempts.delete(key)
+        return
+      }
       const error = asProxyError(thrown)
       const next = isKnown() ? 'an hour' : 'a minute'
       if (error.message !== attempt.problem) {
@@ -131,7 +140,7 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
     }
   }
 
-  return {
+  const bundle: RegionBundle = {
     region,
     isAutomatic,
     roots,
@@ -150,15 +159,24 @@ export function createRegionBundle(options: RegionBundleOptions): RegionBundle {
       if (!isAutomatic) return false
       const last = attempts.get(key)
       const interval = last?.problem && !isKnown() ? RETRY_INTERVAL_MS : FETCH_INTERVAL_MS
+      if (last?.running) last.users.add(bundle)
       if (last && (last.running || clock.now() - last.started < interval)) return last.running !== undefined
       const { unsaved = [], problem = '' } = last ?? {}
-      const attempt: Attempt = { started: clock.now(), running: undefined, unsaved, problem }
+      const users = new Set([bundle])
+      const stop = new AbortController()
+      const attempt: Attempt = { started: clock.now(), running: undefined, unsaved, problem, users, stop }
       attempts.set(key, attempt)
       attempt.running = fetchOnce(attempt)
       return true
     },
     isKnown,
+    close() {
+      const attempt = attempts.get(key)
+      attempt?.users.delete(bundle)
+      if (attempt?.running && attempt.users.size === 0) attempt.stop.abort()
+    },
   }
+  return bundle
 }
 
 /** The error for a region whose trust store is not public. */

@@ -313,3 +313,25 @@ test('an update says what is new and what was removed, and saves nothing that is
   t.equal(known.removed.length, 1)
   t.same((await readBundle(folder, 'eu-west-1')).roots, [])
 })
+
+test('close() ends a download that no other endpoint needs', async t => {
+  const stops: AbortSignal[] = []
+  const fetchBundle = (_region: string, stop: AbortSignal) =>
+    new Promise<string>((_answer, fail) => {
+      stops.push(stop)
+      stop.addEventListener('abort', () => fail(stop.reason))
+    })
+  const first = start(t, { fetchBundle })
+  const second = start(t, { folder: first.folder, fetchBundle })
+  t.same([first.bundle.fetch(), second.bundle.fetch()], [true, true])
+  first.bundle.close()
+  first.bundle.close()
+  t.notOk(stops[0]!.aborted, 'the second one waits for it')
+  second.bundle.close()
+  t.ok(stops[0]!.aborted)
+  await second.bundle.refresh()
+  t.same([...first.lines, ...second.lines], [], 'no warning of a failure')
+  t.equal(second.bundle.fetch(), true, 'another proxy may download at once')
+  t.equal(stops.length, 2)
+  second.bundle.close()
+})

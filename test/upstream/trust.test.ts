@@ -322,6 +322,7 @@ function testBundle(options: Partial<RegionBundle> = {}) {
       return state.isFetching
     },
     isKnown: () => state.roots.length > 0,
+    close: () => {},
     ...options,
   }
   return { state, bundle }
