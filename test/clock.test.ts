@@ -10,6 +10,7 @@ const WALL_CLOCK_FILES = [
   'admin/server.ts',
   'admin/status.ts',
   'aws/credentials.ts',
+  'aws/host-credentials.ts',
   'aws/roles-anywhere.ts',
   'check/credentials.ts',
   'check/tls.ts',

@@ -31,7 +31,7 @@ export function createHostCredentials(
   })
 }
 
-/** The error for a login for which the function has not answered in time. */
+/** The error for a login that waited for the function in vain. */
 export function hostTimedOut(): ProxyError {
   const hint = 'Check that the promise of the function in the option credentials settles.'
   return new ProxyError('CREDENTIALS_TIMEOUT', `${FUNCTION} did not answer in time for this login`, {
@@ -115,7 +115,7 @@ function kindOf(value: unknown): string {
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }
 
-/** What the function threw, in its own words. The errors of the AWS SDK's providers have codes and hints of their own. */
+/** What the function threw, in its own words. The errors of the AWS SDK's providers keep their codes and hints. */
 function explainHostError(thrown: unknown): ProxyError {
   if (thrown instanceof ProxyError) return thrown
   const explained = explainCredentialsError(thrown, undefined)
