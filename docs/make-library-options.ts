@@ -13,7 +13,7 @@ const DECLARED = [
   { prefix: '', path: '../src/proxy/options.ts', type: 'ProxyOptions' },
   { prefix: 'tls.', path: '../src/proxy/options.ts', type: 'TlsFiles' },
   { prefix: 'rolesAnywhere.', path: '../src/aws/roles-anywhere-options.ts', type: 'RolesAnywhereOptions' },
-  { prefix: 'localUsers[].', path: '../src/client/local-users.ts', type: 'LocalUserOptions' },
+  { prefix: 'localUsers[].', path: '../src/client/local-user-options.ts', type: 'LocalUserOptions' },
 ]
 
 /** `page` with the table of today. */

@@ -5,7 +5,14 @@
 
 import { ERRORS, type ErrorCode, FORWARD_HINTS, SERVER_ERRORS } from './error-codes.ts'
 import { inLibraryWords, LIBRARY_HINTS } from './library-words.ts'
-import type { ERR_Packet } from './protocol/packets.ts'
+
+/** An error in the form in which MySQL clients get it. */
+export interface ServerError {
+  readonly errno: number
+  /** five characters; undefined in an error before the greeting */
+  readonly sqlState: string | undefined
+  readonly message: string
+}
 
 /** The one error type of this project: a stable code, and a message that says what happened, with names but never a secret. */
 export class ProxyError extends Error {
@@ -20,7 +27,7 @@ export class ProxyError extends Error {
   /** values for the hint that the endpoint does not have, for example `ssoLogin` */
   readonly hintValues: Readonly<Record<string, string>>
   /** the server's own error, if the server sent one: the client gets it unchanged, with a hint added */
-  readonly serverError: ERR_Packet | undefined
+  readonly serverError: ServerError | undefined
   /** if set, the client gets the error only after this resolves */
   readonly delay: Promise<void> | undefined
   /** true if this login was not attempted because earlier ones failed with this error */
@@ -46,7 +53,7 @@ export interface ErrorDetails {
   clientMessage?: string | undefined
   clientHint?: string | undefined
   hintValues?: Record<string, string>
-  serverError?: ERR_Packet
+  serverError?: ServerError
   delay?: Promise<void>
   fromOpenCircuit?: boolean
 }
@@ -95,7 +102,7 @@ export function toERR_Packet(
   error: ProxyError,
   values: Readonly<Record<string, string | undefined>>,
   session?: string,
-): ERR_Packet {
+): ServerError {
   const hint = error.clientHint ?? hintFor(error, values)
   const id = session === undefined ? '' : ` (session ${session})`
   if (error.serverError) {

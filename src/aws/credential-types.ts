@@ -1,19 +1,9 @@
 /** What a provider of AWS credentials gives, and what helps it if a person must act first. */
 import type { ProxyError } from '../errors.ts'
 import type { SignInState } from '../state.ts'
+import type { Credentials, CredentialsProvider } from './credentials-given.ts'
 
-/** AWS credentials, in the shape of the AWS SDK's AwsCredentialIdentity. All but `accessKeyId` and `expiration` are secret. */
-export interface Credentials {
-  readonly accessKeyId: string
-  readonly secretAccessKey: string
-  readonly sessionToken?: string
-  readonly expiration?: Date
-  /** of IAM Roles Anywhere: the certificate that proved who asked */
-  readonly certificate?: { readonly name: string; readonly expires: Date }
-}
-
-/** Resolves with credentials that are valid now. Any provider of the AWS SDK will do. */
-export type CredentialsProvider = () => Promise<Credentials>
+export type { Credentials, CredentialsProvider }
 
 /** A provider that caches. */
 export interface CachedCredentials extends CredentialsProvider {

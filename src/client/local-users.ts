@@ -3,18 +3,7 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypt
 import { ProxyError } from '../errors.ts'
 import { nativeHash, sha2Digest } from '../protocol/auth.ts'
 import { parseStoredHash, type StoredHash, sha256Crypt } from '../protocol/sha256-crypt.ts'
-
-/** A configured local user: with a password, or with the hash of one as MySQL stores it. */
-export interface LocalUserOptions {
-  /** The user name that clients log in with */
-  name: string
-  /** The password; either this or `passwordHash` */
-  password?: string | undefined
-  /** `*` and 40 hexadecimal digits (mysql_native_password), or `$A$005$…` (caching_sha2_password), also as 0x… */
-  passwordHash?: string | undefined
-  /** The database user to log in as. Default: the option `user`, else `name` */
-  user?: string | undefined
-}
+import type { LocalUserOptions } from './local-user-options.ts'
 
 /** A local user as logins are checked. With a stored hash, `native` or `sha2` is unknown until a client sends the full password. */
 export interface LocalUser {

@@ -1,5 +1,6 @@
 /** The options of proxies from settings, with the files that they name read and checked. */
-import { isPasswordHash, type LocalUserOptions } from '../client/local-users.ts'
+import type { LocalUserOptions } from '../client/local-user-options.ts'
+import { isPasswordHash } from '../client/local-users.ts'
 import { checkCertificate } from '../client/tls.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
 import { type Logger, withFields } from '../log.ts'

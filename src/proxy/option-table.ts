@@ -9,7 +9,8 @@ import {
   ROLES_ANYWHERE_REQUIRED,
   type RolesAnywhereOptions,
 } from '../aws/roles-anywhere-options.ts'
-import { isPasswordHash, type LocalUserOptions } from '../client/local-users.ts'
+import type { LocalUserOptions } from '../client/local-user-options.ts'
+import { isPasswordHash } from '../client/local-users.ts'
 import { listenProblem, remoteProblem } from '../endpoint.ts'
 import { databaseProxyProblem } from '../forward-proxy.ts'
 import type { Logger } from '../log.ts'

@@ -1,7 +1,7 @@
 /** The options of a proxy, and what is wrong with them beside one another. */
-import type { Credentials, CredentialsProvider } from '../aws/credentials.ts'
+import type { Credentials, CredentialsProvider } from '../aws/credentials-given.ts'
 import type { RolesAnywhereOptions } from '../aws/roles-anywhere-options.ts'
-import type { LocalUserOptions } from '../client/local-users.ts'
+import type { LocalUserOptions } from '../client/local-user-options.ts'
 import {
   type EndpointOptions,
   formatListen,

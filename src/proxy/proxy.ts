@@ -59,46 +59,18 @@ import { checkOptions } from './check-options.ts'
 import { createLife, END_MS, type Running } from './life.ts'
 import { exposureProblem, type ProxyOptions, requireTlsProblem } from './options.ts'
 import { createOrphans } from './orphans.ts'
+import type { Proxy as ProxyApi } from './proxy-api.ts'
 import type { Served } from './served.ts'
 import { type ProxyServer, startServer } from './server.ts'
 import { createSessions } from './sessions.ts'
-import { type ProxyStatus, statusOf } from './status.ts'
+import { statusOf } from './status-of.ts'
 import { createTunnelAsSet } from './tunnel.ts'
 
 export type { Address } from '../endpoint.ts'
 export type { ProxyOptions } from './options.ts'
 
-export interface Proxy {
-  /**
-   * Starts to listen. While it listens, another call has the same result. If it fails, it may be called again. A proxy that was
-   * stopped never listens again.
-   * @returns the address that clients connect to, with the real port where 0 was asked for
-   * @throws ProxyError CONFIG_INVALID, LISTEN_FAILED, PROXY_STOPPING; the reason of the option `signal`
-   */
-  listen(): Promise<Address>
-  /** Stops listening; sessions go on. A pending `listen()` is rejected. Has no effect before `listen()` and when called again. */
-  stopListening(): void
-  /**
-   * Stops listening and ends every session; clients get ERR 1053. Resolves when all connections are closed, a second after the
-   * delay at the latest. May be called again: of two calls, the one that ends sooner counts.
-   * @param delay milliseconds that sessions get to finish their transactions; default 0
-   * @throws ProxyError CONFIG_INVALID if `delay` is no such number; nothing is closed then
-   */
-  close(delay?: number): Promise<void>
-  /** `close()`, for `await using` */
-  [Symbol.asyncDispose](): Promise<void>
-  /**
-   * A connection to the database without a port, for the option `stream` of mysql2 and mariadb. It needs no `listen()`. The bytes
-   * stay in this process, so it has no TLS; `localUsers` apply. Errors are those of a stream: after `close()`, it fails with the
-   * ProxyError PROXY_STOPPING.
-   */
-  connect(): Duplex
-  /** What the proxy does now: a copy, which later events do not change. */
-  status(): ProxyStatus
-}
-
 /** A proxy with what the rest of this program works on, which the library does not show. */
-export interface ServedProxy extends Proxy {
+export interface ServedProxy extends ProxyApi {
   readonly endpoint: Readonly<Endpoint>
   readonly state: EndpointState
   /** what the library's users listen to */

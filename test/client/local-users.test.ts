@@ -1,5 +1,6 @@
 import { test } from 'tap'
-import { checkPassword, createLocalUsers, isPasswordHash, type LocalUserOptions } from '../../src/client/local-users.ts'
+import type { LocalUserOptions } from '../../src/client/local-user-options.ts'
+import { checkPassword, createLocalUsers, isPasswordHash } from '../../src/client/local-users.ts'
 import { ProxyError } from '../../src/errors.ts'
 import { checkNative, checkSha2, createSalt } from '../../src/protocol/auth.ts'
 import { sha256Crypt, storedHash } from '../../src/protocol/sha256-crypt.ts'

@@ -1,0 +1,75 @@
+/** The declarations that a consumer's compiler reads: nothing internal is reachable, and every public type has an exported name. */
+import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { test } from 'tap'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** All that src/index.ts leads to. A file here is for everybody: its types are public, and its imports are of this list. */
+const PUBLIC = [
+  'aws/credentials-given',
+  'aws/roles-anywhere-options',
+  'client/local-user-options',
+  'endpoint',
+  'error-codes',
+  'errors',
+  'events',
+  'forward-proxy',
+  'index',
+  'log',
+  'option-values',
+  'proxy/options',
+  'proxy/proxy-api',
+  'proxy/status',
+]
+
+/** Modules of Node.js that the types need: @types/node has them. */
+const OF_NODE = ['node:events', 'node:stream']
+
+/** Types of those files that options, events and status do not use. */
+const INTERNAL = [
+  'CombinedOptions',
+  'Emit',
+  'Endpoint',
+  'ErrorDetails',
+  'Events',
+  'ForwardProxy',
+  'ForwardProxyProtocol',
+  'Listen',
+  'OptionNames',
+]
+
+test('the declarations lead to public files only', async t => {
+  const directory = t.testdir({})
+  // tap loads code into every Node.js process of a test, and tsc fails with it.
+  const tsc = ['-u', 'NODE_OPTIONS', join(root, 'node_modules/.bin/tsc'), '-p', join(root, 'tsconfig.build.json')]
+  await promisify(execFile)('env', [...tsc, '--emitDeclarationOnly', '--outDir', directory])
+  const source = join(directory, 'src')
+  const texts = new Map<string, string>()
+  const modules = new Set<string>()
+  async function walk(path: string): Promise<void> {
+    if (texts.has(path)) return
+    const text = (await readFile(`${path}.d.ts`, 'utf8')).replace(/\/\*.*?\*\//gs, '')
+    texts.set(path, text)
+    for (const [, from, imported] of text.matchAll(/\bfrom ['"]([^'"]+)['"]|\bimport\(['"]([^'"]+)['"]\)/g)) {
+      const name = (from ?? imported)!
+      if (name.startsWith('.')) await walk(join(dirname(path), name.replace(/\.[jt]s$/, '')))
+      else modules.add(name)
+    }
+  }
+  await walk(join(source, 'index'))
+  t.same([...texts.keys()].map(path => relative(source, path)).sort(), PUBLIC)
+  t.same([...modules].sort(), OF_NODE)
+
+  const index = texts.get(join(source, 'index'))!
+  const declared = [...texts.values()].flatMap(text =>
+    Array.from(text.matchAll(/^export (?:interface|type|declare class) (\w+)/gm), match => match[1]!),
+  )
+  t.ok(declared.length > 20)
+  for (const name of declared)
+    if (!INTERNAL.includes(name)) t.match(index, new RegExp(`\\b${name}\\b`), `${name} is exported`)
+  for (const text of texts.values()) t.notMatch(text, /^\s+private |#private/m, 'no private field')
+})
