@@ -4,6 +4,7 @@ const config = {
   mode: 'production',
   target: 'node20',
   entry: './app.js',
+  optimization: { minimize: false }, // a server gains nothing from it
   experiments: { outputModule: true },
   output: { path: `${process.cwd()}/dist`, filename: 'webpack.mjs', chunkFilename: 'webpack-[id].mjs', module: true },
 }
