@@ -29,6 +29,7 @@ test('the examples of the guides', async t => {
 
   const examples = {
     'pool.js': LOGGED_IN,
+    'stream.js': LOGGED_IN,
     'knex.js': LOGGED_IN,
     'sequelize.js': LOGGED_IN,
     'credentials.js': LOGGED_IN,
