@@ -8,12 +8,10 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { packInto } from '../../bin/package/npm.ts'
 import { exists, hash, makeOnce, ownDirectory, type ServerDescription } from './database-server.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-
-/** What `npm pack` reads, and the build before it. */
-const SOURCES = /^(?!node_modules$|dist$|test$|bench$|\.)/
 
 const NPM_OPTIONS = ['--no-audit', '--no-fund', '--prefer-offline', '--fetch-timeout=600000', '--fetch-retries=5']
 
@@ -111,18 +109,13 @@ export async function installTarball(t: Test): Promise<Installed> {
 }
 
 async function packAndInstall(directory: string): Promise<void> {
-  // From a copy, because the build of npm's prepack removes dist/, and other tests may use it.
-  const copy = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-pack-'))
+  const stage = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-pack-'))
   try {
-    for (const name of (await readdir(root)).filter(name => SOURCES.test(name))) {
-      await cp(join(root, name), join(copy, name), { recursive: true })
-    }
-    await symlink(join(root, 'node_modules'), join(copy, 'node_modules'))
-    await npm(['pack', '--silent'], copy)
-    const [tarball] = (await readdir(copy)).filter(name => name.endsWith('.tgz'))
-    await cp(join(copy, tarball!), join(directory, 'package.tgz'))
+    await packInto(stage, join(stage, 'files'))
+    const tarball = (await readdir(stage)).find(name => name.endsWith('.tgz'))
+    await cp(join(stage, tarball!), join(directory, 'package.tgz'))
   } finally {
-    await rm(copy, { recursive: true, force: true })
+    await rm(stage, { recursive: true, force: true })
   }
   const dependencies = { 'mysql-iam-proxy': 'file:package.tgz' }
   await writeFile(join(directory, 'package.json'), JSON.stringify({ private: true, type: 'module', dependencies }))

@@ -7,6 +7,4 @@ await build({
   platform: 'node',
   format: 'esm',
   minify: true,
-  // for packages that call require
-  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)" },
 })
