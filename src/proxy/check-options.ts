@@ -38,8 +38,7 @@ export function checkOptions(given: unknown, names: OptionNames = LIBRARY_NAMES)
   if (problems.length === 0) return options
   const more = problems.splice(MAX_SHOWN).length
   if (more > 0) problems.push(`and ${more} more mistakes`)
-  const hint = names === LIBRARY_NAMES ? 'See the options in docs/library.md' : undefined
-  throw new ProxyError('CONFIG_INVALID', problems.join('; '), { hint })
+  throw new ProxyError('CONFIG_INVALID', problems.join('; '))
 }
 
 /** Every mistake in the options, without those of the files that they name. */

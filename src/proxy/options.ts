@@ -68,7 +68,7 @@ export interface ProxyOptions extends EndpointOptions {
   requireTls?: boolean | undefined
   /**
    * Networks (CIDR) or addresses that clients may come from; a client of a unix socket has no address and may. An empty array
-   * lets nobody in, also over a unix socket. Default: any
+   * lets nobody in, also over a unix socket; it does not apply to `connect()`. Default: any
    */
   allowFrom?: readonly string[] | undefined
   /** Networks (CIDR) or addresses of load balancers that send the PROXY protocol, or 'unix' for those on a unix socket. An empty array means none. Default: none */
