@@ -431,6 +431,28 @@ test('where every login fails, the row, the title and the icon say so', async t 
   t.same(browserErrors, [])
 })
 
+test('compression: what new sessions get and why, and what it has saved', async t => {
+  const compression = { setting: 'auto', next: 'zstd', why: 'greetings take 38 ms or more', roundTrip: 38 } as const
+  const states = [
+    makeState({
+      name: 'far',
+      ended: { bytesFromClient: 100_000, bytesFromUpstream: 9_900_000 },
+      endedOnLine: { bytesFromClient: 100_000, bytesFromUpstream: 3_900_000 },
+      compression: () => ({ ...compression, bytesPerSecond: 2_500_000 }),
+    }),
+    makeState({ name: 'near' }),
+  ]
+  const { page } = await open(t, await serve(t, states))
+  for (const { name } of states) await page.getByRole('button', { name, exact: true }).click()
+  const rowOf = (name: string) => endpointOf(page, name).locator('[data-at="compression-row"]')
+  await rowOf('far').waitFor()
+  t.equal(
+    await rowOf('far').locator('dd').innerText(),
+    'auto: zstd; greetings take 38 ms or more; a session got up to 2.5 MB/s in the last hour; 4.0 MB over the line instead of 10.0 MB',
+  )
+  t.notOk(await rowOf('near').isVisible(), 'without the option')
+})
+
 test('a sign-in that logins wait for has a link', async t => {
   const state = makeState({ name: 'shop', credentialsFailed: true })
   const url = 'https://oidc.us-east-1.amazonaws.com/authorize?response_type=code&state=s'
