@@ -47,7 +47,7 @@ test('the examples of docs/library.md run', async t => {
     /^0 clients on 127\.0\.0\.1:\d+, 0 logins so far$/,
     'CONFIG_INVALID',
     'loginTimeout: 0 is not from 1 to 86400000',
-    'See the options in docs/library.md',
+    /^Correct these options of createProxy\./,
     /^An option is /,
   ])
 })
