@@ -14,6 +14,7 @@
  * await proxy.close()
  */
 import type { EventEmitter } from 'node:events'
+import { metricsText } from './admin/metrics-text.ts'
 import { withHint } from './errors.ts'
 import type { ProxyEvents } from './events.ts'
 import type { ProxyOptions } from './proxy/options.ts'
@@ -47,13 +48,14 @@ export interface Proxy extends OneProxy, EventEmitter<ProxyEvents> {}
  */
 export function createProxy(options: ProxyOptions): Proxy {
   const proxy = hinted(() => createServedProxy(options))
-  const { events, stopListening, close, connect, status } = proxy
+  const { events, state, stopListening, close, connect, status } = proxy
   const own = {
     listen: () => proxy.listen().catch(rethrow),
     stopListening,
     close,
     connect: () => connect(),
     status,
+    metrics: () => metricsText(state),
     [Symbol.asyncDispose]: () => close(),
   }
   return Object.assign(events, own)

@@ -30,4 +30,9 @@ export interface Proxy {
   connect(): Duplex
   /** What the proxy does now: a copy, which later events do not change. */
   status(): ProxyStatus
+  /**
+   * The metrics of this proxy in the text format of Prometheus, for an endpoint of the host: docs/library.md. They have nothing
+   * about the process.
+   */
+  metrics(): string
 }

@@ -70,7 +70,7 @@ export type { Address } from '../endpoint.ts'
 export type { ProxyOptions } from './options.ts'
 
 /** A proxy with what the rest of this program works on, which the library does not show. */
-export interface ServedProxy extends ProxyApi {
+export interface ServedProxy extends Omit<ProxyApi, 'metrics'> {
   readonly endpoint: Readonly<Endpoint>
   readonly state: EndpointState
   /** what the library's users listen to */
