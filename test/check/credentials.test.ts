@@ -27,7 +27,9 @@ function factsOf({ json }: Checked, step: string): Record<string, string | strin
 
 test('no credentials', async t => {
   setUp(t, '')
-  failsWith(t, await runCheck(t, {}), 'credentials', 'CREDENTIALS_MISSING', [/AWS_PROFILE or the option profile/])
+  failsWith(t, await runCheck(t, {}), 'credentials', 'CREDENTIALS_MISSING', [
+    /the option credentials or profile, or AWS_PROFILE/,
+  ])
 })
 
 test('an SSO session that has expired', async t => {
