@@ -32,15 +32,11 @@ import { play } from './scenario.ts'
 
 export type Side = 'client' | 'server'
 
-/** Milliseconds. The proxy's own limits are the first three, a second to linger and two to leave: less than `patience`. */
-const LIMITS = {
-  connectTimeout: 1_000,
-  greetingTimeout: 800,
-  loginTimeout: 800,
-  end: 60_000,
-  read: 250,
-  patience: 3_000,
-}
+/** Options of the proxies. With a second to linger and two to leave, they end everything in less than `LIMITS.patience`. */
+const TIMEOUTS = { connectTimeout: 1_000, greetingTimeout: 800, loginTimeout: 800 }
+
+/** Milliseconds that this program waits. */
+const LIMITS = { end: 60_000, read: 250, patience: 3_000 }
 
 /** Sessions at a time. */
 const AT_A_TIME = 100
@@ -153,7 +149,7 @@ async function startProxies(t: Test, side: Side, sessions: number, connect: stri
     Array.from({ length: Math.ceil(sessions / ALIKE) }, (_, n) =>
       startProxy(t, {
         connect,
-        ...LIMITS,
+        ...TIMEOUTS,
         // A login that is tried again would take another's place at a server that follows a list of scenarios.
         ...(side === 'server' ? { tokenInHandshake: n % 3 === 2 ? 'never' : 'always' } : {}),
         ...kinds[n % kinds.length],
