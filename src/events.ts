@@ -45,6 +45,12 @@ export interface SessionEnd extends SessionFields {
   readonly hint: string | undefined
   readonly bytesFromClient: number
   readonly bytesFromServer: number
+  /** What the option `compress` has added between the proxy and the database; undefined for none */
+  readonly compression: 'zlib' | 'zstd' | undefined
+  /** `bytesFromClient` as they travelled between the proxy and the database; undefined without `compression` */
+  readonly lineBytesFromClient: number | undefined
+  /** `bytesFromServer` as they travelled between the proxy and the database; undefined without `compression` */
+  readonly lineBytesFromServer: number | undefined
 }
 
 /** A client has connected but not logged in: it was refused, or it left. */
@@ -92,8 +98,11 @@ export interface Events {
  */
 export function createEvents(log: Logger): Events {
   const emitter = new EventEmitter<ProxyEvents>()
+  let isClosed = false
   emitter.setMaxListeners(0) // no warning on the host's standard error
   const emit: Emit = (name, create) => {
+    if (isClosed) return
+    isClosed = name === 'closed'
     const listeners: ((...event: never[]) => unknown)[] = emitter.rawListeners(name)
     if (listeners.length === 0) return
     const event = create()

@@ -37,7 +37,9 @@ export interface Session {
   traffic: Traffic
   /** undefined unless the proxy has added compression between it and the database */
   compressed: CompressedTraffic | undefined
-  /** why it was ended from outside; undefined if it was not */
+  /** whether its login has failed, and the event for it has come */
+  hasFailed?: boolean
+  /** why it was ended from outside; undefined if it was not, or if the client had quit already */
   endedBy: ErrorCode | undefined
   /** whether it could end now and interrupt nothing: no answer is due, no transaction is open */
   isIdle(): boolean

@@ -2,13 +2,15 @@
 import { EventEmitter, on, once } from 'node:events'
 import { connect as connectTcp } from 'node:net'
 import { fileURLToPath } from 'node:url'
+import mysql from 'mysql2/promise'
 import { type Test, test } from 'tap'
 import { createEvents } from '../src/events.ts'
 import { createProxy, type ErrorCode, type LoginFailed, type ProxyEvents, type ProxyOptions } from '../src/index.ts'
 import { silent } from '../src/log.ts'
 import { createProxy as createServedProxy } from '../src/proxy/proxy.ts'
+import type { Way } from '../src/upstream/dial.ts'
 import { type RealServer, realServer } from './support/mariadb.ts'
-import { connect, connectDirectly, connectRaw } from './support/raw-client.ts'
+import { connect, connectDirectly, connectRaw, until } from './support/raw-client.ts'
 import { compilerErrors } from './support/type-check.ts'
 
 interface Line {
@@ -290,6 +292,103 @@ test('listening and closed come once, closed last', async t => {
   await Promise.all([proxy.close(), proxy.close()])
   await proxy.close()
   t.same(names, ['listening', 'sessionStart', 'sessionEnd', 'closed'])
+})
+
+test('the end of a session says what travelled with compression', async t => {
+  const server = await realServer(t)
+  for (const compress of ['off', 'zlib'] as const) {
+    const { events, address, lines } = await start(t, server, { compress })
+    const client = await connect(address)
+    await client.query("SELECT REPEAT('x', 100000)")
+    const ended = once(events, 'sessionEnd')
+    await client.end()
+    const [{ compression, lineBytesFromClient, lineBytesFromServer, bytesFromServer }] = await ended
+    const { fields } = lines.find(({ message }) => message === 'session ended')!
+    const line = { compression, lineBytesFromClient, lineBytesFromServer }
+    for (const [name, value] of Object.entries(line)) t.equal(value, fields[name], `${name} as in the log`)
+    t.equal(compression, compress === 'off' ? undefined : 'zlib')
+    if (compress !== 'off') t.ok(Number(lineBytesFromServer) < Number(bytesFromServer) / 10)
+  }
+})
+
+test('closed comes last, also if credentials for a change of user never arrive', async t => {
+  const server = await realServer(t)
+  let hangs = false
+  let asked = 0
+  let expiration = new Date()
+  const credentials = () => {
+    if (hangs) asked++
+    if (hangs) return new Promise<never>(() => {})
+    expiration = new Date(Date.now() + 200)
+    return Promise.resolve({ ...server.keys.longTerm, expiration })
+  }
+  const { proxy, events, state, address, seen } = await start(t, server, { credentials, loginTimeout: 3_600_000 })
+  const client = await connect(address)
+  client.on('error', () => {})
+  hangs = true
+  await until('the credentials have expired', () => Date.now() > expiration.getTime())
+  const changed = client.changeUser({ user: 'iam2' }).catch((error: unknown) => error)
+  await until('the function hangs', () => asked > 0)
+  const atClosed = once(events, 'closed').then(() => seen.map(({ name }) => name))
+  await proxy.close()
+  t.same(await atClosed, ['sessionStart', 'sessionEnd'])
+  t.match(seen[1]!.event, { endedBy: 'PROXY_STOPPING', code: 'PROXY_STOPPING', user: 'iam_user' })
+  t.match(await changed, { errno: 1053 })
+  t.equal(state.sessions.size, 0)
+})
+
+test('closed comes last, also if a session cannot end', async t => {
+  const server = await realServer(t)
+  let isOpen = true
+  let settle: (() => void)[] = []
+  const hang = () => new Promise<undefined>(resolve => settle.push(() => resolve(undefined)))
+  const way: Way = {
+    async acquire() {
+      if (!isOpen) await hang()
+      const address = { host: server.host, port: server.port }
+      return { address, connection: undefined, explain: async error => error, lost: hang, release() {} }
+    },
+    isStarting: () => false,
+  }
+  const { events, state, ...proxy } = createServedProxy(optionsFor(server, []), undefined, { way })
+  t.teardown(() => proxy.close())
+  const seen = follow(events)
+  const address = await proxy.listen()
+  const client = await connect(address)
+  client.on('error', () => {})
+  await server.query(`KILL ${client.threadId}`)
+  await until('the session asks why its connection was lost', () => settle.length === 1)
+  isOpen = false
+  const stranger = connectTcp(address)
+  stranger.on('error', () => {}).resume()
+  await until('another one waits for a way', () => settle.length === 2)
+  const atClosed = once(events, 'closed').then(() => seen.map(({ name }) => name))
+  await proxy.close()
+  t.same((await atClosed).sort(), ['loginFailed', 'sessionEnd', 'sessionStart'])
+  for (const { name, event } of seen) if (name !== 'sessionStart') t.match(event, { code: 'PROXY_STOPPING' }, name)
+  t.equal(state.sessions.size, 0)
+  for (const each of settle) each()
+  settle = []
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(seen.length, 3, 'and none when it ends after all')
+})
+
+test('a client that quits just before close() is a client that quit', async t => {
+  const server = await realServer(t)
+  for (const isInside of [false, true]) {
+    const { proxy, events, address, lines } = await start(t, server)
+    const client = isInside
+      ? await mysql.createConnection({ user: 'iam_user', stream: proxy.connect })
+      : await connect(address)
+    client.on('error', () => {})
+    await client.query('DO 1')
+    const ended = once(events, 'sessionEnd')
+    void client.end().catch(() => {})
+    await proxy.close()
+    const [end] = await ended
+    t.match(end, { endedBy: 'client quit', code: undefined, client: isInside ? 'in-process' : '127.0.0.1' })
+    t.ok(lines.some(({ fields }) => fields['endedBy'] === 'client quit'))
+  }
 })
 
 test('a listener that fails harms nothing', async t => {

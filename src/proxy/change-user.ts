@@ -67,6 +67,7 @@ export async function changeUser(
   const charset = command.charset ?? client.charset
   writePacket(upstream, encodeComChangeUser({ ...command, ...madeUp, charset }))
   const answer = await forwardUntilAsked(upstream, client.wire, pipelined)
+  upstream.stop?.throwIfAborted()
   if (answer === 'over') return undefined
   if (answer === 'nothing') throw timedOut(upstream, 'the answer to COM_CHANGE_USER')
   if (answer === 'OK') throw unexpectedPlugin(user, 'nothing')
@@ -110,6 +111,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
       cancelTimer()
       upstream.off('data', onData).off('end', onEnd).off('close', onEnd)
       client.off('readable', onClientReadable).off('end', onEnd).off('close', onEnd)
+      upstreamWire.stop?.removeEventListener('abort', onEnd)
       upstream.pause()
       resolve(answer)
     }
@@ -147,6 +149,7 @@ function forwardUntilAsked(upstreamWire: Wire, clientWire: Wire, pipelined: bool
     }
     upstream.on('data', onData).on('end', onEnd).on('close', onEnd)
     client.on('readable', onClientReadable).on('end', onEnd).on('close', onEnd)
+    upstreamWire.stop?.addEventListener('abort', onEnd)
     if (!pipelined) settleAfter(timeLeft(upstreamWire), 'nothing')
     upstream.resume()
   })

@@ -43,13 +43,17 @@ export function installClose(ending: Ending): void {
     return status !== undefined && isIdle(status)
   }
   session.activity = () => activityOf(flow)
-  session.close = why => endWith(ending, endError(why))
+  session.close = why => {
+    // A client that has quit has ended its session itself, and reads nothing more.
+    if (flow.hasQuit) closeBoth(ending, monotonicClock)
+    else endWith(ending, endError(why))
+  }
 }
 
-/** Sets `session.close` for the time of the login: what waits for the client or the server gets the error, and passes it on. */
-export function installStop(session: Session, wire: Wire): void {
+/** Sets `session.close` for the time of a login: what waits for the client or the server gets the error, and passes it on. */
+export function installStop(session: Session, ...wires: Wire[]): void {
   const stop = new AbortController()
-  wire.stop = stop.signal
+  for (const wire of wires) wire.stop = stop.signal
   session.close = why => {
     session.endedBy = why
     stop.abort(endError(why))
@@ -88,13 +92,15 @@ export function endError(why: ErrorCode, known?: ProxyError): ProxyError {
 }
 
 /** Ends an open session; the client gets `error` unless it is in the middle of an answer. */
-export function endWith(
-  { session, flow, client, upstream, compressed }: Ending,
-  error: ProxyError,
-  clock: Clock = monotonicClock,
-): void {
+export function endWith(ending: Ending, error: ProxyError, clock: Clock = monotonicClock): void {
+  const { session, flow, client, compressed } = ending
   session.endedBy = error.code
   if (canReceiveError(flow)) writeError(client.socket, toERR_Packet(error, {}, session.id), compressed)
+  closeBoth(ending, clock)
+}
+
+/** Closes both connections once their last bytes are sent. */
+function closeBoth({ client, upstream }: Ending, clock: Clock): void {
   client.socket.destroySoon()
   upstream.socket.destroySoon()
   // A client that does not read would keep both sockets.

@@ -8,7 +8,7 @@ import { monotonicClock } from '../clock.ts'
 import { formatHostPort, hintValues } from '../endpoint.ts'
 import { ERRORS } from '../error-codes.ts'
 import { asProxyError, hintFor, ProxyError, systemCode, toERR_Packet } from '../errors.ts'
-import { emitLoginFailed } from '../events.ts'
+import { emitLoginFailed, type SessionEnd } from '../events.ts'
 import { type Logger, withFields } from '../log.ts'
 import { readProxyHeader } from '../net/proxy-protocol.ts'
 import { createWire, endGracefully, malformed, unlessDisconnected, type Wire, whileConnected } from '../net/wire.ts'
@@ -41,6 +41,8 @@ import { watchdog } from './watchdog.ts'
 const ABANDON_WAIT_MS = 1_000
 
 const NOTHING_YET = { bytesFromClient: 0, bytesFromUpstream: 0 }
+
+const NOT_COMPRESSED = { compression: undefined, lineBytesFromClient: undefined, lineBytesFromServer: undefined }
 
 /** The two connections of a session. */
 interface Legs {
@@ -117,7 +119,7 @@ export async function runSession(
         endUnreachable(error, isOfAddress, ending, socket, target, log)
       },
     })
-    const end = await relayCommands(client, upstream, flow, legs.compressed, session, target, log)
+    const end = await relayCommands(client, ending, target, log)
     const cause = end.error ? systemCode(end.error) || end.error.message : undefined
     const isLost = end.by === 'upstream' && !flow.hasQuit && !session.endedBy
     if (isLost) distrustName(target)
@@ -292,15 +294,8 @@ async function abandon(legs: Legs, { client }: Session, target: Served, stop: Ab
 }
 
 /** Relays until a side closes. COM_CHANGE_USER is a login, and interrupts the relay. @throws ProxyError */
-async function relayCommands(
-  client: Client,
-  upstream: Wire,
-  flow: Flow,
-  compressed: boolean,
-  session: Session,
-  target: Served,
-  log: Logger,
-): Promise<RelayEnd> {
+async function relayCommands(client: Client, ending: Ending, target: Served, log: Logger): Promise<RelayEnd> {
+  const { session, flow, upstream, compressed } = ending
   for (;;) {
     const end = await relay(client.wire.socket, upstream.socket, flow, compressed).catch(error => {
       if (error instanceof MalformedPacket) throw malformed(client.wire, error.message, error)
@@ -312,7 +307,11 @@ async function relayCommands(
       await refuseCompressed(client.wire, target, error, end, session.id)
       logError(session, target, error, log)
     } else {
+      // It may wait for credentials, as a login does.
+      installStop(session, client.wire, upstream)
       const users = await changeUser(client, upstream, target, session.client, end)
+      client.wire.stop = upstream.stop = undefined
+      installClose(ending)
       if (!users) continue
       const { localUser: localUserBefore, user: userBefore } = session
       Object.assign(session, users)
@@ -389,21 +388,31 @@ function logEnd(session: Session, end: EndOfSession, log: Logger): EndOfSession 
 export function emitEnd(session: Session, { endedBy, cause, error }: EndOfSession, { endpoint, state }: Served): void {
   state.emit('sessionEnd', () => {
     const { bytesFromClient, bytesFromUpstream: bytesFromServer } = session.traffic
-    const of = {
-      ...eventFields(session),
-      durationMs: roundedAge(session),
-      endedBy,
-      cause,
-      bytesFromClient,
-      bytesFromServer,
-    }
+    const bytes = { bytesFromClient, bytesFromServer, ...NOT_COMPRESSED, ...lineFields(session) }
+    const of = { ...eventFields(session), durationMs: roundedAge(session), endedBy, cause, ...bytes }
     const hint = error && hintFor(error, hintValues(endpoint, session.user))
     return [{ ...of, code: error?.code, message: error?.message, hint }]
   })
 }
 
+type LineFields = Pick<SessionEnd, keyof typeof NOT_COMPRESSED>
+
+/**
+ * Ends a session that close() no longer waits for, because what it waits for itself does not end. Its event comes now.
+ * @returns undefined if the client did not log in
+ */
+export function giveUp(session: Session, { endpoint, state }: Served): EndOfSession | undefined {
+  const error = endError(session.endedBy ?? 'PROXY_STOPPING')
+  if (session.phase === 'open') return { endedBy: error.code, cause: undefined, error }
+  if (!session.hasFailed) {
+    const hint = hintFor(error, hintValues(endpoint, session.user))
+    emitLoginFailed(state, eventFields(session), error, roundedAge(session), hint)
+  }
+  return undefined
+}
+
 /** What compression made of the bytes of a session. */
-function lineFields({ compressed }: Session): object {
+function lineFields({ compressed }: Session): Partial<LineFields> {
   if (!compressed) return {}
   const { compression, bytesFromClient: lineBytesFromClient, bytesFromUpstream: lineBytesFromServer } = compressed
   return { compression, lineBytesFromClient, lineBytesFromServer }
@@ -437,5 +446,7 @@ function logError(session: Session, { endpoint, state }: Served, error: ProxyErr
     },
     error.message,
   )
-  if (isLogin) emitLoginFailed(state, eventFields(session), error, roundedAge(session), hintFor(error, values))
+  if (!isLogin) return
+  session.hasFailed = true
+  emitLoginFailed(state, eventFields(session), error, roundedAge(session), hintFor(error, values))
 }

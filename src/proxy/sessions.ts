@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import type { Socket } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import { within } from '../abort.ts'
 import { addressRefusal } from '../client/access.ts'
 import { sendError } from '../client/handshake.ts'
@@ -18,7 +19,7 @@ import { countOutcome, removeSession, type Session } from '../state.ts'
 import { wakeWatch } from '../wake.ts'
 import { recover } from './recover.ts'
 import type { Served } from './served.ts'
-import { type EndOfSession, emitEnd, runSession } from './session.ts'
+import { type EndOfSession, emitEnd, giveUp, runSession } from './session.ts'
 
 /** The sessions of one endpoint. */
 export interface Sessions {
@@ -85,7 +86,7 @@ export function createSessions(
   let unsubscribe: (() => void) | undefined
 
   const forget = (session: Session, end: EndOfSession | undefined) => {
-    sessions.delete(session)
+    if (!sessions.delete(session)) return
     openSessions--
     removeSession(state, session)
     unsubscribeIfDone()
@@ -143,6 +144,7 @@ export function createSessions(
   async function end(): Promise<void> {
     unsubscribe?.()
     const preparedEnded = target.prepared?.close()
+    await readWhatHasArrived()
     while (sessions.size > 0 && clock.now() < deadline) {
       // Wait before the first look: a command may have arrived that was not read yet.
       await wait(clock, Math.min(DRAIN_POLL_MS, deadline - clock.now()))
@@ -159,7 +161,15 @@ export function createSessions(
     stop.abort()
     for (const socket of sockets) socket.destroy()
     await within(ended, FORCE_MS, clock)
+    // What hangs now goes on without a socket, and nobody waits for it.
+    for (const session of sessions.keys()) forget(session, giveUp(session, target))
   }
+}
+
+/** A COM_QUIT may have arrived that was not read yet. The second turn of the event loop has read from all sockets. */
+async function readWhatHasArrived(): Promise<void> {
+  await setImmediate()
+  await setImmediate()
 }
 
 /** Why a client gets an error instead of a greeting; undefined if it may log in. */
