@@ -14,7 +14,7 @@
  * await proxy.close()
  */
 import type { EventEmitter } from 'node:events'
-import { metricsText } from './admin/metrics-text.ts'
+import { createDurations, metricsText } from './admin/metrics-text.ts'
 import { withHint } from './errors.ts'
 import type { ProxyEvents } from './events.ts'
 import type { ProxyOptions } from './proxy/options.ts'
@@ -49,13 +49,15 @@ export interface Proxy extends OneProxy, EventEmitter<ProxyEvents> {}
 export function createProxy(options: ProxyOptions): Proxy {
   const proxy = hinted(() => createServedProxy(options))
   const { events, state, stopListening, close, connect, status } = proxy
+  const durations = createDurations()
+  state.onPhase = durations.observe
   const own = {
     listen: () => proxy.listen().catch(rethrow),
     stopListening,
     close,
     connect: () => connect(),
     status,
-    metrics: () => metricsText(state),
+    metrics: () => metricsText(state, durations),
     [Symbol.asyncDispose]: () => close(),
   }
   return Object.assign(events, own)

@@ -1,96 +1,95 @@
 /**
- * The metrics of one endpoint in the text format of Prometheus, for the library. Names, help and labels are those of metrics.ts,
- * which test/library-metrics.test.ts compares. This needs no package, and has nothing about the process: a host has that itself.
+ * The metrics of one endpoint in the text format of Prometheus, for the library. This needs no package, and has nothing about
+ * the process: a host has that itself. docs/decisions/0187-metrics-without-a-package.md
  * https://prometheus.io/docs/instrumenting/exposition_formats/
  */
-import { ERRORS } from '../error-codes.ts'
-import { countOpen, type EndpointState, TUNNEL_WORDS, traffic } from '../state.ts'
+import { LIBRARY_VERSION } from '../library-version.ts'
+import type { EndpointState, Phase } from '../state.ts'
+import {
+  BUCKETS_SECONDS,
+  BUILD_INFO,
+  HISTOGRAMS,
+  histogramOf,
+  type Labels,
+  METRICS,
+  PREFIX,
+  type Sample,
+} from './metric-table.ts'
 
-type Labels = Readonly<Record<string, string>>
-
-/** A value with its labels besides `endpoint`; without a value, the sample is absent. */
-type Sample = readonly [value: number | undefined, labels?: Labels]
-
-export function metricsText(state: EndpointState): string {
-  const open = countOpen(state)
-  const { bytesFromClient, bytesFromServer } = traffic(state)
-  const outcomes = new Map([['OK' as const, 0], ...state.outcomes])
-  const seconds = (time: number | undefined) => (time === undefined ? undefined : time / 1_000)
-  const { tunnel } = state
-  const families: [name: string, type: 'gauge' | 'counter', help: string, samples: Sample[]][] = [
-    ['sessions', 'gauge', 'Clients that are logged in.', [[open]]],
-    [
-      'logins_in_progress',
-      'gauge',
-      'Clients that are connected but not logged in yet.',
-      [[state.sessions.size - open]],
-    ],
-    [
-      'max_connections',
-      'gauge',
-      'Maximum number of simultaneous connections; 0 means no limit.',
-      [[state.maxConnections]],
-    ],
-    ['logins_queued', 'gauge', 'Logins that wait in the queue.', [[state.loginsQueued]]],
-    [
-      'credentials_ok',
-      'gauge',
-      '1 if the last request for AWS credentials succeeded, else 0.',
-      [[state.credentialsFailed ? 0 : 1]],
-    ],
-    [
-      'credentials_expiry_timestamp_seconds',
-      'gauge',
-      'When the AWS credentials expire; absent if unknown or never.',
-      [[seconds(state.credentialsExpire)]],
-    ],
-    [
-      'certificate_expiry_timestamp_seconds',
-      'gauge',
-      'When a certificate expires: of the database at the last login (server), for clients (local), or for IAM Roles Anywhere (roles_anywhere).',
-      [
-        [seconds(state.certificateExpires), { certificate: 'server' }],
-        [seconds(state.localCertificateExpires()), { certificate: 'local' }],
-        [seconds(state.rolesAnywhereCertificateExpires), { certificate: 'roles_anywhere' }],
-      ],
-    ],
-    [
-      'tunnel_state',
-      'gauge',
-      'The state of the tunnel to the database: 1 for the present one of idle, starting, open and failed, else 0; absent without a tunnel.',
-      TUNNEL_WORDS.map(word => [tunnel && (tunnel.word === word ? 1 : 0), { state: word }]),
-    ],
-    [
-      'logins_total',
-      'counter',
-      'Logins by result: OK or an error code, and the source of the error (none for OK).',
-      [...outcomes].map(([code, times]) => [times, { code, source: code === 'OK' ? 'none' : ERRORS[code].source }]),
-    ],
-    [
-      'bytes_total',
-      'counter',
-      'Bytes relayed after login.',
-      [
-        [bytesFromClient, { direction: 'from_client' }],
-        [bytesFromServer, { direction: 'from_server' }],
-      ],
-    ],
-    [
-      'tunnel_restarts_total',
-      'counter',
-      'Starts of the tunnel after it failed or ended by itself.',
-      [[tunnel?.restarts]],
-    ],
-  ]
-  return families.map(([name, type, help, samples]) => familyText(name, type, help, samples, state.name)).join('')
+/** How long the logins of an endpoint took. */
+export interface Durations {
+  /** for EndpointState.onPhase */
+  observe(phase: Phase | 'total', milliseconds: number): void
+  text(endpoint: string): string
 }
 
-function familyText(name: string, type: string, help: string, samples: Sample[], endpoint: string): string {
-  const full = `mysql_iam_proxy_${name}`
-  const lines = samples
+export function metricsText(state: EndpointState, durations: Durations): string {
+  const families = METRICS.map(({ name, type, help, samples }) => {
+    const own = samples(state).map(([value, labels]): Sample => [value, { endpoint: state.name, ...labels }])
+    return familyText(name, type, help, linesOf(name, own))
+  })
+  const build = linesOf(BUILD_INFO.name, [[1, { version: LIBRARY_VERSION, node: process.version }]])
+  return [familyText(BUILD_INFO.name, 'gauge', BUILD_INFO.help, build), ...families, durations.text(state.name)].join(
+    '',
+  )
+}
+
+interface Distribution {
+  labels: Labels
+  /** how many were at most as long as each bucket, and longer than the one before; the last for the rest */
+  counts: number[]
+  sum: number
+}
+
+export function createDurations(): Durations {
+  const distributions = { phases: new Map<string, Distribution>(), logins: new Map<string, Distribution>() }
+  return {
+    observe(phase, milliseconds) {
+      const [of, labels] = histogramOf(phase)
+      const one = distributions[of].get(phase) ?? {
+        labels,
+        counts: new Array<number>(BUCKETS_SECONDS.length + 1).fill(0),
+        sum: 0,
+      }
+      distributions[of].set(phase, one)
+      const seconds = milliseconds / 1_000
+      const bucket = BUCKETS_SECONDS.findIndex(limit => seconds <= limit)
+      const index = bucket < 0 ? BUCKETS_SECONDS.length : bucket
+      one.counts[index] = one.counts[index]! + 1
+      one.sum += seconds
+    },
+    text(endpoint) {
+      const families = (['phases', 'logins'] as const).map(of => {
+        const { name, help } = HISTOGRAMS[of]
+        const lines = [...distributions[of].values()].map(one => distributionText(name, endpoint, one))
+        return familyText(name, 'histogram', help, lines.join(''))
+      })
+      return families.join('')
+    },
+  }
+}
+
+function distributionText(name: string, endpoint: string, { labels, counts, sum }: Distribution): string {
+  const own = { endpoint, ...labels }
+  let total = 0
+  const buckets = counts.map((count, index): Sample => {
+    total += count
+    return [total, { le: `${BUCKETS_SECONDS[index] ?? '+Inf'}`, ...own }]
+  })
+  return (
+    linesOf(`${name}_bucket`, buckets) + linesOf(`${name}_sum`, [[sum, own]]) + linesOf(`${name}_count`, [[total, own]])
+  )
+}
+
+function familyText(name: string, type: string, help: string, lines: string): string {
+  return lines === '' ? '' : `# HELP ${PREFIX}${name} ${help}\n# TYPE ${PREFIX}${name} ${type}\n${lines}`
+}
+
+function linesOf(name: string, samples: readonly Sample[]): string {
+  return samples
     .filter(([value]) => value !== undefined)
-    .map(([value, labels]) => `${full}{${labelsText({ endpoint, ...labels })}} ${value}\n`)
-  return lines.length === 0 ? '' : `# HELP ${full} ${help}\n# TYPE ${full} ${type}\n${lines.join('')}`
+    .map(([value, labels = {}]) => `${PREFIX}${name}{${labelsText(labels)}} ${value}\n`)
+    .join('')
 }
 
 function labelsText(labels: Labels): string {
