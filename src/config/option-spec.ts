@@ -56,6 +56,8 @@ export interface OptionSpec {
   perProcess?: boolean
   /** Between several values in one environment variable; default: as in PATH, ':' or on Windows ';' */
   separator?: string
+  /** Without it, more is allowed. So an empty environment variable is a mistake, where one of another option counts as not set */
+  restricts?: boolean
   /** Another way to say other options on a command line: neither in the environment nor in the file */
   flagOnly?: boolean
   /** Without a flag, because other users can see a command line */

@@ -65,7 +65,11 @@ export function flagSource(flags: Readonly<Record<string, unknown>>): Source {
 
 export function environmentSource(environment: NodeJS.ProcessEnv): Source {
   return {
-    value: option => (optionSpec(option).flagOnly ? undefined : environment[environmentName(option)] || undefined),
+    value(option) {
+      const { flagOnly, restricts } = optionSpec(option)
+      const value = flagOnly ? undefined : environment[environmentName(option)]
+      return value === '' && !restricts ? undefined : value
+    },
     name: environmentName,
     place: environmentName,
   }
@@ -224,7 +228,8 @@ export function valuesIn(
 function parseBoolean(given: RawValue, report: Report): boolean {
   if (given === undefined || typeof given === 'boolean') return given ?? false
   const value = last(given)
-  if (value !== 'true' && value !== '1' && value !== 'false' && value !== '0') {
+  if (value === '') report('needs a value, true or false')
+  else if (value !== 'true' && value !== '1' && value !== 'false' && value !== '0') {
     report(`"${value}" is not true or false`)
   }
   return value === 'true' || value === '1'

@@ -1,3 +1,4 @@
+import { delimiter } from 'node:path'
 import { test } from 'tap'
 import { environmentName, type OptionName, optionNames, optionSpec } from '../../src/config/options.ts'
 import { resolveSettings, valuesIn } from '../../src/config/settings.ts'
@@ -303,6 +304,48 @@ test('an empty variable counts as not set', async t => {
   t.equal(settings.listen, '127.0.0.1:3306')
   t.equal(settings.user, undefined)
   t.same(settings.ca, [])
+})
+
+/** What counts as not set if its variable is empty, because templates set it so, and what is refused, because it would open. */
+const LISTS: Record<string, { separator: string; ofEmptyVariable: 'not set' | 'refused' | 'no variable' }> = {
+  ca: { separator: delimiter, ofEmptyVariable: 'not set' },
+  'allow-from': { separator: ',', ofEmptyVariable: 'refused' },
+  'proxy-protocol': { separator: ',', ofEmptyVariable: 'refused' },
+  resolver: { separator: ',', ofEmptyVariable: 'not set' },
+  'keep-target': { separator: ',', ofEmptyVariable: 'not set' },
+  'keep-env': { separator: '', ofEmptyVariable: 'no variable' },
+}
+
+test('a list without a value is refused: in flags, in variables, with separators alone', async t => {
+  const lists = optionNames.filter(name => optionSpec(name).kind === 'strings')
+  t.same(lists.sort(), Object.keys(LISTS).sort(), 'each list has a row')
+  for (const name of lists) {
+    const { separator, ofEmptyVariable } = LISTS[name]!
+    const [variable, valid] = [environmentName(name), VALUES[name][0]!]
+    // yargs gives [] for a flag without a value, and [''] for --name=
+    for (const flag of [[], [''], [valid, ''], '']) {
+      t.equal(mistakes({ [name]: flag }), `--${name}: needs a value`, JSON.stringify(flag))
+    }
+    if (ofEmptyVariable === 'no variable') continue
+    const refused = `${variable}: needs a value`
+    t.equal(mistakes({}, { [variable]: '' }), ofEmptyVariable === 'refused' ? refused : '', `${variable}=`)
+    for (const value of [separator, separator.repeat(3)]) t.equal(mistakes({}, { [variable]: value }), refused, value)
+    if (!optionSpec(name).check) continue
+    for (const value of [' ', ` ${separator} `, `\t`]) {
+      t.match(mistakes({}, { [variable]: value }), new RegExp(`^${variable}: "\\s"`), JSON.stringify(value))
+      t.match(mistakes({ [name]: [value] }), new RegExp(`^--${name}: "\\s`), JSON.stringify(value))
+    }
+  }
+})
+
+test('an empty variable of an option that restricts is refused', async t => {
+  const restricting = optionNames.filter(name => optionSpec(name).restricts)
+  t.same(restricting.sort(), ['allow-from', 'ca-only', 'local-user', 'proxy-protocol', 'require-tls'])
+  for (const name of restricting) {
+    const variable = environmentName(name)
+    t.match(mistakes({}, { [variable]: '' }), new RegExp(`^${variable}: needs a value`))
+    t.equal(mistakes({ [name]: VALUES[name][0] }, { [variable]: '' }), '', 'the flag comes first')
+  }
 })
 
 test('an empty flag is refused', async t => {

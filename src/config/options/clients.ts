@@ -6,6 +6,7 @@ import type { OptionSpec } from '../option-spec.ts'
 export const CLIENTS = {
   'local-user': {
     kind: 'string',
+    restricts: true,
     placeholder: 'NAME',
     describe:
       'The one user that clients log in as here, with a separate password that is checked before a token is signed. The database user is --user, or else the same name. For several users, use local-users in the configuration file',
@@ -36,11 +37,13 @@ export const CLIENTS = {
   },
   'require-tls': {
     kind: 'boolean',
+    restricts: true,
     describe:
       'Refuse clients without TLS. Always on for an address that other machines can reach, unless --trust-network is set',
   },
   'allow-from': {
     kind: 'strings',
+    restricts: true,
     placeholder: 'CIDR',
     separator: ',',
     check: networkProblem,
@@ -48,6 +51,7 @@ export const CLIENTS = {
   },
   'proxy-protocol': {
     kind: 'strings',
+    restricts: true,
     placeholder: 'CIDR|unix',
     separator: ',',
     check: proxyProtocolProblem,

@@ -48,6 +48,7 @@ export const DATABASE = {
   },
   'ca-only': {
     kind: 'boolean',
+    restricts: true,
     commands: [...AND_SYNC, 'list', 'add'],
     describe: 'Trust only the authorities of --ca',
   },
