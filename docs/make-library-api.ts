@@ -74,7 +74,7 @@ function members(page: Page, symbol: Named): string {
   const bases = basesOf(symbol).filter(name => names.has(name))
   const ofBases = new Set(bases.flatMap(name => propertiesOf(page, names.get(name)!).map(({ name }) => name)))
   const rows = propertiesOf(page, symbol)
-    .filter(({ name }) => !ofBases.has(name))
+    .filter(member => !ofBases.has(member.name) && !isInternal(page, member))
     .map(
       member => `| \`${memberName(member)}\` | \`${cell(typeOf(page, member))}\` | ${cell(inLine(checker, member))} |`,
     )
@@ -85,6 +85,11 @@ function members(page: Page, symbol: Named): string {
 /** Without those of Node.js and of JavaScript itself. */
 function propertiesOf({ checker }: Page, symbol: Named): Named[] {
   return checker.getPropertiesOfType(checker.getDeclaredTypeOfSymbol(symbol)).filter(isOurs)
+}
+
+/** Not in the declarations either: stripInternal in tsconfig.build.json. */
+function isInternal({ checker }: Page, member: Named): boolean {
+  return member.getJsDocTags(checker).some(({ name }) => name === 'internal')
 }
 
 /** The text of the declaration of a type after extends. */

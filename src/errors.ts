@@ -6,7 +6,7 @@
 import { ERRORS, type ErrorCode, FORWARD_HINTS, SERVER_ERRORS } from './error-codes.ts'
 import { inLibraryWords, LIBRARY_HINTS } from './library-words.ts'
 
-/** An error in the form in which MySQL clients get it. */
+/** @internal An error in the form in which MySQL clients get it. */
 export interface ServerError {
   readonly errno: number
   /** five characters; undefined in an error before the greeting */
@@ -14,25 +14,33 @@ export interface ServerError {
   readonly message: string
 }
 
-/** The one error type of this project: a stable code, and a message that says what happened, with names but never a secret. */
+/**
+ * The one error type of this project: a stable code, and a message that says what happened, with names but never a secret.
+ * `cause` is the error that led to it, if there is one.
+ */
 export class ProxyError extends Error {
   override name = 'ProxyError'
+  /** one of the rows of ERRORS; a host program may depend on it */
   readonly code: ErrorCode
-  /** a hint for this error alone; undefined: that of the tables */
+  /** what to do about it, in the option names of the library; undefined if the message says it */
   readonly hint: string | undefined
-  /** the message for the client, if `message` is only for the log; undefined: `message` */
+  /** @internal the message for the client, if `message` is only for the log; undefined: `message` */
   readonly clientMessage: string | undefined
-  /** the hint for the client, if it has more in it than the log should repeat at each login; undefined: `hint` */
+  /** @internal the hint for the client, if it has more in it than the log should repeat at each login; undefined: `hint` */
   readonly clientHint: string | undefined
-  /** values for the hint that the endpoint does not have, for example `ssoLogin` */
+  /** @internal values for the hint that the endpoint does not have, for example `ssoLogin` */
   readonly hintValues: Readonly<Record<string, string>>
-  /** the server's own error, if the server sent one: the client gets it unchanged, with a hint added */
+  /** @internal the server's own error, if the server sent one: the client gets it unchanged, with a hint added */
   readonly serverError: ServerError | undefined
-  /** if set, the client gets the error only after this resolves */
+  /** @internal if set, the client gets the error only after this resolves */
   readonly delay: Promise<void> | undefined
-  /** true if this login was not attempted because earlier ones failed with this error */
+  /** @internal true if this login was not attempted because earlier ones failed with this error */
   readonly fromOpenCircuit: boolean
 
+  /** For the tests of a host program: the proxy makes all others. */
+  constructor(code: ErrorCode, message: string, details?: { cause?: unknown; hint?: string | undefined })
+  /** @internal */
+  constructor(code: ErrorCode, message: string, details?: ErrorDetails)
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     // Sentences are put together from it, and a foreign message may end with a full stop.
     super(message.replace(/\.+$/, ''), { cause: details.cause })
@@ -47,6 +55,7 @@ export class ProxyError extends Error {
   }
 }
 
+/** @internal All that a ProxyError may carry inside the proxy. */
 export interface ErrorDetails {
   cause?: unknown
   hint?: string | undefined
@@ -95,6 +104,7 @@ function cut(text: string, bytes: number): string {
 }
 
 /**
+ * @internal
  * The ERR_Packet for `error`: what happened, then what to do.
  * @param session the id that the log and the status page have too; undefined for a client that got no session
  */

@@ -9,7 +9,8 @@ import { type Logger, withFields } from './log.ts'
 import type { ProxyOptions } from './proxy/options.ts'
 import { createProxy, type ServedProxy } from './proxy/proxy.ts'
 import { type EndpointState, type LoginTracer, noteSync } from './state.ts'
-import type { SyncFailure, SyncJob, SyncResult } from './sync-targets/sync.ts'
+import type { SyncResult } from './sync-targets/plan.ts'
+import type { SyncFailure, SyncJob } from './sync-targets/sync.ts'
 import { wakeWatch } from './wake.ts'
 
 export interface Service {

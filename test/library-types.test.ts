@@ -34,7 +34,6 @@ const INTERNAL = [
   'CombinedOptions',
   'Emit',
   'Endpoint',
-  'ErrorDetails',
   'Events',
   'ForwardProxy',
   'ForwardProxyProtocol',
@@ -42,25 +41,28 @@ const INTERNAL = [
   'OptionNames',
 ]
 
+/** What ProxyError has for a host program, besides the members of Error. */
+const OF_ERRORS = ['name', 'code', 'hint', 'constructor']
+
 test('the declarations lead to public files only', async t => {
   const directory = t.testdir({})
   // tap loads code into every Node.js process of a test, and tsc fails with it.
   const tsc = ['-u', 'NODE_OPTIONS', join(root, 'node_modules/.bin/tsc'), '-p', join(root, 'tsconfig.build.json')]
   await promisify(execFile)('env', [...tsc, '--emitDeclarationOnly', '--outDir', directory])
   const source = join(directory, 'src')
-  const texts = new Map<string, string>()
   const modules = new Set<string>()
-  async function walk(path: string): Promise<void> {
+  async function walk(path: string, texts: Map<string, string>): Promise<void> {
     if (texts.has(path)) return
     const text = (await readFile(`${path}.d.ts`, 'utf8')).replace(/\/\*.*?\*\//gs, '')
     texts.set(path, text)
     for (const [, from, imported] of text.matchAll(/\bfrom ['"]([^'"]+)['"]|\bimport\(['"]([^'"]+)['"]\)/g)) {
       const name = (from ?? imported)!
-      if (name.startsWith('.')) await walk(join(dirname(path), name.replace(/\.[jt]s$/, '')))
+      if (name.startsWith('.')) await walk(join(dirname(path), name.replace(/\.[jt]s$/, '')), texts)
       else modules.add(name)
     }
   }
-  await walk(join(source, 'index'))
+  const texts = new Map<string, string>()
+  await walk(join(source, 'index'), texts)
   t.same([...texts.keys()].map(path => relative(source, path)).sort(), PUBLIC)
   t.same([...modules].sort(), OF_NODE)
 
@@ -72,4 +74,21 @@ test('the declarations lead to public files only', async t => {
   for (const name of declared)
     if (!INTERNAL.includes(name)) t.match(index, new RegExp(`\\b${name}\\b`), `${name} is exported`)
   for (const text of texts.values()) t.notMatch(text, /^\s+private |#private/m, 'no private field')
+
+  const proxyError = /class ProxyError .*?\n\}/s.exec(texts.get(join(source, 'errors'))!)![0]
+  const members = Array.from(proxyError.matchAll(/^ {4}(?:readonly )?(\w+)[:(]/gm), match => match[1])
+  t.same(members, OF_ERRORS, 'the members of ProxyError')
+
+  const ofLambda = new Map<string, string>()
+  await walk(join(source, 'sync-targets/lambda'), ofLambda)
+  t.same(
+    [...ofLambda.keys()].map(path => relative(source, path)),
+    ['sync-targets/lambda', 'sync-targets/plan'],
+  )
+  const values = [...ofLambda.values()][0]!.matchAll(/^export declare \w+ (\w+)/gm)
+  t.same(
+    Array.from(values, match => match[1]),
+    ['handler'],
+    'the one value that the Lambda module exports',
+  )
 })

@@ -5,34 +5,20 @@
 
 import { environmentSource, namesIn, resolveSettings, type Settings } from '../config/settings.ts'
 import { toJob } from '../config/sync-job.ts'
-import { asProxyError, hintFor, ProxyError } from '../errors.ts'
+import { asProxyError, ProxyError } from '../errors.ts'
 import { createJsonLogger } from '../json-log.ts'
 import type { Logger } from '../log.ts'
-import { errorOf, NEXT_STEPS } from './refusals.ts'
-import {
-  createDependencies,
-  createMemory,
-  type Dependencies,
-  logResult,
-  type SyncJob,
-  type SyncResult,
-  syncOnce,
-} from './sync.ts'
+import { runInLambda } from './lambda-run.ts'
+import type { SyncResult } from './plan.ts'
+import type { SyncJob } from './sync.ts'
+
+export type { Refusal, SyncResult, Target } from './plan.ts'
 
 /** The part of Lambda's context that is used. */
 export interface LambdaContext {
   /** milliseconds until Lambda stops the function */
   getRemainingTimeInMillis(): number
 }
-
-/** Time reserved for the answer. */
-const RESERVED_FOR_ANSWER_MS = 5_000
-
-/** How long to follow up an RDS event. Names change some time after "failover started". */
-const FOLLOW_UP_MS = 3 * 60_000
-
-/** Pause between two passes of a follow-up. */
-const FOLLOW_UP_INTERVAL_MS = 5_000
 
 /** Of all events of this process, whose environment does not change. */
 let log: Logger | undefined
@@ -46,7 +32,7 @@ let log: Logger | undefined
 export async function handler(event: unknown, context: LambdaContext): Promise<SyncResult> {
   const { settings, job } = await readEnvironment()
   log ??= createJsonLogger(settings['log-level'])
-  return await runInLambda(job, log, event, context)
+  return await runInLambda(job, log, event, context.getRemainingTimeInMillis())
 }
 
 /** @throws ProxyError CONFIG_INVALID, with a hint for a function, which has no flags */
@@ -61,64 +47,4 @@ async function readEnvironment(): Promise<{ settings: Settings; job: SyncJob }> 
     const hint = 'Correct these environment variables of the function; docs/reference.md explains each one.'
     throw new ProxyError('CONFIG_INVALID', error.message, { cause: error, hint })
   }
-}
-
-export async function runInLambda(
-  job: SyncJob,
-  log: Logger,
-  event: unknown,
-  context: LambdaContext,
-  dependencies: Dependencies = createDependencies(job),
-): Promise<SyncResult> {
-  const stop = new AbortController()
-  const timer = setTimeout(() => stop.abort(), Math.max(0, context.getRemainingTimeInMillis() - RESERVED_FOR_ANSWER_MS))
-  const cause = rdsEventOf(event)
-  const until = dependencies.now() + (cause === undefined ? 0 : FOLLOW_UP_MS)
-  if (cause !== undefined) log.info({ event: cause }, 'an RDS event: following up')
-  const memory = createMemory()
-  try {
-    for (;;) {
-      const result = await syncOnce(job, log, stop.signal, dependencies, memory)
-      logResult(job, result, log)
-      const isLast = dependencies.now() + FOLLOW_UP_INTERVAL_MS >= until
-      if (result.outcome === 'changed' || (isLast && result.outcome === 'unchanged')) return result
-      if (isLast) throw errorOf(job.rds, result)
-      await dependencies.sleep(FOLLOW_UP_INTERVAL_MS, stop.signal)
-    }
-  } catch (error) {
-    if (!stop.signal.aborted) throw error
-    const hintValues = { rds: job.rds.host, nextStep: NEXT_STEPS.outOfTime }
-    const message = 'the timeout of the Lambda function came before the pass was complete'
-    const late = new ProxyError('SYNC_REFUSED', message, { cause: error, hintValues })
-    log.error({ code: late.code, hint: hintFor(late, {}) }, message)
-    throw late
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-/** The message of an RDS event, '' if it has none; undefined for any other event. */
-export function rdsEventOf(event: unknown): string | undefined {
-  const { source, detail, Records } = asObject(event)
-  if (source === 'aws.rds') return text(asObject(detail)['Message'])
-  const [record] = Array.isArray(Records) ? Records : []
-  const { Message } = asObject(asObject(record)['Sns'])
-  const notification = parse(Message)
-  return 'Event Message' in notification ? text(notification['Event Message']) : undefined
-}
-
-function parse(json: unknown): Record<string, unknown> {
-  try {
-    return asObject(JSON.parse(String(json)))
-  } catch {
-    return {}
-  }
-}
-
-function asObject(value: unknown): Record<string, unknown> {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
-}
-
-function text(value: unknown): string {
-  return typeof value === 'string' ? value.slice(0, 300) : ''
 }

@@ -15,7 +15,8 @@ export interface Target {
   reason: string | undefined
 }
 
-/** Why a pass stops before the targets are correct. refusals.ts says what to do about each. */
+// refusals.ts says what to do about each.
+/** Why a pass stops before the targets are correct. */
 export type Refusal =
   /** no name server gave an address */
   | 'noAnswer'
@@ -34,6 +35,27 @@ export type Refusal =
   | 'neverHealthy'
   | 'stillInitial'
   | 'unhealthy'
+
+/** The result of one pass. */
+export interface SyncResult {
+  /**
+   * 'refused' if a needed change was not safe, 'unhealthy' if the load balancer does not find the addresses of the endpoint
+   * healthy; see `reason`
+   */
+  outcome: 'unchanged' | 'changed' | 'unhealthy' | 'refused'
+  /** the addresses of the endpoint */
+  wanted: string[]
+  /** addresses that were registered, or would be in a dry run */
+  registered: string[]
+  /** addresses that were removed, or would be in a dry run once confirmed */
+  deregistered: string[]
+  /** all targets of the group at the end */
+  targets: Target[]
+  lookups: number
+  /** set for 'unhealthy' and 'refused' */
+  why: Refusal | undefined
+  reason: string | undefined
+}
 
 /** One answer of the name servers: the addresses, or why the answer is unusable. */
 export type Lookup = { addresses: readonly string[] } | { problem: string; why: Refusal }

@@ -1,9 +1,9 @@
 /** The result of one pass: text for people, or a line of JSON for programs. */
 import { formatHostPort } from '../endpoint.ts'
 import { hintFor } from '../errors.ts'
-import type { Target } from './plan.ts'
+import type { SyncResult, Target } from './plan.ts'
 import { errorOf } from './refusals.ts'
-import type { SyncJob, SyncResult } from './sync.ts'
+import type { SyncJob } from './sync.ts'
 
 /** A line of JSON. */
 export function toJson(job: SyncJob, result: SyncResult): string {

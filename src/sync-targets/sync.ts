@@ -29,6 +29,7 @@ import {
   plan,
   type Refusal,
   type Situation,
+  type SyncResult,
   staleTargets,
   type Target,
   unhealthyTargets,
@@ -88,27 +89,6 @@ export interface SyncJob {
   credentials: CredentialsProvider
   /** the profile in ~/.aws/config; its ca_bundle counts for all calls to AWS */
   profile: string | undefined
-}
-
-/** The result of one pass. */
-export interface SyncResult {
-  /**
-   * 'refused' if a needed change was not safe, 'unhealthy' if the load balancer does not find the addresses of the endpoint
-   * healthy; see `reason`
-   */
-  outcome: 'unchanged' | 'changed' | 'unhealthy' | 'refused'
-  /** the addresses of the endpoint */
-  wanted: string[]
-  /** addresses that were registered, or would be in a dry run */
-  registered: string[]
-  /** addresses that were removed, or would be in a dry run once confirmed */
-  deregistered: string[]
-  /** all targets of the group at the end */
-  targets: Target[]
-  lookups: number
-  /** set for 'unhealthy' and 'refused' */
-  why: Refusal | undefined
-  reason: string | undefined
 }
 
 /** A pass of `startSync` that failed. */

@@ -1,6 +1,7 @@
 import { test } from 'tap'
 import { silent } from '../../src/log.ts'
-import { handler, rdsEventOf, runInLambda } from '../../src/sync-targets/lambda.ts'
+import { handler } from '../../src/sync-targets/lambda.ts'
+import { rdsEventOf, runInLambda } from '../../src/sync-targets/lambda-run.ts'
 import { createSyncJob, type Dependencies } from '../../src/sync-targets/sync.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { startElb, TARGET_GROUP } from '../support/elb.ts'
@@ -55,7 +56,8 @@ const notification = {
   ],
 }
 
-const context = { getRemainingTimeInMillis: () => 300_000 }
+const REMAINING_MS = 300_000
+const context = { getRemainingTimeInMillis: () => REMAINING_MS }
 
 /** A world whose time passes only during sleeps, and the name moves from A to B after `movesAfter` seconds. */
 function createWorld(movesAfter: number): Dependencies & { lookups: number } {
@@ -107,14 +109,14 @@ test('RDS events are recognised', async t => {
 
 test('a schedule makes one pass', async t => {
   const world = createWorld(10)
-  t.match(await runInLambda(job, silent, schedule, context, world), { outcome: 'unchanged' })
+  t.match(await runInLambda(job, silent, schedule, REMAINING_MS, world), { outcome: 'unchanged' })
   t.equal(world.lookups, 1)
 })
 
 test('an RDS event is followed up until the name has moved', async t => {
   for (const event of [rdsEvent, notification]) {
     const world = createWorld(60)
-    const result = await runInLambda(job, silent, event, context, world)
+    const result = await runInLambda(job, silent, event, REMAINING_MS, world)
     t.match(result, { outcome: 'changed', registered: ['10.0.0.2'], deregistered: ['10.0.0.1'] })
     t.ok(world.now() >= 60_000 && world.now() < 80_000, `${world.now()} ms`)
   }
@@ -122,14 +124,17 @@ test('an RDS event is followed up until the name has moved', async t => {
 
 test('an RDS event after which the name stays', async t => {
   const world = createWorld(Number.POSITIVE_INFINITY)
-  t.match(await runInLambda(job, silent, rdsEvent, context, world), { outcome: 'unchanged' })
+  t.match(await runInLambda(job, silent, rdsEvent, REMAINING_MS, world), { outcome: 'unchanged' })
   t.ok(world.now() > 150_000 && world.now() <= 180_000, `${world.now()} ms`)
 })
 
 test('a refused pass is a failed invocation', async t => {
   const world = createWorld(10)
   world.lookUp = async () => ({ problem: 'ESERVFAIL', why: 'noAnswer', ttl: 0 })
-  await t.rejects(runInLambda(job, silent, schedule, context, world), { code: 'SYNC_REFUSED', message: /ESERVFAIL/ })
+  await t.rejects(runInLambda(job, silent, schedule, REMAINING_MS, world), {
+    code: 'SYNC_REFUSED',
+    message: /ESERVFAIL/,
+  })
 })
 
 test('a pass that leaves unhealthy targets is a failed invocation', async t => {
@@ -139,7 +144,7 @@ test('a pass that leaves unhealthy targets is a failed invocation', async t => {
     ...group,
     targets: async () => (await group.targets()).map(target => ({ ...target, health: 'unhealthy' })),
   })
-  await t.rejects(runInLambda(job, silent, schedule, context, world), {
+  await t.rejects(runInLambda(job, silent, schedule, REMAINING_MS, world), {
     code: 'SYNC_UNHEALTHY',
     message: /10\.0\.0\.1:3306 is unhealthy/,
   })
@@ -150,8 +155,7 @@ test('the timeout of the function', async t => {
   world.sleep = async (_milliseconds, signal) => {
     await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   }
-  const soon = { getRemainingTimeInMillis: () => 5_001 }
-  await t.rejects(runInLambda(job, silent, schedule, soon, world), {
+  await t.rejects(runInLambda(job, silent, schedule, 5_001, world), {
     code: 'SYNC_REFUSED',
     message: /timeout/,
     hintValues: { nextStep: /^Raise the timeout of the Lambda function/ },

@@ -2,13 +2,12 @@
 import { test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
 import { silent } from '../../src/log.ts'
-import type { Lookup, Target } from '../../src/sync-targets/plan.ts'
+import type { Lookup, SyncResult, Target } from '../../src/sync-targets/plan.ts'
 import {
   createSyncJob,
   type Dependencies,
   type SyncFailure,
   type SyncOptions,
-  type SyncResult,
   startSync,
   syncOnce,
 } from '../../src/sync-targets/sync.ts'
