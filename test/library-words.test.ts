@@ -1,4 +1,7 @@
-/** Hints for users of the library: no flag, no option in the spelling of the command line. */
+/** Hints and messages for users of the library: no flag, no option in the spelling of the command line. */
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 import { optionNames } from '../src/config/options.ts'
 import { ERRORS, type ErrorCode, FORWARD_HINTS, SERVER_ERRORS } from '../src/error-codes.ts'
@@ -23,6 +26,43 @@ test('no hint of the library names an option as the command line does', t => {
     t.notMatch(hint, spelling)
     t.notMatch(hint, /(?<!-enable-iam|check) --(?!skip-ssl|disable-ssl|get-server|help)[a-z]/, hint)
   }
+  t.end()
+})
+
+/** Files whose texts the words above replace, and texts that are no option of ours. */
+const REPLACED = ['error-codes.ts', 'library-words.ts']
+const OF_OTHERS = [
+  /\.ts'$/, // an import
+  /^'sso-session'$/, // a section of ~/.aws/config
+  /^'AWS sign-in'$/,
+  /^`\$\{command\} --profile /, // a command of the AWS CLI
+  /^'--harmony-/, // Node.js
+  /^[`']--(pid=.*|ready)[`']$/, // systemd-notify
+  /^`(aws ssm start-session|--parameters) /,
+  /^'--version'$/, // session-manager-plugin
+]
+
+test('no message of the code that the library loads names an option as the command line does', t => {
+  const source = fileURLToPath(new URL('../src', import.meta.url))
+  const files = new Map<string, string>()
+  const walk = (path: string) => {
+    if (files.has(path) || !existsSync(path)) return
+    const text = readFileSync(path, 'utf8')
+    files.set(path, text.replace(/\/\*.*?\*\//gs, '').replace(/(?:^|\s)\/\/ .*$/gm, ''))
+    for (const [, from] of text.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g)) walk(join(dirname(path), from!))
+  }
+  walk(join(source, 'index.ts'))
+  t.ok(files.size > 100, 'the code that the library loads')
+  const hyphenated = optionNames.filter(name => name.includes('-'))
+  const spelling = new RegExp(`(?<![\\w-])(?:${hyphenated.join('|')})(?![\\w-])|(?<![\\w-])--[a-z]`)
+  const found = [...files].flatMap(([path, text]) =>
+    (text.match(/'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`[^`]*`/g) ?? [])
+      .filter(literal => spelling.test(literal) && !OF_OTHERS.some(other => other.test(literal)))
+      .map(literal => `${relative(source, path)}: ${literal}`),
+  )
+  const others = found.filter(text => !REPLACED.some(name => text.startsWith(`${name}: `)))
+  t.same(others, [])
+  t.ok(found.length > others.length, 'the search finds what is there')
   t.end()
 })
 

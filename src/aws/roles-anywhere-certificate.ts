@@ -76,9 +76,7 @@ function parseKey(text: Buffer, file: string, passphrase: string | undefined): K
     // The error is not kept as the cause, because it could repeat what the file contains.
     const isEncrypted = /ENCRYPTED/.test(text.toString('latin1'))
     const problem =
-      passphrase === undefined
-        ? 'is encrypted; give its passphrase in a file (roles-anywhere-key-passphrase-file)'
-        : 'does not open with this passphrase'
+      passphrase === undefined ? 'is encrypted; give its passphrase in a file' : 'does not open with this passphrase'
     throw invalid(file, isEncrypted ? problem : 'has no PEM private key')
   }
   const type = key.asymmetricKeyType

@@ -119,5 +119,5 @@ function versionOf({ mtimeMs, ctimeMs, ino, size }: Stats): string {
 }
 
 function unusable(path: string, problem: string): ProxyError {
-  return new ProxyError('CONFIG_INVALID', `bundle-cache: ${path} ${problem}`)
+  return new ProxyError('CONFIG_INVALID', `bundle cache: ${path} ${problem}`)
 }

@@ -33,7 +33,7 @@ export function createLineCompression(
     const before = offered
     offered = compressionWith(wanted, 0, server) ?? 'none'
     if (offered !== 'none' || before === 'none') return
-    log.warn({}, `${formatHostPort(dial)} offers no compression, so --compress ${setting} has no effect`)
+    log.warn({}, `${formatHostPort(dial)} offers no compression, so the option compress (${setting}) has no effect`)
   }
   const reason = (): string => {
     if (offered === 'none') return 'the server offers no compression'

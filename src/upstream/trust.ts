@@ -114,7 +114,7 @@ export function createTrust(
       secureContext()
     },
     explainUnknown({ issuer }) {
-      if (caOnly) return 'ca-only turns the RDS bundle and the public roots off'
+      if (caOnly) return 'only the authorities of the option ca are trusted'
       // Only the endpoint of a global database has no region.
       if (!bundle)
         return 'for a global endpoint, downloaded CA certificates do not count; add the CA with the option ca'

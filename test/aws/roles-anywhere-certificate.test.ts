@@ -105,12 +105,7 @@ test('a file without a certificate, or with a damaged one', async t => {
 test('keys', async t => {
   await refused(t, { key: 'hunter2' }, 'host.key', 'has no PEM private key')
   await refused(t, { key: certificateOf('host') }, 'host.key', 'has no PEM private key')
-  await refused(
-    t,
-    { key: encrypted },
-    'host.key',
-    'is encrypted; give its passphrase in a file (roles-anywhere-key-passphrase-file)',
-  )
+  await refused(t, { key: encrypted }, 'host.key', 'is encrypted; give its passphrase in a file')
   await refused(t, { key: encrypted, passphrase: 'other' }, 'host.key', 'does not open with this passphrase')
   await refused(t, { key: 'none', passphrase: 'other' }, 'host.key', 'has no PEM private key')
   for (const key of [encrypted, pemOf(host.privateKey)]) {

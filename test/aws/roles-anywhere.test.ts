@@ -113,7 +113,7 @@ test('forms of the key: PKCS #1, SEC 1 with its parameters, encrypted PKCS #8', 
   }
   await fromRolesAnywhere(passphrase('hunter2\n'))
   const without = await failureOf(fromRolesAnywhere(options))
-  t.match(without.message, /encrypted.pem: is encrypted; give its passphrase in a file /)
+  t.match(without.message, /encrypted.pem: is encrypted; give its passphrase in a file$/)
   const wrong = await failureOf(fromRolesAnywhere(passphrase('hunter3\n')))
   t.match(wrong.message, /encrypted.pem: does not open with this passphrase/)
   t.notMatch(wrong.message, /hunter/)

@@ -391,7 +391,12 @@ test('certificates', async t => {
     authority.issue({ names: ['database-9.abcdefghijkl.eu-west-1.rds.amazonaws.com'] }),
   ])
   const cases: [name: string, certificate: typeof soon, code: ErrorCode, says: RegExp[]][] = [
-    ['of an unknown authority', unknown, 'TLS_UNKNOWN_CA', [/ca-only turns the RDS bundle/, /--ca FILE/]],
+    [
+      'of an unknown authority',
+      unknown,
+      'TLS_UNKNOWN_CA',
+      [/only the authorities of the option ca are trusted/, /--ca FILE/],
+    ],
     ['that has expired', expired, 'TLS_EXPIRED', [/Renew the server certificate/]],
     ['of another database', elsewhere, 'TLS_WRONG_NAME', [/--rds-endpoint database-9\./, /leads to another database/]],
   ]

@@ -152,7 +152,7 @@ for (const [what, text, flags, code, message] of refused) {
 test('a folder that cannot be used', async t => {
   const folder = join(t.testdir({ file: '' }), 'file')
   const { run } = await update(t, rds.root, { region: REGION }, folder)
-  await t.rejects(run(), { code: 'CONFIG_INVALID', message: /^bundle-cache: .* cannot be written to/ })
+  await t.rejects(run(), { code: 'CONFIG_INVALID', message: /^bundle cache: .* cannot be written to/ })
 })
 
 test('without a home directory', async t => {

@@ -30,5 +30,7 @@ test('each login gets what the server allows, and the log says once if that is n
     await connection.end()
     while (proxy.state.sessions.size > 0) await new Promise(resolve => setImmediate(resolve))
   }
-  t.same(warnings(), [`${server.host}:${server.port} offers no compression, so --compress zstd has no effect`])
+  t.same(warnings(), [
+    `${server.host}:${server.port} offers no compression, so the option compress (zstd) has no effect`,
+  ])
 })

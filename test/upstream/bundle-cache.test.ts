@@ -118,7 +118,7 @@ test('a folder or file that others can write to is refused', async t => {
   const folder = await folderWithBundle(t)
   for (const mode of [0o777, 0o775, 0o1777]) {
     await chmod(folder, mode)
-    await refused(t, folder, /^bundle-cache: .*mysql-iam-proxy can be changed by other users; run chmod go-w on it$/)
+    await refused(t, folder, /^bundle cache: .*mysql-iam-proxy can be changed by other users; run chmod go-w on it$/)
     await t.rejects(writeBundle(folder, REGION, roots), { code: 'CONFIG_INVALID', message: /other users/ })
   }
   await chmod(folder, 0o755)

@@ -42,7 +42,7 @@ test('zstd, or zlib where one side has no zstd', t => {
 test('a server without compression is in the log, once until it has some', t => {
   const { compression, lines } = setUp('zlib')
   for (let login = 0; login < 3; login++) t.equal(compression!.choose(0, 0), undefined)
-  t.same(lines, ['db.test:3306 offers no compression, so --compress zlib has no effect'])
+  t.same(lines, ['db.test:3306 offers no compression, so the option compress (zlib) has no effect'])
   t.match(compression!.state(), { next: undefined, why: 'the server offers no compression' })
   t.equal(compression!.choose(0, BOTH), 'zlib')
   t.match(compression!.state(), { next: 'zlib', why: '' })

@@ -112,7 +112,7 @@ test('an unusable file gets one warning, and what was trusted before stays', asy
   await chmod(folder, 0o777)
   await bundle.refresh()
   t.match(lines.slice(1), [
-    /^warn CONFIG_INVALID bundle-cache: .* can be changed by other users.*; the file is not used$/,
+    /^warn CONFIG_INVALID bundle cache: .* can be changed by other users.*; the file is not used$/,
   ])
   for (let time = 0; time < 3; time++) await bundle.refresh()
   t.same(namesOf(bundle.roots()), ['ECC384 G1'])
@@ -251,7 +251,7 @@ test('auto: what cannot be saved stays in memory', async t => {
   downloads[0]!.answer(root + another)
   await bundle.refresh()
   t.same(namesOf(bundle.roots()), ['ECC384 G1', 'RSA4096 G2'])
-  t.match(lines[1], /^warn CONFIG_INVALID bundle-cache: .* other users.*; this process keeps them in memory$/)
+  t.match(lines[1], /^warn CONFIG_INVALID bundle cache: .* other users.*; this process keeps them in memory$/)
 
   const homeless = start(t, { folder: undefined, region: 'mx-central-1' })
   homeless.bundle.fetch()

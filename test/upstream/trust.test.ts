@@ -370,7 +370,7 @@ test('--ca-only ignores downloaded roots', async t => {
   t.equal(trust.bundle, undefined)
   await trust.refresh(1_000)
   t.same(contextOptions(t, trust).ca, [authority.certificate])
-  t.equal(trust.explainUnknown({}), 'ca-only turns the RDS bundle and the public roots off')
+  t.equal(trust.explainUnknown({}), 'only the authorities of the option ca are trusted')
   t.equal(state.refreshes + state.fetches, 0)
 })
 
