@@ -279,6 +279,15 @@ const specs = {
       'The other side does not speak the MySQL protocol. Another service listens there, or the NLB has a TLS listener instead of a TCP one.',
     docs: 'README.md#what-aws-needs',
   },
+  UPSTREAM_MALFORMED: {
+    ...DIAL,
+    errno: 1158,
+    sqlState: '08S01',
+    hint: 'Reconnect. If it happens again, turn the option compress off. The statement may have been executed.',
+    explanation:
+      'In an open session with the option compress, the server sent a compressed packet that is not valid in the MySQL protocol. The proxy ended the session, because the bytes after it cannot be followed.',
+    docs: 'docs/configuration.md#slow-lines',
+  },
   UPSTREAM_TOO_OLD: {
     ...HANDSHAKE,
     source: 'database',

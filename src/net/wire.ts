@@ -238,6 +238,7 @@ export function closed(wire: Wire, step: string): ProxyError {
   if (wire.stop?.aborted) return wire.stop.reason
   // A socket knows its error a moment before it emits it.
   const cause = wire.failure ?? wire.socket.errored ?? undefined
+  if (cause instanceof MalformedPacket) return malformed(wire, `${step}: ${cause.message}`, cause)
   const how = cause ? ` (${systemCode(cause) || cause.message})` : ''
   return new ProxyError(CODES[wire.peer].closed, `connection closed while waiting for ${step}${how}`, { cause })
 }

@@ -119,7 +119,17 @@ export async function runSession(
         endUnreachable(error, isOfAddress, ending, socket, target, log)
       },
     })
-    const end = await relayCommands(client, ending, target, log)
+    const onUpstreamError = (thrown: Error) => {
+      if (!(thrown instanceof MalformedPacket) || session.endedBy) return
+      failure = new ProxyError(
+        'UPSTREAM_MALFORMED',
+        `the server sent an invalid compressed packet: ${thrown.message}`,
+        { cause: thrown },
+      )
+      logError(session, target, failure, log)
+      endWith(ending, failure)
+    }
+    const end = await relayCommands(client, ending, onUpstreamError, target, log)
     const cause = end.error ? systemCode(end.error) || end.error.message : undefined
     const isLost = end.by === 'upstream' && !flow.hasQuit && !session.endedBy
     if (isLost) distrustName(target)
@@ -294,13 +304,23 @@ async function abandon(legs: Legs, { client }: Session, target: Served, stop: Ab
 }
 
 /** Relays until a side closes. COM_CHANGE_USER is a login, and interrupts the relay. @throws ProxyError */
-async function relayCommands(client: Client, ending: Ending, target: Served, log: Logger): Promise<RelayEnd> {
+async function relayCommands(
+  client: Client,
+  ending: Ending,
+  onUpstreamError: (error: Error) => void,
+  target: Served,
+  log: Logger,
+): Promise<RelayEnd> {
   const { session, flow, upstream, compressed } = ending
   for (;;) {
-    const end = await relay(client.wire.socket, upstream.socket, flow, compressed).catch(error => {
-      if (error instanceof MalformedPacket) throw malformed(client.wire, error.message, error)
-      throw error
-    })
+    // Before the relay's own listener, which ends the client's connection.
+    upstream.socket.on('error', onUpstreamError)
+    const end = await relay(client.wire.socket, upstream.socket, flow, compressed)
+      .catch(error => {
+        if (error instanceof MalformedPacket) throw malformed(client.wire, error.message, error)
+        throw error
+      })
+      .finally(() => upstream.socket.off('error', onUpstreamError))
     if (end.by !== 'COM_CHANGE_USER') return end
     if (compressed) {
       const error = new ProxyError('CHANGE_USER_UNSUPPORTED', 'a compressed session cannot change its user')
