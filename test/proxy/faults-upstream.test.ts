@@ -3,7 +3,6 @@ import { connect, type Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import { type Test, test } from 'tap'
 import { ERRORS } from '../../src/index.ts'
-import { silent } from '../../src/log.ts'
 import * as flags from '../../src/protocol/capabilities.ts'
 import { freePort } from '../support/free-port.ts'
 import {
@@ -454,17 +453,15 @@ test("the upstream disconnects between its greeting and the client's answer", as
 
 test('an internal error reaches the client, and the connection to the upstream ends', async t => {
   const upstream = await startScriptedUpstream(t, [goodLogin])
-  const logged: object[] = []
-  const logger = {
-    ...silent,
-    info(_fields: object, message: string) {
-      if (message === 'session started') throw new TypeError('a bug')
-    },
-    error: (fields: object) => logged.push(fields),
+  const { address, log, proxy } = await startProxy(t, { connect: upstream.address })
+  proxy.state.onPhase = phase => {
+    if (phase === 'total') throw new TypeError('a bug')
   }
-  const { address } = await startProxy(t, { connect: upstream.address, logger })
   checkOutcome(t, await logIn(t, address), { ...ERRORS.INTERNAL, code: 'INTERNAL', says: [/a bug/] })
-  t.match(logged, [{ code: 'INTERNAL', stack: /TypeError: a bug/ }])
+  t.match(
+    log.filter(({ level }) => level === 'error'),
+    [{ fields: { code: 'INTERNAL', stack: /TypeError: a bug/ } }],
+  )
   await checkEnded(t, upstream)
 })
 
