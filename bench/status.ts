@@ -55,6 +55,7 @@ for (let round = 0; round < ROUNDS; round++) {
     busy: 0,
     sessionsLimit: undefined,
     drainingSessions: 0,
+    mayClose: true,
   }
   for (const request of REQUESTS) {
     const query = readStatusQuery(new URLSearchParams(request))

@@ -15,11 +15,15 @@
  */
 import type { EventEmitter } from 'node:events'
 import { createDurations, metricsText } from './admin/metrics-text.ts'
+import { createStatusPage } from './admin/status-page.ts'
 import { withHint } from './errors.ts'
 import type { ProxyEvents } from './events.ts'
+import { tolerateFailures } from './host-logger.ts'
+import { silent } from './log.ts'
 import type { ProxyOptions } from './proxy/options.ts'
+import { checkPageOptions } from './proxy/page-options.ts'
 import { createProxy as createServedProxy } from './proxy/proxy.ts'
-import type { Proxy as OneProxy } from './proxy/proxy-api.ts'
+import type { Proxy as OneProxy, StatusPageOptions } from './proxy/proxy-api.ts'
 
 export type { Credentials, CredentialsProvider } from './aws/credentials-given.ts'
 export type { RolesAnywhereOptions } from './aws/roles-anywhere-options.ts'
@@ -30,6 +34,7 @@ export { ProxyError } from './errors.ts'
 export type { LoginFailed, ProxyEvents, SessionEnd, SessionFields, SessionStart } from './events.ts'
 export type { Logger } from './log.ts'
 export type { ProxyOptions, TlsFiles } from './proxy/options.ts'
+export type { StatusPageOptions } from './proxy/proxy-api.ts'
 export type { CompressionStatus, ProxyStatus, RecentError, SessionStatus, TunnelStatus } from './proxy/status.ts'
 
 declare global {
@@ -51,13 +56,16 @@ export function createProxy(options: ProxyOptions): Proxy {
   const { events, state, stopListening, close, connect, status } = proxy
   const durations = createDurations()
   state.onPhase = durations.observe
+  const metrics = () => metricsText(state, durations)
+  const page = createStatusPage({ ...proxy, metrics }, tolerateFailures(options.logger ?? silent))
   const own = {
     listen: () => proxy.listen().catch(rethrow),
     stopListening,
     close,
     connect: () => connect(),
     status,
-    metrics: () => metricsText(state, durations),
+    metrics,
+    statusPage: (options?: StatusPageOptions) => page(hinted(() => checkPageOptions(options))),
     [Symbol.asyncDispose]: () => close(),
   }
   return Object.assign(events, own)

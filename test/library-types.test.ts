@@ -27,7 +27,7 @@ const PUBLIC = [
 ]
 
 /** Modules of Node.js that the types need: @types/node has them. */
-const OF_NODE = ['node:events', 'node:stream']
+const OF_NODE = ['node:events', 'node:http', 'node:stream']
 
 /** Types of those files that options, events and status do not use. */
 const INTERNAL = [

@@ -1,5 +1,5 @@
 /** The JavaScript of the npm package: the library, the Lambda function and the program, which share files. */
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { isBuiltin } from 'node:module'
 import { join } from 'node:path'
 import { build, type Metafile, type Plugin } from 'esbuild'
@@ -27,11 +27,16 @@ export interface NpmBundle {
 export async function bundleForNpm(directory: string): Promise<NpmBundle> {
   const { dependencies } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
   const metafile = await bundle([...LIBRARY, PROGRAM], directory, Object.keys(dependencies))
-  const forBundlers = await bundle(LIBRARY, join(directory, 'bundle'), [])
+  const forBundlers = await bundle(LIBRARY, join(directory, 'bundle'), [], [await filesInside()])
   return { metafile, packages: packagesIn(metafile, forBundlers) }
 }
 
-async function bundle(entries: readonly string[], outdir: string, external: string[]): Promise<Metafile> {
+async function bundle(
+  entries: readonly string[],
+  outdir: string,
+  external: string[],
+  more: Plugin[] = [],
+): Promise<Metafile> {
   const { metafile } = await build({
     absWorkingDir: ROOT,
     entryPoints: entries.map(entry => `${entry}.ts`),
@@ -46,7 +51,7 @@ async function bundle(entries: readonly string[], outdir: string, external: stri
     // ES modules of the AWS SDK, which lose what nobody calls.
     mainFields: ['module', 'main'],
     external,
-    plugins: [requireOfNode],
+    plugins: [requireOfNode, ...more],
     // THIRD-PARTY-NOTICES has the licenses.
     legalComments: 'none',
     metafile: true,
@@ -77,4 +82,21 @@ const requireOfNode: Plugin = {
       contents: `throw new Error('${path} is not installed')`,
     }))
   },
+}
+
+/** A bundle that somebody makes of the library has no files beside it, so the status page is in the code. */
+async function filesInside(): Promise<Plugin> {
+  const files: Record<string, string> = {}
+  const folder = 'src/admin/page'
+  for (const name of (await readdir(join(ROOT, folder))).sort())
+    files[`${folder}/${name}`] = await readFile(join(ROOT, folder, name), 'utf8')
+  const contents = `const files = ${JSON.stringify(files)}
+export function readPackageFile(path) {
+  if (!Object.hasOwn(files, path)) throw new Error(path + ' is not in this bundle')
+  return files[path]
+}`
+  return {
+    name: 'files of the package',
+    setup: build => build.onLoad({ filter: /[\\/]src[\\/]package-files\.ts$/ }, () => ({ contents, loader: 'js' })),
+  }
 }

@@ -1,6 +1,6 @@
 /** Access to the admin listener: for clients with its token, or on this machine, and never for other web pages. */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { isPrivate, parseHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { readText } from '../read-file.ts'
@@ -47,4 +47,14 @@ export function isFromOtherPage(headers: IncomingHttpHeaders): boolean {
   if (site !== undefined && site !== 'same-origin' && site !== 'none') return true
   const { origin, host } = headers
   return origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`
+}
+
+/** What reverse proxies on this machine add for clients that may be elsewhere. */
+const FORWARDED = ['forwarded', 'x-forwarded-for', 'x-real-ip']
+
+/** Whether a program on this machine sent the request. A unix socket has no address, and mostly a reverse proxy in front of it. */
+export function isLocalClient({ socket, headers }: IncomingMessage): boolean {
+  const host = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '')
+  if (host === undefined || FORWARDED.some(name => headers[name] !== undefined)) return false
+  return isPrivate({ host, port: 0 })
 }

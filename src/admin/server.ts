@@ -7,8 +7,7 @@
  * health listener accepts any address.
  */
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { performance } from 'node:perf_hooks'
+import { createServer, type Server } from 'node:http'
 import { monotonicClock } from '../clock.ts'
 import { formatHostPort, type HostPort, isPrivate } from '../endpoint.ts'
 import { ProxyError, systemCode } from '../errors.ts'
@@ -16,34 +15,19 @@ import { shareOpenFiles } from '../file-limit.ts'
 import type { Logger } from '../log.ts'
 import { listenOn } from '../net/listen.ts'
 import { closeListener } from '../net/listeners.ts'
-import { type EndpointState, type Session, sessionFields } from '../state.ts'
-import { createActivities } from './activity.ts'
-import { closeSessions } from './close-sessions.ts'
 import { limitConnections } from './connection-limit.ts'
-import { hasToken, isForLoopback, isFromOtherPage } from './guard.ts'
-import { createCredentialsRetry, type Life, type ReadyWhen, readinessOf } from './health.ts'
-import { createHistory, SLOT_MS } from './history.ts'
+import { createHandler, type HandlerOptions, type Place } from './handler.ts'
+import { createCredentialsRetry } from './health.ts'
+import { SLOT_MS } from './history.ts'
 import { createMetrics } from './metrics.ts'
-import { loadPage } from './page.ts'
-import { readQuery } from './sessions.ts'
-import { pageStatus, readStatusQuery } from './status.ts'
 
-export interface AdminOptions extends Life {
+export interface AdminOptions extends Omit<HandlerOptions, 'metrics' | 'sessionsLimit'> {
   /** undefined: no admin listener */
   listen: HostPort | undefined
   /** undefined: no health listener */
   healthListen?: HostPort | undefined
   /** required for an admin listener at an address other than loopback */
   token: string | undefined
-  readyWhen: ReadyWhen
-  /** the current endpoints; a reload changes them */
-  endpoints: () => readonly EndpointState[]
-  /** sessions in the processes that this one has replaced at upgrades; none by default */
-  drainingSessions?: (() => number) | undefined
-  /** called for POST /quitquitquit; undefined turns that off */
-  onQuit?: (() => void) | undefined
-  /** the version of mysql-iam-proxy */
-  version: string
 }
 
 export interface Admin {
@@ -56,37 +40,8 @@ export interface Admin {
   close(): Promise<void>
 }
 
-interface Reply {
-  status: number
-  /** the Content-Type; text/plain by default */
-  type?: string
-  body: string
-  headers?: Record<string, string>
-  /** called after the reply is written */
-  after?: () => void
-}
-
-interface Route {
-  method: 'GET' | 'POST'
-  /**
-   * Who may use it. probes: everyone, whatever their Host header is. everybody: requests whose Host header names this
-   * machine. token: the same, and neither other web pages nor requests without the token.
-   */
-  access: 'probes' | 'everybody' | 'token'
-  /** whether the health listener serves it too */
-  isHealth?: true
-  answer(query: URLSearchParams): Reply | Promise<Reply>
-}
-
-/** What one of the two addresses serves, and to whom. */
-interface Place {
-  healthOnly: boolean
-  /** whether the Host header may name another machine: with a token, or for health and metrics beyond loopback */
-  anyHost: boolean
-}
-
-/** Longest accepted request body. Its content is ignored. */
-const MAX_BODY_BYTES = 4_096
+/** Its clients are on this machine already, or have the token. */
+const EVERYTHING = { healthOnly: false, localOnly: false, mayClose: true }
 
 /** Closes connections that transfer nothing for so long, such as those of clients that do not read. */
 const IDLE_TIMEOUT_MS = 30_000
@@ -102,166 +57,16 @@ const SERVER_OPTIONS = {
 
 /** Starts to listen, at one or both addresses. @throws ProxyError CONFIG_INVALID for an address beyond loopback without a token, LISTEN_FAILED */
 export async function startAdmin(options: AdminOptions, log: Logger): Promise<Admin> {
-  const { listen, healthListen, token, readyWhen, endpoints, onQuit, version, drainingSessions = () => 0 } = options
+  const { listen, healthListen, token, endpoints, version, drainingSessions = () => 0 } = options
   if (listen && !isPrivate(listen) && token === undefined) {
     const message = `the admin listener needs a token on ${formatHostPort(listen)}, which is not a loopback address`
     throw new ProxyError('CONFIG_INVALID', message)
   }
-  const startedAt = monotonicClock.now()
   const shares = shareOpenFiles()
   const sessionsLimit = Number.isFinite(shares.sessions) ? shares.sessions : undefined
-  const uptime = () => monotonicClock.now() - startedAt
-  const page = loadPage()
   const metrics = createMetrics(endpoints, version, drainingSessions)
-  const history = createHistory(0)
-  const activities = createActivities()
-  let utilization = performance.eventLoopUtilization()
-  let busy = 0
+  const { serve, watchAll, tick } = createHandler({ ...options, metrics, sessionsLimit }, log)
 
-  const watched = new WeakSet<EndpointState>()
-  function watch(state: EndpointState): void {
-    if (watched.has(state)) return
-    watched.add(state)
-    const next = state.onPhase
-    state.onPhase = (phase, milliseconds) => {
-      next?.(phase, milliseconds)
-      metrics.observe(state.name, phase, milliseconds)
-      if (phase === 'total') history.addLogin(state, milliseconds)
-      else history.addPhase(state, phase, milliseconds)
-    }
-  }
-  const watchAll = () => {
-    for (const state of endpoints()) watch(state)
-  }
-  watchAll()
-
-  const routes: Record<string, Route> = {
-    '/startup': {
-      method: 'GET',
-      access: 'probes',
-      isHealth: true,
-      answer: () => health(options.isStarted(), options.isStarted() ? [] : ['not started yet']),
-    },
-    '/readiness': { method: 'GET', access: 'probes', isHealth: true, answer: readiness },
-    '/liveness': { method: 'GET', access: 'probes', isHealth: true, answer: () => health(true, []) },
-    '/metrics': {
-      method: 'GET',
-      access: 'everybody',
-      isHealth: true,
-      answer: async () => ({ status: 200, type: metrics.contentType, body: await metrics.text() }),
-    },
-    '/': {
-      method: 'GET',
-      access: 'everybody',
-      answer: () => ({
-        status: 200,
-        type: 'text/html; charset=utf-8',
-        body: page.html,
-        headers: { 'content-security-policy': page.contentSecurityPolicy },
-      }),
-    },
-    '/api/status': {
-      method: 'GET',
-      access: 'token',
-      answer(query) {
-        const { isReady, reasons: notReady } = readinessOf(endpoints(), options, readyWhen)
-        const draining = { drainingSessions: drainingSessions() }
-        const facts = { version, uptime: uptime(), isReady, notReady, busy, sessionsLimit, ...draining }
-        return json(200, pageStatus(endpoints(), { history, activities }, facts, readStatusQuery(query)))
-      },
-    },
-    '/api/sessions/close': { method: 'POST', access: 'token', answer: closeMatching },
-    '/quitquitquit': { method: 'POST', access: 'token', answer: quit },
-  }
-
-  /** Of all endpoints, or of those that the query names. */
-  function readiness(query: URLSearchParams): Reply {
-    const wanted = query.getAll('endpoint')
-    if (wanted.length === 0 || !options.isStarted()) {
-      const { isReady, reasons } = readinessOf(endpoints(), options, readyWhen)
-      return health(isReady, reasons)
-    }
-    const states = endpoints().filter(({ retired }) => !retired)
-    const unknown = wanted.find(name => !states.some(state => state.name === name))
-    if (unknown !== undefined) {
-      const names = states.map(({ name }) => name).join(', ')
-      return { status: 404, body: `There is no such endpoint. There are: ${names}` }
-    }
-    const found = states.filter(({ name }) => wanted.includes(name))
-    const { isReady, reasons } = readinessOf(found, options, 'all')
-    return health(isReady, reasons)
-  }
-
-  function quit(): Reply {
-    if (!onQuit) return { status: 404, body: 'Off. Start mysql-iam-proxy with --quitquitquit to turn it on.' }
-    log.info({}, 'stopping after POST /quitquitquit')
-    return { status: 200, body: 'stopping', after: onQuit }
-  }
-
-  function closeSession(endpoint: string, id: string): Reply {
-    const session = findSession(endpoints(), endpoint, id)
-    if (!session) return json(404, { error: 'this session has already ended' })
-    log.info({ endpoint, ...sessionFields(session) }, 'session closed through the admin listener')
-    session.close('SESSION_CLOSED')
-    return json(200, { closed: true })
-  }
-
-  async function closeMatching(parameters: URLSearchParams): Promise<Reply> {
-    const { filter, endpoint, status } = readQuery(parameters)
-    if (filter.trim() === '' && endpoint === '' && status === '' && parameters.get('all') !== 'true') {
-      return json(400, { error: 'give filter, endpoint or status, or all=true for all sessions' })
-    }
-    const closed = await closeSessions(endpoints(), { filter, endpoint, status }, (name, session) =>
-      log.info({ endpoint: name, ...sessionFields(session) }, 'session closed through the admin listener'),
-    )
-    return json(200, { closed })
-  }
-
-  function routeOf(path: string): Route | undefined {
-    if (Object.hasOwn(routes, path)) return routes[path]
-    const [, endpoint, id] = /^\/api\/sessions\/([^/]+)\/([\w-]+)\/close$/.exec(path) ?? []
-    if (endpoint === undefined || id === undefined) return undefined
-    return { method: 'POST', access: 'token', answer: () => closeSession(decode(endpoint), id) }
-  }
-
-  function refusal(request: IncomingMessage, route: Route, place: Place): Reply | undefined {
-    const { headers } = request
-    if (place.healthOnly && !route.isHealth) {
-      return { status: 403, body: 'This address serves only health and metrics. The rest is at --admin-listen.' }
-    }
-    if (route.access === 'probes') return undefined
-    if (!place.anyHost && !isForLoopback(headers)) {
-      return { status: 403, body: 'The Host header does not name this machine; use localhost or 127.0.0.1.' }
-    }
-    if (route.access === 'everybody') return undefined
-    if (isFromOtherPage(headers)) return { status: 403, body: 'Requests from other web pages are not allowed.' }
-    if (token === undefined || hasToken(headers, token)) return undefined
-    return { status: 401, body: 'The admin token is missing or invalid.', headers: { 'www-authenticate': 'Bearer' } }
-  }
-
-  async function reply(request: IncomingMessage, place: Place): Promise<Reply> {
-    if (!(await skipBody(request))) {
-      return { status: 413, body: `The body is longer than ${MAX_BODY_BYTES} bytes.`, headers: { connection: 'close' } }
-    }
-    const [path = '', query = ''] = (request.url ?? '').split('?', 2)
-    const route = routeOf(path)
-    if (!route) return { status: 404, body: 'Not found.' }
-    const allowed = route.method === 'GET' ? ['GET', 'HEAD'] : ['POST']
-    if (!allowed.includes(request.method ?? '')) {
-      return { status: 405, body: `Use ${route.method}.`, headers: { allow: allowed.join(', ') } }
-    }
-    return refusal(request, route, place) ?? (await route.answer(new URLSearchParams(query)))
-  }
-
-  const serve = (request: IncomingMessage, response: ServerResponse, place: Place) => {
-    reply(request, place)
-      .catch((error: unknown) => {
-        if (request.errored) return undefined // the client disconnected while it sent its body
-        log.error({ code: 'INTERNAL', stack: error instanceof Error ? error.stack : error }, 'admin request failed')
-        return { status: 500, body: 'This is a bug in mysql-iam-proxy. Please report it with the line in the log.' }
-      })
-      .then(answer => answer && send(response, answer))
-  }
   const servers: Server[] = []
   const open = async (listen: HostPort, place: Place) => {
     const server = createServer(SERVER_OPTIONS, (request, response) => serve(request, response, place))
@@ -283,23 +88,18 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
       await once(server, 'close')
     }
   }
-  const address = listen && (await open(listen, { healthOnly: false, anyHost: token !== undefined }))
-  const atHealth = healthListen && { healthOnly: true, anyHost: !isPrivate(healthListen) }
+  const address = listen && (await open(listen, { ...EVERYTHING, anyHost: token !== undefined }))
+  const atHealth = healthListen && { ...EVERYTHING, healthOnly: true, anyHost: !isPrivate(healthListen) }
   const healthAddress =
     atHealth &&
     (await open(healthListen, atHealth).catch(async error => {
       await close()
       throw error
     }))
-  const retryCredentials = createCredentialsRetry(0)
+  const retryCredentials = createCredentialsRetry(monotonicClock.now())
   const timer = setInterval(() => {
-    const now = uptime()
-    watchAll()
-    history.tick(endpoints(), now)
-    activities.tick(endpoints(), monotonicClock.now())
-    busy = performance.eventLoopUtilization(utilization).utilization
-    utilization = performance.eventLoopUtilization()
-    retryCredentials(endpoints(), now)
+    tick()
+    retryCredentials(endpoints(), monotonicClock.now())
   }, SLOT_MS)
   timer.unref()
   return {
@@ -311,59 +111,4 @@ export async function startAdmin(options: AdminOptions, log: Logger): Promise<Ad
       await close()
     },
   }
-}
-
-/** A process that is ready because of other endpoints also lists the reasons of those that are not. */
-function health(isReady: boolean, reasons: readonly string[]): Reply {
-  return isReady ? { status: 200, body: ['ok', ...reasons].join('\n') } : { status: 503, body: reasons.join('\n') }
-}
-
-function json(status: number, value: unknown): Reply {
-  return { status, type: 'application/json', body: JSON.stringify(value) }
-}
-
-function findSession(states: readonly EndpointState[], endpoint: string, id: string): Session | undefined {
-  for (const { name, sessions } of states) {
-    if (name !== endpoint) continue
-    for (const session of sessions) if (session.id === id) return session
-  }
-  return undefined
-}
-
-/** Decodes percent-encoding; '' if it is invalid. */
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return ''
-  }
-}
-
-/** Reads the body and drops it. Resolves with false if it is too long. */
-async function skipBody(request: IncomingMessage): Promise<boolean> {
-  let bytes = 0
-  // The answer needs the socket, so an early end of the loop must not destroy it.
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    bytes += (chunk as Buffer).length
-    if (bytes > MAX_BODY_BYTES) return false
-  }
-  return true
-}
-
-function send(response: ServerResponse, { status, type, body, headers, after }: Reply): void {
-  const text = type === undefined ? `${body}\n` : body
-  response.writeHead(status, {
-    'content-type': type ?? 'text/plain; charset=utf-8',
-    'content-length': Buffer.byteLength(text),
-    'cache-control': 'no-store',
-    'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-    'cross-origin-opener-policy': 'same-origin',
-    'cross-origin-resource-policy': 'same-origin',
-    'referrer-policy': 'no-referrer',
-    'x-content-type-options': 'nosniff',
-    'x-frame-options': 'DENY',
-    ...headers,
-  })
-  response.end(text)
-  after?.()
 }

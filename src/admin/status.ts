@@ -35,6 +35,8 @@ export interface Status {
   notReady: string[]
   /** sessions in the processes that this one has replaced at upgrades */
   drainingSessions: number
+  /** whether the page may close sessions */
+  mayClose: boolean
   /** log lines that were dropped because the log could not be written */
   logLinesDropped: number
   /** of each endpoint's history */
@@ -151,6 +153,7 @@ export interface ProcessFacts {
   sessionsLimit: number | undefined
   /** sessions in the processes that this one has replaced at upgrades */
   drainingSessions: number
+  mayClose: boolean
 }
 
 /** What a request asks for. */

@@ -1,4 +1,5 @@
 /** What a proxy is to users of the library. Its types refer to nothing internal: test/library-types.test.ts. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Address } from '../endpoint.ts'
 import type { ProxyStatus } from './status.ts'
@@ -35,4 +36,21 @@ export interface Proxy {
    * about the process.
    */
   metrics(): string
+  /**
+   * The status page, for the host program's own HTTP server: a listener for requests under any path. By itself it answers only
+   * programs on this machine and only shows. It works in every state, also after `close()`: docs/library.md.
+   * @throws ProxyError CONFIG_INVALID for invalid options
+   */
+  statusPage(options?: StatusPageOptions): (request: IncomingMessage, response: ServerResponse) => void
+}
+
+/** What the status page may do beyond showing the proxy to this machine. */
+export interface StatusPageOptions {
+  /**
+   * Answer clients of any address, and under any name of the host: your server lets in only people who may see it. Default:
+   * false, so that others get 403
+   */
+  readonly trustNetwork?: boolean | undefined
+  /** Let people close sessions on the page. Default: false, so that there are no buttons and the requests get 403 */
+  readonly closeSessions?: boolean | undefined
 }

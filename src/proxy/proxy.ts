@@ -70,7 +70,7 @@ export type { Address } from '../endpoint.ts'
 export type { ProxyOptions } from './options.ts'
 
 /** A proxy with what the rest of this program works on, which the library does not show. */
-export interface ServedProxy extends Omit<ProxyApi, 'metrics'> {
+export interface ServedProxy extends Omit<ProxyApi, 'metrics' | 'statusPage'> {
   readonly endpoint: Readonly<Endpoint>
   readonly state: EndpointState
   /** what the library's users listen to */
@@ -81,6 +81,8 @@ export interface ServedProxy extends Omit<ProxyApi, 'metrics'> {
   listen(predecessor?: ServedProxy): Promise<Address>
   /** Resolves when everything is loaded that the first login would wait for, as far as it can be. */
   warmUp(): Promise<void>
+  /** @param stop called when the proxy has closed; at once if it has already */
+  whenClosed(stop: () => void): void
   /** Stops listening without closing the socket, for a successor. */
   handOver(): Server
 }
@@ -166,9 +168,13 @@ export function createProxy(
   const { preparedConnections = OPTION_VALUES.preparedConnections.default } = options
   if (preparedConnections > 0) target.prepared = createPrepared(preparedConnections, target)
   state.retryCredentials = () => void credentials().catch(() => {})
+  const atEnd: (() => void)[] = []
   const life = createLife<Address>(options.signal, undefined, {
     listening: address => events.emit('listening', () => [{ ...address }]),
-    closed: () => events.emit('closed', () => []),
+    closed() {
+      for (const stop of atEnd.splice(0)) stop()
+      events.emit('closed', () => [])
+    },
   })
   const sessions = createSessions(target, log)
   let server: ProxyServer | undefined
@@ -273,6 +279,10 @@ export function createProxy(
     async warmUp() {
       const sign = createTokenSource(endpoint.rds, credentials)
       await Promise.allSettled([trust.begin(), sign('nobody')])
+    },
+    whenClosed(stop) {
+      if (life.state() === 'closed') stop()
+      else atEnd.push(stop)
     },
     handOver() {
       if (!server) throw new Error('handOver before listen')

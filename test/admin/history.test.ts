@@ -50,6 +50,7 @@ test('steps of the wall clock move neither uptime nor slots', t => {
       notReady: [],
       busy: 0,
       sessionsLimit: undefined,
+      mayClose: true,
       drainingSessions: 0,
     }
     return pageStatus([state], { history, activities: createActivities() }, facts)

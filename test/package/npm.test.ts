@@ -236,6 +236,32 @@ test('bundles of a program with the library log in, as an ES module and as Commo
   }
 })
 
+/** Prints whether the status page and the version of the package are there. */
+const PAGE_PROGRAM = `
+import { createServer } from 'node:http'
+import { createProxy } from 'mysql-iam-proxy'
+const page = createProxy({ rdsEndpoint: '${RDS}' }).statusPage()
+const server = createServer(page).listen(0, '127.0.0.1', async () => {
+  const url = 'http://127.0.0.1:' + server.address().port
+  const html = await (await fetch(url + '/mysql/')).text()
+  const { version } = await (await fetch(url + '/mysql/api/status')).json()
+  console.log(version, /<style>.*<script>/s.test(html))
+  server.close()
+  server.closeAllConnections()
+})`
+
+test('the status page in a program, and in bundles without files beside them', async t => {
+  await writeFile(join(folder, 'page.mjs'), PAGE_PROGRAM)
+  const expected = `${manifest.version} true\n`
+  t.equal(await node(['page.mjs']), expected)
+  for (const format of ['esm', 'cjs'] as const) {
+    const outfile = join(folder, 'bundles', `page.${format === 'esm' ? 'mjs' : 'cjs'}`)
+    const options = { bundle: true, platform: 'node', format, outfile, logLevel: 'error' } as const
+    await build({ ...options, stdin: { contents: PAGE_PROGRAM, resolveDir: folder } })
+    t.equal(await node([outfile]), expected, format)
+  }
+})
+
 // ---- the Lambda function ----
 
 async function startWorld(t: Test) {

@@ -31,6 +31,7 @@ test('a login with credentials of IAM Roles Anywhere; the status knows when its 
     notReady: [],
     busy: 0,
     sessionsLimit: undefined,
+    mayClose: true,
     drainingSessions: 0,
   })
   const left = (status.endpoints[0]?.rolesAnywhereCertificateExpires ?? 0) - Date.now()

@@ -32,7 +32,7 @@ async function poll() {
   clearTimeout(timer)
   const thisPoll = ++lastPoll
   try {
-    const response = await send(`/api/status?${statusParameters()}`)
+    const response = await send(`api/status?${statusParameters()}`)
     if (thisPoll !== lastPoll) return
     if (response.status === 401) return askForToken()
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`)

@@ -142,7 +142,7 @@ function markSort() {
 const isFiltered = () => [...filterParameters()].length > 0
 
 /** @param {Status} status */
-function renderSessions({ sessions, sessionsMatching, sessionsTotal, endpoints }) {
+function renderSessions({ sessions, sessionsMatching, sessionsTotal, endpoints, mayClose }) {
   const table = byId('session-table')
   const body = byId('session-rows')
   const ids = new Set(sessions.map(({ id }) => id))
@@ -171,6 +171,7 @@ function renderSessions({ sessions, sessionsMatching, sessionsTotal, endpoints }
   byId('content').classList.toggle('one-endpoint', endpoints.length < 2)
   table.hidden = sessions.length === 0
   byId('sessions').classList.toggle('none', sessionsTotal === 0)
+  byId('sessions').classList.toggle('read-only', !mayClose)
   const isPart = sessions.length < sessionsTotal
   const matching = isFiltered() && sessionsMatching < sessionsTotal ? `, ${plain.format(sessionsMatching)} match` : ''
   setText(
@@ -297,13 +298,13 @@ function confirmCloseAll() {
 
 /** @param {SessionRow} session */
 function closeSession(session) {
-  const path = `/api/sessions/${encodeURIComponent(session.endpoint)}/${session.id}/close`
+  const path = `api/sessions/${encodeURIComponent(session.endpoint)}/${session.id}/close`
   return requestClose(path, () => `Closed the session of ${nameOf(session)}.`)
 }
 
 /** @param {URLSearchParams} parameters */
 function closeAll(parameters) {
-  return requestClose(`/api/sessions/close?${parameters}`, ({ closed }) => `Closed ${plain.format(closed)} sessions.`)
+  return requestClose(`api/sessions/close?${parameters}`, ({ closed }) => `Closed ${plain.format(closed)} sessions.`)
 }
 
 /** @param {string} path @param {(answer: { closed: number }) => string} describe */
