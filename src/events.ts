@@ -138,9 +138,10 @@ export const UNKNOWN = {
 export function emitLoginFailed(
   { emit }: { emit: Emit },
   client: Omit<LoginFailed, 'durationMs' | 'code' | 'errno' | 'message' | 'hint'>,
-  { code, message, serverError }: ProxyError,
+  error: ProxyError,
   durationMs: number,
   hint: string,
 ): void {
+  const { code, message, serverError } = error
   emit('loginFailed', () => [{ ...client, durationMs, code, errno: serverError?.errno, message, hint }])
 }

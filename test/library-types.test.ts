@@ -1,6 +1,6 @@
 /** The declarations that a consumer's compiler reads: nothing internal is reachable, and every public type has an exported name. */
 import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -50,6 +50,23 @@ test('the declarations lead to public files only', async t => {
   const tsc = ['-u', 'NODE_OPTIONS', join(root, 'node_modules/.bin/tsc'), '-p', join(root, 'tsconfig.build.json')]
   await promisify(execFile)('env', [...tsc, '--emitDeclarationOnly', '--outDir', directory])
   const source = join(directory, 'src')
+  // @internal takes members away that another declaration may name.
+  const strict = [
+    '--noEmit',
+    '--skipLibCheck',
+    'false',
+    '--strict',
+    '--exactOptionalPropertyTypes',
+    '--module',
+    'nodenext',
+  ]
+  const libraries = ['--target', 'es2022', '--lib', 'es2022', '--types', 'node']
+  const roots = ['--typeRoots', join(root, 'node_modules/@types')]
+  const entries = ['index', 'sync-targets/lambda'].map(name => join(source, `${name}.d.ts`))
+  await writeFile(join(directory, 'package.json'), '{ "type": "module" }')
+  const check = [...tsc.slice(0, 3), '--ignoreConfig', ...strict, ...libraries, ...roots, ...entries]
+  const said = await promisify(execFile)('env', check).catch(error => error)
+  t.equal(said.stdout, '', 'they compile in a program that checks them')
   const modules = new Set<string>()
   async function walk(path: string, texts: Map<string, string>): Promise<void> {
     if (texts.has(path)) return
