@@ -248,7 +248,8 @@ test('a provider that fails: its words go to the logger and status(), and not to
     t.match(error, /could not get AWS credentials.* The log of that program has the reason\. \(session /)
     t.notMatch(error, /vault/)
   }
-  t.match(errors.at(-1), /not tried: recent logins failed like this/)
+  const notTried = errors.filter(error => error.includes('not tried: recent logins failed like this'))
+  t.ok(notTried.length > 0, 'on a busy machine, the circuit may be closed again before the last one')
   const message = 'the function in the option credentials failed: vault is sealed'
   const hint = 'Correct that function, or what it calls.'
   t.match(
