@@ -23,6 +23,7 @@ test('the types of the package', async t => {
       if (isWhole || isQuick(release, index)) await compiles(t, project, release, resolution)
     }
   }
+  await disposesWithoutGlobals(t, project)
   await isNoticed(t, project)
   await publintFindsNothing(t, project, tarball)
   await attwFindsNothing(t, project, tarball)
@@ -49,6 +50,30 @@ function options(resolution: string) {
     noUncheckedIndexedAccess: true,
     skipLibCheck: false,
     noEmit: true,
+  }
+}
+
+/**
+ * Symbol.asyncDispose, which @types/node and the library esnext.disposable declare, each in its own way. Here a program has
+ * neither: its @types/node is of a release that had no such global.
+ */
+async function disposesWithoutGlobals(t: Test, { directory, start }: Consumer) {
+  const compilerOptions = { ...options('nodenext'), types: [], typeRoots: [], skipLibCheck: true }
+  const text = `import { createProxy } from 'mysql-iam-proxy'
+const proxy = createProxy({ rdsEndpoint: 'database-1.abcdefghijkl.eu-west-1.rds.amazonaws.com' })
+const disposed: Promise<void> = proxy[Symbol.asyncDispose]()
+// @ts-expect-error: it has a type, and not any
+export const wrong: Promise<number> = disposed
+// @ts-expect-error: the global is not declared
+export type None = AsyncDisposable
+`
+  await writeFile(join(directory, 'dispose.ts'), text)
+  for (const release of RELEASES) {
+    const name = `tsconfig-dispose-${release}.json`
+    await writeFile(join(directory, name), JSON.stringify({ compilerOptions, files: ['dispose.ts'] }))
+    const { child, finished } = start(['node', `node_modules/typescript-${release}/bin/tsc`, '-p', name])
+    child.stdin.end()
+    t.match(await finished, { code: 0, stdout: '', stderr: '' }, `TypeScript ${release} without the global`)
   }
 }
 
