@@ -309,8 +309,8 @@ export async function createTokenInTime(target: LoginTarget, user: string, wire:
     const giveUp = () => reject((target.lateCredentials ?? lateCredentials)())
     cancelTimer = wire.clock.after(tokenDeadline(wire) - wire.clock.now(), giveUp)
   })
-  const token = Promise.race([target.createToken(user, regionToSign(target.endpoint, wire)), late])
   try {
+    const token = Promise.race([target.createToken(user, regionToSign(target.endpoint, wire)), late])
     return await (wire.stop ? unlessAborted(token, wire.stop) : token)
   } finally {
     cancelTimer()

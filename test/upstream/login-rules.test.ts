@@ -334,6 +334,11 @@ test('a token has the time of the login, without the part for the server', async
     }
     await t.rejects(createTokenInTime(target, 'u', wire), { code: 'CREDENTIALS_MISSING' })
     t.equal(clock.pending(), 0)
+    // A timer that was left would fail later, when nobody waits for it, and end the process.
+    const { region: _region, ...rds } = target.endpoint.rds
+    const ofUnknownRegion = { ...target, endpoint: { ...target.endpoint, rds: { ...rds, region: undefined } } }
+    await t.rejects(createTokenInTime(ofUnknownRegion, 'u', wire), { code: 'REGION_UNKNOWN' })
+    t.equal(clock.pending(), 0, 'without a region')
   }
 })
 
