@@ -241,15 +241,18 @@ test('a provider that fails: its words go to the logger and status(), and not to
   const proxy = create(t, optionsFor(server, { credentials, logger }))
   const address = await proxy.listen()
   const errors: string[] = []
-  // The last ones are not tried: the circuit breaker repeats the error.
-  for (let login = 0; login < 8; login++) await connect(address).catch(({ message }) => errors.push(message))
-  t.equal(errors.length, 8)
+  const isRepeated = (error: string) => error.includes('not tried: recent logins failed like this')
+  // The circuit breaker repeats the error. On a busy machine, it may let several more logins through before.
+  while (errors.length < 8 || !errors.some(isRepeated)) {
+    await connect(address).then(
+      () => t.fail('a login without credentials'),
+      ({ message }) => errors.push(message),
+    )
+  }
   for (const error of errors) {
     t.match(error, /could not get AWS credentials.* The log of that program has the reason\. \(session /)
     t.notMatch(error, /vault/)
   }
-  const notTried = errors.filter(error => error.includes('not tried: recent logins failed like this'))
-  t.ok(notTried.length > 0, 'on a busy machine, the circuit may be closed again before the last one')
   const message = 'the function in the option credentials failed: vault is sealed'
   const hint = 'Correct that function, or what it calls.'
   t.match(
