@@ -12,7 +12,7 @@ export type ErrorSource = 'client' | 'proxy' | 'database' | 'network' | 'aws' | 
  * to 5999, which it uses for its own errors. docs/decisions/0100-error-numbers.md says why each was chosen.
  * https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
  */
-type ServerErrno =
+export type ServerErrno =
   | 1040 // ER_CON_COUNT_ERROR
   | 1042 // ER_BAD_HOST_ERROR
   | 1043 // ER_HANDSHAKE_ERROR
@@ -28,9 +28,10 @@ type ServerErrno =
   | 3159 // ER_SECURE_TRANSPORT_REQUIRED
 
 /** 08…: connection trouble, so that pools discard the connection. 28000: wrong user or password. */
-type SqlState = '08001' | '08004' | '08S01' | '28000' | '42000' | 'HY000'
+export type SqlState = '08001' | '08004' | '08S01' | '28000' | '42000' | 'HY000'
 
-interface ErrorSpec {
+/** What the proxy does with one of its errors. */
+export interface ErrorSpec {
   errno: ServerErrno
   sqlState: SqlState
   source: ErrorSource

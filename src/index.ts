@@ -29,7 +29,15 @@ export type { Credentials, CredentialsProvider } from './aws/credentials-given.t
 export type { RolesAnywhereOptions } from './aws/roles-anywhere-options.ts'
 export type { LocalUserOptions } from './client/local-user-options.ts'
 export type { Address, EndpointOptions, HostPort } from './endpoint.ts'
-export { ERRORS, type ErrorCode, type ErrorSource, type LogLevel } from './error-codes.ts'
+export {
+  ERRORS,
+  type ErrorCode,
+  type ErrorSource,
+  type ErrorSpec,
+  type LogLevel,
+  type ServerErrno,
+  type SqlState,
+} from './error-codes.ts'
 export { ProxyError } from './errors.ts'
 export type { LoginFailed, ProxyEvents, SessionEnd, SessionFields, SessionStart } from './events.ts'
 export type { Logger } from './log.ts'

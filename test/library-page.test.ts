@@ -163,7 +163,7 @@ test('it closes sessions only with permission', async t => {
   const closing = await mount(t, { closeSessions: true }, proxy)
   t.match(JSON.parse((await closing('GET', '/api/status')).body), { mayClose: true, sessionsTotal: 1, isReady: true })
   t.match(await closing('POST', `/db/api/sessions/orders/${id}/close`), { status: 200, body: '{"closed":true}' })
-  t.ok(lines.includes('session closed through the admin listener'))
+  t.ok(lines.includes('session closed by an operator'))
 })
 
 test('before listen(), after it and after close()', async t => {

@@ -181,7 +181,7 @@ export function createHandler(options: HandlerOptions, log: Logger): Handler {
   function closeSession(endpoint: string, id: string): Reply {
     const session = findSession(endpoints(), endpoint, id)
     if (!session) return json(404, { error: 'this session has already ended' })
-    log.info({ endpoint, ...sessionFields(session) }, 'session closed through the admin listener')
+    log.info({ endpoint, ...sessionFields(session) }, 'session closed by an operator')
     session.close('SESSION_CLOSED')
     return json(200, { closed: true })
   }
@@ -192,7 +192,7 @@ export function createHandler(options: HandlerOptions, log: Logger): Handler {
       return json(400, { error: 'give filter, endpoint or status, or all=true for all sessions' })
     }
     const closed = await closeSessions(endpoints(), { filter, endpoint, status }, (name, session) =>
-      log.info({ endpoint: name, ...sessionFields(session) }, 'session closed through the admin listener'),
+      log.info({ endpoint: name, ...sessionFields(session) }, 'session closed by an operator'),
     )
     return json(200, { closed })
   }

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { type Test, test } from 'tap'
 import { type Admin, startAdmin } from '../../src/admin/server.ts'
+import { createStatusPage } from '../../src/admin/status-page.ts'
 import { silent } from '../../src/log.ts'
 import { countOutcome, type EndpointState } from '../../src/state.ts'
 import { ensureProgram } from '../support/packages.ts'
@@ -36,7 +37,12 @@ interface Shown {
   browserErrors: string[]
 }
 
-async function open(t: Test, admin: Admin, options: BrowserContextOptions = {}): Promise<Shown> {
+async function open(
+  t: Test,
+  admin: Pick<Admin, 'address'>,
+  options: BrowserContextOptions = {},
+  path = '/',
+): Promise<Shown> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
   t.teardown(() => context.close())
   context.setDefaultTimeout(120_000)
@@ -47,7 +53,7 @@ async function open(t: Test, admin: Admin, options: BrowserContextOptions = {}):
   })
   page.on('pageerror', error => browserErrors.push(error.message))
   page.on('dialog', dialog => browserErrors.push(`dialog: ${dialog.message()}`))
-  await page.goto(`http://127.0.0.1:${admin.address?.port}/`)
+  await page.goto(`http://127.0.0.1:${admin.address?.port}${path}`)
   return { page, browserErrors }
 }
 
@@ -111,6 +117,34 @@ async function axe(page: Page): Promise<string[]> {
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
   })
 }
+
+test('the page in the server of a host program: below a path, with buttons only where they work', async t => {
+  for (const closeSessions of [false, true]) {
+    const [state] = busyEndpoints()
+    const ends: (() => void)[] = []
+    const proxy = { state, metrics: () => '', status: () => ({ state: 'listening' as const }) }
+    const mount = createStatusPage({ ...proxy, whenClosed: stop => void ends.push(stop) }, silent)
+    const host = createServer(mount({ trustNetwork: false, closeSessions })).listen(0, '127.0.0.1')
+    await once(host, 'listening')
+    t.teardown(() => host.close())
+    const { port } = host.address() as AddressInfo
+    const { page, browserErrors } = await open(t, { address: { host: '127.0.0.1', port } }, {}, '/tools/mysql')
+    await page.locator('#session-rows tr').first().waitFor()
+    t.equal(new URL(page.url()).pathname, '/tools/mysql/')
+    t.match(await page.locator('body').innerText(), 'shop')
+    const buttons = page.locator('#session-rows button.close')
+    t.equal(await buttons.count(), 9)
+    t.equal(await buttons.first().isVisible(), closeSessions, `closeSessions: ${closeSessions}`)
+    if (closeSessions) {
+      const { size } = state.sessions
+      await buttons.first().click()
+      await page.getByRole('button', { name: 'Close session', exact: true }).click()
+      await page.waitForFunction(count => document.querySelectorAll('#session-rows tr').length < count, size)
+      t.equal(state.sessions.size, size - 1, 'the session has ended')
+    } else t.same(browserErrors, [])
+    for (const end of ends) end()
+  }
+})
 
 test('the page shows the status, without browser errors', async t => {
   const states = busyEndpoints()
