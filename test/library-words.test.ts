@@ -40,6 +40,8 @@ const OF_OTHERS = [
   /^[`']--(pid=.*|ready)[`']$/, // systemd-notify
   /^`(aws ssm start-session|--parameters) /,
   /^'--version'$/, // session-manager-plugin
+  /^`--(rds-endpoint|connect|user) \$\{shellWord/, // the command that the status page shows
+  /^'This address serves only health and metrics/, // a listener of the program
 ]
 
 test('no message of the code that the library loads names an option as the command line does', t => {

@@ -19,7 +19,7 @@ async function examples(module: string): Promise<string[]> {
 
 test('the examples of docs/library.md compile', async t => {
   const files = Object.fromEntries((await examples(library)).map((code, index) => [`example-${index + 1}.ts`, code]))
-  t.equal(Object.keys(files).length, 8)
+  t.equal(Object.keys(files).length, 9)
   t.same(await compilerErrors(files), [])
   const wrong = { 'wrong.ts': (await examples(library))[0]!.replace('rdsEndpoint', 'rdsEndpiont') }
   t.match(await compilerErrors(wrong), [/^wrong\.ts.*rdsEndpiont/], 'which notices a wrong one')
@@ -108,7 +108,7 @@ test('options that conflict are refused', async t => {
 test('a proxy shows its status and no internals', async t => {
   const proxy = createProxy({ rdsEndpoint: RDS, connect: 'nlb.example', name: 'orders', listen: '127.0.0.1:0' })
   const own = Object.keys(proxy).filter(key => !(key in new EventEmitter()))
-  t.same(own.sort(), ['close', 'connect', 'listen', 'metrics', 'status', 'stopListening'])
+  t.same(own.sort(), ['close', 'connect', 'listen', 'metrics', 'status', 'statusPage', 'stopListening'])
   const before = proxy.status()
   t.same(before, {
     name: 'orders',

@@ -173,7 +173,7 @@ export function createHandler(options: HandlerOptions, log: Logger): Handler {
   }
 
   function quit(): Reply {
-    if (!onQuit) return { status: 404, body: 'Off. Start mysql-iam-proxy with --quitquitquit to turn it on.' }
+    if (!onQuit) return { status: 404, body: 'Off. The option quitquitquit turns it on.' }
     log.info({}, 'stopping after POST /quitquitquit')
     return { status: 200, body: 'stopping', after: onQuit }
   }

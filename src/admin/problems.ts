@@ -110,7 +110,7 @@ function connections({ maxConnections, sessions }: EndpointState): Problem | und
   if (maxConnections === 0 || sessions.size < maxConnections * NEARLY_FULL) return undefined
   const isFull = sessions.size >= maxConnections
   const what = `${sessions.size.toLocaleString('en')} of ${maxConnections.toLocaleString('en')} connections are in use`
-  const advice = 'Close idle sessions below, use smaller connection pools, or raise --max-connections.'
+  const advice = 'Close idle sessions below, use smaller connection pools, or raise the limit of connections.'
   return { level: isFull ? 'bad' : 'soon', word: isFull ? 'Full' : 'Nearly full', what, advice, command: undefined }
 }
 
@@ -118,19 +118,11 @@ function certificates(state: EndpointState, now: number): (Problem | undefined)[
   const { certificateExpires, rolesAnywhereCertificateExpires, endpoint } = state
   // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html has the CAs with automatic rotation.
   const rds = 'RDS replaces it without your help in most cases. Otherwise rotate it in RDS.'
-  const local = 'Write the new files to --tls-cert and --tls-key. The proxy loads them without a restart.'
-  const rolesAnywhere = 'Write the new files to the same paths. The proxy loads them without a restart.'
+  const files = 'Write the new files to the same paths. The proxy loads them without a restart.'
   return [
     certificate("The database's certificate", certificateExpires, now, DAY_MS, rds, checkCommand(endpoint)),
-    certificate('The certificate for clients', state.localCertificateExpires(), now, DAY_MS, local, undefined),
-    certificate(
-      'The certificate for IAM Roles Anywhere',
-      rolesAnywhereCertificateExpires,
-      now,
-      0,
-      rolesAnywhere,
-      undefined,
-    ),
+    certificate('The certificate for clients', state.localCertificateExpires(), now, DAY_MS, files, undefined),
+    certificate('The certificate for IAM Roles Anywhere', rolesAnywhereCertificateExpires, now, 0, files, undefined),
   ]
 }
 

@@ -504,7 +504,7 @@ test('quitquitquit', async t => {
   t.equal((await on.ask('POST', '/quitquitquit')).status, 200)
   t.equal(quits, 1)
   const off = await start(t)
-  t.match(await off.ask('POST', '/quitquitquit'), { status: 404, body: /--quitquitquit/ })
+  t.match(await off.ask('POST', '/quitquitquit'), { status: 404, body: /option quitquitquit/ })
 })
 
 // ---- access ----
