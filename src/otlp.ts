@@ -10,6 +10,7 @@ import {
   validateHeaderValue,
 } from 'node:http'
 import { request as requestHttps } from 'node:https'
+import { within } from './abort.ts'
 import { type Clock, monotonicClock } from './clock.ts'
 import { ProxyError, systemCode } from './errors.ts'
 import type { Logger } from './log.ts'
@@ -210,7 +211,7 @@ export function createSpanExporter(
     async close() {
       cancelTimer?.()
       const deadline = clock.now() + CLOSE_TIMEOUT_MS
-      if (sending) await Promise.race([sending, new Promise<void>(resolve => clock.after(CLOSE_TIMEOUT_MS, resolve))])
+      if (sending) await within(sending, CLOSE_TIMEOUT_MS, clock)
       while (queue.length > 0 && clock.now() < deadline) {
         const before = queue.length
         await sendBatch(Math.min(timeout, deadline - clock.now()))

@@ -1,4 +1,5 @@
 /** The two processes at an upgrade: the old one starts the new one, and serves its sessions until they end. */
+import { within } from '../abort.ts'
 import { type Clock, monotonicClock, wait } from '../clock.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
 import type { Logger } from '../log.ts'
@@ -44,11 +45,7 @@ export function logUpgradeFailure(thrown: unknown, log: Logger): void {
 
 /** The new process takes no client before it is as fast as the old one. */
 export async function warmUp(service: Pick<Service, 'warmUp'>, clock: Clock = monotonicClock): Promise<void> {
-  let cancel = () => {}
-  const late = new Promise<void>(resolve => {
-    cancel = clock.after(WARM_UP_MS, resolve)
-  })
-  await Promise.race([service.warmUp(), late]).finally(cancel)
+  await within(service.warmUp(), WARM_UP_MS, clock)
 }
 
 /** Of all endpoints. */

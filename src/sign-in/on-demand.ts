@@ -2,6 +2,7 @@
  * Sign-ins that clients' logins start while the proxy serves: one at a time for all endpoints of the same session. The same
  * for the codes of MFA devices.
  */
+import { within } from '../abort.ts'
 import type { CachedCredentials, SignInHelper, WaitingEndpoint } from '../aws/credentials.ts'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { asProxyError, hintFor, ProxyError } from '../errors.ts'
@@ -136,7 +137,7 @@ export function createSignInOnDemand(options: OnDemandOptions): SignInOnDemand {
     const pause = failed.get(key)
     if (!pending.has(key) && pause && clock.now() < pause.until) return failedError(error, pause.error)
     const one = join(key, endpoint, (started, onReady) => void startSignIn(session, key, started, onReady))
-    await within(ADDRESS_WAIT_MS, one.ready)
+    await within(one.ready, ADDRESS_WAIT_MS, clock)
     const failure = failed.get(key)
     if (!one.state && !pending.has(key) && failure) return failedError(error, failure.error)
     return signInError(error, one.state)
@@ -180,16 +181,6 @@ export function createSignInOnDemand(options: OnDemandOptions): SignInOnDemand {
     })
     const hint = 'The terminal of the proxy asks for it. Type it there, then connect again.'
     return new ProxyError(error.code, error.message, { cause: error, hint, hintValues: error.hintValues })
-  }
-
-  /** Waits for `work`, but no longer than `milliseconds`. */
-  async function within(milliseconds: number, work: Promise<void>): Promise<void> {
-    let cancel = () => {}
-    const timeUp = new Promise<void>(resolve => {
-      cancel = clock.after(milliseconds, resolve)
-    })
-    await Promise.race([work, timeUp])
-    cancel()
   }
 
   return {

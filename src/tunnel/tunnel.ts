@@ -3,7 +3,7 @@
  * when it ends by itself, and ends after a time without connections. A TunnelTransport does the work: command.ts runs a program.
  */
 import type { Socket } from 'node:net'
-import { pause, unlessAborted } from '../abort.ts'
+import { pause, unlessAborted, within } from '../abort.ts'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { formatHostPort, type HostPort } from '../endpoint.ts'
 import { ERRORS } from '../error-codes.ts'
@@ -277,12 +277,7 @@ export function createTunnel(options: TunnelOptions): Tunnel {
 
   const lostOf = async (attempt: Attempt): Promise<ProxyError | undefined> => {
     if (attempt.loss) return attempt.loss
-    let cancelTimer = () => {}
-    const timer = new Promise<void>(resolve => {
-      cancelTimer = clock.after(LOST_WAIT_MS, resolve)
-    })
-    await Promise.race([attempt.hasEnded, timer])
-    cancelTimer()
+    await within(attempt.hasEnded, LOST_WAIT_MS, clock)
     return attempt.loss
   }
 

