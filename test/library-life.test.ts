@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import mysql from 'mysql2/promise'
 import { type Test, test } from 'tap'
 import { createProxy, type Proxy as OneProxy, type ProxyOptions } from '../src/index.ts'
+import { loggerOf } from '../src/log.ts'
 import { ERR, parseERR_Packet } from '../src/protocol/packets.ts'
 import { type RealServer, realServer } from './support/mariadb.ts'
 import { COM_QUERY, connectRaw, logInRaw, readPacket, sendCommand, until, value } from './support/raw-client.ts'
@@ -234,7 +235,7 @@ test('a provider that fails: its words go to the logger and status(), and not to
   const lines: { level: string; fields: Record<string, unknown>; message: string }[] = []
   const at = (level: string) => (fields: object, message: string) =>
     void lines.push({ level, fields: { ...fields }, message })
-  const logger = { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') }
+  const logger = loggerOf(at)
   const credentials = async () => {
     throw new Error('vault is sealed')
   }

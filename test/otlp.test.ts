@@ -1,7 +1,7 @@
 import { Agent } from 'node:https'
 import { createServer } from 'node:net'
 import { type Test, test } from 'tap'
-import { type Logger, silent } from '../src/log.ts'
+import { loggerOf, silent } from '../src/log.ts'
 import { createSpanExporter, encode, type OtlpSettings, readOtlpSettings, SPAN_KIND, type Span } from '../src/otlp.ts'
 import { createTestClock } from './support/clock.ts'
 import { type Collector, startCollector } from './support/otlp-collector.ts'
@@ -140,7 +140,7 @@ test('the encoding of spans', t => {
 function start(url: string, environment: Record<string, string> = {}) {
   const lines: { level: string; fields: object; message: string }[] = []
   const at = (level: string) => (fields: object, message: string) => lines.push({ level, fields, message })
-  const log: Logger = { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') }
+  const log = loggerOf(at)
   const clock = createTestClock()
   const settings = settingsOf({ OTEL_EXPORTER_OTLP_ENDPOINT: url, ...environment })
   return { exporter: createSpanExporter(settings, log, undefined, clock), lines, clock }

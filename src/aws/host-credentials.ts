@@ -99,7 +99,7 @@ function expirationProblem(expiration: unknown): string | undefined {
 }
 
 /** Environment variables and JSON have '' and null for what is missing. To AWS, an empty token is none. */
-function isAbsent(value: unknown): boolean {
+export function isAbsent(value: unknown): boolean {
   return value === undefined || value === null || value === ''
 }
 

@@ -4,6 +4,7 @@
  */
 import { types } from 'node:util'
 import type { Credentials, CredentialsProvider } from '../aws/credentials.ts'
+import { isAbsent } from '../aws/host-credentials.ts'
 import {
   ROLES_ANYWHERE_NEEDS,
   ROLES_ANYWHERE_REQUIRED,
@@ -13,7 +14,7 @@ import type { LocalUserOptions } from '../client/local-user-options.ts'
 import { isPasswordHash } from '../client/local-users.ts'
 import { listenProblem, remoteProblem } from '../endpoint.ts'
 import { databaseProxyProblem } from '../forward-proxy.ts'
-import type { Logger } from '../log.ts'
+import { LOG_LEVELS, type Logger } from '../log.ts'
 import { OPTION_VALUES } from '../option-values.ts'
 import { ssmTargetProblem } from '../ssm-target.ts'
 import { tunnelCommandProblem } from '../tunnel-command.ts'
@@ -174,20 +175,13 @@ function readCredentials(given: object, at: Place): Credentials | undefined {
   return { ...others, ...(texts as Pick<Credentials, 'accessKeyId' | 'secretAccessKey'>), ...copied }
 }
 
-/** Environment variables and JSON have '' and null for what is missing. */
-function isAbsent(value: unknown): boolean {
-  return value === undefined || value === null || value === ''
-}
-
-const LEVELS = ['error', 'warn', 'info', 'debug'] as const
-
 const LOGGER: Reader<Logger> = {
   type: 'object',
   read(given, at) {
-    const example = `needs an object with the functions ${LEVELS.join(', ')}, such as console`
+    const example = `needs an object with the functions ${LOG_LEVELS.join(', ')}, such as console`
     const isLogger = isObject(given) || typeof given === 'function'
     if (!isLogger) return void at.report(`${example}, not ${kindOf(given)}`)
-    const missing = LEVELS.filter(level => typeof (given as unknown as Logger)[level] !== 'function')
+    const missing = LOG_LEVELS.filter(level => typeof (given as unknown as Logger)[level] !== 'function')
     for (const level of missing)
       at.key(level).report(`needs a function, not ${kindOf((given as unknown as Logger)[level])}`)
     // Not a copy: its functions may need it.

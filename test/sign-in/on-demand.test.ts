@@ -5,7 +5,7 @@ import { type Test, test } from 'tap'
 import type { Credentials, WaitingEndpoint } from '../../src/aws/credentials.ts'
 import type { LogLevel } from '../../src/error-codes.ts'
 import { ProxyError, toERR_Packet } from '../../src/errors.ts'
-import type { Logger } from '../../src/log.ts'
+import { type Logger, loggerOf } from '../../src/log.ts'
 import {
   createSignInOnDemand,
   type OnDemandOptions,
@@ -30,7 +30,7 @@ function keepLog(): { log: Logger; lines: Line[]; texts(): string[] } {
   const at = (level: LogLevel) => (fields: object, message: string) => {
     lines.push({ level, fields: fields as Line['fields'], message })
   }
-  const log = { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') }
+  const log = loggerOf(at)
   return { log, lines, texts: () => lines.map(({ message }) => message) }
 }
 

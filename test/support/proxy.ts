@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import type { SignInHelper } from '../../src/aws/credentials.ts'
 import type { LogLevel } from '../../src/error-codes.ts'
 import { ERRORS, type ErrorCode, type HostPort } from '../../src/index.ts'
+import { loggerOf } from '../../src/log.ts'
 import * as flags from '../../src/protocol/capabilities.ts'
 import {
   ERR,
@@ -72,7 +73,7 @@ export async function startProxy(
       // A busy machine must not fail a login.
       connectTimeout: 60_000,
       loginTimeout: 120_000,
-      logger: { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') },
+      logger: loggerOf(at),
       ...overrides,
     },
     undefined,

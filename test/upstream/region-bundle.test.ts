@@ -5,6 +5,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { ProxyError } from '../../src/errors.ts'
+import { loggerOf } from '../../src/log.ts'
 import { bundleFile, readBundle, writeBundle } from '../../src/upstream/bundle-cache.ts'
 import { builtInRoots, parseBundle, type RdsRoot } from '../../src/upstream/rds-bundle.ts'
 import { createRegionBundle, type RegionBundleOptions, saveRegion } from '../../src/upstream/region-bundle.ts'
@@ -41,7 +42,7 @@ function start(t: Test, options: Partial<RegionBundleOptions> = {}) {
     region: REGION,
     mode: 'auto',
     folder,
-    log: { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') },
+    log: loggerOf(at),
     clock,
     fetchBundle: region =>
       new Promise((answer, fail) => {

@@ -1,4 +1,5 @@
 /** The log, health and status page, and the end of the process. */
+import { LOG_LEVELS } from '../../log.ts'
 import { hostAndPortProblem } from '../../value-checks.ts'
 import { duration, HOUR_MS, type OptionSpec } from '../option-spec.ts'
 
@@ -6,7 +7,7 @@ export const PROCESS = {
   'log-level': {
     kind: 'string',
     perProcess: true,
-    choices: ['error', 'warn', 'info', 'debug'],
+    choices: LOG_LEVELS,
     default: 'info',
     describe: 'How much to log',
   },
