@@ -10,6 +10,11 @@ export function canonicalAddress(text: string): string | undefined {
   return version === 4 ? text : new SocketAddress({ address: text, family: 'ipv6' }).address
 }
 
+/** The address of a peer. A socket that listens for both families has IPv4 addresses as ::ffff:192.0.2.1. */
+export function withoutMapping(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/, '')
+}
+
 /**
  * The addresses that an NLB accepts as IPv4 targets: RFC 1918 and RFC 6598.
  * https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html#target-type

@@ -5,14 +5,7 @@
 
 import { ERRORS, type ErrorCode, FORWARD_HINTS, SERVER_ERRORS } from './error-codes.ts'
 import { inLibraryWords, LIBRARY_HINTS } from './library-words.ts'
-
-/** @internal An error in the form in which MySQL clients get it. */
-export interface ServerError {
-  readonly errno: number
-  /** five characters; undefined in an error before the greeting */
-  readonly sqlState: string | undefined
-  readonly message: string
-}
+import type { ERR_Packet } from './protocol/packets.ts'
 
 /**
  * The one error type of this project: a stable code, and a message that says what happened, with names but never a secret.
@@ -31,7 +24,7 @@ export class ProxyError extends Error {
   /** @internal values for the hint that the endpoint does not have, for example `ssoLogin` */
   readonly hintValues: Readonly<Record<string, string>>
   /** @internal the server's own error, if the server sent one: the client gets it unchanged, with a hint added */
-  readonly serverError: ServerError | undefined
+  readonly serverError: ERR_Packet | undefined
   /** @internal if set, the client gets the error only after this resolves */
   readonly delay: Promise<void> | undefined
   /** @internal true if this login was not attempted because earlier ones failed with this error */
@@ -62,7 +55,7 @@ export interface ErrorDetails {
   clientMessage?: string | undefined
   clientHint?: string | undefined
   hintValues?: Record<string, string>
-  serverError?: ServerError
+  serverError?: ERR_Packet
   delay?: Promise<void>
   fromOpenCircuit?: boolean
 }
@@ -112,7 +105,7 @@ export function toERR_Packet(
   error: ProxyError,
   values: Readonly<Record<string, string | undefined>>,
   session?: string,
-): ServerError {
+): ERR_Packet {
   const hint = error.clientHint ?? hintFor(error, values)
   const id = session === undefined ? '' : ` (session ${session})`
   if (error.serverError) {

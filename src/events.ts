@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events'
 import type { Address } from './endpoint.ts'
 import type { ErrorCode } from './error-codes.ts'
-import type { ProxyError } from './errors.ts'
+import { hintFor, type ProxyError } from './errors.ts'
 import type { Logger } from './log.ts'
 
 /** The session that an event is about. The fields are those of the log and of `status()`. */
@@ -135,13 +135,16 @@ export const UNKNOWN = {
   program: undefined,
 } as const
 
+/** @param values for the hint */
 export function emitLoginFailed(
   { emit }: { emit: Emit },
   client: Omit<LoginFailed, 'durationMs' | 'code' | 'errno' | 'message' | 'hint'>,
   error: ProxyError,
   durationMs: number,
-  hint: string,
+  values: Parameters<typeof hintFor>[1],
 ): void {
   const { code, message, serverError } = error
-  emit('loginFailed', () => [{ ...client, durationMs, code, errno: serverError?.errno, message, hint }])
+  emit('loginFailed', () => {
+    return [{ ...client, durationMs, code, errno: serverError?.errno, message, hint: hintFor(error, values) }]
+  })
 }

@@ -531,7 +531,7 @@ test('with an empty array nobody gets in; ca is a Buffer, and a later change of 
 
 test('one broken certificate among several is found', async t => {
   const { certificate } = await authorityOf('one of three')
-  const three = `${certificate}${certificate.replace(/^MII/m, 'XXX')}${certificate}`
+  const three = `${certificate}${certificate.replace(/^MII/m, 'AAA')}${certificate}`
   t.equal(messageFor(t, { rdsEndpoint: RDS, ca: three }), 'ca: certificate 2 of 3 is invalid')
   t.equal(messageFor(t, { rdsEndpoint: RDS, ca: certificate.repeat(3) }), undefined)
 })

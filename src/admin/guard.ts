@@ -1,6 +1,7 @@
 /** Access to the admin listener: for clients with its token, or on this machine, and never for other web pages. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { withoutMapping } from '../address.ts'
 import { isPrivate, parseHostPort } from '../endpoint.ts'
 import { ProxyError } from '../errors.ts'
 import { readText } from '../read-file.ts'
@@ -54,7 +55,7 @@ const FORWARDED = ['forwarded', 'x-forwarded-for', 'x-real-ip']
 
 /** Whether a program on this machine sent the request. A unix socket has no address, and mostly a reverse proxy in front of it. */
 export function isLocalClient({ socket, headers }: IncomingMessage): boolean {
-  const host = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '')
-  if (host === undefined || FORWARDED.some(name => headers[name] !== undefined)) return false
-  return isPrivate({ host, port: 0 })
+  const { remoteAddress } = socket
+  if (remoteAddress === undefined || FORWARDED.some(name => headers[name] !== undefined)) return false
+  return isPrivate({ host: withoutMapping(remoteAddress), port: 0 })
 }

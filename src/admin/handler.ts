@@ -178,10 +178,13 @@ export function createHandler(options: HandlerOptions, log: Logger): Handler {
     return { status: 200, body: 'stopping', after: onQuit }
   }
 
+  const logClosed = (endpoint: string, session: Session) =>
+    log.info({ endpoint, ...sessionFields(session) }, 'session closed by an operator')
+
   function closeSession(endpoint: string, id: string): Reply {
     const session = findSession(endpoints(), endpoint, id)
     if (!session) return json(404, { error: 'this session has already ended' })
-    log.info({ endpoint, ...sessionFields(session) }, 'session closed by an operator')
+    logClosed(endpoint, session)
     session.close('SESSION_CLOSED')
     return json(200, { closed: true })
   }
@@ -191,9 +194,7 @@ export function createHandler(options: HandlerOptions, log: Logger): Handler {
     if (filter.trim() === '' && endpoint === '' && status === '' && parameters.get('all') !== 'true') {
       return json(400, { error: 'give filter, endpoint or status, or all=true for all sessions' })
     }
-    const closed = await closeSessions(endpoints(), { filter, endpoint, status }, (name, session) =>
-      log.info({ endpoint: name, ...sessionFields(session) }, 'session closed by an operator'),
-    )
+    const closed = await closeSessions(endpoints(), { filter, endpoint, status }, logClosed)
     return json(200, { closed })
   }
 

@@ -1,11 +1,12 @@
 /** Whether an address still belongs to this machine. A TCP connection cannot outlive its local address. */
 import { createSocket } from 'node:dgram'
 import { isIPv6, type Socket } from 'node:net'
+import { withoutMapping } from '../address.ts'
 import { systemCode } from '../errors.ts'
 
 /** The local address of a socket as `os.networkInterfaces` writes it; undefined if it is not connected by TCP. */
 export function localAddressOf({ localAddress }: Socket): string | undefined {
-  return localAddress?.replace(/^::ffff:(?=\d+\.)/, '').replace(/%.*$/, '')
+  return localAddress === undefined ? undefined : withoutMapping(localAddress).replace(/%.*$/, '')
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The listener of one endpoint. */
 import { createServer, type Server, type Socket } from 'node:net'
+import { withoutMapping } from '../address.ts'
 import { formatListen, type Listen } from '../endpoint.ts'
 import { listenOn } from '../net/listen.ts'
 import { closeListener } from '../net/listeners.ts'
@@ -72,5 +73,5 @@ export async function startServer(
 
 /** The address for the log and the allow list. IPv4 addresses stay IPv4 on an IPv6 listener. */
 function addressOf({ remoteAddress }: Socket): string {
-  return remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '') ?? 'unix'
+  return remoteAddress === undefined ? 'unix' : withoutMapping(remoteAddress)
 }

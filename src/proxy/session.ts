@@ -425,8 +425,7 @@ export function giveUp(session: Session, { endpoint, state }: Served): EndOfSess
   const error = endError(session.endedBy ?? 'PROXY_STOPPING')
   if (session.phase === 'open') return { endedBy: error.code, cause: undefined, error }
   if (!session.hasFailed) {
-    const hint = hintFor(error, hintValues(endpoint, session.user))
-    emitLoginFailed(state, eventFields(session), error, roundedAge(session), hint)
+    emitLoginFailed(state, eventFields(session), error, roundedAge(session), hintValues(endpoint, session.user))
   }
   return undefined
 }
@@ -468,5 +467,5 @@ function logError(session: Session, { endpoint, state }: Served, error: ProxyErr
   )
   if (!isLogin) return
   session.hasFailed = true
-  emitLoginFailed(state, eventFields(session), error, roundedAge(session), hintFor(error, values))
+  emitLoginFailed(state, eventFields(session), error, roundedAge(session), values)
 }

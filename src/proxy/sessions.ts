@@ -118,7 +118,7 @@ export function createSessions(
       }
       countOutcome(state, error.code)
       logSeldom(error, { client })
-      emitLoginFailed(state, { ...UNKNOWN, client }, error, 0, hintFor(error, values))
+      emitLoginFailed(state, { ...UNKNOWN, client }, error, 0, values)
       if (refusals >= room.refusals) {
         socket.destroy()
         return
