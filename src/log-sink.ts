@@ -30,6 +30,12 @@ export interface LogTarget {
 /** Bytes of lines that may wait. */
 export const MAX_WAITING_BYTES = 1 << 20
 
+/**
+ * Lines that come within this time after a write share the next one. A write wakes a thread or the reader of a pipe, which costs
+ * as much as several lines. A line after a pause does not wait.
+ */
+const BATCH_MS = 10
+
 /** How soon to try again while the reader does not read. */
 const RETRY_FULL_PIPE_MS = 10
 /** The same after another error, for example a full disk. */
@@ -58,6 +64,8 @@ export function createLogSink(
   let size = 0
   let isWriting = false
   let cancelRetry: (() => void) | undefined
+  /** undefined if the next line need not wait for others */
+  let cancelBatch: (() => void) | undefined
   let lost = 0
   let lastError = ''
   let onEmpty = () => {}
@@ -68,7 +76,11 @@ export function createLogSink(
       onEmpty()
       return
     }
-    takeChunk()
+    if (chunk.length === 0) {
+      if (cancelBatch) return
+      cancelBatch = clock.after(BATCH_MS, endBatch)
+      takeChunk()
+    }
     isWriting = true
     target.write(chunk, (error, written) => {
       isWriting = false
@@ -84,6 +96,12 @@ export function createLogSink(
       if (size === 0) reportLost()
       pump()
     })
+  }
+
+  const endBatch = () => {
+    cancelBatch?.()
+    cancelBatch = undefined
+    pump()
   }
 
   const takeChunk = () => {
@@ -125,10 +143,12 @@ export function createLogSink(
           cancelTimer()
           resolve()
         }
+        endBatch()
       })
     },
     flushSync() {
       cancelRetry?.()
+      cancelBatch?.()
       const deadline = clock.now() + FLUSH_TIMEOUT_MS
       // A write in progress keeps its chunk: the thread that writes it ends before the process does.
       if (isWriting) advance(chunk.length - (target.unwritten?.() ?? 0))

@@ -57,9 +57,10 @@ function createSink() {
 }
 
 test('lines in their order, also where the target takes a few bytes at a time', async t => {
-  const { sink, text, atMost, keep, release } = createSink()
+  const { sink, text, clock, atMost, keep, release } = createSink()
   sink.write('one\n')
   t.equal(text(), 'one\n', 'at once')
+  clock.advance(10)
   atMost(3)
   sink.write('two\n')
   keep()
@@ -70,6 +71,28 @@ test('lines in their order, also where the target takes a few bytes at a time', 
   release()
   await flushed
   t.equal(text(), 'one\ntwo\nthree\nfour\n')
+})
+
+test('lines that follow within 10 ms share a write', async t => {
+  const { sink, text, clock } = createSink()
+  sink.write('one\n')
+  sink.write('two\n')
+  clock.advance(9)
+  sink.write('three\n')
+  t.equal(text(), 'one\n')
+  clock.advance(1)
+  t.equal(text(), 'one\ntwo\nthree\n')
+  sink.write('four\n')
+  t.equal(text(), 'one\ntwo\nthree\n', 'counted from the write')
+  clock.advance(10)
+  t.equal(text(), 'one\ntwo\nthree\nfour\n')
+  clock.advance(10)
+  sink.write('five\n')
+  t.equal(text(), 'one\ntwo\nthree\nfour\nfive\n', 'at once again')
+  sink.write('six\n')
+  await sink.flush()
+  t.equal(text(), 'one\ntwo\nthree\nfour\nfive\nsix\n', 'the end does not wait')
+  t.equal(clock.pending(), 1, 'the time of the last write')
 })
 
 test('a full disk: lines wait, then the rest is dropped, counted, and reported once', async t => {
