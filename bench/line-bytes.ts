@@ -9,12 +9,14 @@ import { type Peer, type PeerSettings, startProxy, usageOf } from './peers.ts'
 import { DATABASE, type Server } from './server.ts'
 import type { TransferResult, TransferTask } from './transfer.ts'
 
-const ROUND_TRIP_MS = 20
+/** Round-trip times in milliseconds. */
+const DELAYS = [0, 20, 100]
 /** Mbit/s, and how many rows: seconds on each line. */
 const LINES = [
-  [10, 20_000],
-  [50, 60_000],
+  [Number.POSITIVE_INFINITY, 60_000],
   [200, 60_000],
+  [50, 60_000],
+  [10, 20_000],
 ] as const
 const ROWS = 60_000
 const SELECTS = 2_000
@@ -24,10 +26,17 @@ const EOF = 0xfe
 
 export async function lineBytes(settings: PeerSettings, runs: number): Promise<string> {
   await makeOrders(settings.server)
-  const { server } = settings
+  const tables: string[] = []
+  for (const delay of DELAYS) tables.push(await linesOf(delay, settings, runs))
+  return tables.join('\n\n')
+}
+
+/** @param delay the round-trip time in milliseconds */
+async function linesOf(delay: number, settings: PeerSettings, runs: number): Promise<string> {
   const lines: string[][] = []
   for (const [megabits, count] of LINES) {
-    const line = await startLine(server, ROUND_TRIP_MS, megabits * 1e6)
+    const rate = Number.isFinite(megabits) ? `${megabits} Mbit/s` : 'no limit'
+    const line = await startLine(settings.server, delay, megabits * 1e6)
     const peers = await startAll(settings, line)
     const results = new Map<string, { ms: number; bytes: number; cpu: number }[]>()
     for (let run = 0; run <= runs; run++) {
@@ -40,7 +49,7 @@ export async function lineBytes(settings: PeerSettings, runs: number): Promise<s
         const cpu = pid ? usageOf(pid).cpuSeconds - before.cpu : 0
         const result = { ms: seconds * 1_000, bytes: line.bytes() - before.bytes, cpu }
         if (run > 0) results.set(name, [...(results.get(name) ?? []), result])
-        progress(`${megabits} Mbit/s: ${name}: ${Math.round(result.ms)} ms, ${(result.bytes / 1e6).toFixed(2)} MB`)
+        progress(`${delay} ms, ${rate}: ${name}: ${Math.round(result.ms)} ms, ${(result.bytes / 1e6).toFixed(2)} MB`)
       }
     }
     const direct = middle(results.get(peers[0]!.name)!)
@@ -48,7 +57,7 @@ export async function lineBytes(settings: PeerSettings, runs: number): Promise<s
       const { ms, bytes, cpu } = middle(results.get(name)!)
       const shares = [(ms / direct.ms).toFixed(2), (bytes / direct.bytes).toFixed(2)]
       lines.push([
-        `${megabits} Mbit/s`,
+        rate,
         name,
         number(ms),
         shares[0]!,
@@ -61,7 +70,7 @@ export async function lineBytes(settings: PeerSettings, runs: number): Promise<s
     line.close()
   }
   return table(
-    `line-bytes: rows of orders over a line with a round trip of ${ROUND_TRIP_MS} ms`,
+    `line-bytes: rows of orders over a line with a round trip of ${delay} ms`,
     ['line', 'way', 'ms', 'of direct', 'MB on the line', 'of direct', 'CPU of the proxy, ms'],
     lines,
   )
