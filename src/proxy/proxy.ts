@@ -65,6 +65,7 @@ import { type ProxyServer, startServer } from './server.ts'
 import { createSessions } from './sessions.ts'
 import { statusOf } from './status-of.ts'
 import { createTunnelAsSet } from './tunnel.ts'
+import { watchdog } from './watchdog.ts'
 
 export type { Address } from '../endpoint.ts'
 export type { ProxyOptions } from './options.ts'
@@ -162,11 +163,12 @@ export function createProxy(
     orphans: createOrphans(),
     refreshCredentials: () => provider.refresh?.(),
     tunnel: way,
+    onConnect: wire => watchdog.connected(wire, endpoint.keepalive),
     takesTokenInHandshake: undefined,
     history: createLoginHistory(),
   }
   const { preparedConnections = OPTION_VALUES.preparedConnections.default } = options
-  if (preparedConnections > 0) target.prepared = createPrepared(preparedConnections, target)
+  if (preparedConnections > 0) target.prepared = createPrepared(preparedConnections, target, log)
   state.retryCredentials = () => void credentials().catch(() => {})
   const atEnd: (() => void)[] = []
   const life = createLife<Address>(options.signal, undefined, {

@@ -158,8 +158,9 @@ export async function runSession(
 }
 
 /** The name that is dialled may lead elsewhere: the next logins look it up. */
-function distrustName({ addresses, endpoint }: Served): void {
+function distrustName({ addresses, endpoint, prepared }: Served): void {
   addresses.names.distrust((endpoint.proxy ?? endpoint.dial).host)
+  prepared?.distrust()
 }
 
 /** The error of the tunnel, if its end has closed the connection to the server. */
@@ -205,14 +206,14 @@ async function handshake(
   place.leave()
   legs.place = undefined
   const source = sourceOf(session.client)
-  target.prepared?.expect(source, response, user, () => connect(target, stop))
+  target.prepared?.expect(source, response, () => dial(target.endpoint, stop, target))
   const { upstream, payload, hint } = await login(greeted, target, response, user, stop)
   legs.unauthenticatedUpstream = undefined
   legs.upstream = upstream.wire
   legs.lost = upstream.lost
   session.threadId = upstream.greeting.threadId
   assertOK(upstream.wire, payload, user, hint)
-  target.prepared?.succeeded(source, response)
+  target.prepared?.succeeded(source, response, user)
   const capabilities = response.capabilities & upstream.greeting.capabilities
   if (endpoint.requireWriter) await requireWriter(upstream.wire, endpoint, capabilities)
   legs.client.stop = upstream.wire.stop = undefined
@@ -258,15 +259,9 @@ async function startToDial(legs: Legs, session: Session, target: Served, stop: A
   const place = await enter(legs.client, session, target)
   legs.place = place
   target.breaker.throwIfOpen(undefined, session)
-  const dialled = () => connect(target, stop)
+  const dialled = () => dial(target.endpoint, stop, target)
   const prepared = target.prepared?.take(sourceOf(session.client))
   return { upstream: prepared?.catch(dialled) ?? dialled(), place }
-}
-
-/** @throws ProxyError DIAL_…, UPSTREAM_… */
-function connect(target: Served, stop: AbortSignal): Promise<Upstream> {
-  const onConnect = (wire: Wire) => watchdog.connected(wire, target.endpoint.keepalive)
-  return dial(target.endpoint, stop, { ...target, onConnect })
 }
 
 /**

@@ -64,6 +64,8 @@ export interface LoginTarget {
   compression?: LineCompression | undefined
   /** undefined without a tunnel */
   tunnel: Way | undefined
+  /** called with each TCP connection to the server */
+  onConnect?: (wire: Wire) => void
   createToken: TokenSource
   /** the error for credentials that are late, if the host program gives them; undefined: that of the network to AWS */
   lateCredentials?: (() => ProxyError) | undefined
@@ -122,7 +124,8 @@ export async function login(
   const { tokenInHandshake: setting } = target.endpoint
   const atOnce = sendsTokenAtOnce(target)
   const attempt = (on: Upstream) => loginOnce(on, target, client, user, atOnce)
-  const first = isPreparedFor(upstream, client) ? await attempt(upstream).catch(ifStale(upstream)) : undefined
+  const isUsable = isPreparedFor(upstream, client) && !(upstream.end && !isUntouched(upstream.wire))
+  const first = isUsable ? await attempt(upstream).catch(ifStale(upstream)) : undefined
   if (!first) {
     void upstream.end?.()
     return await logInAgain(upstream, target, stop, attempt)
@@ -147,10 +150,19 @@ export function sendsTokenAtOnce({ endpoint, takesTokenInHandshake }: LoginTarge
   return setting === 'auto' ? (takesTokenInHandshake ?? true) : setting === 'always'
 }
 
-/** Undefined for the error of a prepared connection that the server has closed while it waited. */
+/** Whether a connection that waits for its login is open, and the server has sent nothing, as far as this process has read. */
+export function isUntouched(wire: Wire): boolean {
+  return isOpen(wire) && wire.socket.readableLength === 0
+}
+
+/**
+ * Undefined for the error of a prepared connection that the server has closed while it waited. MySQL sends an ERR_Packet before,
+ * with a sequence id that does not follow the login.
+ */
 function ifStale({ end }: Upstream) {
   return (error: unknown): undefined => {
-    if (!end || !(error instanceof ProxyError && error.code === 'UPSTREAM_CLOSED')) throw error
+    const isClosed = error instanceof ProxyError && /^UPSTREAM_(CLOSED|NOT_MYSQL)$/.test(error.code)
+    if (!end || !isClosed) throw error
   }
 }
 
@@ -162,8 +174,9 @@ async function logInAgain(
   work: (second: Upstream) => Promise<Omit<LoginResult, 'upstream'>>,
 ): Promise<LoginResult> {
   const { loginTimeout } = target.endpoint
+  const stopOfClient = first.wire.stop
   const second = await dial({ ...target.endpoint, greetingTimeout: loginTimeout }, stop, target)
-  second.wire.stop = first.wire.stop
+  second.wire.stop = stopOfClient
   try {
     return { upstream: second, ...(await work(second)) }
   } catch (error) {

@@ -6,14 +6,17 @@
  * the source have the same flags: see docs/decisions/0169-prepared-connections.md.
  */
 import { type Clock, monotonicClock } from '../clock.ts'
-import { endGracefully, isOpen, watchForEnd } from '../net/wire.ts'
+import { asProxyError } from '../errors.ts'
+import type { Logger } from '../log.ts'
+import { endGracefully, watchForEnd } from '../net/wire.ts'
 import { isCompressed } from '../protocol/capabilities.ts'
 import { COM_QUIT } from '../protocol/command-scanner.ts'
 import { type HandshakeResponse41, OK } from '../protocol/packets.ts'
 import { abandonLogin } from './abandon.ts'
-import type { Upstream } from './dial.ts'
+import { isDialError, type Upstream } from './dial.ts'
 import {
   assertSupportsTokens,
+  isUntouched,
   type LoginTarget,
   loginOnce,
   sendRequestOf,
@@ -39,13 +42,23 @@ const SLOT_TIMEOUT_MS = 1_000
 /** Sources that are kept. */
 const MAX_SOURCES = 100
 
+/** of the next packet, when TLS has started and no login was sent */
+const SEQUENCE_IN_TLS = 2
+
+const CLOSED = 'the server closed one before its login'
+
+const NOTHING: Buffer = Buffer.alloc(0)
+
 export interface Prepared {
   /** A connection for a client of this source, perhaps still on its way; undefined if there is none. It rejects if that fails. */
   take(source: string): Promise<Upstream> | undefined
   /** A client is about to log in: if its source logs in often, prepares connections for the next logins. @param connect dials */
-  expect(source: string, client: HandshakeResponse41, user: string, connect: () => Promise<Upstream>): void
-  succeeded(source: string, client: HandshakeResponse41): void
-  /** Drops all connections: the network has changed, so they may be dead. */
+  expect(source: string, client: HandshakeResponse41, connect: () => Promise<Upstream>): void
+  /** @param user of the database */
+  succeeded(source: string, client: HandshakeResponse41, user: string): void
+  /** Ends all connections: the next login must find the server that the name leads to by then. */
+  distrust(): void
+  /** Ends all connections without a token: the network has changed, so they may be dead. */
   forget(): void
   /** Ends all connections, and prepares no more. */
   close(): Promise<void>
@@ -54,6 +67,9 @@ export interface Prepared {
 /** What is known of a source. */
 interface Source {
   flags: string
+  /** of its last login that succeeded: no other may end a connection */
+  client: HandshakeResponse41
+  user: string
   lastLogin: number
   /** whether two of its logins came within MAX_AGE_MS */
   isFrequent: boolean
@@ -63,10 +79,8 @@ interface Source {
   pausedUntil: number
 }
 
-interface Connection {
+interface Connection extends Pick<Source, 'client' | 'user'> {
   source: string
-  client: HandshakeResponse41
-  user: string
   ready: Promise<Upstream>
   /** Stops the watch over a connection that waits. */
   unwatch(): void
@@ -75,7 +89,7 @@ interface Connection {
 }
 
 /** @param max connections that wait at a time */
-export function createPrepared(max: number, target: LoginTarget, clock: Clock = monotonicClock): Prepared {
+export function createPrepared(max: number, target: LoginTarget, log: Logger, clock: Clock = monotonicClock): Prepared {
   const sources = new Map<string, Source>()
   /** those that no login has taken; the oldest first */
   const waiting = new Set<Connection>()
@@ -97,24 +111,35 @@ export function createPrepared(max: number, target: LoginTarget, clock: Clock = 
     }
   }
 
-  function prepare(source: string, client: HandshakeResponse41, user: string, connect: () => Promise<Upstream>): void {
-    const ready = open({ ...client, authResponse: Buffer.alloc(0) }, connect)
+  function prepare(source: string, { client, user }: Source, connect: () => Promise<Upstream>): void {
+    const ready = open(client, connect)
     const connection: Connection = { source, client, user, ready, unwatch: () => {}, ended: undefined }
     waiting.add(connection)
     const onReady = ({ wire }: Upstream) => {
       if (!waiting.has(connection)) return
       const cancelTimer = clock.after(MAX_AGE_MS, () => expire(connection))
-      const stopWatch = watchForEnd(wire, () => {
-        pause(source) // its time limit may be shorter than ours
+      const drop = () => {
+        pause(source, CLOSED) // its time limit may be shorter than ours
         remove(connection)
         wire.socket.destroy()
-      })
+      }
+      const stopWatch = watchForEnd(wire, drop)
+      // MySQL sends an error first, which nobody reads.
+      const onReadable = () => isUntouched(wire) || drop()
+      wire.socket.on('readable', onReadable)
       connection.unwatch = () => {
         cancelTimer()
         stopWatch()
+        wire.socket.off('readable', onReadable)
       }
     }
-    ready.then(onReady, () => remove(connection))
+    const onFailed = (thrown: unknown) => {
+      remove(connection)
+      const error = asProxyError(thrown)
+      // The server refuses it, or something is wrong with it: it must not meet this at each login.
+      if (!isDialError(error)) pause(source, error.message)
+    }
+    ready.then(onReady, onFailed)
   }
 
   function remove(connection: Connection): boolean {
@@ -122,44 +147,71 @@ export function createPrepared(max: number, target: LoginTarget, clock: Clock = 
     return waiting.delete(connection)
   }
 
-  function pause(source: string): void {
+  function pause(source: string, why: string): void {
     const known = sources.get(source)
-    if (known) Object.assign(known, { isFrequent: false, unused: 0, pausedUntil: clock.now() + PAUSE_MS })
+    const now = clock.now()
+    if (isClosed || !known || now < known.pausedUntil) return
+    Object.assign(known, { isFrequent: false, unused: 0, pausedUntil: now + PAUSE_MS })
+    const message = `no connections are prepared for ${source} for ${PAUSE_MS / 60_000} minutes: ${why}`
+    log.info({ client: source }, message)
   }
 
   function expire(connection: Connection): void {
     remove(connection)
     const known = sources.get(connection.source)
-    if (known && ++known.unused >= MAX_UNUSED) pause(connection.source)
+    if (known && ++known.unused >= MAX_UNUSED) pause(connection.source, `${MAX_UNUSED} of them were not used`)
     void end(connection)
   }
 
-  function end(connection: Connection): Promise<void> {
+  /** @param withToken false: by a login that is refused */
+  function end(connection: Connection, withToken = true): Promise<void> {
     if (connection.ended) return connection.ended
-    const ended = logInAndQuit(connection).finally(() => ending.delete(ended))
+    const ended = endNow(connection, withToken).finally(() => ending.delete(ended))
     connection.ended = ended
     ending.add(ended)
     return ended
   }
 
-  /** A connection that just closes, and a login that is refused, raise counters of the server. This raises none. Never rejects. */
-  async function logInAndQuit({ source, client, user, ready }: Connection): Promise<void> {
-    const upstream = await ready.catch(() => undefined)
+  /** Never rejects. */
+  async function endNow(connection: Connection, withToken: boolean): Promise<void> {
+    const upstream = await connection.ready.catch(() => undefined)
     if (!upstream) return
     const { wire } = upstream
+    wire.stop = undefined
     wire.deadline = clock.now() + END_TIMEOUT_MS
-    try {
-      await target.limiter.takeSoon(SLOT_TIMEOUT_MS, target.state, new AbortController().signal)
-      // Its phases are not those of a client's login.
-      const unseen = { ...target, state: { ...target.state, onPhase: undefined, tracer: undefined } }
-      const { payload } = await loginOnce(upstream, unseen, client, user, sendsTokenAtOnce(target))
-      if (payload[0] === OK)
-        writeCommand(wire, COM_QUIT, isCompressed(client.capabilities & upstream.greeting.capabilities))
-      else pause(source)
-    } catch {
-      pause(source)
-    }
+    if (withToken) await logInAndQuit(connection, upstream)
+    else await refuse(upstream)
     endGracefully(wire)
+    // A process that stops must not lose the last packet.
+    const { socket } = wire
+    if (!socket.closed) await new Promise(resolve => socket.once('close', resolve))
+  }
+
+  /** A connection that just closes, and a login that is refused, raise counters of the server. This raises none. Never rejects. */
+  async function logInAndQuit({ source, client, user }: Connection, upstream: Upstream): Promise<void> {
+    const { wire, greeting } = upstream
+    if (wire.sequence !== SEQUENCE_IN_TLS || !isUntouched(wire)) {
+      pause(source, CLOSED)
+      return
+    }
+    // Its phases are not those of a client's login.
+    const unseen = { ...target, state: { ...target.state, onPhase: undefined, tracer: undefined } }
+    try {
+      await target.limiter.takeSoon(isClosed ? 0 : SLOT_TIMEOUT_MS, unseen.state, new AbortController().signal)
+      const { payload } = await loginOnce(upstream, unseen, client, user, sendsTokenAtOnce(target))
+      if (payload[0] === OK) writeCommand(wire, COM_QUIT, isCompressed(client.capabilities & greeting.capabilities))
+      else pause(source, 'the server refused the login that ends one')
+    } catch (thrown) {
+      pause(source, asProxyError(thrown).message)
+      await refuse(upstream)
+    }
+  }
+
+  function endAll(withToken?: boolean): void {
+    for (const connection of waiting) {
+      remove(connection)
+      void end(connection, withToken)
+    }
   }
 
   return {
@@ -171,23 +223,26 @@ export function createPrepared(max: number, target: LoginTarget, clock: Clock = 
         if (known) known.unused = Math.max(known.unused - 1, -MAX_UNUSED)
         return connection.ready.then(upstream => {
           const { wire } = upstream
-          if (isOpen(wire) && wire.socket.readableLength === 0) {
+          if (isUntouched(wire)) {
+            // The server began to count at its greeting. If it closes sooner than that, the login goes on with another connection.
+            wire.deadline = clock.now() + target.endpoint.loginTimeout
             return Object.assign(upstream, { end: () => end(connection) })
           }
+          pause(source, CLOSED)
           wire.socket.destroy()
-          throw new Error('the prepared connection has closed')
+          throw new Error(CLOSED)
         })
       }
       return undefined
     },
-    expect(source, client, user, connect) {
+    expect(source, client, connect) {
       const known = sources.get(source)
       const now = clock.now()
       if (isClosed || !known?.isFrequent || known.flags !== flagsOf(client)) return
       if (now < known.pausedUntil || now - known.mixedAt < MIXED_MS) return
-      while (waiting.size < max) prepare(source, client, user, connect)
+      while (waiting.size < max) prepare(source, known, connect)
     },
-    succeeded(source, client) {
+    succeeded(source, client, user) {
       const now = clock.now()
       const flags = flagsOf(client)
       const before = sources.get(source)
@@ -196,6 +251,8 @@ export function createPrepared(max: number, target: LoginTarget, clock: Clock = 
           ? before
           : {
               flags,
+              client,
+              user,
               lastLogin: Number.NEGATIVE_INFINITY,
               isFrequent: false,
               mixedAt: before ? now : Number.NEGATIVE_INFINITY,
@@ -204,24 +261,37 @@ export function createPrepared(max: number, target: LoginTarget, clock: Clock = 
             }
       if (now - known.lastLogin < MAX_AGE_MS) known.isFrequent = true
       known.lastLogin = now
+      known.client = withoutSecrets(client)
+      known.user = user
       sources.delete(source)
       if (sources.size >= MAX_SOURCES) sources.delete(sources.keys().next().value!)
       sources.set(source, known)
     },
-    forget() {
-      for (const connection of waiting) {
-        remove(connection)
-        connection.ready.then(({ wire }) => wire.socket.destroy()).catch(() => {})
-      }
-    },
+    distrust: () => endAll(),
+    forget: () => endAll(false),
     async close() {
       isClosed = true
-      for (const connection of waiting) {
-        remove(connection)
-        void end(connection)
-      }
-      await Promise.all(ending)
+      endAll()
+      while (ending.size > 0) await Promise.all(ending)
     },
+  }
+}
+
+/** The server refuses a login without a user, unless it has got one with a token already. Never rejects. */
+async function refuse({ end: _end, ...upstream }: Upstream): Promise<void> {
+  await abandonLogin(upstream)
+}
+
+/** What ends a connection: it has no password, and no memory of the packet that the client sent. */
+function withoutSecrets(client: HandshakeResponse41): HandshakeResponse41 {
+  const { attributes, database, reserved } = client
+  return {
+    ...client,
+    user: NOTHING,
+    authResponse: NOTHING,
+    attributes: attributes && NOTHING,
+    database: database && Buffer.from(database),
+    reserved: Buffer.from(reserved),
   }
 }
 

@@ -19,9 +19,12 @@ import type { RealServer } from '../support/database-server.ts'
 import { startProxy } from '../support/raw-client.ts'
 import { testOnEachServer } from '../support/servers.ts'
 import { DATABASE, randomScript, USERS } from './script.ts'
-import { directly, MARKER, play, type Trace, through } from './session.ts'
+import { directly, MARKER, play, type Script, type Trace, through } from './session.ts'
 
 const runs = Number(process.env['DIFFERENTIAL_RUNS'] ?? 100)
+/** Every such client logs in again until it gets a prepared connection: four or five times. */
+const PREPARED_EVERY = 10
+
 const firstSeed = Number(process.env['DIFFERENTIAL_SEED'] ?? 1)
 
 /** Flags of the handshake, which belong to each leg. The last is for logins with several factors. */
@@ -44,21 +47,44 @@ testOnEachServer('random clients get the same bytes as directly', async (t, serv
     const script = randomScript(createRandom(seed))
     const direct = await play(script, directly(server))
     withoutOfALeg(direct)
-    // A client that asks for compression itself gets the same session from both.
-    for (const via of isCompressed(script.capabilities) ? [proxy] : [proxy, compressing]) {
-      const proxied = withoutOfALeg(await play(script, through(via)))
-      const how = via === compressing ? ', compressed between proxy and server' : ''
-      if (JSON.stringify(proxied) !== JSON.stringify(direct)) {
-        t.strictSame(proxied, direct, `DIFFERENTIAL_RUNS=1 DIFFERENTIAL_SEED=${seed}${how}`)
-      }
-    }
+    const closes = direct.steps.at(-1) === 'the server closes'
     seen.sessions += direct.login.startsWith('00') ? 1 : 0
     seen.steps += direct.steps.length
-    seen.closed += direct.steps.at(-1) === 'the server closes' ? 1 : 0
+    seen.closed += closes ? 1 : 0
+    const compare = (proxied: Trace, how: string) => {
+      if (JSON.stringify(withoutOfALeg(proxied)) === JSON.stringify(direct)) return
+      t.strictSame(proxied, direct, `DIFFERENTIAL_RUNS=1 DIFFERENTIAL_SEED=${seed}${how}`)
+    }
+    // A client that asks for compression itself gets the same session from both.
+    for (const via of isCompressed(script.capabilities) ? [proxy] : [proxy, compressing]) {
+      compare(await play(script, through(via)), via === compressing ? ', compressed between proxy and server' : '')
+    }
+    // If the server closes a session, prepared connections end: it may be about to restart.
+    if (closes || (runs > 1 && seed % PREPARED_EVERY > 0)) continue
+    const compress = seed % (2 * PREPARED_EVERY) > 0 ? 'off' : 'zstd'
+    const ready = { maxLoginsPerSecond: 0, preparedConnections: 2, compress } as const
+    const preparing = await startProxy(t, server, ready)
+    for (let isTaken = false; !isTaken; ) {
+      const waiting = await waitingForLogin(server)
+      const session = async (of: Script) => {
+        const opened = await through(preparing)(of)
+        isTaken = waiting.includes(opened.greeting.threadId)
+        return opened
+      }
+      compare(await play(script, session), `, over a prepared connection, compress ${compress}`)
+    }
+    await preparing.close()
   }
   t.equal(seen.sessions, runs, 'all logins are let in')
   t.ok(seen.steps >= 2 * runs, `${seen.steps} steps; the server has closed ${seen.closed} sessions`)
 })
+
+/** The thread ids of connections that wait for their login. */
+async function waitingForLogin(server: RealServer): Promise<number[]> {
+  const sql = "SELECT id AS waiting FROM information_schema.processlist WHERE user = 'unauthenticated user'"
+  const rows = (await server.query(sql)) as { waiting: number | bigint }[]
+  return rows.map(({ waiting }) => Number(waiting))
+}
 
 function withoutOfALeg(result: Trace): Trace {
   result.greeting.capabilities = (result.greeting.capabilities | OF_A_LEG) >>> 0

@@ -1,7 +1,9 @@
 /** Prepared connections, on a clock that moves only here, to servers in the same process. */
 import { TLSSocket } from 'node:tls'
 import { type Test, test } from 'tap'
-import { silent } from '../../src/log.ts'
+import { ProxyError } from '../../src/errors.ts'
+import { type Logger, silent } from '../../src/log.ts'
+import type { Wire } from '../../src/net/wire.ts'
 import type { HandshakeResponse41 } from '../../src/protocol/packets.ts'
 import { abandonLogin } from '../../src/upstream/abandon.ts'
 import { createAddressBook } from '../../src/upstream/address-book.ts'
@@ -16,8 +18,11 @@ import { createTestClock } from '../support/clock.ts'
 import { createTestState, testEndpoint } from '../support/endpoint.ts'
 import { until } from '../support/proxy.ts'
 import {
+  err,
   goodLogin,
   greeting,
+  type Peer,
+  packet,
   RDS_HOST,
   refuseLogin,
   type Script,
@@ -80,15 +85,17 @@ async function setUp(t: Test, scripts: Script[] = [goodLogin], max = 2) {
     takesTokenInHandshake: undefined,
     history: createLoginHistory({ clock }),
   }
-  const prepared = createPrepared(max, target, clock)
+  const lines: string[] = []
+  const log: Logger = { ...silent, info: (_fields, message) => lines.push(message) }
+  const prepared = createPrepared(max, target, log, clock)
   const connect = () => dial(target.endpoint, stays, { clock })
   /** A login of a client from `source`, as the session does it. */
-  const expect = (response = client, source = 'a') => prepared.expect(source, response, 'iam_user', connect)
-  const succeed = (response = client, source = 'a') => prepared.succeeded(source, response)
+  const expect = (response = client, source = 'a') => prepared.expect(source, response, connect)
+  const succeed = (response = client, source = 'a') => prepared.succeeded(source, response, 'iam_user')
   /** Waits until `count` connections have been in TLS so far. */
   const untilSecured = async (count: number) => t.ok(await until(() => secured === count), `${count} in TLS`)
   t.teardown(() => prepared.forget())
-  return { upstream, clock, target, taken, prepared, expect, succeed, untilSecured }
+  return { upstream, clock, target, taken, prepared, lines, expect, succeed, untilSecured }
 }
 
 /** The same, after enough logins, with connections that are ready. */
@@ -102,6 +109,19 @@ async function setUpReady(t: Test, scripts?: Script[], max = 2) {
   t.equal(upstream.connections.length, max)
   return all
 }
+
+/** What MySQL sends when its time limit for a login is over. */
+const TIMED_OUT = err(1159, '08S01', 'Got timeout reading communication packets')
+
+/** A server as far as TLS; `goOn` is what it does then. */
+const inTls =
+  (goOn: (peer: Peer) => Promise<void>): Script =>
+  async peer => {
+    peer.send(greeting())
+    await peer.expect()
+    await peer.startTls((await testCertificates()).certificate)
+    await goOn(peer)
+  }
 
 /** What servers got inside TLS: a token of the user, then COM_QUIT. */
 async function checkLoggedInAndQuit(t: Test, { connections }: ScriptedUpstream, count: number): Promise<void> {
@@ -205,16 +225,13 @@ test('those that are taken make up for those that are not', async t => {
 
 test('a server that closes one meanwhile: no login gets it, and there are none for a while', async t => {
   let close: (() => void) | undefined
-  const closing: Script = async peer => {
-    peer.send(greeting())
-    await peer.expect()
-    await peer.startTls((await testCertificates()).certificate)
+  const closing = inTls(async peer => {
     await new Promise<void>(resolve => {
       close = resolve
     })
     peer.close()
-  }
-  const { clock, upstream, prepared, expect, succeed } = await setUpReady(t, [closing], 1)
+  })
+  const { clock, upstream, prepared, expect, succeed, lines } = await setUpReady(t, [closing], 1)
   t.ok(await until(() => close !== undefined), 'the server is in TLS too')
   close!()
   t.ok(await until(() => clock.pending() === 0))
@@ -222,22 +239,88 @@ test('a server that closes one meanwhile: no login gets it, and there are none f
   succeed()
   expect()
   t.equal(upstream.connections.length, 1)
+  t.same(lines, ['no connections are prepared for a for 10 minutes: the server closed one before its login'])
 })
 
-test('a login goes on with another connection if the server closes the one that it took', async t => {
-  const closing: Script = async peer => {
-    peer.send(greeting())
-    await peer.expect()
-    await peer.startTls((await testCertificates()).certificate)
-    await peer.expect()
+test('a server that sends an error before it closes: the same', async t => {
+  let close: (() => void) | undefined
+  const closing = inTls(async peer => {
+    await new Promise<void>(resolve => {
+      close = resolve
+    })
+    peer.send(TIMED_OUT, 2)
     peer.close()
-  }
-  const { prepared, upstream, target } = await setUpReady(t, [closing, goodLogin], 1)
+  })
+  const { clock, upstream, prepared, expect, succeed, lines } = await setUpReady(t, [closing], 1)
+  t.ok(await until(() => close !== undefined), 'the server is in TLS too')
+  close!()
+  t.ok(await until(() => clock.pending() === 0))
+  t.equal(prepared.take('a'), undefined)
+  succeed()
+  succeed()
+  expect()
+  t.equal(upstream.connections.length, 1)
+  t.same(lines, ['no connections are prepared for a for 10 minutes: the server closed one before its login'])
+})
+
+for (const [how, closing] of [
+  [
+    'closes',
+    inTls(async peer => {
+      await peer.expect()
+      peer.close()
+    }),
+  ],
+  [
+    'sends an error and closes',
+    inTls(async peer => {
+      await peer.expect()
+      peer.sendRaw(packet(TIMED_OUT, 2))
+      peer.close()
+    }),
+  ],
+] as const) {
+  test(`a login goes on with another connection if the server ${how} at this moment`, async t => {
+    const { prepared, upstream, target } = await setUpReady(t, [closing, goodLogin], 1)
+    const greeted = await prepared.take('a')!
+    const wires: Wire[] = []
+    target.onConnect = wire => wires.push(wire)
+    const result = await login(greeted, target, client, 'iam_user', stays)
+    t.not(result.upstream, greeted)
+    t.equal(upstream.connections.length, 2)
+    t.strictSame(wires, [result.upstream.wire], 'which is watched as any other')
+    result.upstream.wire.socket.destroy()
+  })
+}
+
+test('a login goes on with another connection if the server has sent an error since the client was greeted', async t => {
+  let timeOut: (() => void) | undefined
+  const late = inTls(async peer => {
+    await new Promise<void>(resolve => {
+      timeOut = resolve
+    })
+    peer.send(TIMED_OUT, 2)
+    peer.close()
+  })
+  const { prepared, upstream, target } = await setUpReady(t, [late, goodLogin], 1)
   const greeted = await prepared.take('a')!
+  t.ok(await until(() => timeOut !== undefined), 'the server is in TLS too')
+  timeOut!()
+  greeted.wire.socket.on('readable', () => {}) // as while the client thinks
+  t.ok(await until(() => greeted.wire.socket.readableLength > 0))
   const result = await login(greeted, target, client, 'iam_user', stays)
   t.not(result.upstream, greeted)
   t.equal(upstream.connections.length, 2)
+  t.notOk(upstream.connections[0]!.decrypted.includes('the token'))
   result.upstream.wire.socket.destroy()
+})
+
+test('a client that takes one over has the whole time of a login', async t => {
+  const { clock, prepared, target } = await setUpReady(t, undefined, 1)
+  clock.advance(MAX_AGE_MS - 1)
+  const { wire } = await prepared.take('a')!
+  t.equal(wire.deadline - clock.now(), target.endpoint.loginTimeout)
+  wire.socket.destroy()
 })
 
 test('a client with other flags gets another connection, and the prepared one ends without an error', async t => {
@@ -267,6 +350,34 @@ test('a login to end one that is refused: there are none for a while', async t =
   t.equal(upstream.connections.length, 1)
 })
 
+test('it ends as the last user who got in, not as one whom the server refuses', async t => {
+  const { clock, prepared, upstream, succeed, untilSecured, target } = await setUp(t, undefined, 1)
+  succeed()
+  succeed()
+  // The user of this login does not exist.
+  const other = { ...client, user: Buffer.from('nobody'), database: undefined }
+  prepared.expect('a', other, () => dial(target.endpoint, stays, { clock }))
+  await untilSecured(1)
+  clock.advance(MAX_AGE_MS)
+  await checkLoggedInAndQuit(t, upstream, 1)
+})
+
+test('without credentials it ends by a login that is refused, because the server counts one that just closes', async t => {
+  const { clock, upstream, target, expect, succeed, lines } = await setUpReady(t, undefined, 1)
+  target.createToken = () => Promise.reject(new ProxyError('CREDENTIALS_SSO_EXPIRED', 'the SSO session has expired'))
+  clock.advance(MAX_AGE_MS)
+  const { decrypted } = upstream.connections[0]!
+  t.ok(
+    await until(() => upstream.connections[0]!.decrypted.length > decrypted.length && upstream.connections[0]!.ended),
+  )
+  t.ok(upstream.connections[0]!.decrypted.includes('mysql-iam-proxy\0'), 'an anonymous login')
+  t.same(lines, ['no connections are prepared for a for 10 minutes: the SSO session has expired'])
+  succeed()
+  succeed()
+  expect()
+  t.equal(upstream.connections.length, 1)
+})
+
 test('a connection that fails on its way is none, and a server that is not the endpoint gets no token', async t => {
   const { prepared, upstream, target, expect, succeed } = await setUp(t, undefined, 1)
   target.endpoint = { ...target.endpoint, rds: { ...target.endpoint.rds, host: 'other.example.com' } }
@@ -277,24 +388,73 @@ test('a connection that fails on its way is none, and a server that is not the e
   t.ok(await until(() => upstream.connections[0]!.ended), 'it ended')
   t.notOk(upstream.connections[0]!.decrypted.includes('the token'))
   t.equal(prepared.take('a'), undefined)
+  succeed()
+  succeed()
+  expect()
+  t.equal(upstream.connections.length, 1, 'not at each login')
+})
+
+test('a server that has no room: there are none for a while', async t => {
+  const full: Script = async peer => {
+    peer.send(err(1040, undefined, 'Too many connections'))
+    peer.close()
+  }
+  const { upstream, expect, succeed, lines } = await setUp(t, [full], 1)
+  succeed()
+  succeed()
+  expect()
+  t.ok(await until(() => lines.length === 1))
+  t.match(lines[0], /: Too many connections$/)
+  succeed()
+  succeed()
+  expect()
+  t.equal(upstream.connections.length, 1)
+})
+
+test('a way to the server that fails for a moment costs the next logins nothing', async t => {
+  const { prepared, upstream, succeed, expect, untilSecured, lines } = await setUp(t, undefined, 1)
+  succeed()
+  succeed()
+  prepared.expect('a', client, () => Promise.reject(new ProxyError('DIAL_REFUSED', 'refused')))
+  await t.rejects(prepared.take('a')!, { code: 'DIAL_REFUSED' })
+  expect()
+  await untilSecured(1)
+  t.equal(upstream.connections.length, 1)
+  t.same(lines, [])
 })
 
 test('close ends all of them, and prepares no more', async t => {
   const { prepared, upstream, expect } = await setUpReady(t)
   await prepared.close()
+  t.ok(
+    upstream.connections.every(({ ended }) => ended),
+    'the process may exit now',
+  )
   await checkLoggedInAndQuit(t, upstream, 2)
   expect()
   t.equal(prepared.take('a'), undefined)
   t.equal(upstream.connections.length, 2)
 })
 
-test('after a change of the network, none is left', async t => {
+test('after a sign of a failover, all of them end, and the next ones go where the name leads', async t => {
+  const { prepared, upstream, expect, untilSecured } = await setUpReady(t)
+  prepared.distrust()
+  t.equal(prepared.take('a'), undefined)
+  await checkLoggedInAndQuit(t, upstream, 2)
+  expect()
+  await untilSecured(4)
+})
+
+test('after a change of the network, none is left, and none has got a token', async t => {
   const { clock, prepared, upstream } = await setUpReady(t)
   prepared.forget()
   t.equal(prepared.take('a'), undefined)
-  t.equal(clock.pending(), 0)
   t.ok(await until(() => upstream.connections.every(({ ended }) => ended)))
-  t.notOk(upstream.connections.some(({ decrypted }) => decrypted.includes('the token')))
+  for (const { decrypted } of upstream.connections) {
+    t.ok(decrypted.includes('mysql-iam-proxy\0'), 'a login that the server refuses')
+    t.notOk(decrypted.includes('the token'))
+  }
+  t.ok(await until(() => clock.pending() === 0))
 })
 
 test('sources are kept in bounded number', async t => {
