@@ -18,7 +18,7 @@ import { type HandshakeResponse41, programName } from '../protocol/packets.ts'
 import { createFlow, type Flow, type RelayEnd, relay } from '../relay/relay.ts'
 import { countOutcome, eventFields, keepError, type Session, sessionFields, timed } from '../state.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
-import { dial, isDialError, mayHaveMoved, type Upstream } from '../upstream/dial.ts'
+import { dial, isDialError, isFull, mayHaveMoved, type Upstream } from '../upstream/dial.ts'
 import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
 import type { Place } from './admission.ts'
@@ -160,7 +160,7 @@ export async function runSession(
 /** The name that is dialled may lead elsewhere: the next logins look it up. */
 function distrustName({ addresses, endpoint, prepared }: Served): void {
   addresses.names.distrust((endpoint.proxy ?? endpoint.dial).host)
-  prepared?.distrust()
+  void prepared?.clear()
 }
 
 /** The error of the tunnel, if its end has closed the connection to the server. */
@@ -259,9 +259,21 @@ async function startToDial(legs: Legs, session: Session, target: Served, stop: A
   const place = await enter(legs.client, session, target)
   legs.place = place
   target.breaker.throwIfOpen(undefined, session)
-  const dialled = () => dial(target.endpoint, stop, target)
+  const dialled = () => connect(target, stop)
   const prepared = target.prepared?.take(sourceOf(session.client))
   return { upstream: prepared?.catch(dialled) ?? dialled(), place }
+}
+
+/** @throws ProxyError DIAL_…, UPSTREAM_… */
+async function connect(target: Served, stop: AbortSignal): Promise<Upstream> {
+  const { endpoint, prepared } = target
+  try {
+    return await dial(endpoint, stop, target)
+  } catch (error) {
+    // Prepared connections may have the last places.
+    if (!isFull(error) || !(await prepared?.clear())) throw error
+    return await dial(endpoint, stop, target)
+  }
 }
 
 /**

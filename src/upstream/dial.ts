@@ -270,6 +270,13 @@ export function isDialError({ code }: ProxyError): boolean {
   return /^(DIAL_|FORWARD_PROXY_|TUNNEL_)/.test(code)
 }
 
+const ER_CON_COUNT_ERROR = 1040
+
+/** Whether the server has no place for another connection. */
+export function isFull(error: unknown): boolean {
+  return error instanceof ProxyError && error.serverError?.errno === ER_CON_COUNT_ERROR
+}
+
 function dialError(options: DialOptions, cause: unknown): ProxyError {
   const dial = formatHostPort(options.dial)
   if (cause instanceof ProxyError) return cause

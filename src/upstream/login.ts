@@ -44,7 +44,7 @@ import {
 import { type EndpointState, timed } from '../state.ts'
 import type { AddressBook } from './address-book.ts'
 import type { LineCompression } from './compression.ts'
-import { dial, type Upstream, type Way } from './dial.ts'
+import { dial, isFull, type Upstream, type Way } from './dial.ts'
 import type { GreetingWatch } from './greeting-watch.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import type { LoginHistory } from './refusal.ts'
@@ -175,7 +175,13 @@ async function logInAgain(
 ): Promise<LoginResult> {
   const { loginTimeout } = target.endpoint
   const stopOfClient = first.wire.stop
-  const second = await dial({ ...target.endpoint, greetingTimeout: loginTimeout }, stop, target)
+  const dialAgain = () => dial({ ...target.endpoint, greetingTimeout: loginTimeout }, stop, target)
+  const second = await dialAgain().catch(async error => {
+    if (!first.end || !isFull(error)) throw error
+    // The first had the last place.
+    await first.end()
+    return await dialAgain()
+  })
   second.wire.stop = stopOfClient
   try {
     return { upstream: second, ...(await work(second)) }

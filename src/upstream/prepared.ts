@@ -56,8 +56,8 @@ export interface Prepared {
   expect(source: string, client: HandshakeResponse41, connect: () => Promise<Upstream>): void
   /** @param user of the database */
   succeeded(source: string, client: HandshakeResponse41, user: string): void
-  /** Ends all connections: the next login must find the server that the name leads to by then. */
-  distrust(): void
+  /** Ends all connections. Resolves once they have ended, with whether there were any. */
+  clear(): Promise<boolean>
   /** Ends all connections without a token: the network has changed, so they may be dead. */
   forget(): void
   /** Ends all connections, and prepares no more. */
@@ -267,7 +267,12 @@ export function createPrepared(max: number, target: LoginTarget, log: Logger, cl
       if (sources.size >= MAX_SOURCES) sources.delete(sources.keys().next().value!)
       sources.set(source, known)
     },
-    distrust: () => endAll(),
+    async clear() {
+      endAll()
+      const hadAny = ending.size > 0
+      await Promise.all(ending)
+      return hadAny
+    },
     forget: () => endAll(false),
     async close() {
       isClosed = true

@@ -1,7 +1,8 @@
 /** --prepared-connections with a running proxy. */
+import mysql from 'mysql2/promise'
 import { test } from 'tap'
 import { connectMysql, startProxy, until } from '../support/proxy.ts'
-import { goodLogin, greeting, startScriptedUpstream } from '../support/scripted-upstream.ts'
+import { err, goodLogin, greeting, type Script, startScriptedUpstream } from '../support/scripted-upstream.ts'
 
 test('logins of a program take prepared connections over, and none is left at the end', async t => {
   const upstream = await startScriptedUpstream(t, [goodLogin])
@@ -45,4 +46,27 @@ test('a session that could not use its prepared connection has its real thread i
   t.equal(upstream.connections.length, 5)
   t.match(proxy.status().sessions, [{ threadId: 104 }])
   await other.end()
+})
+
+test('prepared connections keep no client out of a server whose last places they have', async t => {
+  let open = 0
+  const ofThree: Script = async peer => {
+    if (open === 3) {
+      peer.send(err(1040, undefined, 'Too many connections'))
+      peer.close()
+      return
+    }
+    open++
+    await goodLogin(peer).finally(() => open--)
+  }
+  const upstream = await startScriptedUpstream(t, [ofThree])
+  const { address, proxy } = await startProxy(t, { connect: upstream.address, preparedConnections: 2 })
+  for (let count = 1; count <= 2; count++) await (await connectMysql(address)).end()
+  t.ok(await until(() => open === 0))
+  const stays = await connectMysql(address)
+  t.ok(await until(() => open === 3), 'one session, and two that are prepared')
+  const other = await mysql.createConnection({ user: 'iam_user', stream: proxy.connect() })
+  await other.ping()
+  await other.end()
+  await stays.end()
 })

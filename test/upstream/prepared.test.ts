@@ -123,6 +123,11 @@ const inTls =
     await goOn(peer)
   }
 
+const full: Script = async peer => {
+  peer.send(err(1040, undefined, 'Too many connections'))
+  peer.close()
+}
+
 /** What servers got inside TLS: a token of the user, then COM_QUIT. */
 async function checkLoggedInAndQuit(t: Test, { connections }: ScriptedUpstream, count: number): Promise<void> {
   const done = () => connections.filter(({ decrypted }) => decrypted.subarray(-5).equals(COM_QUIT_PACKET))
@@ -333,6 +338,15 @@ test('a client with other flags gets another connection, and the prepared one en
   result.upstream.wire.socket.destroy()
 })
 
+test('its new connection may have to wait for the place of the prepared one', async t => {
+  const { prepared, upstream, target } = await setUpReady(t, [goodLogin, full, goodLogin], 1)
+  const greeted = await prepared.take('a')!
+  const result = await login(greeted, target, otherClient, 'another', stays)
+  t.equal(upstream.connections.length, 3)
+  t.ok(upstream.connections[0]!.ended)
+  result.upstream.wire.socket.destroy()
+})
+
 test('a client that leaves before its login', async t => {
   const { prepared, upstream } = await setUpReady(t, undefined, 1)
   const greeted = await prepared.take('a')!
@@ -395,10 +409,6 @@ test('a connection that fails on its way is none, and a server that is not the e
 })
 
 test('a server that has no room: there are none for a while', async t => {
-  const full: Script = async peer => {
-    peer.send(err(1040, undefined, 'Too many connections'))
-    peer.close()
-  }
   const { upstream, expect, succeed, lines } = await setUp(t, [full], 1)
   succeed()
   succeed()
@@ -438,9 +448,12 @@ test('close ends all of them, and prepares no more', async t => {
 
 test('after a sign of a failover, all of them end, and the next ones go where the name leads', async t => {
   const { prepared, upstream, expect, untilSecured } = await setUpReady(t)
-  prepared.distrust()
+  const cleared = prepared.clear()
   t.equal(prepared.take('a'), undefined)
+  t.equal(await cleared, true)
+  t.ok(upstream.connections.every(({ ended }) => ended))
   await checkLoggedInAndQuit(t, upstream, 2)
+  t.equal(await prepared.clear(), false)
   expect()
   await untilSecured(4)
 })
