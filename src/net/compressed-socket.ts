@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { createCompressedExchange } from '../protocol/compress-exchange.ts'
 import { createFrameReader, MAX_WHOLE_BYTES } from '../protocol/compress-frames.ts'
+import { isTooLarge, largePacket } from '../protocol/net-buffer.ts'
 import type { CompressedTraffic } from '../state.ts'
 
 /** Decompressed bytes that may wait for a reader. */
@@ -17,12 +18,16 @@ const OF_CARRIER = ['localAddress', 'localPort', 'remoteAddress', 'remotePort', 
 /**
  * @param carrier the connection to the server, at the end of a login with compression. Nothing else may use it afterwards
  * @param traffic what the login has agreed on; it counts the bytes of the carrier
+ * @param onTooLarge the server's network buffer is made larger with the first command; called if its max_allowed_packet is too
+ * small for that, which ends the session. undefined: the buffer stays as it is
  */
-export function createCompressedSocket(carrier: Socket, traffic: CompressedTraffic): Socket {
+export function createCompressedSocket(carrier: Socket, traffic: CompressedTraffic, onTooLarge?: () => void): Socket {
   const exchange = createCompressedExchange(traffic.compression)
   /** whether the server has closed its direction. Its last bytes may not be decompressed yet */
   let hasEnded = false
   let needsMore = true
+  let isLargePacketDue = onTooLarge !== undefined
+  let isFirstAnswer = true
   const readMore = () => {
     needsMore = true
     if (hasEnded) duplex.push(null)
@@ -31,6 +36,8 @@ export function createCompressedSocket(carrier: Socket, traffic: CompressedTraff
   const reader = createFrameReader({
     onFrame: exchange.beginFrame,
     onData: bytes => {
+      if (isFirstAnswer && isTooLarge(bytes)) onTooLarge?.()
+      isFirstAnswer = false
       exchange.renumber(bytes)
       if (!duplex.push(bytes)) reader.pause()
     },
@@ -40,7 +47,8 @@ export function createCompressedSocket(carrier: Socket, traffic: CompressedTraff
 
   /** A part of what waits at a time: compressing all of it at once would stop other sessions. */
   const writeParts = (chunks: Buffer[], done: (error?: Error | null) => void) => {
-    const frames: Buffer[] = []
+    const frames: Buffer[] = isLargePacketDue ? [largePacket(traffic.compression)] : []
+    isLargePacketDue = false
     let length = 0
     while (length < MAX_WHOLE_BYTES && chunks.length > 0) {
       const chunk = chunks.shift()!

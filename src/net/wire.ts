@@ -70,11 +70,11 @@ export function switchSocket(wire: Wire, socket: Socket): void {
   watch(wire)
 }
 
-/** Goes on with packets that travel compressed, from the end of the login on. */
-export function startCompression(wire: Wire, compression: Compression): void {
+/** Goes on with packets that travel compressed, from the end of the login on. @param onTooLarge as of `createCompressedSocket` */
+export function startCompression(wire: Wire, compression: Compression, onTooLarge?: () => void): void {
   wire.carrier = wire.socket
   wire.compressed = { compression, bytesFromClient: 0, bytesFromUpstream: 0 }
-  switchSocket(wire, createCompressedSocket(wire.carrier, wire.compressed))
+  switchSocket(wire, createCompressedSocket(wire.carrier, wire.compressed, onTooLarge))
 }
 
 function watch(wire: Wire): void {

@@ -10,6 +10,8 @@ import { createLineMeter, type LineMeter } from './line-meter.ts'
 export interface LineCompression {
   /** What a login asks for, by the flags of both sides. A client that asks for compression itself compresses from end to end. */
   choose(client: number, server: number): Compression | undefined
+  /** For a session: called if the server refuses to make its network buffer larger. undefined: this server has refused before */
+  onTooLarge(): (() => void) | undefined
   /** what the next login finds */
   state(): CompressionState
   /** undefined unless compression depends on the line */
@@ -28,12 +30,19 @@ export function createLineCompression(
   const line = setting === 'auto' ? createLineMeter(clock) : undefined
   /** by the last greeting; undefined before the first */
   let offered: Compression | 'none' | undefined
+  let isTooLarge = false
 
   const note = (server: number) => {
     const before = offered
     offered = compressionWith(wanted, 0, server) ?? 'none'
     if (offered !== 'none' || before === 'none') return
     log.warn({}, `${formatHostPort(dial)} offers no compression, so the option compress (${setting}) has no effect`)
+  }
+  const noteTooLarge = () => {
+    if (isTooLarge) return
+    isTooLarge = true
+    const message = `${formatHostPort(dial)} has a max_allowed_packet below 64 KiB: a session has ended with ERROR 1153, and the next ones have smaller compressed packets`
+    log.warn({}, message)
   }
   const reason = (): string => {
     if (offered === 'none') return 'the server offers no compression'
@@ -49,6 +58,7 @@ export function createLineCompression(
       note(server)
       return compressionWith(wanted, client, server)
     },
+    onTooLarge: () => (isTooLarge ? undefined : noteTooLarge),
     state() {
       const measured = line?.measured()
       const isOn = !measured || measured.isSlow

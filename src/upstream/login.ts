@@ -278,7 +278,7 @@ export async function loginOnce(
   }
   sendSecret(wire, encodeHandshakeResponse41(response))
   const { payload, wasAsked } = await timed(target.state, 'login', resultOfLogin(wire, user, token))
-  if (compression && payload[0] === OK) startCompression(wire, compression)
+  if (compression && payload[0] === OK) startCompression(wire, compression, target.compression?.onTooLarge())
   // The first of two attempts has shown already that the server expects a token: it asked for nothing else.
   const isSecond = endpoint.tokenInHandshake === 'auto' && target.takesTokenInHandshake === undefined
   const expectsToken = wasAsked || tokenInHandshake || isSecond

@@ -6,6 +6,7 @@ import { type Test, test } from 'tap'
 import { createCompressedSocket } from '../../src/net/compressed-socket.ts'
 import { createWire, readPacket, startCompression, writePacket } from '../../src/net/wire.ts'
 import { inflateWhole } from '../../src/protocol/inflate.ts'
+import { largePacket } from '../../src/protocol/net-buffer.ts'
 import { createFlow, relay } from '../../src/relay/relay.ts'
 import { socketPair } from '../support/socket-pair.ts'
 
@@ -17,9 +18,10 @@ interface Pair {
   carrier: Socket
 }
 
-async function setUp(t: Test): Promise<Pair> {
+async function setUp(t: Test, onTooLarge?: () => void): Promise<Pair> {
   const [carrier, far] = await socketPair(t)
-  const socket = createCompressedSocket(carrier, { compression: 'zlib', bytesFromClient: 0, bytesFromUpstream: 0 })
+  const traffic = { compression: 'zlib' as const, bytesFromClient: 0, bytesFromUpstream: 0 }
+  const socket = createCompressedSocket(carrier, traffic, onTooLarge)
   socket.on('error', () => {})
   return { far, socket, carrier }
 }
@@ -73,6 +75,38 @@ test('packets go out in frames, and frames come in as packets, to the end of bot
   far.end(frame(answer, 1))
   t.ok((await readAll(socket)).equals(answer))
   if (!socket.closed) await once(socket, 'close')
+})
+
+test('a large packet goes out with the first command, and only there', async t => {
+  const { far, socket } = await setUp(t, () => t.fail('the server has refused nothing'))
+  const [first, second] = [packet('\x03SELECT 1', 0), packet('\x0e', 0)]
+  socket.write(first)
+  const [chunk] = (await once(far, 'data')) as [Buffer]
+  const large = largePacket('zlib')
+  t.ok(chunk.subarray(0, large.length).equals(large))
+  t.strictSame(unframe(chunk.subarray(large.length)), first, 'in one write')
+  far.write(frame(packet('answer', 1), 1))
+  t.strictSame((await once(socket, 'data'))[0], packet('answer', 1))
+  socket.end(second)
+  t.strictSame(unframe(await readAll(far)), second)
+})
+
+test('a server that refuses the large packet', async t => {
+  let refused = 0
+  const { far, socket } = await setUp(t, () => refused++)
+  socket.write(packet('\x0e', 0))
+  far.resume()
+  const error = packet(
+    Buffer.from("\xff\x81\x04#08S01Got a packet bigger than 'max_allowed_packet' bytes", 'latin1'),
+    1,
+  )
+  far.write(frame(error, 1))
+  t.strictSame((await once(socket, 'data'))[0], error, 'the client gets the error')
+  t.equal(refused, 1)
+  socket.write(packet('\x0e', 0))
+  far.write(frame(error, 1))
+  await once(socket, 'data')
+  t.equal(refused, 1, 'a later error is about a command of the client')
 })
 
 test('what has arrived is read after the server has closed', async t => {

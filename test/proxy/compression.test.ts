@@ -4,11 +4,12 @@ import { type AddressInfo, createServer, connect as netConnect } from 'node:net'
 import { Readable } from 'node:stream'
 import type * as mysql from 'mysql2/promise'
 import type { Test } from 'tap'
-import { hasZstd } from '../../src/protocol/inflate.ts'
+import { type Compression, hasZstd } from '../../src/protocol/inflate.ts'
+import { largePacket } from '../../src/protocol/net-buffer.ts'
 import { onLine, traffic } from '../../src/state.ts'
 import type { RealServer } from '../support/database-server.ts'
 import { connect, startProxy, until, value } from '../support/raw-client.ts'
-import { isMariadb, testOnEachServer } from '../support/servers.ts'
+import { isMariadb, testOnEachOwnServer, testOnEachServer } from '../support/servers.ts'
 
 async function statusOf(connection: mysql.Connection, name: string): Promise<unknown> {
   const [rows] = await connection.query<mysql.RowDataPacket[]>(`SHOW SESSION STATUS LIKE '${name}'`)
@@ -51,7 +52,8 @@ testOnEachServer('the log and the status say what travelled, and what it would h
     t.equal(fields['lineBytesFromServer'], bytesFromUpstream)
     t.ok(bytesFromUpstream > 0 && bytesFromUpstream < all / 10, `${bytesFromUpstream} of ${all} bytes`)
     t.ok(bytesFromClient > 0)
-    t.equal(Number(fields['lineBytesFromClient']), Number(fields['bytesFromClient']) + 2 * 7, 'two short commands')
+    const large = largePacket(fields['compression'] as Compression).length
+    t.equal(Number(fields['lineBytesFromClient']), Number(fields['bytesFromClient']) + 2 * 7 + large, 'two commands')
     await until('the session is counted', () => proxy.state.sessions.size === 0)
     t.equal(traffic(proxy.state).bytesFromServer, all)
     t.equal(traffic(proxy.state).lineBytesFromServer, bytesFromUpstream)
@@ -172,3 +174,38 @@ testOnEachServer('KILL ends a session, and a proxy that stops ends idle ones wit
   session!.close('SESSION_CLOSED')
   t.match((await ended).message, /closed by an administrator/)
 })
+
+testOnEachServer('an answer takes fewer bytes than with compression by the client', async (t, server) => {
+  const proxy = await startProxy(t, server, { compress: 'zlib' })
+  const names = 'information_schema.collations'
+  const rows = `SELECT CRC32(CONCAT(a.id, b.id)), a.collation_name, b.collation_name FROM ${names} a, ${names} b LIMIT 30000`
+  const bytesFor = async (compress: boolean) => {
+    const connection = await connect(proxy, { compress, database: 'lab' })
+    const [result] = await connection.query<mysql.RowDataPacket[]>(rows)
+    t.equal(result.length, 30_000)
+    const [session] = proxy.state.sessions
+    const { bytesFromUpstream } = onLine(session!)
+    await connection.end()
+    await until('the session has ended', () => proxy.state.sessions.size === 0)
+    return bytesFromUpstream
+  }
+  const [byProxy, byClient] = [await bytesFor(false), await bytesFor(true)]
+  t.ok(byProxy < 0.97 * byClient, `${byProxy} bytes instead of ${byClient}`)
+})
+
+testOnEachOwnServer(
+  'a server that takes only small packets ends one session, and the next ones work',
+  async (t, server) => {
+    await server.query('SET GLOBAL max_allowed_packet = 16384')
+    const proxy = await startProxy(t, server, { compress: 'zstd' })
+    const first = await connect(proxy)
+    first.on('error', () => {})
+    await t.rejects(first.query('SELECT 1'), /max_allowed_packet/)
+    first.destroy()
+    const message = /has a max_allowed_packet below 64 KiB/
+    t.equal(proxy.log.filter(line => message.test(line.message)).length, 1)
+    const second = await connect(proxy)
+    t.equal(await statusOf(second, 'Compression'), 'ON')
+    await second.end()
+  },
+)

@@ -66,3 +66,16 @@ test('auto compresses over a slow line, and says why', t => {
   t.equal(lines.length, 1)
   t.end()
 })
+
+test('a server that refuses a larger network buffer is asked no more, and the log says so once', t => {
+  const { compression, lines } = setUp('zstd')
+  const [first, second] = [compression!.onTooLarge()!, compression!.onTooLarge()!]
+  t.same(lines, [])
+  first()
+  second()
+  t.equal(compression!.onTooLarge(), undefined)
+  t.same(lines, [
+    'db.test:3306 has a max_allowed_packet below 64 KiB: a session has ended with ERROR 1153, and the next ones have smaller compressed packets',
+  ])
+  t.end()
+})
