@@ -20,8 +20,39 @@ export function loggerOf(at: (level: LogLevel) => Logger[LogLevel]): Logger {
  * @param fields makes an object at each call
  */
 export function withFields(log: Logger, fields: () => object): Logger {
-  // A literal with two spreads takes four times as long on Node.js 20.
-  return loggerOf(level => (own, message) => log[level](Object.assign(fields(), own), message))
+  return new LoggerWithFields(log, fields)
+}
+
+/** Each session has one. Methods take no memory in it, as closures for four levels would. */
+class LoggerWithFields implements Logger {
+  readonly #log: Logger
+  readonly #fields: () => object
+
+  constructor(log: Logger, fields: () => object) {
+    this.#log = log
+    this.#fields = fields
+  }
+
+  error(own: object, message: string): void {
+    this.#log.error(this.#with(own), message)
+  }
+
+  warn(own: object, message: string): void {
+    this.#log.warn(this.#with(own), message)
+  }
+
+  info(own: object, message: string): void {
+    this.#log.info(this.#with(own), message)
+  }
+
+  debug(own: object, message: string): void {
+    this.#log.debug(this.#with(own), message)
+  }
+
+  #with(own: object): object {
+    // A literal with two spreads takes four times as long on Node.js 20.
+    return Object.assign(this.#fields(), own)
+  }
 }
 
 /** A logger that does nothing. */

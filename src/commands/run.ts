@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { type Config, loadConfig } from '../config/load.ts'
 import type { Settings } from '../config/settings.ts'
 import { asProxyError, ProxyError } from '../errors.ts'
+import { returnIdleMemory } from '../idle-memory.ts'
 import { type Logger, silent } from '../log.ts'
 import { openLogSink } from '../log-sink.ts'
 import { type Control, openControl } from '../net/control.ts'
@@ -86,6 +87,7 @@ async function serve(
   }
   if (reloadsOnHangup(process.stdout.isTTY)) process.on('SIGHUP', noteReload)
   process.on('SIGUSR2', noteUpgrade)
+  const stopReturning = returnIdleMemory()
   try {
     service = await startService(config, log, traces?.tracerOf, signIn)
     if (showsLines(settings, process.stdout.isTTY, process.env)) await printLines(service)
@@ -123,6 +125,7 @@ async function serve(
     await service.stop(settings['max-sigterm-delay'])
     return config
   } finally {
+    stopReturning()
     process.off('SIGHUP', noteReload)
     process.off('SIGUSR2', noteUpgrade)
     signIn?.close()

@@ -322,12 +322,15 @@ async function relayCommands(
   for (;;) {
     // Before the relay's own listener, which ends the client's connection.
     upstream.socket.on('error', onUpstreamError)
-    const end = await relay(client.wire.socket, upstream.socket, flow, compressed)
-      .catch(error => {
-        if (error instanceof MalformedPacket) throw malformed(client.wire, error.message, error)
-        throw error
-      })
-      .finally(() => upstream.socket.off('error', onUpstreamError))
+    let end: RelayEnd
+    try {
+      end = await relay(client.wire.socket, upstream.socket, flow, compressed)
+    } catch (error) {
+      if (error instanceof MalformedPacket) throw malformed(client.wire, error.message, error)
+      throw error
+    } finally {
+      upstream.socket.off('error', onUpstreamError)
+    }
     if (end.by !== 'COM_CHANGE_USER') return end
     if (compressed) {
       const error = new ProxyError('CHANGE_USER_UNSUPPORTED', 'a compressed session cannot change its user')

@@ -7,7 +7,6 @@ import type { Socket } from 'node:net'
 import { totalmem } from 'node:os'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { type Endpoint, formatHostPort } from '../endpoint.ts'
-import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { isAddressOfThisMachine, localAddressOf } from '../net/local-address.ts'
 import { readTcpTable, type TcpState, type TcpTable, tcpKey } from '../net/tcp-table.ts'
@@ -78,13 +77,11 @@ function bufferLimit(): number {
   return Math.min(MAX_BUFFERED_BYTES, Math.min(limit, totalmem()) / 4)
 }
 
-/** What is known about one connection of a session. */
+/** What is known about one connection of a session. Without functions: there are thousands of these. */
 interface Leg {
+  peer: 'client' | 'upstream'
   socket: Socket
-  sent: () => number
-  received: () => number
-  /** the error that ends the session. @param timeout milliseconds without an acknowledgement */
-  unreachable: (timeout: number) => ProxyError
+  traffic: Traffic
   lastSent: number
   lastReceived: number
   /** how much of what was sent had surely arrived */
@@ -98,13 +95,21 @@ interface Leg {
 
 interface Entry extends Watched {
   legs: Leg[]
-  /** changes whenever the client takes a byte */
+  /** changes whenever the client takes a byte; '' while none wait for it */
   progress: string
   /** since when `progress` is the same while bytes wait */
   stalledSince: number | undefined
   /** the last disturbance of the last DISTURBED_MS */
   disturbance: { what: string; at: number } | undefined
   isEnded: boolean
+}
+
+/** A leg that may be dead: the kernel is asked about it. */
+interface Suspect {
+  entry: Entry
+  leg: Leg
+  /** bytes sent to the peer before the kernel is asked */
+  sent: number
 }
 
 /** A connection to the database. */
@@ -142,30 +147,28 @@ export function createWatchdog(
     }
     for (const connection of connections) checkConnection(connection, now, isOurs)
     checkBuffers(entries, now, maxBuffered)
-    const suspects = [...entries].filter(({ endpoint, isEnded }) => endpoint.tcpUserTimeout > 0 && !isEnded)
-    void lookAtKernel(
-      suspects.map(entry => ({ entry, legs: entry.legs.filter(leg => isSuspect(leg, now)) })),
-      now,
-    )
+    const suspects: Suspect[] = []
+    for (const entry of entries) {
+      if (entry.endpoint.tcpUserTimeout === 0 || entry.isEnded) continue
+      for (const leg of entry.legs) if (isSuspect(leg, now)) suspects.push({ entry, leg, sent: sentTo(leg) })
+    }
+    void lookAtKernel(suspects, now)
   }
 
-  const lookAtKernel = async (suspects: { entry: Entry; legs: Leg[] }[], now: number) => {
-    if (isReading || now - readAt < SUSPECT_AFTER_MS || suspects.every(({ legs }) => legs.length === 0)) return
+  const lookAtKernel = async (suspects: Suspect[], now: number) => {
+    if (isReading || now - readAt < SUSPECT_AFTER_MS || suspects.length === 0) return
     isReading = true
     readAt = now
-    const sent = new Map(suspects.flatMap(({ legs }) => legs.map(leg => [leg, leg.sent()])))
     const table = await readTable().finally(() => {
       isReading = false
     })
     if (!table) return
-    for (const { entry, legs } of suspects) {
-      for (const leg of legs) {
-        const key = tcpKey(leg.socket)
-        const state = key === undefined ? undefined : table.get(key)
-        const timeout = timeoutOf(entry)
-        if (state && isDead(leg, state, sent.get(leg)!, clock.now(), timeout)) {
-          end(entry, leg.unreachable(timeout), !entry.disturbance)
-        }
+    for (const { entry, leg, sent } of suspects) {
+      const key = tcpKey(leg.socket)
+      const state = key === undefined ? undefined : table.get(key)
+      const timeout = timeoutOf(entry)
+      if (state && isDead(leg, state, sent, clock.now(), timeout)) {
+        end(entry, unreachableError(entry, leg, timeout), !entry.disturbance)
       }
     }
   }
@@ -198,10 +201,10 @@ export function createWatchdog(
       start()
       entries.add(entry)
       const onError = (error: Error) => endLost(entry, error)
-      watched.upstream.on('error', onError)
+      entry.upstream.on('error', onError)
       return () => {
         entry.isEnded = true
-        watched.upstream.off('error', onError)
+        entry.upstream.off('error', onError)
         if (entries.delete(entry)) stop()
       }
     },
@@ -308,16 +311,11 @@ function timeoutOf({ endpoint, disturbance }: Entry): number {
 }
 
 function createEntry(watched: Watched, now: number): Entry {
-  const { client, upstream, traffic, endpoint } = watched
-  const unreachable = (code: ErrorCode, peer: string) => (timeout: number) => {
-    const message = `${peer} has acknowledged nothing for ${timeout / 1_000} s`
-    return new ProxyError(code, message, { hintValues: { dial: formatHostPort(endpoint.dial) } })
-  }
-  const legOf = (socket: Socket, sent: () => number, received: () => number, error: Leg['unreachable']): Leg => ({
+  const { client, upstream, traffic } = watched
+  const legOf = (peer: Leg['peer'], socket: Socket): Leg => ({
+    peer,
     socket,
-    sent,
-    received,
-    unreachable: error,
+    traffic,
     lastSent: 0,
     lastReceived: 0,
     acknowledged: 0,
@@ -325,15 +323,9 @@ function createEntry(watched: Watched, now: number): Entry {
     stuckSince: undefined,
     last: undefined,
   })
-  const fromClient = () => traffic.bytesFromClient
-  const fromUpstream = () => traffic.bytesFromUpstream
-  const dial = formatHostPort(endpoint.dial)
   return {
     ...watched,
-    legs: [
-      legOf(upstream, fromClient, fromUpstream, unreachable('UPSTREAM_UNREACHABLE', `the database behind ${dial}`)),
-      legOf(client, fromUpstream, fromClient, unreachable('CLIENT_UNREACHABLE', 'the client')),
-    ],
+    legs: [legOf('upstream', upstream), legOf('client', client)],
     progress: '',
     stalledSince: undefined,
     disturbance: undefined,
@@ -341,9 +333,30 @@ function createEntry(watched: Watched, now: number): Entry {
   }
 }
 
+/** @param timeout milliseconds without an acknowledgement */
+function unreachableError({ endpoint }: Entry, { peer }: Leg, timeout: number): ProxyError {
+  const dial = formatHostPort(endpoint.dial)
+  const [code, name] =
+    peer === 'client'
+      ? (['CLIENT_UNREACHABLE', 'the client'] as const)
+      : (['UPSTREAM_UNREACHABLE', `the database behind ${dial}`] as const)
+  const message = `${name} has acknowledged nothing for ${timeout / 1_000} s`
+  return new ProxyError(code, message, { hintValues: { dial } })
+}
+
+/** Bytes that this process has sent to the peer. */
+function sentTo({ peer, traffic }: Leg): number {
+  return peer === 'client' ? traffic.bytesFromUpstream : traffic.bytesFromClient
+}
+
+function receivedFrom({ peer, traffic }: Leg): number {
+  return peer === 'client' ? traffic.bytesFromClient : traffic.bytesFromUpstream
+}
+
 /** Whether something is on its way to the peer, and nothing came from it for a while. */
 function isSuspect(leg: Leg, now: number): boolean {
-  const [sent, received] = [leg.sent(), leg.received()]
+  const sent = sentTo(leg)
+  const received = receivedFrom(leg)
   const wasClean = leg.lastSent === leg.acknowledged
   const isHeard = received !== leg.lastReceived
   leg.lastSent = sent
@@ -370,10 +383,14 @@ function isDead(leg: Leg, state: TcpState, sent: number, now: number, timeout: n
 /** A client that takes no byte of what waits for it. */
 function checkClient(entry: Entry, now: number): void {
   const waiting = entry.client.writableLength
+  if (waiting === 0) {
+    entry.progress = ''
+    entry.stalledSince = undefined
+    return
+  }
   const taken = entry.traffic.bytesFromUpstream - waiting
   const progress = `${taken} ${queuedInSystem(entry.clientTransport)}`
-  if (waiting === 0) entry.stalledSince = undefined
-  else if (progress !== entry.progress) entry.stalledSince = now
+  if (progress !== entry.progress) entry.stalledSince = now
   entry.progress = progress
   const { clientWriteTimeout } = entry.endpoint
   if (clientWriteTimeout === 0 || stalledFor(entry, now) < clientWriteTimeout) return

@@ -213,9 +213,10 @@ async function connectOnce(
     addresses.failed(address)
     names.distrust(host)
   }
-  socket.on('connectionAttempt', address => {
+  const onAttempt = (address: string) => {
     trying = address
-  })
+  }
+  socket.on('connectionAttempt', onAttempt)
   socket.on('connectionAttemptFailed', failed)
   socket.on('connectionAttemptTimeout', failed)
   const end = (code: string) => socket.destroy(Object.assign(new Error('timed out'), { code }))
@@ -242,6 +243,10 @@ async function connectOnce(
     throw error
   } finally {
     for (const cancel of cancelTimers) cancel()
+    // For as long as the session lives, they would keep all that this function needs.
+    socket.off('connectionAttempt', onAttempt)
+    socket.off('connectionAttemptFailed', failed)
+    socket.off('connectionAttemptTimeout', failed)
   }
 }
 
