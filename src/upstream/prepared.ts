@@ -31,7 +31,7 @@ export const MAX_AGE_MS = 3_000
 /** After logins with different flags from one source, such as those of two programs. */
 const MIXED_MS = 60_000
 
-/** Connections of a source that nobody took, less those taken, after which it gets none for a while. */
+/** Connections of a source that no login used, less those used, after which it gets none for a while. */
 const MAX_UNUSED = 4
 const PAUSE_MS = 600_000
 
@@ -158,9 +158,22 @@ export function createPrepared(max: number, target: LoginTarget, log: Logger, cl
 
   function expire(connection: Connection): void {
     remove(connection)
-    const known = sources.get(connection.source)
-    if (known && ++known.unused >= MAX_UNUSED) pause(connection.source, `${MAX_UNUSED} of them were not used`)
+    countUnused(connection.source, 1)
     void end(connection)
+  }
+
+  /** A client has taken it, and did not log in with it. */
+  function giveBack(connection: Connection): Promise<void> {
+    // It counts as used since then.
+    if (!connection.ended) countUnused(connection.source, 2)
+    return end(connection)
+  }
+
+  function countUnused(source: string, count: number): void {
+    const known = sources.get(source)
+    if (!known) return
+    known.unused += count
+    if (known.unused >= MAX_UNUSED) pause(source, `${MAX_UNUSED} of them were not used`)
   }
 
   /** @param withToken false: by a login that is refused */
@@ -226,7 +239,7 @@ export function createPrepared(max: number, target: LoginTarget, log: Logger, cl
           if (isUntouched(wire)) {
             // The server began to count at its greeting. If it closes sooner than that, the login goes on with another connection.
             wire.deadline = clock.now() + target.endpoint.loginTimeout
-            return Object.assign(upstream, { end: () => end(connection) })
+            return Object.assign(upstream, { end: () => giveBack(connection) })
           }
           pause(source, CLOSED)
           wire.socket.destroy()

@@ -354,6 +354,18 @@ test('a client that leaves before its login', async t => {
   await checkLoggedInAndQuit(t, upstream, 1)
 })
 
+test('clients that connect without a login, such as health checks, use none', async t => {
+  const { prepared, upstream, expect, lines, untilSecured } = await setUpReady(t, undefined, 1)
+  for (let count = 1; count <= 4; count++) {
+    const greeted = await prepared.take('a')!
+    await Promise.all([abandonLogin(greeted), greeted.end!()])
+    t.same(lines, count < 4 ? [] : ['no connections are prepared for a for 10 minutes: 4 of them were not used'])
+    expect()
+    if (count < 4) await untilSecured(count + 1)
+  }
+  t.equal(upstream.connections.length, 4)
+})
+
 test('a login to end one that is refused: there are none for a while', async t => {
   const { clock, upstream, expect, succeed } = await setUpReady(t, [refuseLogin()], 1)
   clock.advance(MAX_AGE_MS)
