@@ -71,11 +71,13 @@ function carry(
   const deliver = () => {
     isTimed = false
     const now = performance.now()
+    to.cork()
     while (queue.length > 0 && queue[0]!.at <= now + 0.5) {
       const { piece } = queue.shift()!
       waiting -= piece.length
       to.write(piece)
     }
+    to.uncork()
     if (waiting < limit) from.resume()
     if (queue.length > 0) deliverLater(now)
     else if (hasEnded) to.end()

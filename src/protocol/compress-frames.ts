@@ -50,6 +50,9 @@ const NOTHING: Buffer = Buffer.alloc(0)
 /** It holds at most one frame of MAX_WHOLE_BYTES and one chunk, and for larger frames what Node.js's stream holds. */
 export function createFrameReader(events: FrameReaderEvents): FrameReader {
   let held = NOTHING
+  /** what has come behind `held`. It is joined once it is enough: joining each chunk would copy a frame several times */
+  let waiting: Buffer[] = []
+  let waitingBytes = 0
   let frame: Frame | undefined
   let isPaused = false
   let isInflating = false
@@ -63,6 +66,15 @@ export function createFrameReader(events: FrameReaderEvents): FrameReader {
   }
   const inflater = createInflater(onData)
 
+  /** Whether so many bytes have come. If so, `held` has them. */
+  const has = (length: number): boolean => {
+    if (held.length >= length) return true
+    if (held.length + waitingBytes < length) return false
+    held = held.length === 0 && waiting.length === 1 ? waiting[0]! : Buffer.concat([held, ...waiting])
+    waiting = []
+    waitingBytes = 0
+    return true
+  }
   const take = (length: number) => {
     const part = held.subarray(0, length)
     held = length < held.length ? held.subarray(length) : NOTHING
@@ -76,7 +88,7 @@ export function createFrameReader(events: FrameReaderEvents): FrameReader {
   /** One step; false if it needs more bytes for it. */
   const step = (): boolean => {
     if (!frame) {
-      if (held.length < COMPRESSED_HEADER_LENGTH) return false
+      if (!has(COMPRESSED_HEADER_LENGTH)) return false
       const header = take(COMPRESSED_HEADER_LENGTH)
       const [length, claimed] = [header.readUIntLE(0, 3), header.readUIntLE(4, 3)]
       const isWhole = claimed > 0 && claimed <= MAX_WHOLE_BYTES && length <= MAX_WHOLE_BYTES
@@ -84,8 +96,7 @@ export function createFrameReader(events: FrameReaderEvents): FrameReader {
       events.onFrame(header[3]!)
     }
     const { remaining, claimed, isWhole } = frame
-    const needed = isWhole ? remaining : Math.min(1, remaining)
-    if (held.length < needed) return false
+    if (!has(isWhole ? remaining : Math.min(1, remaining))) return false
     const part = take(remaining)
     frame.remaining -= part.length
     if (claimed === 0) onData(part)
@@ -121,7 +132,7 @@ export function createFrameReader(events: FrameReaderEvents): FrameReader {
       while (!isPaused && !isInflating && !isClosed) {
         if (step()) continue
         // Sessions are idle most of the time, and zstd takes megabytes.
-        if (!frame && held.length === 0) inflater.release()
+        if (!frame && held.length + waitingBytes === 0) inflater.release()
         return true
       }
     } catch (error) {
@@ -137,7 +148,8 @@ export function createFrameReader(events: FrameReaderEvents): FrameReader {
 
   const reader: FrameReader = {
     write(chunk) {
-      held = held.length > 0 ? Buffer.concat([held, chunk]) : chunk
+      waiting.push(chunk)
+      waitingBytes += chunk.length
       return run()
     },
     pause() {
@@ -152,6 +164,8 @@ export function createFrameReader(events: FrameReaderEvents): FrameReader {
     close() {
       isClosed = true
       held = NOTHING
+      waiting = []
+      waitingBytes = 0
       inflater.destroy()
     },
   }

@@ -115,6 +115,23 @@ const MIN_CHUNK_BYTES = 64
 /** How much memory a claimed length gets before a byte is decompressed, because it may be a lie. */
 const MAX_CHUNK_BYTES = 64 * 1024
 
+/**
+ * The memory of the output is longer by this. With a full buffer, Node.js would allocate the next one before it sees that
+ * the stream has ended.
+ */
+const SPARE_BYTES = 1
+
+/** Smaller outputs are left to the garbage collector. */
+const MIN_RELEASED_BYTES = 16 * 1024
+
+/** Memory that holds one output of `inflateWhole` and nothing else, with the output's length. */
+const unshared = new WeakMap<ArrayBufferLike, number>()
+
+/** Whether `bytes` is all that a call of `inflateWhole` returned, in memory that nothing else uses. */
+export function isWholeOutput({ buffer, byteLength }: Buffer): boolean {
+  return unshared.get(buffer) === byteLength
+}
+
 /** A whole compressed payload, decompressed. @param length exactly so many bytes come out. @throws MalformedPacket */
 export function inflateWhole(payload: Buffer, length: number): Buffer {
   // One buffer of the right size, instead of pieces that are put together.
@@ -131,11 +148,15 @@ export function inflateWhole(payload: Buffer, length: number): Buffer {
   // Node.js ignores bytes behind the end of the stream.
   const isWhole = result?.buffer.length === length && result.engine.bytesWritten === payload.length
   if (!isWhole) throw new MalformedPacket('not a compressed payload of its length')
-  return result!.buffer
+  const { buffer } = result!
+  // Otherwise it is in the pool of Buffer, which is 64 KiB in newer versions of Node.js.
+  const isUnshared = buffer.buffer.byteLength === options.chunkSize
+  if (isUnshared && length >= MIN_RELEASED_BYTES) unshared.set(buffer.buffer, length)
+  return buffer
 }
 
 function chunkSizeFor(length: number): number {
-  return Math.min(Math.max(MIN_CHUNK_BYTES, length), MAX_CHUNK_BYTES)
+  return Math.min(Math.max(MIN_CHUNK_BYTES, length), MAX_CHUNK_BYTES) + SPARE_BYTES
 }
 
 export type Compression = 'zlib' | 'zstd'

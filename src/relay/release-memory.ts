@@ -4,6 +4,7 @@
  */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { isWholeOutput } from '../protocol/inflate.ts'
 
 /** ArrayBuffer.prototype.transfer moves the memory to a new buffer; with a length of 0 it frees it. */
 type Transfer = (this: ArrayBufferLike, newLength: number) => ArrayBuffer
@@ -16,7 +17,7 @@ let isKnown = false
  * stays as it is.
  */
 export function releaseBuffer(chunk: Buffer): void {
-  if (chunk.byteLength !== chunk.buffer.byteLength) return
+  if (chunk.byteLength !== chunk.buffer.byteLength && !isWholeOutput(chunk)) return
   if (!isKnown) transfer = findTransfer()
   isKnown = true
   transfer?.call(chunk.buffer, 0)

@@ -7,7 +7,7 @@ for (const compression of ['zlib', 'zstd'] as const) {
   test(`${compression}: a short frame with one large command that has no answer`, t => {
     const size = compression === 'zstd' ? 65_536 : 32_768
     const frame = largePacket(compression)
-    t.ok(frame.length < 300, `${frame.length} bytes`)
+    t.ok(frame.length < 1_000, `${frame.length} bytes`)
     t.equal(frame.readUIntLE(0, 3), frame.length - 7)
     t.equal(frame[3], 0)
     t.equal(frame.readUIntLE(4, 3), size)
