@@ -2,7 +2,15 @@
 import mysql from 'mysql2/promise'
 import { test } from 'tap'
 import { connectMysql, startProxy, until } from '../support/proxy.ts'
-import { err, goodLogin, greeting, type Script, startScriptedUpstream } from '../support/scripted-upstream.ts'
+import {
+  err,
+  goodLogin,
+  greeting,
+  OK,
+  type Script,
+  startScriptedUpstream,
+  untilResponse,
+} from '../support/scripted-upstream.ts'
 
 test('logins of a program take prepared connections over, and none is left at the end', async t => {
   const upstream = await startScriptedUpstream(t, [goodLogin])
@@ -69,4 +77,23 @@ test('prepared connections keep no client out of a server whose last places they
   await other.ping()
   await other.end()
   await stays.end()
+})
+
+test('after the database has closed a session, no login takes over a connection from before', async t => {
+  const closesSession: Script = async peer => {
+    await untilResponse(peer)
+    peer.send(OK)
+    await peer.expect()
+    peer.close()
+  }
+  const upstream = await startScriptedUpstream(t, [goodLogin, goodLogin, closesSession, goodLogin])
+  const { address } = await startProxy(t, { connect: upstream.address, preparedConnections: 2 })
+  for (let count = 1; count <= 2; count++) await (await connectMysql(address)).end()
+  const session = await connectMysql(address)
+  t.ok(await until(() => upstream.connections.length === 5))
+  const prepared = upstream.connections.slice(3)
+  await t.rejects(session.ping())
+  t.ok(await until(() => prepared.every(({ ended }) => ended)))
+  await (await connectMysql(address)).end()
+  t.ok(upstream.connections.length >= 6, 'a new connection')
 })
