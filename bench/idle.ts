@@ -45,7 +45,7 @@ export async function idle(settings: PeerSettings, sessions: number): Promise<st
       await peer.stop()
     }
     const head = ['', 'sessions', 'logins per second', 'MB with none', 'MB with all', 'a minute later', 'KB each']
-    head.push('MB a minute after an answer of 1 MB to each', 'KB each')
+    head.push('KB for each of the second half', 'MB a minute after an answer of 1 MB to each', 'KB each')
     return table(`idle: resident memory with ${sessions.toLocaleString('en')} idle sessions`, head, rows)
   })
 }
@@ -58,9 +58,11 @@ async function memoryOfSessions(peer: Peer, sessions: number): Promise<string[]>
   ;(await logIn(peer.route)).socket.destroy()
   await sleep(SETTLE_MS)
   const before = usageOf(peer.pid).residentMB
-  const started = performance.now()
-  const { clients, failure } = await logInMany(peer, sessions)
-  const seconds = (performance.now() - started) / 1000
+  const half = await logInMany(peer, Math.ceil(sessions / 2))
+  await sleep(IDLE_MS)
+  const withHalf = usageOf(peer.pid).residentMB
+  const rest = half.failure ? { ...half, clients: [], seconds: 0 } : await logInMany(peer, Math.floor(sessions / 2))
+  const clients = [...half.clients, ...rest.clients]
   await sleep(SETTLE_MS)
   const atFirst = usageOf(peer.pid).residentMB
   await sleep(IDLE_MS)
@@ -71,20 +73,29 @@ async function memoryOfSessions(peer: Peer, sessions: number): Promise<string[]>
   for (const { socket } of clients) socket.destroy()
   // The server must notice the disconnects before the next sessions.
   await sleep(SETTLE_MS)
-  const each = (resident: number) => number(((resident - before) * 1000) / clients.length)
+  const each = (resident: number, from = before, count = clients.length) => number(((resident - from) * 1000) / count)
   return [
-    clients.length.toLocaleString('en') + (failure ? `, then: ${failure}` : ''),
-    number(clients.length / seconds),
+    clients.length.toLocaleString('en') + (rest.failure ? `, then: ${rest.failure}` : ''),
+    number((half.clients.length + rest.clients.length) / (half.seconds + rest.seconds)),
     number(before),
     number(atFirst),
     number(after),
     each(after),
+    each(after, withHalf, rest.clients.length),
     number(afterAnswers),
     each(afterAnswers),
   ]
 }
 
-async function logInMany(peer: Peer, count: number): Promise<{ clients: Client[]; failure: string | undefined }> {
+interface LoggedIn {
+  clients: Client[]
+  /** of the first login that failed */
+  failure: string | undefined
+  seconds: number
+}
+
+async function logInMany(peer: Peer, count: number): Promise<LoggedIn> {
+  const started = performance.now()
   const clients: Client[] = []
   let left = count
   let failure: string | undefined
@@ -98,7 +109,7 @@ async function logInMany(peer: Peer, count: number): Promise<{ clients: Client[]
     }
   }
   await Promise.all(Array.from({ length: AT_A_TIME }, logInRepeatedly))
-  return { clients, failure }
+  return { clients, failure, seconds: (performance.now() - started) / 1000 }
 }
 
 /** Each session gets a large answer, and reads it to its end. */

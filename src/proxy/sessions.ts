@@ -104,7 +104,8 @@ export function createSessions(
     serve(socket, client, served = target) {
       const error = reasonToRefuse(served, client, room.sessions)
       sockets.add(socket)
-      socket.once('close', () => sockets.delete(socket))
+      // once() would keep a wrapper with five fields for as long as the session lives.
+      socket.on('close', () => sockets.delete(socket))
       if (!error) {
         const session = createSessionInfo(socket, client, clock)
         state.sessions.add(session)

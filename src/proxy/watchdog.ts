@@ -212,7 +212,7 @@ export function createWatchdog(
       const connection: Connection = { wire, keepalive, probedSince: undefined, withoutAddressSince: undefined }
       start()
       connections.add(connection)
-      wire.socket.once('close', () => {
+      wire.socket.on('close', () => {
         connections.delete(connection)
         stop()
       })

@@ -201,11 +201,11 @@ function detach(socket: Socket, { data, drain, end, close, error }: Listeners): 
  * Node.js 26 cuts the chunks of all sockets from buffers of 64 KiB.
  */
 function createEndKeeper(): (chunk: Buffer) => Buffer {
-  const room = new Uint8Array(MAX_LAST_BYTES)
-  let kept = Buffer.from(room.buffer)
+  const room = new ArrayBuffer(MAX_LAST_BYTES)
+  let kept = Buffer.from(room)
   return chunk => {
     const length = Math.min(chunk.length, MAX_LAST_BYTES)
-    if (kept.length !== length) kept = Buffer.from(room.buffer, 0, length)
+    if (kept.length !== length) kept = Buffer.from(room, 0, length)
     chunk.copy(kept, 0, chunk.length - length)
     return kept
   }
