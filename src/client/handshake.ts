@@ -43,8 +43,8 @@ export interface Client {
   charset: number
   /** the authentication method in our HandshakeV10 */
   offeredPlugin: string
-  /** the salt of our HandshakeV10 */
-  salt: Buffer
+  /** the salt of our HandshakeV10, as latin1: a Buffer would take 300 bytes for as long as the session lives */
+  salt: string
   /** whether the client waits for AuthMoreData (fast_auth_success) before its OK_Packet */
   awaitsFastAuthSuccess: boolean
 }
@@ -70,7 +70,15 @@ export async function greet(wire: Wire, server: HandshakeV10, access: Access): P
   }
   const response = parsed(wire, 'HandshakeResponse41', () => parseHandshakeResponse41(payload))
   const { capabilities, charset } = response
-  return [{ wire, capabilities, charset, offeredPlugin, salt, awaitsFastAuthSuccess: false }, response]
+  const client = {
+    wire,
+    capabilities,
+    charset,
+    offeredPlugin,
+    salt: salt.toString('latin1'),
+    awaitsFastAuthSuccess: false,
+  }
+  return [client, response]
 }
 
 /** A method that this server's clients support: old ones and MariaDB's lack caching_sha2_password. */
@@ -158,7 +166,8 @@ function takesPlainOK({ capabilities, offeredPlugin }: Client): boolean {
 /** The client's response if the user's stored secret can check it, else its response to an AuthSwitchRequest. */
 async function usableAnswer(client: Client, login: LocalLogin, user: LocalUser, access: Access): Promise<Answer> {
   const { authPlugin, authResponse, switchFirst } = login
-  const given = { plugin: authPlugin ?? MYSQL_NATIVE_PASSWORD, salt: client.salt, bytes: authResponse }
+  const salt = Buffer.from(client.salt, 'latin1')
+  const given = { plugin: authPlugin ?? MYSQL_NATIVE_PASSWORD, salt, bytes: authResponse }
   if (!has(client.capabilities, CLIENT_PLUGIN_AUTH)) return given
   // MariaDB reads a missing name as mysql_native_password. MySQL sends an AuthSwitchRequest, whatever the response.
   const isNative = client.offeredPlugin === MYSQL_NATIVE_PASSWORD && authResponse.length === NATIVE_RESPONSE_LENGTH

@@ -187,7 +187,7 @@ test('a client without CLIENT_PLUGIN_AUTH is asked nothing', async t => {
     capabilities: (PLAIN_CLIENT & ~CLIENT_PLUGIN_AUTH) >>> 0,
     charset: 45,
     offeredPlugin: 'caching_sha2_password',
-    salt,
+    salt: salt.toString('latin1'),
     awaitsFastAuthSuccess: true,
   }
   const login = { user: Buffer.from('a'), authPlugin: undefined, authResponse: nativeResponse(salt), switchFirst: true }

@@ -78,7 +78,7 @@ async function start(t: Test, { inTls = false, end = {}, command = COMMAND }: Se
     capabilities: PLAIN_CLIENT | CLIENT_PLUGIN_AUTH,
     charset: 45,
     offeredPlugin: 'mysql_native_password',
-    salt: Buffer.alloc(20, 1),
+    salt: '\x01'.repeat(20),
     awaitsFastAuthSuccess: false,
   }
   // As earlier commands have left them.
