@@ -52,7 +52,7 @@ test('reload and stop reach a running proxy', async t => {
     stdout,
     new RegExp(`^Proxy ${proxy.child.pid} has read ${file} again\\. It listens on 127\\.0\\.0\\.1:\\d+, 1`),
   )
-  t.ok(proxy.lines().some(({ msg }) => msg === 'configuration read again'))
+  await proxy.logged('configuration read again')
 
   await writeFile(file, 'endpoints: [{ listen: 127.0.0.1:0 }]\n')
   await t.rejects(call('reload'), {
