@@ -75,10 +75,11 @@ export function createFrameReader(events: FrameReaderEvents): FrameReader {
     waitingBytes = 0
     return true
   }
+  /** The next bytes: so many, or all of `held` if it has fewer. */
   const take = (length: number) => {
-    const part = held.subarray(0, length)
-    held = length < held.length ? held.subarray(length) : NOTHING
-    return part
+    const whole = held
+    held = length < whole.length ? whole.subarray(length) : NOTHING
+    return length < whole.length ? whole.subarray(0, length) : whole
   }
   const endFrame = ({ claimed, brought }: Frame) => {
     frame = undefined
