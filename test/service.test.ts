@@ -1,6 +1,7 @@
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
@@ -76,7 +77,13 @@ test('a changed endpoint takes over its unix socket at a reload', async t => {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-')) // short, as the path of a socket must be
   t.teardown(() => rm(directory, { recursive: true }))
   const path = join(directory, 'mysql.sock')
-  const load = (maximum: number) => loadConfig({}, [`${RDS}?listen=unix:${path}&max-connections=${maximum}`], {})
+  // It never greets, so that the session of a client lasts.
+  const database = createServer(() => {}).listen(0, '127.0.0.1')
+  t.teardown(() => database.close())
+  await once(database, 'listening')
+  const { port } = database.address() as AddressInfo
+  const load = (maximum: number) =>
+    loadConfig({}, [`${RDS}?connect=127.0.0.1:${port}&listen=unix:${path}&max-connections=${maximum}`], {})
   const service = await startService(await load(1), silent)
   for (const maximum of [2, 3]) {
     await service.reload(await load(maximum))
