@@ -8,6 +8,7 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import type { ErrorCode } from '../error-codes.ts'
 import { ProxyError, systemCode } from '../errors.ts'
 import { MalformedPacket } from '../protocol/bytes.ts'
+import { encodeFrame } from '../protocol/compress-frames.ts'
 import type { Compression } from '../protocol/inflate.ts'
 import { startsLikeProxyHeader } from '../protocol/proxy-header.ts'
 import type { CompressedTraffic } from '../state.ts'
@@ -121,7 +122,7 @@ export function framePacket(payload: Buffer, sequence: number): Buffer {
 
 /** `packet` as the payload of a compressed packet that is stored uncompressed, which the protocol allows. */
 export function frameUncompressed(packet: Buffer, sequence: number): Buffer {
-  return Buffer.concat([framePacket(packet, sequence).subarray(0, HEADER_BYTES), Buffer.alloc(3), packet])
+  return encodeFrame(packet, 0, sequence)
 }
 
 /** The error for bytes from this peer that do not follow the protocol. */

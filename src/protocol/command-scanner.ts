@@ -6,6 +6,7 @@
 export const COM_QUIT = 0x01
 export const COM_QUERY = 0x03
 export const COM_CHANGE_USER = 0x11
+export const COM_STMT_CLOSE = 0x19
 
 /** Length (3), sequence id (1) */
 export const HEADER_LENGTH = 4

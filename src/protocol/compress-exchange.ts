@@ -10,8 +10,8 @@
  * compression expect each packet to have the id after the last. So the packets get new ids.
  */
 import { MalformedPacket } from './bytes.ts'
-import { HEADER_LENGTH, MAX_PACKET_BYTES } from './command-scanner.ts'
-import { COMPRESSED_HEADER_LENGTH } from './compressed-command-scanner.ts'
+import { COM_QUIT, COM_STMT_CLOSE, HEADER_LENGTH, MAX_PACKET_BYTES } from './command-scanner.ts'
+import { encodeFrame } from './compress-frames.ts'
 import { type Compression, deflateWhole } from './inflate.ts'
 import { hasMoreResults, statusFlags } from './last-packet.ts'
 import { ERR } from './packets.ts'
@@ -52,9 +52,7 @@ interface Turn {
   count: number
 }
 
-const COM_QUIT = 0x01
 const COM_STMT_SEND_LONG_DATA = 0x18
-const COM_STMT_CLOSE = 0x19
 /** What a replica acknowledges transactions with (semisynchronous replication). It is not a command. */
 const SEMISYNC_ACK = 0xef
 
@@ -90,11 +88,7 @@ export function createCompressedExchange(compression: Compression): CompressedEx
   const frameFor = (piece: Buffer): Buffer => {
     const compressed = piece.length >= MIN_COMPRESSED_BYTES ? deflateWhole(piece, compression) : piece
     const payload = compressed.length < piece.length ? compressed : piece
-    const frame = Buffer.allocUnsafe(COMPRESSED_HEADER_LENGTH + payload.length)
-    frame.writeUIntLE(payload.length, 0, 3)
-    frame[3] = turn.frame
-    frame.writeUIntLE(payload === piece ? 0 : piece.length, 4, 3)
-    payload.copy(frame, COMPRESSED_HEADER_LENGTH)
+    const frame = encodeFrame(payload, payload === piece ? 0 : piece.length, turn.frame)
     turn.frame = (turn.frame + 1) & 0xff
     return frame
   }

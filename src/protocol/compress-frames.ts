@@ -12,6 +12,16 @@ import { createInflater, inflateWhole } from './inflate.ts'
  */
 export const MAX_WHOLE_BYTES = 64 * 1024
 
+/** A compressed packet. @param length of `payload` before compression; 0 if it is not compressed */
+export function encodeFrame(payload: Buffer, length: number, sequence: number): Buffer {
+  const frame = Buffer.allocUnsafe(COMPRESSED_HEADER_LENGTH + payload.length)
+  frame.writeUIntLE(payload.length, 0, 3)
+  frame[3] = sequence
+  frame.writeUIntLE(length, 4, 3)
+  payload.copy(frame, COMPRESSED_HEADER_LENGTH)
+  return frame
+}
+
 export interface FrameReaderEvents {
   /** a frame with this sequence id begins; it throws MalformedPacket to stop */
   onFrame(sequence: number): void

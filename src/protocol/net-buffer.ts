@@ -2,10 +2,10 @@
  * A larger network buffer of the server, so that it compresses more of an answer at a time: fewer bytes, and with zstd less work.
  * docs/decisions/0188-larger-net-buffer.md
  */
-import { HEADER_LENGTH } from './command-scanner.ts'
-import { COMPRESSED_HEADER_LENGTH } from './compressed-command-scanner.ts'
+import { COM_STMT_CLOSE, HEADER_LENGTH } from './command-scanner.ts'
+import { encodeFrame } from './compress-frames.ts'
 import { type Compression, deflateWhole } from './inflate.ts'
-import { ERR } from './packets.ts'
+import { isERR } from './packets.ts'
 
 /**
  * Sizes of the buffer, at first 16 KiB (net_buffer_length). zlib takes more of the server's time for larger frames, zstd less. More
@@ -13,7 +13,6 @@ import { ERR } from './packets.ts'
  */
 const NET_BUFFER_BYTES = { zlib: 32 * 1024, zstd: 64 * 1024 } as const
 
-const COM_STMT_CLOSE = 0x19
 /** ER_NET_PACKET_TOO_LARGE */
 const PACKET_TOO_LARGE = 1153
 
@@ -31,17 +30,12 @@ function make(compression: Compression): Buffer {
   const packet = Buffer.alloc(NET_BUFFER_BYTES[compression])
   packet.writeUIntLE(packet.length - HEADER_LENGTH, 0, 3)
   packet[HEADER_LENGTH] = COM_STMT_CLOSE
-  const payload = deflateWhole(packet, compression)
-  const header = Buffer.alloc(COMPRESSED_HEADER_LENGTH)
-  header.writeUIntLE(payload.length, 0, 3)
-  header.writeUIntLE(packet.length, 4, 3)
-  const frame = Buffer.concat([header, payload])
+  const frame = encodeFrame(deflateWhole(packet, compression), packet.length, 0)
   made.set(compression, frame)
   return frame
 }
 
 /** Whether the server's packet says that a packet is larger than its max_allowed_packet. */
 export function isTooLarge(packet: Buffer): boolean {
-  const payload = packet.subarray(HEADER_LENGTH)
-  return payload.length >= 3 && payload[0] === ERR && payload.readUInt16LE(1) === PACKET_TOO_LARGE
+  return isERR(packet.subarray(HEADER_LENGTH), PACKET_TOO_LARGE)
 }

@@ -331,6 +331,11 @@ export interface ERR_Packet {
   message: string
 }
 
+/** Whether a payload is an ERR_Packet with this error code. */
+export function isERR(payload: Buffer, errno: number): boolean {
+  return payload[0] === ERR && payload.length >= 3 && payload.readUInt16LE(1) === errno
+}
+
 export function parseERR_Packet(payload: Buffer): ERR_Packet {
   const reader = new Reader(payload)
   if (reader.uint8('header') !== ERR) throw new MalformedPacket('not an ERR_Packet')

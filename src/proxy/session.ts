@@ -18,7 +18,7 @@ import { type HandshakeResponse41, programName } from '../protocol/packets.ts'
 import { createFlow, type Flow, type RelayEnd, relay } from '../relay/relay.ts'
 import { countOutcome, eventFields, keepError, type Session, sessionFields, timed } from '../state.ts'
 import { abandonLogin } from '../upstream/abandon.ts'
-import { dial, isDialError, isFull, mayHaveMoved, type Upstream } from '../upstream/dial.ts'
+import { dial, dialWithRoom, isDialError, mayHaveMoved, type Upstream } from '../upstream/dial.ts'
 import { assertOK, login, waitForSlot } from '../upstream/login.ts'
 import { requireWriter } from '../upstream/require-writer.ts'
 import type { Place } from './admission.ts'
@@ -265,15 +265,12 @@ async function startToDial(legs: Legs, session: Session, target: Served, stop: A
 }
 
 /** @throws ProxyError DIAL_…, UPSTREAM_… */
-async function connect(target: Served, stop: AbortSignal): Promise<Upstream> {
-  const { endpoint, prepared } = target
-  try {
-    return await dial(endpoint, stop, target)
-  } catch (error) {
-    // Prepared connections may have the last places.
-    if (!isFull(error) || !(await prepared?.clear())) throw error
-    return await dial(endpoint, stop, target)
-  }
+function connect(target: Served, stop: AbortSignal): Promise<Upstream> {
+  // Prepared connections may have the last places.
+  return dialWithRoom(
+    () => dial(target.endpoint, stop, target),
+    async () => (await target.prepared?.clear()) === true,
+  )
 }
 
 /**

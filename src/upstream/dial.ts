@@ -277,9 +277,18 @@ export function isDialError({ code }: ProxyError): boolean {
 
 const ER_CON_COUNT_ERROR = 1040
 
-/** Whether the server has no place for another connection. */
-export function isFull(error: unknown): boolean {
-  return error instanceof ProxyError && error.serverError?.errno === ER_CON_COUNT_ERROR
+/** Dials again if the server has no place for another connection and `makeRoom` has ended one to it. @throws what `dialOnce` throws */
+export async function dialWithRoom(
+  dialOnce: () => Promise<Upstream>,
+  makeRoom: () => Promise<boolean>,
+): Promise<Upstream> {
+  try {
+    return await dialOnce()
+  } catch (error) {
+    const isFull = error instanceof ProxyError && error.serverError?.errno === ER_CON_COUNT_ERROR
+    if (!isFull || !(await makeRoom())) throw error
+    return await dialOnce()
+  }
 }
 
 function dialError(options: DialOptions, cause: unknown): ProxyError {

@@ -36,6 +36,7 @@ import {
   encodeSSLRequest,
   type HandshakeResponse41,
   type HandshakeV10,
+  isERR,
   OK,
   parseAuthSwitchRequest,
   parseERR_Packet,
@@ -44,7 +45,7 @@ import {
 import { type EndpointState, timed } from '../state.ts'
 import type { AddressBook } from './address-book.ts'
 import type { LineCompression } from './compression.ts'
-import { dial, isFull, type Upstream, type Way } from './dial.ts'
+import { dial, dialWithRoom, type Upstream, type Way } from './dial.ts'
 import type { GreetingWatch } from './greeting-watch.ts'
 import type { RateLimiter } from './rate-limiter.ts'
 import type { LoginHistory } from './refusal.ts'
@@ -176,11 +177,10 @@ async function logInAgain(
   const { loginTimeout } = target.endpoint
   const stopOfClient = first.wire.stop
   const dialAgain = () => dial({ ...target.endpoint, greetingTimeout: loginTimeout }, stop, target)
-  const second = await dialAgain().catch(async error => {
-    if (!first.end || !isFull(error)) throw error
-    // The first had the last place.
-    await first.end()
-    return await dialAgain()
+  // The first may have the last place.
+  const second = await dialWithRoom(dialAgain, async () => {
+    await first.end?.()
+    return first.end !== undefined
   })
   second.wire.stop = stopOfClient
   try {
@@ -221,7 +221,7 @@ function requestOf(
 const ER_ACCESS_DENIED_ERROR = 1045
 
 function isAccessDenied(payload: Buffer): boolean {
-  return payload[0] === ERR && payload.length >= 3 && payload.readUInt16LE(1) === ER_ACCESS_DENIED_ERROR
+  return isERR(payload, ER_ACCESS_DENIED_ERROR)
 }
 
 /** Checks by its greeting that the server can receive a token. @throws ProxyError TLS_NOT_OFFERED, UPSTREAM_TOO_OLD */

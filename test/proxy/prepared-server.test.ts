@@ -1,17 +1,15 @@
 /** --prepared-connections before real servers: clients get ordinary sessions, and the server counts no error. */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import type mysql from 'mysql2/promise'
 import type { Test } from 'tap'
 import type { HostPort } from '../../src/endpoint.ts'
 import type { RealServer } from '../support/mariadb.ts'
-import { PROGRAM } from '../support/program.ts'
 import { connect, startProxy, until, value } from '../support/raw-client.ts'
 import { testOnEachOwnServer } from '../support/servers.ts'
+import { startProgram } from '../support/start-program.ts'
 
 /** The ids of connections that wait for their login. */
 async function waitingAt(server: RealServer): Promise<number[]> {
@@ -105,32 +103,6 @@ testOnEachOwnServer('a session over a prepared connection, and what the server c
   await t.test('a server whose time limit for logins is shorter', t => shorterTimeLimit(t, server))
 })
 
-interface Program {
-  child: ChildProcess
-  port: number
-  lines: string[]
-}
-
-async function startProgram(t: Test, config: string, server: RealServer): Promise<Program> {
-  const { accessKeyId, secretAccessKey } = server.keys.longTerm
-  const [command, ...first] = PROGRAM
-  const child = spawn(command, [...first, '--config', config, '--log-format', 'json'], {
-    env: {
-      PATH: process.env['PATH'],
-      NODE_OPTIONS: process.env['NODE_OPTIONS'],
-      AWS_ACCESS_KEY_ID: accessKeyId,
-      AWS_SECRET_ACCESS_KEY: secretAccessKey,
-    },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  t.teardown(() => child.kill('SIGKILL'))
-  const lines: string[] = []
-  createInterface(child.stdout!).on('line', line => lines.push(line))
-  const port = () => Number(/listening on 127\.0\.0\.1:(\d+)/.exec(lines.join())?.[1])
-  await until('it listens', () => port() > 0)
-  return { child, port: port(), lines }
-}
-
 /** A proxy that reads its configuration again, or stops, ends the connections without an error. */
 async function reloadAndStop(t: Test, server: RealServer): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'mysql-iam-proxy-test-'))
@@ -143,14 +115,19 @@ async function reloadAndStop(t: Test, server: RealServer): Promise<void> {
     return writeFile(config, JSON.stringify({ endpoints: [endpoint] }))
   }
   await configure({})
-  const { child, port, lines } = await startProgram(t, config, server)
-  const address = { host: '127.0.0.1', port }
+  const { accessKeyId, secretAccessKey } = server.keys.longTerm
+  const { child, logged } = startProgram(t, ['--config', config, '--log-format', 'json'], {
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+  })
+  const { msg } = await logged('listening on')
+  const address = { host: '127.0.0.1', port: Number(/127\.0\.0\.1:(\d+)/.exec(msg)?.[1]) }
   const before = await abortedAt(server)
   await untilPrepared(server, address)
 
   await configure({ 'login-timeout': '20s' })
   child.kill('SIGHUP')
-  await until('it has read the configuration again', () => /configuration read again/.test(lines.join()))
+  await logged('configuration read again')
   await until('the connections of the endpoint before are over', async () => (await waitingAt(server)).length === 0)
   t.equal(await abortedAt(server), before)
 

@@ -98,12 +98,18 @@ async function setUp(t: Test, scripts: Script[] = [goodLogin], max = 2) {
   return { upstream, clock, target, taken, prepared, lines, expect, succeed, untilSecured }
 }
 
-/** The same, after enough logins, with connections that are ready. */
-async function setUpReady(t: Test, scripts?: Script[], max = 2) {
+/** The same, after enough logins. */
+async function setUpFrequent(t: Test, scripts?: Script[], max?: number) {
   const all = await setUp(t, scripts, max)
-  const { succeed, expect, upstream, untilSecured } = all
-  succeed()
-  succeed()
+  all.succeed()
+  all.succeed()
+  return all
+}
+
+/** The same, with connections that are ready. */
+async function setUpReady(t: Test, scripts?: Script[], max = 2) {
+  const all = await setUpFrequent(t, scripts, max)
+  const { expect, upstream, untilSecured } = all
   expect()
   await untilSecured(max)
   t.equal(upstream.connections.length, max)
@@ -377,9 +383,7 @@ test('a login to end one that is refused: there are none for a while', async t =
 })
 
 test('it ends as the last user who got in, not as one whom the server refuses', async t => {
-  const { clock, prepared, upstream, succeed, untilSecured, target } = await setUp(t, undefined, 1)
-  succeed()
-  succeed()
+  const { clock, prepared, upstream, untilSecured, target } = await setUpFrequent(t, undefined, 1)
   // The user of this login does not exist.
   const other = { ...client, user: Buffer.from('nobody'), database: undefined }
   prepared.expect('a', other, () => dial(target.endpoint, stays, { clock }))
@@ -405,10 +409,8 @@ test('without credentials it ends by a login that is refused, because the server
 })
 
 test('a connection that fails on its way is none, and a server that is not the endpoint gets no token', async t => {
-  const { prepared, upstream, target, expect, succeed } = await setUp(t, undefined, 1)
+  const { prepared, upstream, target, expect, succeed } = await setUpFrequent(t, undefined, 1)
   target.endpoint = { ...target.endpoint, rds: { ...target.endpoint.rds, host: 'other.example.com' } }
-  succeed()
-  succeed()
   expect()
   await t.rejects(prepared.take('a')!, { code: 'TLS_WRONG_NAME' })
   t.ok(await until(() => upstream.connections[0]!.ended), 'it ended')
@@ -421,9 +423,7 @@ test('a connection that fails on its way is none, and a server that is not the e
 })
 
 test('a server that has no room: there are none for a while', async t => {
-  const { upstream, expect, succeed, lines } = await setUp(t, [full], 1)
-  succeed()
-  succeed()
+  const { upstream, expect, succeed, lines } = await setUpFrequent(t, [full], 1)
   expect()
   t.ok(await until(() => lines.length === 1))
   t.match(lines[0], /: Too many connections$/)
@@ -434,9 +434,7 @@ test('a server that has no room: there are none for a while', async t => {
 })
 
 test('a way to the server that fails for a moment costs the next logins nothing', async t => {
-  const { prepared, upstream, succeed, expect, untilSecured, lines } = await setUp(t, undefined, 1)
-  succeed()
-  succeed()
+  const { prepared, upstream, expect, untilSecured, lines } = await setUpFrequent(t, undefined, 1)
   prepared.expect('a', client, () => Promise.reject(new ProxyError('DIAL_REFUSED', 'refused')))
   await t.rejects(prepared.take('a')!, { code: 'DIAL_REFUSED' })
   expect()
@@ -483,9 +481,7 @@ test('after a change of the network, none is left, and none has got a token', as
 })
 
 test('sources are kept in bounded number', async t => {
-  const { upstream, expect, succeed } = await setUp(t)
-  succeed()
-  succeed()
+  const { upstream, expect, succeed } = await setUpFrequent(t)
   for (let index = 0; index < 100; index++) succeed(client, `source ${index}`)
   expect()
   t.equal(upstream.connections.length, 0, 'the oldest was forgotten')
